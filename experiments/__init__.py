@@ -1,0 +1,1 @@
+"""Experiments: one file per paper or question. `python -m experiments` lists them."""

@@ -1,0 +1,106 @@
+"""From data to minibatches, `[batch_size, ...]` or `[minibatches, batch_size, ...]`. Batch t is a pure function of (seed, t)."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gan_jax import parallel
+from gan_jax.data.order import batch_indices
+from gan_jax.errors import InputError
+from gan_jax.typing import Array, Batch, Key
+
+
+class Feed(NamedTuple):
+    """Data that live on the device, and how a step draws its batch from them."""
+
+    data: Any
+    """A pytree of arrays, replicated over the devices."""
+    draw: Callable[[Any, Array], Batch]
+    """`(data, step) -> this device's share of the batch`; pure, to be called inside the step."""
+
+
+def to_float(x: Array) -> Array:
+    """uint8 pixels become float32 in [-1, 1]; anything else stays as it is."""
+    return x.astype(jnp.float32) / 127.5 - 1 if x.dtype == jnp.uint8 else x
+
+
+def to_uint8(x: Array) -> Array:
+    """The inverse of `to_float`, rounded and clipped."""
+    return jnp.clip(jnp.round((x + 1) * 127.5), 0, 255).astype(jnp.uint8)
+
+
+def resident(arrays: Any, batch_size: int, *, seed: int, minibatches: int = 1, axis_name: str | None = None) -> Feed:
+    """A small data set, held on the device: a pytree of arrays `[n, ...]`, shuffled anew each epoch.
+
+    Raises `InputError` if the set is smaller than a batch.
+    """
+    size = len(jax.tree.leaves(arrays)[0])
+    _check_size(size, batch_size)
+    key = jax.random.key(seed)
+
+    def minibatch(data: Any, number: Array) -> Batch:
+        rows = parallel.local_rows(batch_indices(size, batch_size, number, key), axis_name)
+        return jax.tree.map(lambda x: to_float(x[rows]), data)
+
+    return Feed(jax.tree.map(jnp.asarray, arrays), _stacked(minibatch, minibatches))
+
+
+def generated(
+    sampler: Callable[[Key], Batch], batch_size: int, *, seed: int, minibatches: int = 1, axis_name: str | None = None
+) -> Feed:
+    """Data drawn afresh from a distribution, such as `Mixture.sample`: one example from one key."""
+    key = jax.random.key(seed)
+
+    def minibatch(data: Any, number: Array) -> Batch:
+        local = batch_size // parallel.axis_size(axis_name)
+        return jax.vmap(sampler)(parallel.example_keys(jax.random.fold_in(key, number), local, axis_name))
+
+    return Feed((), _stacked(minibatch, minibatches))
+
+
+def _stacked(minibatch: Callable[[Any, Array], Batch], count: int) -> Callable[[Any, Array], Batch]:
+    if count == 1:
+        return minibatch
+    return lambda data, step: jax.vmap(lambda i: minibatch(data, step * count + i))(jnp.arange(count))
+
+
+class Source(Protocol):
+    """A data set on disk, read by index."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, indices: Sequence[int]) -> Any:
+        """The examples as a pytree of numpy arrays, `[len(indices), ...]`."""
+
+
+def stream(
+    source: Source, batch_size: int, *, seed: int, start: int = 0, minibatches: int = 1, threads: int = 8
+) -> Iterator[Batch]:
+    """Batches `start`, `start + 1`, ... of a data set too large for the device, read ahead by threads (grain).
+
+    In the same order as `resident` would draw them, so a resumed run gives `start` and goes on bit for bit.
+    """
+    import grain
+
+    _check_size(len(source), batch_size)
+    key = jax.random.key(seed)
+    cpu = jax.local_devices(backend='cpu')[0]
+    order = jax.jit(lambda number: batch_indices(len(source), batch_size, number, key))
+
+    def batch(step: int) -> Batch:
+        with jax.default_device(cpu):
+            numbers = [np.asarray(order(step * minibatches + i)) for i in range(minibatches)]
+        parts = [source.read(rows.tolist()) for rows in numbers]
+        return parts[0] if minibatches == 1 else jax.tree.map(lambda *x: np.stack(x), *parts)
+
+    steps = grain.MapDataset.range(start, np.iinfo(np.int32).max)
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
+    return iter(steps.map(batch).to_iter_dataset(options))
+
+
+def _check_size(size: int, batch_size: int) -> None:
+    if size < batch_size:
+        raise InputError(f'batch size {batch_size} is more than the {size} examples of the data set')

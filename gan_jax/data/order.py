@@ -1,0 +1,49 @@
+"""The order of the examples: batch t is a pure function of (seed, t), computed in the step and never stored."""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from gan_jax.typing import Array, Key
+
+_ROUNDS = 8
+
+
+def shuffled(positions: Array, size: int, key: Key) -> Array:
+    """Where a random permutation of `range(size)` takes each of `positions`.
+
+    A permutation that can be asked for a few of its values, at no cost for the others: a Feistel network on the next even
+    number of bits, followed back into the range by cycle walking (Black and Rogaway 2002, section 4).
+    """
+    half = max(1, -(-(size - 1).bit_length() // 2))
+    mask = jnp.uint32((1 << half) - 1)
+    keys = jax.random.bits(key, (_ROUNDS,), jnp.uint32)
+
+    def permute(x: Array) -> Array:
+        def step(sides: tuple[Array, Array], k: Array) -> tuple[tuple[Array, Array], None]:
+            left, right = sides
+            return (right, left ^ (_mix(right ^ k) & mask)), None
+
+        (left, right), _ = lax.scan(step, (x >> half, x & mask), keys)
+        return (left << half) | right
+
+    outside = lambda x: x >= size
+    walk = lambda x: jnp.where(outside(x), permute(x), x)
+    walked = lax.while_loop(lambda x: outside(x).any(), walk, permute(jnp.asarray(positions, jnp.uint32)))
+    return walked.astype(jnp.int32)
+
+
+def batch_indices(size: int, batch_size: int, step: Array, key: Key) -> Array:
+    """The examples of minibatch number `step`, `[batch_size]`.
+
+    Every epoch has an order of its own, and leaves out the `size % batch_size` examples that do not fill a batch.
+    """
+    epoch, number = jnp.divmod(step, size // batch_size)
+    return shuffled(number * batch_size + jnp.arange(batch_size), size, jax.random.fold_in(key, epoch))
+
+
+def _mix(x: Array) -> Array:
+    """The finalizer of MurmurHash3: every input bit reaches every output bit."""
+    x = (x ^ (x >> 16)) * jnp.uint32(0x85EBCA6B)
+    x = (x ^ (x >> 13)) * jnp.uint32(0xC2B2AE35)
+    return x ^ (x >> 16)

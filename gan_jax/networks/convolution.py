@@ -1,0 +1,255 @@
+"""Two-dimensional convolution as three bilinear maps, each the transpose of the others.
+
+    conv(x, w)         -> y     the convolution
+    conv_input(y, w)   -> x     its transpose in the input: the "transposed" or "fractionally strided" convolution
+    conv_kernel(x, y)  -> w     its transpose in the kernel: the gradient of the weights
+
+Differentiating any of the three, forward or reverse and to any order, gives only the three again. That is what makes a
+scanned or unrolled step fast on a CPU. XLA's CPU back end runs a convolution at full speed in one form only,
+`NHWC, HWIO -> NHWC`, and rewrites other forms to it in the entry computation only; the gradients that autodiff writes for
+`lax.conv_general_dilated` have other forms, and inside a `lax.scan` they fall on a loop 10 to 70 times slower. Here each
+map has a CPU lowering written in the fast form, and every other platform gets the convolution of `lax`.
+
+The maps are JAX primitives, not `custom_vjp` functions, so that `jvp`, `linearize` and `vmap` work on them as well. A `vmap`
+over kernels is a loop on the CPU, where a grouped convolution is slow, and a grouped convolution elsewhere.
+
+Images are `[batch, height, width, channels]`, kernels `[height, width, channels in, channels out]`.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+
+from gan_jax.typing import Array
+
+Pair = tuple[int, int]
+_NHWC = ('NHWC', 'HWIO', 'NHWC')
+_OVER_POSITIONS = (((0, 1, 2), (0, 1, 2)), ((), ()))
+
+
+@dataclasses.dataclass(frozen=True)
+class Geometry:
+    """What the three maps of one convolution share: `(height, width)` sizes, and `((top, bottom), (left, right))` padding."""
+
+    input_size: Pair
+    kernel_size: Pair
+    strides: Pair
+    padding: tuple[Pair, Pair]
+
+    @property
+    def output_size(self) -> Pair:
+        """`(height, width)` of the convolution's result."""
+        height, width = (
+            (n + low + high - k) // s + 1
+            for n, k, s, (low, high) in zip(self.input_size, self.kernel_size, self.strides, self.padding, strict=True)
+        )
+        return height, width
+
+
+def same_geometry(input_size: Pair, kernel_size: Pair, strides: Pair) -> Geometry:
+    """The geometry whose output has `ceil(input / stride)` positions: the padding that TensorFlow and Flax call SAME."""
+    padding = lax.padtype_to_pads(input_size, kernel_size, strides, 'SAME')
+    return Geometry(input_size, kernel_size, strides, tuple((int(low), int(high)) for low, high in padding))  # type: ignore
+
+
+def conv(x: Array, w: Array, geometry: Geometry) -> Array:
+    """Convolution: `[n, h, w, c], [a, b, c, o] -> [n, h', w', o]`."""
+    return _conv_p.bind(*_promote(x, w), geometry=geometry, grouped=False)
+
+
+def conv_input(y: Array, w: Array, geometry: Geometry) -> Array:
+    """Transposed convolution: `[n, h', w', o], [a, b, c, o] -> [n, h, w, c]`."""
+    return _conv_input_p.bind(*_promote(y, w), geometry=geometry, grouped=False)
+
+
+def conv_kernel(x: Array, y: Array, geometry: Geometry) -> Array:
+    """The kernel's share: `[n, h, w, c], [n, h', w', o] -> [a, b, c, o]`."""
+    return _conv_kernel_p.bind(*_promote(x, y), geometry=geometry, grouped=False)
+
+
+def conv_general_dilated(
+    lhs: Array,
+    rhs: Array,
+    window_strides: Sequence[int],
+    padding: str | Sequence[Pair],
+    lhs_dilation: Sequence[int] | None = None,
+    rhs_dilation: Sequence[int] | None = None,
+    dimension_numbers: Any = None,
+    feature_group_count: int = 1,
+    **options: Any,
+) -> Array:
+    """`conv` with the signature of `lax.conv_general_dilated`, for `flax.linen.Conv(conv_general_dilated=...)`.
+
+    A convolution that the three maps do not cover (other ranks or layouts, dilation, groups) goes to `lax` as it came.
+    """
+    layout = lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers)
+    plain = (
+        layout == lax.conv_dimension_numbers((1, 1, 1, 1), (1, 1, 1, 1), _NHWC)
+        and set(lhs_dilation or ()) <= {1}
+        and set(rhs_dilation or ()) <= {1}
+        and feature_group_count == 1
+        and all(value is None or (name, value) == ('batch_group_count', 1) for name, value in options.items())
+    )
+    if not plain:
+        return lax.conv_general_dilated(
+            lhs, rhs, window_strides, padding, lhs_dilation, rhs_dilation, dimension_numbers, feature_group_count, **options
+        )
+    if isinstance(padding, str):
+        padding = lax.padtype_to_pads(lhs.shape[1:3], rhs.shape[:2], window_strides, padding)
+    (top, bottom), (left, right) = padding
+    pads = ((int(top), int(bottom)), (int(left), int(right)))
+    return conv(lhs, rhs, Geometry(lhs.shape[1:3], rhs.shape[:2], tuple(window_strides), pads))  # type: ignore[arg-type]
+
+
+def _promote(a: Array, b: Array) -> list[Array]:
+    dtype = jnp.result_type(a, b)
+    return [jnp.asarray(a, dtype), jnp.asarray(b, dtype)]
+
+
+# Native: lax, and what lax's own transpose makes of it.
+
+
+def _native_conv(x: Array, w: Array, g: Geometry) -> Array:
+    return lax.conv_general_dilated(x, w, g.strides, g.padding, dimension_numbers=_NHWC)
+
+
+def _native_conv_input(y: Array, w: Array, g: Geometry) -> Array:
+    x = jax.ShapeDtypeStruct((y.shape[0], *g.input_size, w.shape[2]), y.dtype)
+    return jax.linear_transpose(lambda x: _native_conv(x, w, g), x)(y)[0]
+
+
+def _native_conv_kernel(x: Array, y: Array, g: Geometry) -> Array:
+    w = jax.ShapeDtypeStruct((*g.kernel_size, x.shape[3], y.shape[3]), y.dtype)
+    return jax.linear_transpose(lambda w: _native_conv(x, w, g), w)(y)[0]
+
+
+# CPU: canonical convolutions and matrix products only.
+
+
+def _phases(n: int, o: int, k: int, s: int, pad: int) -> list[tuple[slice, Pair]]:
+    """For each residue of the input's position modulo the stride: the taps that reach it, and the padding of `y` for them.
+
+    Tap `a` of output `i` touches input `i s + a - pad`. So input `t s + r` sees the taps `a = (r + pad) mod s + s m`, each
+    with output `t + (r + pad) // s - m`: a stride-1 convolution of `y` with those taps, flipped.
+    """
+    result = []
+    for r in range(min(s, n)):
+        first, shift = (r + pad) % s, (r + pad) // s
+        taps, length = len(range(first, k, s)), len(range(r, n, s))
+        result.append((slice(first, k, s), (taps - 1 - shift, length - 1 + shift - (o - 1))))
+    return result
+
+
+def _cpu_conv_input(y: Array, w: Array, g: Geometry) -> Array:
+    # One convolution a phase, interleaved: dilating y instead would spend 1 - 1/s^2 of the products on zeros.
+    rows, columns = (
+        _phases(*sizes)
+        for sizes in zip(g.input_size, g.output_size, g.kernel_size, g.strides, (p[0] for p in g.padding), strict=True)
+    )
+    (height, width), (sh, sw) = g.input_size, g.strides
+    shape = (y.shape[0], -(-height // sh), -(-width // sw), w.shape[2])
+
+    def phase(taps: tuple[slice, slice], pads: tuple[Pair, Pair]) -> Array:
+        kernel = w[taps[0], taps[1]]
+        if 0 in kernel.shape:
+            return jnp.zeros(shape, y.dtype)
+        kernel = kernel[::-1, ::-1].swapaxes(2, 3)
+        x = lax.conv_general_dilated(y, kernel, (1, 1), pads, dimension_numbers=_NHWC)
+        return jnp.pad(x, [(0, full - part) for full, part in zip(shape, x.shape, strict=True)])
+
+    if (sh, sw) == (1, 1):
+        return phase((rows[0][0], columns[0][0]), (rows[0][1], columns[0][1]))
+    grid = [[phase((r, c), (top, left)) for c, left in columns] for r, top in rows]
+    x = jnp.stack([jnp.stack(row, axis=3) for row in grid], axis=2)
+    return x.reshape(shape[0], shape[1] * len(rows), shape[2] * len(columns), shape[3])[:, :height, :width]
+
+
+def _cpu_conv_kernel(x: Array, y: Array, g: Geometry) -> Array:
+    # One matrix product a tap.
+    (sh, sw), (kh, kw), (oh, ow) = g.strides, g.kernel_size, g.output_size
+    pads = [
+        (low, (o - 1) * s + k - n - low, 0)
+        for n, o, k, s, (low, _) in zip(g.input_size, g.output_size, g.kernel_size, g.strides, g.padding, strict=True)
+    ]
+    x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *pads, (0, 0, 0)])
+    height, width = (oh - 1) * sh + 1, (ow - 1) * sw + 1
+    taps = [
+        lax.dot_general(x[:, a : a + height : sh, b : b + width : sw], y, _OVER_POSITIONS) for a in range(kh) for b in range(kw)
+    ]
+    return jnp.stack(taps).reshape(kh, kw, x.shape[3], y.shape[3])
+
+
+# The primitives. `grouped` operands and results carry one more leading axis, over which the map is applied.
+
+
+def _primitive(name: str, native: Callable, cpu: Callable, shape: Callable) -> Primitive:
+    primitive = Primitive(name)
+
+    def abstract(a: Any, b: Any, *, geometry: Geometry, grouped: bool) -> jax.core.ShapedArray:
+        groups = a.shape[:1] if grouped else ()
+        return jax.core.ShapedArray((*groups, *shape(a.shape[grouped:], b.shape[grouped:], geometry)), a.dtype)
+
+    def lowering(function: Callable, each: Callable) -> Callable:
+        def apply(a: Array, b: Array, *, geometry: Geometry, grouped: bool) -> Array:
+            one = functools.partial(function, g=geometry)
+            return each(one)(a, b) if grouped else one(a, b)
+
+        return mlir.lower_fun(apply, multiple_results=False)
+
+    @functools.cache
+    def compiled(geometry: Geometry, grouped: bool) -> Callable:
+        return jax.jit(functools.partial(primitive.bind, geometry=geometry, grouped=grouped))
+
+    primitive.def_impl(lambda a, b, *, geometry, grouped: compiled(geometry, grouped)(a, b))
+    primitive.def_abstract_eval(abstract)
+    mlir.register_lowering(primitive, lowering(native, jax.vmap))
+    mlir.register_lowering(
+        primitive, lowering(cpu, lambda one: lambda a, b: lax.map(lambda ab: one(*ab), (a, b))), platform='cpu'
+    )
+    batching.primitive_batchers[primitive] = functools.partial(_batch, primitive)
+    return primitive
+
+
+def _batch(
+    primitive: Primitive, operands: Sequence[Array], axes: Sequence[int | None], *, geometry: Geometry, grouped: bool
+) -> Any:
+    a, b = operands
+    size = next(x.shape[axis] for x, axis in zip(operands, axes, strict=True) if axis is not None)
+    if axes[1] is None and not grouped and primitive is not _conv_kernel_p:  # images against one kernel: a larger batch
+        a = jnp.moveaxis(a, axes[0], 0)  # type: ignore[arg-type]
+        result = primitive.bind(a.reshape(-1, *a.shape[2:]), b, geometry=geometry, grouped=False)
+        return result.reshape(size, -1, *result.shape[1:]), 0
+    a, b = (
+        jnp.broadcast_to(x, (size, *x.shape)) if axis is None else jnp.moveaxis(x, axis, 0)
+        for x, axis in zip((a, b), axes, strict=True)
+    )
+    if not grouped:
+        return primitive.bind(a, b, geometry=geometry, grouped=True), 0
+    groups = a.shape[:2]
+    a, b = (x.reshape(-1, *x.shape[2:]) for x in (a, b))
+    result = primitive.bind(a, b, geometry=geometry, grouped=True)
+    return result.reshape(*groups, *result.shape[1:]), 0
+
+
+_conv_p = _primitive('gan_jax_conv', _native_conv, _native_conv, lambda x, w, g: (x[0], *g.output_size, w[3]))
+_conv_input_p = _primitive('gan_jax_conv_input', _native_conv_input, _cpu_conv_input, lambda y, w, g: (y[0], *g.input_size, w[2]))
+_conv_kernel_p = _primitive(
+    'gan_jax_conv_kernel', _native_conv_kernel, _cpu_conv_kernel, lambda x, y, g: (*g.kernel_size, x[3], y[3])
+)
+
+ad.defbilinear(
+    _conv_p, lambda ct, x, w, **g: _conv_input_p.bind(ct, w, **g), lambda ct, x, w, **g: _conv_kernel_p.bind(x, ct, **g)
+)
+ad.defbilinear(
+    _conv_input_p, lambda ct, y, w, **g: _conv_p.bind(ct, w, **g), lambda ct, y, w, **g: _conv_kernel_p.bind(ct, y, **g)
+)
+ad.defbilinear(
+    _conv_kernel_p, lambda ct, x, y, **g: _conv_input_p.bind(y, ct, **g), lambda ct, x, y, **g: _conv_p.bind(x, ct, **g)
+)

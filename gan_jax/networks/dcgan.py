@@ -1,0 +1,97 @@
+"""DCGAN (Radford, Metz and Chintala 2016, section 3), for images of size 4 * 2^n, or 28.
+
+The paper's rules: strided and fractionally strided convolutions in place of pooling; no hidden fully connected layers; ReLU in
+the generator with tanh at its output, LeakyReLU(0.2) in the discriminator; batch norm everywhere but at the generator's output
+and the discriminator's input. Weights are N(0, .02), batch norm scales N(1, .02), as in the authors' code.
+
+Each halving of the image doubles the channels, from `width` at half the image's size. At 64 pixels and `width=128` this is
+the paper's network.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from gan_jax.errors import InputError
+from gan_jax.networks.layers import Conv, ConvTranspose
+from gan_jax.typing import Array, Key
+
+_normal = nn.initializers.normal(0.02)
+
+
+def _scale_init(key: Key, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
+    return 1 + 0.02 * jax.random.normal(key, shape, dtype)
+
+
+def stages(size: int) -> tuple[int, int]:
+    """`(side of the smallest feature map, number of halvings)`. Raises `InputError` for a size that DCGAN does not have."""
+    if size == 28:
+        return 7, 2
+    halvings = size.bit_length() - 3
+    if size < 8 or size != 4 << halvings:
+        raise InputError(f'image size {size} is not supported: DCGAN has 28 and 4 * 2^n (8, 16, 32, 64, 128, ...)')
+    return 4, halvings
+
+
+class Generator(nn.Module):
+    """`[batch, latent] -> [batch, size, size, channels]` in [-1, 1]."""
+
+    size: int
+    channels: int = 3
+    width: int = 128
+    kernel_size: int = 5
+    dtype: Any = jnp.float32
+    axis_name: str | None = None
+    """The axis over which batch statistics are shared in a parallel run."""
+
+    @nn.compact
+    def __call__(self, z: Array, *, train: bool = True) -> Array:
+        norm = _batch_norm(train, self.dtype, self.axis_name)
+        base, halvings = stages(self.size)
+        width = self.width << (halvings - 1)
+        x = nn.Dense(base * base * width, use_bias=False, dtype=self.dtype, kernel_init=_normal)(z)
+        x = nn.relu(norm()(x.reshape(-1, base, base, width)))
+        kernel = (self.kernel_size, self.kernel_size)
+        upsample = functools.partial(ConvTranspose, kernel_size=kernel, strides=(2, 2), dtype=self.dtype, kernel_init=_normal)
+        for i in range(halvings - 1):
+            x = nn.relu(norm()(upsample(width >> (i + 1), use_bias=False)(x)))
+        return jnp.tanh(upsample(self.channels)(x).astype(jnp.float32))
+
+
+class Discriminator(nn.Module):
+    """`[batch, size, size, channels] -> logits [batch]`; with `features_too=True` also the activations, finest first."""
+
+    width: int = 128
+    kernel_size: int = 5
+    dtype: Any = jnp.float32
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool = True, features_too: bool = False) -> Any:
+        norm = _batch_norm(train, self.dtype, self.axis_name)
+        _, halvings = stages(x.shape[1])
+        kernel = (self.kernel_size, self.kernel_size)
+        downsample = functools.partial(Conv, kernel_size=kernel, strides=(2, 2), dtype=self.dtype, kernel_init=_normal)
+        features = []
+        for i in range(halvings):
+            x = downsample(features=self.width << i, use_bias=i == 0)(x)
+            x = nn.leaky_relu(x if i == 0 else norm()(x), 0.2)
+            features.append(x)
+        logits = nn.Dense(1, dtype=self.dtype, kernel_init=_normal)(x.reshape(x.shape[0], -1))
+        logits = logits.squeeze(-1).astype(jnp.float32)
+        return (logits, features) if features_too else logits
+
+
+def _batch_norm(train: bool, dtype: Any, axis_name: str | None) -> Callable[[], nn.BatchNorm]:
+    return functools.partial(
+        nn.BatchNorm,
+        use_running_average=not train,
+        momentum=0.9,
+        dtype=dtype,
+        scale_init=_scale_init,
+        axis_name=axis_name,
+    )

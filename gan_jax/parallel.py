@@ -1,0 +1,126 @@
+"""Data parallelism: every collective of the library, and the runners that bind the axis they speak of.
+
+A train step is written against a named axis. `pmap` and `shard_map` bind it to devices, `jax.vmap(axis_name=...)` to the
+rows of an array (for tests), and `axis_name=None` means one device. State is replicated, batches are split along one axis.
+
+Random numbers are drawn per example, from `example_keys`: example i of a global batch sees the same noise on one device and
+on a thousand.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, Mesh, PartitionSpec
+
+from gan_jax.errors import InputError
+from gan_jax.typing import Array, Key
+
+AXIS = 'devices'
+"""The axis name that both runners bind."""
+
+
+def pmean(tree: Any, axis_name: str | None) -> Any:
+    """The mean over the axis of every floating-point array of a pytree, by one all-reduce; other leaves stay as they are.
+
+    The arrays travel as one vector, because `jax.lax.pmean` of a pytree is an all-reduce for each of its leaves.
+    """
+    if axis_name is None:
+        return tree
+    leaves, structure = jax.tree.flatten(tree)
+    floating = [i for i, leaf in enumerate(leaves) if jnp.issubdtype(jnp.result_type(leaf), jnp.floating)]
+    if not floating:
+        return tree
+    vector = jnp.concatenate([jnp.ravel(leaves[i]).astype(jnp.float32) for i in floating])
+    vector = jax.lax.pmean(vector, axis_name)
+    offset = 0
+    for i in floating:
+        leaf = jnp.asarray(leaves[i])
+        leaves[i] = vector[offset : offset + leaf.size].reshape(leaf.shape).astype(leaf.dtype)
+        offset += leaf.size
+    return jax.tree.unflatten(structure, leaves)
+
+
+def axis_size(axis_name: str | None) -> int:
+    """The number of devices along the axis; 1 without one."""
+    return 1 if axis_name is None else jax.lax.axis_size(axis_name)
+
+
+def local_rows(rows: Array, axis_name: str | None) -> Array:
+    """This device's share of the leading axis of a global array."""
+    if axis_name is None:
+        return rows
+    size = rows.shape[0] // axis_size(axis_name)
+    return jax.lax.dynamic_slice_in_dim(rows, jax.lax.axis_index(axis_name) * size, size)
+
+
+def example_keys(key: Key, n: int, axis_name: str | None = None) -> Key:
+    """One key for each of this device's `n` examples, `[n]`: a function of the example's place in the global batch."""
+    first = 0 if axis_name is None else jax.lax.axis_index(axis_name) * n
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, first + jnp.arange(n))
+
+
+def check_divisible(batch_size: int, devices: Sequence[jax.Device] | None = None) -> None:
+    """Raises `InputError` unless the devices can share a batch evenly."""
+    count = len(devices or jax.local_devices())
+    if batch_size % count:
+        raise InputError(f'batch size {batch_size} is not divisible by the {count} devices it is split over')
+
+
+# A runner turns `function(state, batch, *others) -> (state, result)`, written against AXIS, into one compiled function of
+# global arrays. The state is donated. `batch_axis` is the axis of the batch's leaves that is split over the devices; with None
+# nothing is split, and the function takes its share by `local_rows`.
+
+
+def pmap(function: Callable, *, batch_axis: int | None = 0, devices: Sequence[jax.Device] | None = None) -> Callable:
+    """Runs the function on all local devices (or the given ones) under `jax.pmap`. Raises `InputError` on an uneven batch."""
+    devices = list(devices or jax.local_devices())
+
+    def with_index(_: Array, state: Any, batch: Any, *others: Any) -> Any:
+        return function(state, batch, *others)
+
+    def split(x: Array) -> Array:
+        check_divisible(x.shape[batch_axis], devices)  # type: ignore[index]
+        return x.reshape(*x.shape[:batch_axis], len(devices), -1, *x.shape[batch_axis + 1 :])  # type: ignore[operator,misc]
+
+    mapped: dict[int, Callable] = {}  # by number of arguments
+    index = np.arange(len(devices))
+
+    def run(state: Any, batch: Any, *others: Any) -> Any:
+        if len(others) not in mapped:
+            axes = (0, None, batch_axis, *[None] * len(others))
+            mapped[len(others)] = jax.pmap(
+                with_index, AXIS, in_axes=axes, out_axes=(None, None), devices=devices, donate_argnums=1
+            )
+        if batch_axis is not None:
+            batch = jax.tree.map(split, batch)
+        return mapped[len(others)](index, state, batch, *others)
+
+    return run
+
+
+def shard_map(function: Callable, *, batch_axis: int | None = 0, devices: Sequence[jax.Device] | None = None) -> Callable:
+    """As `pmap`, by `jax.shard_map` on a one-dimensional mesh."""
+    devices = list(devices or jax.local_devices())
+    mesh = Mesh(np.array(devices), (AXIS,), axis_types=(AxisType.Auto,))
+    replicated = PartitionSpec()
+    split = replicated if batch_axis is None else PartitionSpec(*[None] * batch_axis, AXIS)
+
+    def run(state: Any, batch: Any, *others: Any) -> Any:
+        specs = (replicated, split, *[replicated] * len(others))
+        # With check_vma the gradients after a pmean would come out multiplied by the number of devices.
+        return jax.shard_map(function, mesh=mesh, in_specs=specs, out_specs=replicated, check_vma=False)(state, batch, *others)
+
+    compiled = jax.jit(run, donate_argnums=0)
+
+    def checked(state: Any, batch: Any, *others: Any) -> Any:
+        if batch_axis is not None:
+            check_divisible(jax.tree.leaves(batch)[0].shape[batch_axis], devices)
+        return compiled(state, batch, *others)
+
+    return checked
+
+
+RUNNERS: dict[str, Callable] = {'pmap': pmap, 'shard_map': shard_map}

@@ -1,0 +1,256 @@
+"""The game, the train step, and the unroll.
+
+A game is four pure functions; whatever returns a `Game` can be trained, unrolled, run in parallel, checkpointed and resumed.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+from jax import lax
+
+from gan_jax import parallel
+from gan_jax.typing import Array, Batch, Key, Metrics, Variables
+
+
+class PlayFunction(Protocol):
+    """What `Game.play` is."""
+
+    def __call__(self, generator: Variables, batch: Batch, key: Key, *, train: bool = True) -> tuple[Any, Variables]: ...
+
+
+class Game(NamedTuple):
+    """A two-player game as four pure functions. Losses are scalars, means over the (local) batch.
+
+    The play is whatever the generator's side puts on the table: images, or a pytree of them. Keeping it apart from the
+    losses lets an unrolled discriminator answer a fixed play, so the generator runs once a step.
+
+    The key is the same on every device of a parallel run; `parallel.example_keys` makes of it one key per example.
+    """
+
+    init: Callable[[Key, Batch], tuple[Variables, Variables]]
+    """`(key, batch) -> (generator variables, discriminator variables)`"""
+    play: PlayFunction
+    """`(generator variables, batch, key, train=True) -> (play, generator state)`; train=False is inference, for sampling."""
+    discriminator_loss: Callable[[Variables, Any, Batch, Key], tuple[Array, tuple[Variables, Metrics]]]
+    """`(discriminator variables, play, batch, key) -> (loss, (discriminator state, metrics))`"""
+    generator_loss: Callable[[Variables, Any, Batch, Key], tuple[Array, Metrics]]
+    """`(discriminator variables, play, batch, key) -> (loss, metrics)`; it may not advance the discriminator's state."""
+
+
+@struct.dataclass
+class Player:
+    """One side of the game: parameters, the other Flax collections (batch statistics, ...), and the optimizer's state."""
+
+    params: Any
+    state: Variables
+    opt_state: optax.OptState
+
+    @property
+    def variables(self) -> Variables:
+        return {'params': self.params, **self.state}
+
+
+@struct.dataclass
+class TrainState:
+    """All that a run is: arrays only. The random numbers of step n come from `fold_in(key, n)`."""
+
+    step: Array
+    key: Key
+    generator: Player
+    discriminator: Player
+    ema: Variables
+    """Exponential moving average of the generator's variables."""
+
+
+Step = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
+
+
+def init(
+    game: Game, g_optimizer: optax.GradientTransformation, d_optimizer: optax.GradientTransformation, batch: Batch, key: Key
+) -> TrainState:
+    """The state at step 0. Of `batch` (one minibatch, leaves `[batch, ...]`) games use shapes, at most."""
+    init_key, key = jax.random.split(key)
+
+    def player(variables: Variables, optimizer: optax.GradientTransformation) -> Player:
+        state = dict(variables)
+        params = state.pop('params')
+        return Player(params, state, optimizer.init(params))
+
+    generator, discriminator = game.init(init_key, batch)
+    ema = jax.tree.map(jnp.copy, generator)  # own buffers: a donated state may hold none of them twice
+    return TrainState(jnp.int32(0), key, player(generator, g_optimizer), player(discriminator, d_optimizer), ema)
+
+
+def _descend(
+    loss: Callable[[Any], tuple[Array, tuple[Variables, Metrics, Any]]],
+    optimizer: optax.GradientTransformation,
+    player: Player,
+    axis_name: str | None,
+) -> tuple[Player, Array, Metrics, Any]:
+    """One update of one player by `loss(params) -> (loss, (state, metrics, play))`, with one all-reduce."""
+    (value, (state, metrics, play)), gradient = jax.value_and_grad(loss, has_aux=True)(player.params)
+    gradient, state, value, metrics = parallel.pmean((gradient, state, value, metrics), axis_name)
+    updates, opt_state = optimizer.update(gradient, player.opt_state, player.params)
+    return Player(optax.apply_updates(player.params, updates), state, opt_state), value, metrics, play
+
+
+def _update_discriminator(
+    game: Game,
+    optimizer: optax.GradientTransformation,
+    discriminator: Player,
+    play: Any,
+    batch: Batch,
+    key: Key,
+    axis_name: str | None,
+) -> tuple[Player, Metrics]:
+    def loss(params: Any) -> tuple[Array, tuple[Variables, Metrics, None]]:
+        value, (state, metrics) = game.discriminator_loss({'params': params, **discriminator.state}, play, batch, key)
+        return value, (state, metrics, None)
+
+    discriminator, value, metrics, _ = _descend(loss, optimizer, discriminator, axis_name)
+    return discriminator, {'discriminator_loss': value, **metrics}
+
+
+def unroll(
+    game: Game,
+    optimizer: optax.GradientTransformation,
+    discriminator: Player,
+    play: Any,
+    batch: Batch,
+    key: Key,
+    steps: int,
+    axis_name: str | None = None,
+) -> Player:
+    """The discriminator after `steps` more updates against a fixed play (Metz et al. 2017, eqs. 4-6).
+
+    Differentiable in the play through every update, the optimizer's included: the optimizer goes on from its present state
+    (with a fresh Adam the first step would be the gradient's sign, whose derivative is zero). What the unrolled steps do to
+    parameters, statistics and optimizer is the returned player's alone; the caller's is not touched.
+
+    Memory grows by one `Player` a step: each step is recomputed in the backward pass.
+    """
+
+    @jax.checkpoint
+    def update(discriminator: Player, key: Key) -> Player:
+        return _update_discriminator(game, optimizer, discriminator, play, batch, key, axis_name)[0]
+
+    if steps == 0:
+        return discriminator
+    return lax.scan(lambda player, key: (update(player, key), None), discriminator, jax.random.split(key, steps))[0]
+
+
+def make_train_step(
+    game: Game,
+    g_optimizer: optax.GradientTransformation,
+    d_optimizer: optax.GradientTransformation,
+    *,
+    discriminator_steps: int = 1,
+    generator_steps: int = 1,
+    unroll_steps: int = 0,
+    simultaneous: bool = False,
+    ema_decay: float = 0.999,
+    axis_name: str | None = None,
+) -> Step:
+    """A pure `step(state, batch) -> (state, metrics)`, for the caller to compile (`parallel.RUNNERS`, `jax.jit`).
+
+    Alternating (Goodfellow et al. 2014, algorithm 1): `discriminator_steps` updates of the discriminator, then
+    `generator_steps` of the generator against the new discriminator, or against what that would be after `unroll_steps` more
+    updates. Simultaneous: one update each, both from the same parameters and the same play.
+
+    Every update has fresh noise. Leaves of `batch` are `[batch, ...]`, one minibatch; if either player takes more than one
+    step they are `[max(discriminator_steps, generator_steps), batch, ...]`, a minibatch for each. Metrics are scalars, means
+    over a player's steps.
+
+    The average of the generator has decay `min(ema_decay, (1 + step) / (10 + step))`, so that a short run forgets its start.
+
+    Raises `ValueError` for counts out of range, and for simultaneous updates of more than one step.
+    """
+    if discriminator_steps < 1 or generator_steps < 1 or unroll_steps < 0:
+        counts = f'{discriminator_steps=}, {generator_steps=}, {unroll_steps=}'
+        raise ValueError(f'each player takes at least one step and nothing unrolls a negative number of steps, got {counts}')
+    if simultaneous and (discriminator_steps, generator_steps) != (1, 1):
+        raise ValueError(f'simultaneous updates are one of each player, got {discriminator_steps=}, {generator_steps=}')
+    if not 0 <= ema_decay <= 1:
+        raise ValueError(f'ema_decay is from 0 to 1, got {ema_decay}')
+
+    def discriminator_update(player: Player, generator: Player, batch: Batch, key: Key) -> tuple[Player, Metrics]:
+        play_key, loss_key = jax.random.split(key)
+        play, _ = game.play(generator.variables, batch, play_key)
+        return _update_discriminator(game, d_optimizer, player, play, batch, loss_key, axis_name)
+
+    def generator_update(player: Player, discriminator: Player, batch: Batch, key: Key) -> tuple[Player, Metrics, Any]:
+        play_key, unroll_key, loss_key = jax.random.split(key, 3)
+
+        def loss(params: Any) -> tuple[Array, tuple[Variables, Metrics, Any]]:
+            play, state = game.play({'params': params, **player.state}, batch, play_key)
+            future = unroll(game, d_optimizer, discriminator, play, batch, unroll_key, unroll_steps, axis_name)
+            value, metrics = game.generator_loss(future.variables, play, batch, loss_key)
+            return value, (state, metrics, play)
+
+        player, value, metrics, play = _descend(loss, g_optimizer, player, axis_name)
+        return player, {'generator_loss': value, **metrics}, play
+
+    def repeat(update: Callable, player: Player, opponent: Player, batch: Batch, key: Key, steps: int) -> tuple[Player, Metrics]:
+        if discriminator_steps == generator_steps == 1:
+            return update(player, opponent, batch, key)[:2]
+        batch = jax.tree.map(lambda x: x[:steps], batch)
+        xs = (batch, jax.random.split(key, steps))
+        player, metrics = lax.scan(lambda player, x: update(player, opponent, *x)[:2], player, xs)
+        return player, jax.tree.map(lambda x: x.mean(0), metrics)
+
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        d_key, g_key = jax.random.split(jax.random.fold_in(state.key, state.step))
+        if simultaneous:
+            generator, g_metrics, play = generator_update(state.generator, state.discriminator, batch, g_key)
+            discriminator, d_metrics = _update_discriminator(
+                game, d_optimizer, state.discriminator, play, batch, d_key, axis_name
+            )
+        else:
+            discriminator, d_metrics = repeat(
+                discriminator_update, state.discriminator, state.generator, batch, d_key, discriminator_steps
+            )
+            generator, g_metrics = repeat(generator_update, state.generator, discriminator, batch, g_key, generator_steps)
+        decay = jnp.minimum(ema_decay, (1 + state.step) / (10 + state.step))
+        ema = jax.tree.map(lambda old, new: _average(old, new, decay), state.ema, generator.variables)
+        return TrainState(state.step + 1, state.key, generator, discriminator, ema), {**d_metrics, **g_metrics}
+
+    return step
+
+
+def _average(old: Array, new: Array, decay: Array) -> Array:
+    if not jnp.issubdtype(new.dtype, jnp.floating):
+        return new
+    return (decay * old + (1 - decay) * new).astype(new.dtype)
+
+
+def many_steps(step: Step, draw: Callable[[Any, Array], Batch], capacity: int) -> Callable:
+    """`(state, data, n) -> (state, metrics [capacity])`: n <= capacity steps in one call, on batches `draw(data, step)`.
+
+    `n` is traced, so one compiled program serves every length and a run stopped anywhere goes on bit for bit. Rows of the
+    metrics from `n` on are not a number.
+    """
+
+    def run(state: TrainState, data: Any, n: Array) -> tuple[TrainState, Metrics]:
+        shapes = jax.eval_shape(lambda: step(state, draw(data, state.step)))[1]
+        rows = jax.tree.map(lambda m: jnp.full((capacity, *m.shape), jnp.nan, m.dtype), shapes)
+
+        def body(i: Array, carry: tuple[TrainState, Metrics]) -> tuple[TrainState, Metrics]:
+            state, rows = carry
+            state, metrics = step(state, draw(data, state.step))
+            return state, jax.tree.map(lambda row, m: row.at[i].set(m), rows, metrics)
+
+        return lax.fori_loop(0, n, body, (state, rows))
+
+    return run
+
+
+def sample(game: Game, state: TrainState, batch: Batch, key: Key, *, ema: bool = True) -> Any:
+    """The generator's play in inference mode, by its averaged variables (`ema=False`: by its present ones).
+
+    `batch` conditions the samples; of an unconditional game it is only their number, and `jnp.zeros(64)` asks for 64.
+    """
+    return game.play(state.ema if ema else state.generator.variables, batch, key, train=False)[0]

@@ -1,0 +1,18 @@
+"""The types that the library's signatures speak of."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+Array = jax.Array
+Key = jax.Array
+"""A typed key, `jax.random.key(seed)`."""
+Batch = Any
+"""A pytree of arrays whose leading axis counts examples."""
+Variables = dict[str, Any]
+"""A Flax collection dict: `{'params': ..., 'batch_stats': ..., ...}`."""
+Metrics = dict[str, Array]
+"""Named scalars, for people to look at."""
+Sampler = Callable[[Key, int], Array]
+"""`(key, n) -> [n, ...]` examples of a distribution."""
