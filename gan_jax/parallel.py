@@ -23,24 +23,14 @@ AXIS = 'devices'
 
 
 def pmean(tree: Any, axis_name: str | None) -> Any:
-    """The mean over the axis of every floating-point array of a pytree, by one all-reduce; other leaves stay as they are.
+    """The mean over the axis of every floating-point array of a pytree; other leaves stay as they are.
 
-    The arrays travel as one vector, because `jax.lax.pmean` of a pytree is an all-reduce for each of its leaves.
+    XLA combines what is averaged in one call into one all-reduce.
     """
     if axis_name is None:
         return tree
-    leaves, structure = jax.tree.flatten(tree)
-    floating = [i for i, leaf in enumerate(leaves) if jnp.issubdtype(jnp.result_type(leaf), jnp.floating)]
-    if not floating:
-        return tree
-    vector = jnp.concatenate([jnp.ravel(leaves[i]).astype(jnp.float32) for i in floating])
-    vector = jax.lax.pmean(vector, axis_name)
-    offset = 0
-    for i in floating:
-        leaf = jnp.asarray(leaves[i])
-        leaves[i] = vector[offset : offset + leaf.size].reshape(leaf.shape).astype(leaf.dtype)
-        offset += leaf.size
-    return jax.tree.unflatten(structure, leaves)
+    floating = lambda x: jnp.issubdtype(jnp.result_type(x), jnp.floating)
+    return jax.tree.map(lambda x: jax.lax.pmean(x, axis_name) if floating(x) else x, tree)
 
 
 def axis_size(axis_name: str | None) -> int:

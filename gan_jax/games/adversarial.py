@@ -7,6 +7,7 @@ import jax
 
 from gan_jax import parallel
 from gan_jax.objectives import Objective
+from gan_jax.penalties import Penalty
 from gan_jax.training import Game
 from gan_jax.typing import Array, Batch, Key, Metrics, Variables
 
@@ -17,6 +18,7 @@ def adversarial(
     objective: Objective,
     *,
     latent: Callable[[Key], Array],
+    penalty: Penalty | None = None,
     axis_name: str | None = None,
 ) -> Game:
     """A generator of examples from latents against a discriminator of real from generated examples.
@@ -26,6 +28,7 @@ def adversarial(
         discriminator: `discriminator(examples, train=) -> logits [batch, ...]`.
         objective: what each minimises, from `gan_jax.objectives`.
         latent: one example's latent from one key, from `gan_jax.latents`.
+        penalty: added to the discriminator's loss, from `gan_jax.penalties`.
         axis_name: the axis of a data-parallel run; networks with batch norm want the same one.
 
     The batch is an array of real examples. Real and generated examples pass through the discriminator apart, each with its
@@ -45,7 +48,12 @@ def adversarial(
     def discriminator_loss(variables: Variables, play: Array, batch: Batch, key: Key) -> tuple[Array, tuple[Variables, Metrics]]:
         real, state = _apply(discriminator, variables, batch)
         fake, state = _apply(discriminator, {**variables, **state}, play)
-        return objective.discriminator(real, fake).mean(), (state, {'real_logit': real.mean(), 'fake_logit': fake.mean()})
+        loss = objective.discriminator(real, fake).mean()
+        metrics = {'real_logit': real.mean(), 'fake_logit': fake.mean()}
+        if penalty is not None:
+            metrics['penalty'] = penalty(lambda x: _apply(discriminator, variables, x)[0], batch, play, key).mean()
+            loss += metrics['penalty']
+        return loss, (state, metrics)
 
     def generator_loss(variables: Variables, play: Array, batch: Batch, key: Key) -> tuple[Array, Metrics]:
         # An objective that ignores the real logits costs no pass over the real examples: nothing else depends on them.

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from gan_jax.errors import InputError
-from gan_jax.networks.layers import Conv, ConvTranspose
+from gan_jax.networks.layers import Conv, ConvTranspose, at_least_float32
 from gan_jax.typing import Array, Key
 
 _normal = nn.initializers.normal(0.02)
@@ -59,7 +59,7 @@ class Generator(nn.Module):
         upsample = functools.partial(ConvTranspose, kernel_size=kernel, strides=(2, 2), dtype=self.dtype, kernel_init=_normal)
         for i in range(halvings - 1):
             x = nn.relu(norm()(upsample(width >> (i + 1), use_bias=False)(x)))
-        return jnp.tanh(upsample(self.channels)(x).astype(jnp.float32))
+        return jnp.tanh(at_least_float32(upsample(self.channels)(x)))
 
 
 class Discriminator(nn.Module):
@@ -82,7 +82,7 @@ class Discriminator(nn.Module):
             x = nn.leaky_relu(x if i == 0 else norm()(x), 0.2)
             features.append(x)
         logits = nn.Dense(1, dtype=self.dtype, kernel_init=_normal)(x.reshape(x.shape[0], -1))
-        logits = logits.squeeze(-1).astype(jnp.float32)
+        logits = at_least_float32(logits.squeeze(-1))
         return (logits, features) if features_too else logits
 
 

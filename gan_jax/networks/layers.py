@@ -14,6 +14,11 @@ Conv = functools.partial(nn.Conv, conv_general_dilated=convolution.conv_general_
 """`flax.linen.Conv` on the convolutions of `networks.convolution`."""
 
 
+def at_least_float32(x: Array) -> Array:
+    """Outputs of networks that compute in half precision, for losses and metrics."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
 class ConvTranspose(nn.Module):
     """Transposed ("fractionally strided") convolution, `[n, h, w, c] -> [n, h * strides, w * strides, features]`.
 

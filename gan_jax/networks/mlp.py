@@ -6,6 +6,7 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
+from gan_jax.networks.layers import at_least_float32
 from gan_jax.typing import Array
 
 
@@ -30,7 +31,7 @@ class MLP(nn.Module):
         for width in self.features[:-1]:
             x = self.activation(nn.Dense(width, dtype=self.dtype, kernel_init=self.kernel_init)(x))
             hidden.append(x)
-        x = nn.Dense(self.features[-1], dtype=self.dtype, kernel_init=self.kernel_init)(x).astype(jnp.float32)
+        x = at_least_float32(nn.Dense(self.features[-1], dtype=self.dtype, kernel_init=self.kernel_init)(x))
         if self.squeeze:
             x = x.squeeze(-1)
         return (x, hidden) if features_too else x

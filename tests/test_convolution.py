@@ -1,0 +1,117 @@
+"""The three convolution maps: equal to lax in value and derivatives, and only canonical convolutions in the CPU program."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import gan_jax
+from gan_jax import data, games, latents, networks, objectives
+from gan_jax.networks import convolution, layers
+from gan_jax.networks.convolution import Geometry
+
+CASES = [  # height, kernel, stride, padding
+    (8, 4, 2, (1, 1)), (8, 5, 2, (1, 2)), (7, 3, 2, (1, 1)), (8, 3, 1, (1, 1)),
+    (9, 1, 2, (0, 0)), (7, 5, 3, (0, 2)), (8, 2, 3, (0, 0)), (6, 1, 1, (0, 0)),
+]  # fmt: skip
+
+
+def operands(case, dtype):
+    n, k, s, padding = case
+    geometry = Geometry((n, n + 1), (k, k), (s, s), (padding, padding))
+    keys = jax.random.split(jax.random.key(0), 3)
+    x = jax.random.normal(keys[0], (2, n, n + 1, 3), dtype)
+    w = jax.random.normal(keys[1], (k, k, 3, 4), dtype)
+    y = jax.random.normal(keys[2], (2, *geometry.output_size, 4), dtype)
+    return geometry, x, w, y
+
+
+def lax_conv(x, w, g):
+    return jax.lax.conv_general_dilated(x, w, g.strides, g.padding, dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+
+
+@pytest.mark.parametrize('case', CASES)
+def test_values_first_and_second_derivatives_equal_lax(case):
+    with jax.enable_x64(True):
+        geometry, x, w, y = operands(case, jnp.float64)
+
+        def second(conv):
+            # A gradient penalty, differentiated: every one of the three maps, and each one's derivatives.
+            def penalty(x, w):
+                gx, gw = jax.grad(lambda x, w: jnp.tanh(conv(x, w, geometry)).sum(), (0, 1))(x, w)
+                return (gx**2).sum() + (gw**2).sum()
+
+            return jax.jit(jax.value_and_grad(penalty, (0, 1)))(x, w)
+
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), second(convolution.conv), second(lax_conv))
+        value, transpose = jax.vjp(lambda x, w: lax_conv(x, w, geometry), x, w)
+        np.testing.assert_allclose(convolution.conv(x, w, geometry), value, atol=1e-6)
+        np.testing.assert_allclose(convolution.conv_input(y, w, geometry), transpose(y)[0], atol=1e-6)
+        np.testing.assert_allclose(convolution.conv_kernel(x, y, geometry), transpose(y)[1], atol=1e-6)
+
+
+def test_forward_mode_and_vmap():
+    with jax.enable_x64(True):
+        geometry, x, w, _ = operands(CASES[0], jnp.float64)
+        many = jnp.stack([w, 2 * w, 3 * w])
+        ours, theirs = (lambda w, f=f: f(x, w, geometry) for f in (convolution.conv, lax_conv))
+        np.testing.assert_allclose(jax.jvp(ours, (w,), (w,))[1], jax.jvp(theirs, (w,), (w,))[1], atol=1e-9)
+        for axis in (0, 1):
+            np.testing.assert_allclose(jax.vmap(ours)(many), jax.vmap(theirs)(many), atol=1e-9)
+        gradient = lambda f: jax.vmap(jax.vmap(jax.grad(lambda w: jnp.sin(f(w)).sum())))(jnp.stack([many, -many]))
+        np.testing.assert_allclose(gradient(ours), gradient(theirs), atol=1e-9)
+        inputs = jnp.stack([x, -x])
+        np.testing.assert_allclose(
+            jax.vmap(lambda x: convolution.conv(x, w, geometry))(inputs),
+            jax.vmap(lambda x: lax_conv(x, w, geometry))(inputs),
+            atol=1e-9,
+        )
+
+
+def test_a_flax_layer_on_these_maps_is_the_stock_layer():
+    import flax.linen as nn
+
+    x = jax.random.normal(jax.random.key(0), (2, 9, 9, 3))
+    for options in ({'strides': (2, 2)}, {'padding': 'VALID'}, {'kernel_dilation': (2, 2)}, {'feature_group_count': 3}):
+        ours = layers.Conv(features=6, kernel_size=(3, 3), **options)
+        stock = nn.Conv(features=6, kernel_size=(3, 3), **options)
+        variables = stock.init(jax.random.key(1), x)
+        np.testing.assert_allclose(ours.apply(variables, x), stock.apply(variables, x), atol=1e-5)
+
+
+@pytest.mark.parametrize('kernel', [3, 4, 5])
+def test_transposed_layer_is_the_transpose_of_the_convolution(kernel):
+    up = layers.ConvTranspose(5, (kernel, kernel), (2, 2), use_bias=False)
+    y = jax.random.normal(jax.random.key(0), (2, 4, 4, 3))
+    variables = up.init(jax.random.key(1), y)
+    down = layers.Conv(features=3, kernel_size=(kernel, kernel), strides=(2, 2), use_bias=False)
+    x = jax.random.normal(jax.random.key(2), (2, 8, 8, 5))
+    # <up y, x> = <y, down x>
+    a, b = jnp.vdot(up.apply(variables, y), x), jnp.vdot(y, down.apply(variables, x))
+    np.testing.assert_allclose(a, b, rtol=1e-5)
+
+
+def dcgan_step(**options):
+    game = games.adversarial(
+        networks.DCGANGenerator(16, 1, width=8), networks.DCGANDiscriminator(8), objectives.minimax(), latent=latents.normal(8)
+    )
+    optimizer = optax.adam(1e-3)
+    step = gan_jax.make_train_step(game, optimizer, optimizer, **options)
+    return step, gan_jax.init(game, optimizer, optimizer, jnp.zeros((1, 16, 16, 1)), jax.random.key(0))
+
+
+@pytest.mark.parametrize(('options', 'scanned'), [({}, False), ({}, True), ({'unroll_steps': 2}, True)])
+def test_the_cpu_program_holds_only_canonical_convolutions(options, scanned):
+    step, state = dcgan_step(**options)
+    if scanned:
+        feed = data.resident(np.zeros((8, 16, 16, 1), np.uint8), 4, seed=0)
+        program = jax.jit(gan_jax.many_steps(step, feed.draw, 3)).lower(state, feed.data, jnp.int32(3))
+    else:
+        program = jax.jit(step).lower(state, jnp.zeros((4, 16, 16, 1)))
+    text = program.compile().as_text()
+    layouts = set(re.findall(r'dim_labels=(\w+->\w+)', text))
+    assert layouts == {'b01f_01io->b01f'}
+    assert 'lhs_dilate' not in text and 'rhs_dilate' not in text
