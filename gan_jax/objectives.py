@@ -21,7 +21,13 @@ class Objective(NamedTuple):
     generator: Loss
 
 
+def _check_shapes(real: Array, fake: Array) -> None:
+    if real.shape != fake.shape:  # [n, 1] and [n] would broadcast to [n, n] in silence
+        raise ValueError(f'real and fake logits are of one shape, got {real.shape} and {fake.shape}')
+
+
 def _cross_entropy(real: Array, fake: Array) -> Array:
+    _check_shapes(real, fake)
     return jax.nn.softplus(-real) + jax.nn.softplus(fake)
 
 
@@ -36,7 +42,12 @@ def minimax() -> Objective:
 
 def non_saturating() -> Objective:
     """ "Modified minimax": the generator maximises log D(G(z)) (Goodfellow et al. 2014, section 3)."""
-    return Objective(_cross_entropy, lambda real, fake: jax.nn.softplus(-fake))
+
+    def generator(real: Array, fake: Array) -> Array:
+        _check_shapes(real, fake)
+        return jax.nn.softplus(-fake)
+
+    return Objective(_cross_entropy, generator)
 
 
 OBJECTIVES: dict[str, Callable[..., Objective]] = {'minimax': minimax, 'non_saturating': non_saturating}

@@ -1,0 +1,194 @@
+"""Data: modes, orders, splits, folders, TFDS without TensorFlow, and batches that are a function of (seed, step)."""
+
+import gzip
+import io
+import os
+import pathlib
+import tarfile
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from gan_jax import data
+from gan_jax.data import MIXTURES, order
+from gan_jax.data import tfds as gan_tfds
+from gan_jax.errors import InputError
+
+SHARED = pathlib.Path(__file__).parents[1].parent / 'shared' / 'data'
+
+
+@pytest.mark.parametrize('name', MIXTURES)
+def test_mixtures_have_the_modes_they_say(name):
+    mixture = MIXTURES[name]
+    modes = {'ring': 8, 'grid': 25, 'madgan': 5}[name.split('_')[0]]
+    distance = np.linalg.norm(mixture.centres[:, None] - mixture.centres, axis=-1)
+    assert len(mixture.centres) == modes
+    assert (distance[~np.eye(modes, dtype=bool)] > 3 * mixture.stds.max()).all()  # a closed linspace has one centre twice
+    points = np.asarray(jax.vmap(mixture.sample)(jax.random.split(jax.random.key(0), 8000)))
+    nearest = np.linalg.norm(points[:, None] - mixture.centres, axis=-1).argmin(1)
+    np.testing.assert_allclose(np.bincount(nearest) / 8000, 1 / modes, atol=0.025)
+    for i in range(modes):
+        np.testing.assert_allclose(points[nearest == i].std(0), mixture.stds[i], rtol=0.2)
+
+
+def test_the_four_scales_of_the_literature():
+    rings = [MIXTURES[f'ring_{name}'] for name in ('unrolled', 'veegan', 'wgan_gp')]
+    radii = [float(np.linalg.norm(ring.centres, axis=1).max()) for ring in rings]
+    np.testing.assert_allclose(radii, [2, 1, 2 / 1.414])
+    np.testing.assert_allclose([ring.stds[0] for ring in rings], [0.02, 0.01, 0.02 / 1.414])
+    assert set(MIXTURES['grid_veegan'].centres.ravel()) == {-4, -2, 0, 2, 4}
+    with pytest.raises(InputError, match='known: ring_unrolled'):
+        data.mixture('ring')
+
+
+@pytest.mark.parametrize('size', [1, 2, 3, 64, 1437])
+def test_an_epoch_is_a_permutation(size):
+    values = np.asarray(order.shuffled(jnp.arange(size), size, jax.random.key(1)))
+    assert sorted(values) == list(range(size))
+
+
+def test_permutations_are_even_and_differ_between_epochs():
+    first = jax.vmap(lambda key: order.shuffled(jnp.arange(5), 5, key))(jax.random.split(jax.random.key(0), 2000))
+    for position in first.T:
+        assert np.bincount(position, minlength=5).min() > 320  # of 400 expected
+    epochs = [np.concatenate([order.batch_indices(100, 10, 10 * e + i, jax.random.key(2)) for i in range(10)]) for e in range(2)]
+    assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(100))
+    assert (epochs[0] != epochs[1]).mean() > 0.9
+
+
+def test_batches_are_a_function_of_seed_and_step():
+    images = np.random.default_rng(0).integers(0, 256, (40, 4, 4, 1), np.uint8)
+    draw = lambda seed, step: data.resident(images, 8, seed=seed).draw(jnp.asarray(images), jnp.int32(step))
+    np.testing.assert_array_equal(draw(0, 3), draw(0, 3))
+    assert (draw(0, 3) != draw(0, 4)).any() and (draw(0, 3) != draw(1, 3)).any()
+    assert draw(0, 0).dtype == jnp.float32 and -1 <= float(draw(0, 0).min()) and float(draw(0, 0).max()) <= 1
+    np.testing.assert_array_equal(data.to_uint8(data.to_float(jnp.asarray(images))), images)
+    stacked = data.resident(images, 8, seed=0, minibatches=2).draw(jnp.asarray(images), jnp.int32(1))
+    np.testing.assert_array_equal(stacked, np.stack([draw(0, 2), draw(0, 3)]))
+    with pytest.raises(InputError, match='batch size 64 is more than the 40'):
+        data.resident(images, 64, seed=0)
+
+
+class ArraySource:
+    def __init__(self, images):
+        self.images = images
+
+    def __len__(self):
+        return len(self.images)
+
+    def read(self, indices):
+        return {'image': self.images[np.asarray(indices)]}
+
+
+@pytest.mark.parametrize('minibatches', [1, 3])
+def test_a_stream_is_the_resident_order_from_any_start(minibatches):
+    images = np.random.default_rng(0).integers(0, 256, (40, 2, 2, 1), np.uint8)
+    feed = data.resident(images, 8, seed=5, minibatches=minibatches)
+    stream = data.stream(ArraySource(images), 8, seed=5, start=4, minibatches=minibatches, threads=2)
+    for step in range(4, 8):
+        np.testing.assert_array_equal(data.to_float(jnp.asarray(next(stream)['image'])), feed.draw(feed.data, jnp.int32(step)))
+
+
+def test_digits():
+    train, test = data.load('digits'), data.load('digits', split='test', size=8)
+    assert train.images.shape == (1437, 16, 16, 1) and test.images.shape == (360, 8, 8, 1)
+    assert train.images.dtype == np.uint8 and test.images.max() == 255
+    assert set(test.labels) == set(range(10)) and len(train.classes) == 10
+    with pytest.raises(InputError, match="not 'valid'"):
+        data.load('digits', split='valid')
+
+
+def test_folder(tmp_path):
+    (tmp_path / 'sub').mkdir()
+    Image.fromarray(np.full((20, 30, 3), 7, np.uint8)).save(tmp_path / 'a.png')
+    Image.fromarray(np.full((16, 16), 9, np.uint8)).save(tmp_path / 'sub/b.jpg')
+    found = data.load(str(tmp_path), size=8)
+    assert found.images.shape == (2, 8, 8, 3) and found.labels is None
+    assert (found.images[0] == 7).all()
+    (tmp_path / 'broken.png').write_bytes((tmp_path / 'a.png').read_bytes()[:40])
+    with pytest.raises(InputError, match=r'cannot read image .*broken\.png'):
+        data.load(str(tmp_path))
+    (tmp_path / 'empty').mkdir()
+    with pytest.raises(InputError, match='no images in'):
+        data.load(str(tmp_path / 'empty'))
+    with pytest.raises(InputError, match='no folder'):
+        data.load(str(tmp_path / 'nowhere'))
+
+
+def test_images_are_cropped_and_resized_with_antialiasing():
+    stripes = np.zeros((1, 64, 64, 1), np.uint8)
+    stripes[:, :, ::2] = 255
+    assert abs(int(data.resize(stripes, 16).mean()) - 127) < 3 and data.resize(stripes, 16).std() < 20
+
+
+def idx_files(folder: pathlib.Path, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """MNIST's file format with 3 train and 2 test images."""
+    folder.mkdir()
+    images = {'train': rng.integers(0, 256, (3, 28, 28), np.uint8), 't10k': rng.integers(0, 256, (2, 28, 28), np.uint8)}
+    for split, x in images.items():
+        header = b''.join(int(n).to_bytes(4, 'big') for n in (2051, *x.shape))
+        (folder / f'{split}-images-idx3-ubyte.gz').write_bytes(gzip.compress(header + x.tobytes()))
+        labels = b''.join(int(n).to_bytes(4, 'big') for n in (2049, len(x))) + bytes(range(len(x)))
+        (folder / f'{split}-labels-idx1-ubyte.gz').write_bytes(gzip.compress(labels))
+    return images
+
+
+def cifar_archive(folder: pathlib.Path, rng: np.random.Generator) -> np.ndarray:
+    """CIFAR-10's binary archive with 2 images a file."""
+    folder.mkdir()
+    images = rng.integers(0, 256, (12, 32, 32, 3), np.uint8)
+    with tarfile.open(folder / 'cifar-10-binary.tar.gz', 'w:gz') as tar:
+        for i, name in enumerate([*(f'data_batch_{n}' for n in range(1, 6)), 'test_batch']):
+            records = b''.join(bytes([i]) + image.transpose(2, 0, 1).tobytes() for image in images[2 * i : 2 * i + 2])
+            member = tarfile.TarInfo(f'cifar-10-batches-bin/{name}.bin')
+            member.size = len(records)
+            tar.addfile(member, io.BytesIO(records))
+    return images
+
+
+@pytest.mark.filterwarnings('default')  # what TFDS warns of is not ours
+@pytest.mark.parametrize('name', ['mnist', 'fashion_mnist', 'cifar10'])
+def test_prepared_without_tensorflow(name, tmp_path, monkeypatch):
+    import tensorflow_datasets as tfds
+
+    rng = np.random.default_rng(0)
+    manual = tmp_path / 'files'
+    images = {'train': cifar_archive(manual, rng)[:10]} if name == 'cifar10' else idx_files(manual, rng)
+    # The checksums of the real files cannot hold for these; everything else is the real thing.
+    monkeypatch.setattr(tfds.download.DownloadManager, 'download', lambda self, urls: _local(manual, urls))
+    gan_tfds.prepare(name, data_dir=tmp_path / 'tfds', manual_dir=manual)
+    monkeypatch.setenv('TFDS_DATA_DIR', str(tmp_path / 'tfds'))
+    for found in (data.load(name), data.load(name, data_dir=tmp_path / 'tfds')):
+        np.testing.assert_array_equal(
+            np.sort(found.images.sum((1, 2, 3))), np.sort(images['train'].reshape(len(found.images), -1).sum(1))
+        )
+    with pytest.raises(InputError, match="has splits train, test, not 'valid'"):
+        data.load(name, split='valid')
+    assert len(found.classes) == 10
+    source = data.open_source(name, size=16)
+    assert source.read([0, 2])['image'].shape == (2, 16, 16, 3 if name == 'cifar10' else 1)
+
+
+def _local(folder, urls):
+    if isinstance(urls, dict):
+        return {key: _local(folder, url) for key, url in urls.items()}
+    return folder / urls.rsplit('/', 1)[1]
+
+
+@pytest.mark.filterwarnings('default')
+def test_unknown_names_are_refused_with_the_nearest():
+    with pytest.raises(InputError, match=r"unknown data set 'mnits'.*did you mean mnist"):
+        data.load('mnits')
+
+
+@pytest.mark.filterwarnings('default')
+@pytest.mark.skipif(not (SHARED / 'mnist').is_dir(), reason='the original MNIST files are not here')
+def test_the_real_mnist(tmp_path):
+    gan_tfds.prepare('mnist', data_dir=tmp_path, manual_dir=SHARED / 'mnist')
+    test = data.load('mnist', split='test', data_dir=os.fspath(tmp_path))
+    assert test.images.shape == (10_000, 28, 28, 1)
+    # Class counts of the MNIST test set.
+    assert np.bincount(test.labels).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]

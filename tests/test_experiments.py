@@ -1,0 +1,153 @@
+"""Every experiment runs, small; and what a command line says to bad input."""
+
+import ast
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments import benchmark, dcgan, unrolled_gan
+from gan_jax.errors import InputError
+from gan_jax.runs import run_main, table
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+def small(path, **options) -> dcgan.Config:
+    values = {'steps': 4, 'width': 4, 'batch_size': 8, 'evaluate': 40, 'sample_every': 2, 'latent_size': 4, 'kernel_size': 3}
+    return dcgan.Config(runs_dir=str(path), **{**values, **options})
+
+
+def test_dcgan_on_digits(tmp_path, capsys):
+    results = dcgan.main(small(tmp_path))
+    assert 0 <= results['confident'] <= results['confident_real'] <= 1
+    assert results['classifier_accuracy'] > 0.95 and results['neighbour_ratio'] > 0
+    run = tmp_path / 'dcgan'
+    names = {path.name for path in run.iterdir()}
+    assert names >= {
+        'config.json', 'metrics.jsonl', 'losses.png', 'samples.png', 'samples.gif', 'neighbours.png', 'checkpoints',
+        'tensorboard', 'results.json',
+    }  # fmt: skip
+    assert not [name for name in names if name.endswith('.part')]
+    with Image.open(run / 'samples.png') as grid:
+        assert grid.size == (8 * 66 + 2, 8 * 66 + 2)
+    out = capsys.readouterr().out
+    assert 'recognised with probability >= .9' in out and 'median distance to nearest training image' in out
+
+
+def test_dcgan_on_a_folder_with_every_option(tmp_path):
+    images = tmp_path / 'images'
+    images.mkdir()
+    for i in range(12):
+        Image.fromarray(np.random.default_rng(i).integers(0, 256, (20, 24, 3), np.uint8)).save(images / f'{i}.png')
+    config = small(
+        tmp_path,
+        dataset=str(images),
+        size=8,
+        discriminator_steps=2,
+        unroll_steps=1,
+        runner='shard_map',
+        dtype='bfloat16',
+        gamma=0.0,
+    )
+    assert dcgan.main(config)['median_neighbour_distance'] > 0
+
+
+def test_unrolled_gan(tmp_path, capsys):
+    config = unrolled_gan.Config(
+        runs_dir=str(tmp_path), seeds=2, steps=4, width=4, latent_size=4, batch_size=8, unroll_steps=(0, 1)
+    )
+    results = unrolled_gan.main(config)
+    assert set(results) == {0, 1} and results[1]['modes'].shape == (2,)
+    assert json.loads((tmp_path / 'unrolled_gan/results.json').read_text())['0']['modes']
+    assert (tmp_path / 'unrolled_gan/samples.png').exists() and (tmp_path / 'unrolled_gan/K1/samples.gif').exists()
+    assert 'mean +- standard error' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('game', ['dcgan', 'unrolled_ring'])
+def test_benchmark(game, capsys):
+    config = benchmark.Config(game=game, size=8, width=4, batch_size=4, unroll_steps=(0, 1), repetitions=1, steps=1)
+    rows = benchmark.main(config)
+    assert len(rows) == 4 and all(row['seconds'] > 0 for row in rows)
+    assert 'ms / step' in capsys.readouterr().out
+
+
+def test_torch_and_jax_time_the_same_network():
+    torch = pytest.importorskip('torch')
+    assert torch
+    rows = benchmark.main(benchmark.Config(size=8, width=4, batch_size=4, repetitions=1, steps=1, against='torch'))
+    assert len(rows) == 3
+
+
+def test_every_experiment_is_listed_and_begins_with_one_line():
+    files = sorted(path for path in (ROOT / 'experiments').glob('[!_]*.py'))
+    listed = subprocess.run([sys.executable, '-m', 'experiments'], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert len(listed.splitlines()) == len(files)
+    for path in files:
+        doc = ast.get_docstring(ast.parse(path.read_text()))
+        assert doc and doc.splitlines()[0].endswith('.') and f'python -m experiments.{path.stem}' in listed
+
+
+def line_of(capsys, monkeypatch, path, *flags) -> str:
+    """The one line that the command prints before it exits with 2."""
+    monkeypatch.setattr(sys, 'argv', ['dcgan', '--runs-dir', str(path / 'runs'), *flags])
+    before = set(os.listdir(path))
+    with pytest.raises(SystemExit) as stop:
+        run_main(dcgan.main, dcgan.Config)
+    assert stop.value.code == 2
+    line = capsys.readouterr().err.strip()
+    assert len(line.splitlines()) == 1
+    assert set(os.listdir(path)) == before  # nothing half-written
+    return line
+
+
+@pytest.mark.filterwarnings('default')
+@pytest.mark.parametrize(
+    ('flags', 'message'),
+    [
+        (['--stepz', '3'], r'Unrecognized options: --stepz.*did you mean --steps\?'),
+        (['--steps', 'x'], 'Error parsing --steps'),
+        (['--steps', '0'], '--steps is at least 1'),
+        (['--dtype', 'int8'], r"invalid choice 'int8'.*float32"),
+        (['--dataset', 'mnits'], 'unknown data set .*did you mean mnist'),
+        (['--size', '30'], r'image size 30 is not supported: DCGAN has 28 and 4 \* 2\^n'),
+        (['--batch-size', '30'], 'batch size 30 is not divisible by the 4 devices'),
+        (['--batch-size', '4096'], 'batch size 4096 is more than the 1437 examples'),
+        (['--resume'], 'nothing to resume'),
+        (['--objective', 'minmax'], "unknown objective 'minmax'; known: minimax"),
+        (['--simultaneous', '--discriminator-steps', '2'], 'simultaneous updates are one of each player'),
+        (['--gamma', '-1'], '--gamma is at least 0'),
+    ],
+)
+def test_bad_input_gets_one_line(capsys, monkeypatch, tmp_path, flags, message):
+    import re
+
+    assert re.search(message, line_of(capsys, monkeypatch, tmp_path, *flags))
+
+
+def test_bad_folders_get_one_line(capsys, monkeypatch, tmp_path):
+    (tmp_path / 'empty').mkdir()
+    assert 'no images in' in line_of(capsys, monkeypatch, tmp_path, '--dataset', str(tmp_path / 'empty'))
+    (tmp_path / 'empty/torn.png').write_bytes(b'\x89PNG')
+    assert 'torn.png' in line_of(capsys, monkeypatch, tmp_path, '--dataset', str(tmp_path / 'empty'))
+
+
+def test_unrolled_gan_refuses_what_it_cannot_draw(tmp_path):
+    for options in ({'data': 'madgan_1d'}, {'data': 'ring'}, {'objective': 'x'}, {'seeds': 0}):
+        with pytest.raises(InputError):
+            unrolled_gan.main(unrolled_gan.Config(runs_dir=str(tmp_path), **options))
+    assert not list(tmp_path.iterdir())
+
+
+def test_tables_are_aligned():
+    assert table([('', 'a'), ('row', 1.23456), ('longer', 'x')]).splitlines() == [
+        '            a',
+        '------  -----',
+        'row     1.235',
+        'longer      x',
+    ]

@@ -1,0 +1,58 @@
+"""The architecture: imports point down only, and `import gan_jax` stays light."""
+
+import ast
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+LAYERS = [  # a module may import from its own line's package, and from any line below it
+    {'experiments'},
+    {'gan_jax.runs'},
+    {'gan_jax.games'},
+    {'gan_jax.training', 'gan_jax.metrics', 'gan_jax.data'},
+    {'gan_jax.networks', 'gan_jax.objectives', 'gan_jax.penalties', 'gan_jax.latents'},
+    {'gan_jax.parallel'},
+    {'gan_jax.typing', 'gan_jax.errors'},
+]
+PACKAGES = {package: level for level, packages in enumerate(LAYERS) for package in packages}
+
+
+def package(module: str) -> str | None:
+    return next((name for name in PACKAGES if module == name or module.startswith(name + '.')), None)
+
+
+def imported(path: pathlib.Path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module
+            yield from (f'{node.module}.{alias.name}' for alias in node.names)
+
+
+MODULES = [
+    p
+    for top in ('gan_jax', 'experiments')
+    for p in (ROOT / top).rglob('*.py')
+    if p.relative_to(ROOT).as_posix() != 'gan_jax/__init__.py'
+]
+
+
+@pytest.mark.parametrize('path', MODULES, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_imports_point_down(path):
+    own = package('.'.join(path.relative_to(ROOT).with_suffix('').parts))
+    assert own is not None, 'a new module has its place in LAYERS'
+    for name in imported(path):
+        other = package(name or '')
+        if other not in (None, own):
+            assert PACKAGES[other] > PACKAGES[own], f'{path.name} imports {name}'
+
+
+def test_importing_the_library_is_light():
+    heavy = ['matplotlib', 'tensorflow_datasets', 'tensorflow', 'sklearn', 'PIL', 'tyro', 'tensorboardX', 'grain', 'torch']
+    code = f'import sys, gan_jax; print([m for m in {heavy} if m in sys.modules])'
+    found = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == '[]'
