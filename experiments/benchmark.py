@@ -139,7 +139,7 @@ def torch_candidate(config: Config) -> tuple[Callable[[], None], float, int]:
         raise InputError('--against torch knows the dcgan game without unrolling')
     try:
         import torch
-        import torch.nn.functional as F  # noqa: N812
+        import torch.nn.functional as F
         from torch import nn
     except ImportError:
         raise InputError('--against torch needs PyTorch: pip install torch') from None
@@ -182,7 +182,8 @@ def torch_candidate(config: Config) -> tuple[Callable[[], None], float, int]:
                 x = F.leaky_relu(self.norms[i - 1](x) if i else x, 0.2)
             return self.head(x.flatten(1)).squeeze(1)
 
-    generator, discriminator = (m.to(device, memory_format=torch.channels_last) for m in (Generator(), Discriminator()))
+    modules: list[Any] = [Generator(), Discriminator()]
+    generator, discriminator = (m.to(device, memory_format=torch.channels_last) for m in modules)
     g_optimizer, d_optimizer = (
         torch.optim.Adam(m.parameters(), 2e-4, (0.5, 0.999), foreach=True) for m in (generator, discriminator)
     )

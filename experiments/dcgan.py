@@ -10,6 +10,7 @@ whether they are copies. The default, on the digits, takes about 3 minutes on 2 
 
 import dataclasses
 import json
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import jax
@@ -19,7 +20,6 @@ import optax
 
 import gan_jax
 from gan_jax import data, games, latents, networks, parallel, penalties, runs
-from gan_jax.data.loading import is_folder
 from gan_jax.errors import InputError
 from gan_jax.metrics.classifier import classifier_scores, train_classifier
 from gan_jax.metrics.frechet import frechet_distance_from_features
@@ -74,34 +74,13 @@ class Config(runs.Options):
 def main(config: Config) -> dict[str, Any]:
     """Trains, draws and evaluates; returns the end table's figures."""
     check(config)
-    minibatches = max(config.discriminator_steps, config.generator_steps)
-    source = (
-        None
-        if config.dataset == 'digits' or is_folder(config.dataset)
-        else data.open_source(config.dataset, split='train', size=config.size, data_dir=config.data_dir)
+    source = data.load_or_open(
+        config.dataset, split='train', size=config.size, data_dir=config.data_dir, memory_limit=config.memory_limit * 1e9
     )
-    streamed = source is not None and len(source) * source.size**2 * source.channels > config.memory_limit * 1e9
-    if streamed:
-        train = None
-        size, channels = source.size, source.channels
-    else:
-        train = data.load(config.dataset, split='train', size=config.size, data_dir=config.data_dir)
-        size, channels = train.images.shape[2:]
-    dcgan.stages(size)
-    run = runs.RunDirectory(config)
-
-    game, step, init = build(config, size, channels)
-    runner = parallel.RUNNERS[config.runner]
-    if streamed:
-        batches = lambda start: (
-            batch['image']
-            for batch in data.stream(source, config.batch_size, seed=config.seed, start=start, minibatches=minibatches)
-        )
-        advance = runs.stream_trainer(step, batches, runner, stacked=minibatches > 1)
-    else:
-        feed = data.resident(train.images, config.batch_size, seed=config.seed, minibatches=minibatches, axis_name=parallel.AXIS)
-        advance = runs.resident_trainer(step, feed, runner)
-
+    dcgan.stages(source.size)
+    game, step, init = build(config, source.size, source.channels)
+    advance = trainer(config, source, step)
+    run = runs.RunDirectory(config)  # once nothing more can be refused
     grid_key, table_key = jax.random.split(jax.random.key(config.seed + 1))
     draw = jax.jit(lambda state, key, points: gan_jax.sample(game, state, points, key))
     grid = samples.image_samples(run, lambda state: draw(state, grid_key, jnp.zeros(64)), every=config.sample_every)
@@ -110,17 +89,36 @@ def main(config: Config) -> dict[str, Any]:
         init,
         run,
         steps=config.steps,
-        batch_size=config.batch_size * minibatches,
+        batch_size=config.batch_size * minibatches(config),
         checkpoint_every=config.checkpoint_every,
         callbacks=[grid],
     )
     samples.animate(run)
     blocks = [draw(state, key, jnp.zeros(500)) for key in jax.random.split(table_key, -(-config.evaluate // 500))]
     fakes = np.concatenate([np.asarray(data.to_uint8(block)) for block in blocks])[: config.evaluate]
-    results = evaluate(config, run, fakes, train)
+    results = evaluate(config, run, fakes, source if isinstance(source, data.Images) else None)
     runs.write_whole(run.path / 'results.json', (json.dumps(results, indent=2) + '\n').encode())
     print(f'pictures {run.path}/samples.png, samples.gif, neighbours.png, losses.png; numbers {run.path}/results.json')
     return results
+
+
+def minibatches(config: Config) -> int:
+    """How many minibatches a step takes."""
+    return max(config.discriminator_steps, config.generator_steps)
+
+
+def trainer(config: Config, source: data.Images | data.TfdsSource, step: Any) -> runs.Advance:
+    """Steps on data that live on the device, or that are read from disk as they are needed."""
+    runner, count = parallel.RUNNERS[config.runner], minibatches(config)
+    if isinstance(source, data.Images):
+        feed = data.resident(source.images, config.batch_size, seed=config.seed, minibatches=count, axis_name=parallel.AXIS)
+        return runs.resident_trainer(step, feed, runner)
+
+    def batches(start: int) -> Iterator[np.ndarray]:
+        stream = data.stream(source, config.batch_size, seed=config.seed, start=start, minibatches=count)
+        return (batch['image'] for batch in stream)
+
+    return runs.stream_trainer(step, batches, runner, stacked=count > 1)
 
 
 def check(config: Config) -> None:
@@ -141,10 +139,9 @@ def check(config: Config) -> None:
 def build(config: Config, size: int, channels: int) -> tuple[gan_jax.Game, Any, gan_jax.TrainState]:
     """The game, its train step, and the state at step 0."""
     dtype = jnp.dtype(config.dtype)
-    shape = {'width': config.width, 'kernel_size': config.kernel_size, 'dtype': dtype, 'axis_name': parallel.AXIS}
     game = games.adversarial(
-        networks.DCGANGenerator(size, channels, **shape),
-        networks.DCGANDiscriminator(**shape),
+        networks.DCGANGenerator(size, channels, config.width, config.kernel_size, dtype, parallel.AXIS),
+        networks.DCGANDiscriminator(config.width, config.kernel_size, dtype, parallel.AXIS),
         OBJECTIVES[config.objective](),
         latent=latents.normal(config.latent_size),
         penalty=penalties.r1(config.gamma) if config.gamma else None,
@@ -175,7 +172,7 @@ def evaluate(config: Config, run: runs.RunDirectory, fakes: np.ndarray, train: d
     """The end table: samples beside held-out real images, where the data set has some."""
     if train is None:
         train = _sample_of(config, 'train', fakes.shape[1], 20_000)
-    if is_folder(config.dataset):
+    if data.is_folder(config.dataset):
         results = {'median_neighbour_distance': float(np.median(_distances(fakes, train.images)))}
         print(runs.table([('samples', 'value'), *results.items()], title=f'{config.name} after {config.steps} steps'))
     else:
@@ -230,9 +227,7 @@ def _compare(config: Config, fakes: np.ndarray, train: data.Images, held_out: da
             ('rarest class, share', float(a.class_shares.min()), float(b.class_shares.min())),
             ('Frechet distance, classifier features', distance, f'{floor:.4g} (train)'),
         ]
-        print(
-            f'judge: a classifier trained on {config.dataset}, {100 * accuracy:.1f} % right on held-out images; its numbers are no FID'
-        )
+        print(f'judge: a classifier trained on {config.dataset}, {100 * accuracy:.1f} % right on held-out images; no FID')
     rows.append(('median distance to nearest training image', test.generated, test.held_out))
     rows.append(('  as a share of real', test.ratio, 1.0))
     print(runs.table(rows, title=f'{config.dataset} after {config.steps} steps, {len(fakes)} samples'))

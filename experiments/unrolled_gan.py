@@ -145,7 +145,9 @@ def report(config: Config, results: dict[int, dict[str, Any]]) -> str:
 
     def cell(values: Any, scale: float = 1.0) -> str:
         values = scale * np.asarray(values, np.float64)
-        error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else float('nan')
+        if len(values) == 1 or not np.isfinite(values).all():
+            return f'{values.mean():.2f}'
+        error = values.std(ddof=1) / np.sqrt(len(values))
         return f'{values.mean():.2f} +- {error:.2f}'
 
     rows: list[tuple] = [('K', 'modes', 'high quality, %', 'reverse KL', 's')]

@@ -1,7 +1,7 @@
 """Penalties on the discriminator's gradient in its input.
 
-A penalty is `penalty(critic, real, fake, key) -> [batch]`, unreduced, added to the discriminator's loss. `critic` maps examples to
-logits, parameters and state held fixed. Norms are per example, over all axes but the first.
+A penalty is `penalty(critic, real, fake, key) -> [batch]`, unreduced, added to the discriminator's loss. `critic` maps examples
+to logits, parameters and state held fixed. Norms are per example, over all axes but the first.
 """
 
 from collections.abc import Callable

@@ -19,7 +19,7 @@ from gan_jax.typing import Array, Batch, Key, Metrics, Variables
 class PlayFunction(Protocol):
     """What `Game.play` is."""
 
-    def __call__(self, generator: Variables, batch: Batch, key: Key, *, train: bool = True) -> tuple[Any, Variables]: ...
+    def __call__(self, variables: Variables, batch: Batch, key: Key, *, train: bool = True) -> tuple[Any, Variables]: ...
 
 
 class Game(NamedTuple):

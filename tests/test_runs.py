@@ -120,7 +120,7 @@ def test_only_the_newest_checkpoints_are_kept(tmp_path):
 
 
 def test_directories_that_are_refused(tmp_path):
-    with pytest.raises(InputError, match='nothing to resume: .* holds no run'):
+    with pytest.raises(InputError, match=r'nothing to resume: .* holds no run'):
         train(tmp_path, 4, resume=True)
     assert not (tmp_path / 'r').exists()
     train(tmp_path, 2)

@@ -20,6 +20,14 @@ class Images(NamedTuple):
     classes: tuple[str, ...] = ()
     """A name for each label; empty without labels."""
 
+    @property
+    def size(self) -> int:
+        return self.images.shape[1]
+
+    @property
+    def channels(self) -> int:
+        return self.images.shape[3]
+
 
 def digits(split: str = 'train') -> Images:
     """Scikit-learn's 1,797 handwritten digits, 8 x 8 pixels, 16 grey levels (Alpaydin and Kaynak 1998). No network needed.

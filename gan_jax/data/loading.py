@@ -33,6 +33,17 @@ def open_source(
     return TfdsSource(name, split, size=size, data_dir=data_dir)
 
 
+def load_or_open(
+    name: str, *, split: str, size: int | None, data_dir: str | os.PathLike | None, memory_limit: float
+) -> Images | TfdsSource:
+    """`load`, or `open_source` for a TFDS data set of more than `memory_limit` bytes of pixels."""
+    if name != 'digits' and not is_folder(name):
+        source = TfdsSource(name, split, size=size, data_dir=data_dir)
+        if len(source) * source.size**2 * source.channels > memory_limit:
+            return source
+    return load(name, split=split, size=size, data_dir=data_dir)
+
+
 def is_folder(name: str) -> bool:
     """Whether a data set's name is the path of a folder: one that exists, or that is spelled with a separator."""
     return pathlib.Path(name).is_dir() or os.sep in name or name.startswith(('.', '~'))

@@ -133,13 +133,13 @@ def _without_tensorflow() -> dict[str, Any]:
             for i, (image, label) in enumerate(zip(pixels, classes, strict=True)):
                 yield i, {'image': _png(image), 'label': int(label)}
 
-    class MNIST(Idx, mnist.MNIST, skip_registration=True):
+    class MNIST(Idx, mnist.MNIST, skip_registration=True):  # type: ignore[call-arg]
         name = 'mnist'
 
-    class FashionMNIST(Idx, mnist.FashionMNIST, skip_registration=True):
+    class FashionMNIST(Idx, mnist.FashionMNIST, skip_registration=True):  # type: ignore[call-arg]
         name = 'fashion_mnist'
 
-    class Cifar10(cifar.Cifar10, skip_registration=True):
+    class Cifar10(cifar.Cifar10, skip_registration=True):  # type: ignore[call-arg]
         name = 'cifar10'
 
         def _split_generators(self, dl_manager: Any) -> dict[str, Iterator]:

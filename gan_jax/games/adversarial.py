@@ -68,5 +68,5 @@ def _apply(network: nn.Module, variables: Variables, x: Array, train: bool = Tru
     """The network's output, and its state: all collections but the parameters, as the call left them."""
     state = {name: value for name, value in variables.items() if name != 'params'}
     if not train:
-        return network.apply(variables, x, train=False), state
+        return network.apply(variables, x, train=False), state  # type: ignore[return-value]
     return network.apply(variables, x, train=True, mutable=list(state))  # type: ignore[return-value]

@@ -14,7 +14,7 @@ import optax
 from jax import lax
 
 from gan_jax.networks.layers import Conv
-from gan_jax.typing import Array, Variables
+from gan_jax.typing import AnyArray, Array, Variables
 
 
 class Network(nn.Module):
@@ -33,9 +33,9 @@ class Network(nn.Module):
 class Classifier(NamedTuple):
     """A trained classifier; both functions take images in [-1, 1], `[n, h, w, c]`, any number of them."""
 
-    probabilities: Callable[[Array], np.ndarray]
+    probabilities: Callable[[AnyArray], np.ndarray]
     """`-> [n, classes]`"""
-    features: Callable[[Array], np.ndarray]
+    features: Callable[[AnyArray], np.ndarray]
     """`-> [n, 128]`, the hidden layer"""
 
 
@@ -81,7 +81,7 @@ def train_classifier(
     variables = fit(jnp.asarray(images), jnp.asarray(labels))
     apply = jax.jit(network.apply)
 
-    def blocks(x: Array, output: int) -> np.ndarray:
+    def blocks(x: AnyArray, output: int) -> np.ndarray:
         return np.concatenate([np.asarray(apply(variables, x[i : i + 500])[output]) for i in range(0, len(x), 500)])
 
     return Classifier(lambda x: np.asarray(jax.nn.softmax(blocks(x, 0))), lambda x: blocks(x, 1))

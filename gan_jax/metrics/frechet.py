@@ -20,4 +20,4 @@ def frechet_distance_from_features(x: np.ndarray, y: np.ndarray) -> float:
 def _factor(x: np.ndarray) -> np.ndarray:
     """A matrix A of at most d rows with A^T A the covariance of `x [n, d]`."""
     centred = (x - x.mean(0)) / np.sqrt(len(x) - 1)
-    return np.linalg.qr(centred, mode='r') if len(x) > x.shape[1] else centred
+    return np.asarray(np.linalg.qr(centred, mode='r')) if len(x) > x.shape[1] else centred

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from gan_jax.typing import Array
+from gan_jax.typing import AnyArray, Array
 
 
 class ModeCoverage(NamedTuple):
@@ -19,7 +19,7 @@ class ModeCoverage(NamedTuple):
     """KL(histogram of the high-quality samples over modes || uniform), in nats; infinite if there are none."""
 
 
-def mode_coverage(samples: Array, centres: Array, stds: Array, *, radius: float = 3.0) -> ModeCoverage:
+def mode_coverage(samples: AnyArray, centres: AnyArray, stds: AnyArray, *, radius: float = 3.0) -> ModeCoverage:
     """Modes, high-quality share and reverse KL of `samples [n, d]` on the mixture `centres [modes, d]`, `stds [modes]`.
 
     The protocol of VEEGAN and PacGAN: each sample belongs to the centre nearest in standard deviations, and is of high

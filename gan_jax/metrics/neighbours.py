@@ -6,7 +6,7 @@ import numpy as np
 
 
 def nearest_neighbours(query: np.ndarray, bank: np.ndarray, k: int = 1, *, block: int = 1000) -> tuple[np.ndarray, np.ndarray]:
-    """Euclidean distances and indices, `[n, k]` each, of the k examples of `bank [m, ...]` nearest to each of `query [n, ...]`."""
+    """Euclidean distances and indices, `[n, k]` each, of the k nearest in `bank [m, ...]` to each of `query [n, ...]`."""
     query, bank = (np.asarray(x, np.float32).reshape(len(x), -1) for x in (query, bank))
     squares = np.einsum('ij,ij->i', bank, bank)
     distances, indices = [], []
