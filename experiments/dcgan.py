@@ -70,6 +70,10 @@ class Config(runs.Options):
     memory_limit: float = 2.0
     """Gigabytes up to which a data set is held on the device; a larger one is read from disk as it is needed."""
 
+    def identity(self) -> dict[str, Any]:
+        """A learning rate that decays over the whole run makes its length part of what it is."""
+        return super().identity() | ({} if self.decay == 1 else {'decay_steps': self.steps})
+
 
 def main(config: Config) -> dict[str, Any]:
     """Trains, draws and evaluates; returns the end table's figures."""

@@ -50,6 +50,10 @@ class Config(runs.Options):
     """Points that the modes are counted on."""
     seed: int = 0
 
+    def identity(self) -> dict[str, Any]:
+        """A learning rate that decays over the whole run makes its length part of what it is."""
+        return super().identity() | ({} if self.decay == 1 else {'decay_steps': self.steps})
+
 
 def main(config: Config) -> dict[int, dict[str, Any]]:
     """Trains every K in turn, prints the table, and returns it: K -> modes, high-quality share and reverse KL, `[seeds]`."""
