@@ -40,7 +40,7 @@ class Config(runs.Options):
     """Where TFDS data sets are prepared; TFDS_DATA_DIR if it is not given."""
     size: int | None = None
     """Height and width: 28 or 4 * 2^n. The data set's own if it is not given (16 for the digits, 64 for a folder)."""
-    steps: int = 12_000
+    steps: int = 14_000
     batch_size: int = 16
     """Small sets learn faster from many small steps; the paper has 128."""
     width: int = 64
@@ -66,6 +66,7 @@ class Config(runs.Options):
     dtype: Literal['float32', 'bfloat16'] = 'float32'
     """What the layers compute in; parameters, logits and losses are float32."""
     runner: Literal['pmap', 'shard_map'] = 'pmap'
+    """What splits a batch over several devices."""
     seed: int = 0
     evaluate: int = 2000
     """Samples in the end table."""
@@ -117,9 +118,9 @@ def minibatches(config: Config) -> int:
 
 def trainer(config: Config, source: data.Images | data.TfdsSource, step: Any) -> runs.Advance:
     """Steps on data that live on the device, or that are read from disk as they are needed."""
-    runner, count = parallel.RUNNERS[config.runner], minibatches(config)
+    (runner, axis_name), count = parallel.choose(config.runner), minibatches(config)
     if isinstance(source, data.Images):
-        feed = data.resident(source.images, config.batch_size, seed=config.seed, minibatches=count, axis_name=parallel.AXIS)
+        feed = data.resident(source.images, config.batch_size, seed=config.seed, minibatches=count, axis_name=axis_name)
         return runs.resident_trainer(step, feed, runner)
 
     def batches(start: int) -> Iterator[np.ndarray]:
@@ -146,14 +147,14 @@ def check(config: Config) -> None:
 
 def build(config: Config, size: int, channels: int) -> tuple[gan_jax.Game, Any, gan_jax.TrainState]:
     """The game, its train step, and the state at step 0."""
-    dtype = jnp.dtype(config.dtype)
+    dtype, axis_name = jnp.dtype(config.dtype), parallel.choose(config.runner)[1]
     game = games.adversarial(
-        networks.DCGANGenerator(size, channels, config.width, config.kernel_size, dtype, parallel.AXIS),
-        networks.DCGANDiscriminator(config.width, config.kernel_size, dtype, parallel.AXIS),
+        networks.DCGANGenerator(size, channels, config.width, config.kernel_size, dtype, axis_name),
+        networks.DCGANDiscriminator(config.width, config.kernel_size, dtype, axis_name),
         OBJECTIVES[config.objective](),
         latent=latents.normal(config.latent_size),
         penalty=penalties.r1(config.gamma) if config.gamma else None,
-        axis_name=parallel.AXIS,
+        axis_name=axis_name,
     )
     rate = optax.cosine_decay_schedule(config.learning_rate, config.steps, config.decay)
     g_optimizer = optax.adam(rate, b1=config.beta1)
@@ -168,7 +169,7 @@ def build(config: Config, size: int, channels: int) -> tuple[gan_jax.Game, Any, 
             unroll_steps=config.unroll_steps,
             simultaneous=config.simultaneous,
             ema_decay=config.ema_decay,
-            axis_name=parallel.AXIS,
+            axis_name=axis_name,
         )
     except ValueError as error:
         raise InputError(str(error)) from error

@@ -113,4 +113,14 @@ def shard_map(function: Callable, *, batch_axis: int | None = 0, devices: Sequen
     return checked
 
 
+def single(function: Callable, *, batch_axis: int | None = 0) -> Callable:
+    """Runs a function that was written against no axis on one device."""
+    return jax.jit(function, donate_argnums=0)
+
+
 RUNNERS: dict[str, Callable] = {'pmap': pmap, 'shard_map': shard_map}
+
+
+def choose(runner: str) -> tuple[Callable, str | None]:
+    """The named runner and its axis name; on a machine with one device `single` and None, which spare its collectives."""
+    return (RUNNERS[runner], AXIS) if jax.local_device_count() > 1 else (single, None)
