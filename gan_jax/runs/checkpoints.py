@@ -1,0 +1,101 @@
+"""Checkpoints by Orbax: asynchronous, the newest few kept, restored bit for bit."""
+
+import json
+import logging
+import pathlib
+import shutil
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import orbax.checkpoint as ocp
+
+from gan_jax.errors import InputError
+from gan_jax.runs.directory import write_whole
+
+_SIZES = 'sizes.json'
+_MARGIN = 1.5
+"""Free space asked for before a save, in sizes of the state."""
+
+
+class Checkpoints:
+    """The checkpoints of one run, in `directory`, named by step."""
+
+    def __init__(self, directory: pathlib.Path, *, keep: int = 3) -> None:
+        logging.getLogger('absl').setLevel(logging.ERROR)
+        self._directory = directory.absolute()
+        self._directory.mkdir(parents=True, exist_ok=True)
+        options = ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=True)
+        self._manager = ocp.CheckpointManager(self._directory, options=options)
+
+    def save(self, step: int, state: Any) -> None:
+        """Begins to save; returns as soon as the state may be overwritten. Raises `InputError` if the disk has no room."""
+        need = _MARGIN * sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+        free = shutil.disk_usage(self._directory).free
+        if free < need:
+            raise InputError(
+                f'the disk is full: a checkpoint needs {need / 1e6:.1f} MB, {free / 1e6:.1f} MB are free in {self._directory}; '
+                'the earlier checkpoints are whole, so make room and --resume'
+            )
+        if step in self._manager.all_steps():
+            return
+        self.wait()
+        copy = jax.tree.map(jnp.copy, state)  # the next step's donation must not reach what is still being written
+        self._guard(lambda: self._manager.save(step, args=ocp.args.StandardSave(copy)))
+
+    def wait(self) -> None:
+        """Returns when all saves are on disk, and notes the sizes of their files."""
+        self._guard(self._manager.wait_until_finished)
+        sizes = {str(step): self._sizes(step) for step in self._manager.all_steps()}
+        write_whole(self._directory / _SIZES, json.dumps(sizes).encode())
+
+    def _sizes(self, step: int) -> dict[str, int]:
+        folder = self._directory / str(step)
+        return {str(file.relative_to(folder)): file.stat().st_size for file in sorted(folder.rglob('*')) if file.is_file()}
+
+    def _check_sizes(self, step: int) -> None:
+        """Finds a checkpoint that was cut short before Orbax's reader does, which is long about it."""
+        noted = self._directory / _SIZES
+        expected = json.loads(noted.read_text()).get(str(step)) if noted.exists() else None
+        if expected is not None and self._sizes(step) != expected:
+            raise OSError('its files are not of the size they were written in')
+
+    def restore(self, like: Any, report: Callable[[str], None] = print) -> Any:
+        """The newest whole checkpoint, in the shape of `like`; says so if a newer one is damaged, and removes that.
+
+        Raises `InputError` if there is none.
+        """
+        abstract = jax.eval_shape(lambda: like)
+        for step in sorted(self._manager.all_steps(), reverse=True):
+            try:
+                self._check_sizes(step)
+                state = self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
+                return jax.block_until_ready(state)
+            except Exception as error:  # whatever a damaged file makes of the reader
+                reason = str(error).strip().split('\n')[0][:120]
+                report(f'checkpoint {step} is damaged and was removed: {reason}')
+                self._manager.delete(step)
+        raise InputError(f'nothing to resume: {self._directory} holds no whole checkpoint')
+
+    def steps(self) -> list[int]:
+        """The steps of the checkpoints on disk, oldest first."""
+        return sorted(self._manager.all_steps())
+
+    def __enter__(self) -> 'Checkpoints':
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Waits for the saves, so that what was begun is whole, and lets go of the directory."""
+        try:
+            self.wait()
+        finally:
+            self._manager.close()
+
+    def _guard(self, action: Callable[[], Any]) -> None:
+        try:
+            action()
+        except Exception as error:
+            if 'No space left' in str(error) or 'RESOURCE_EXHAUSTED' in str(error):
+                raise InputError(f'the disk is full: no checkpoint could be written in {self._directory}; the earlier ones are whole') from error
+            raise

@@ -1,0 +1,81 @@
+"""The command line of an experiment: flags from its `Config`, one line on bad input, a table at the end."""
+
+import contextlib
+import errno
+import io
+import sys
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from gan_jax.errors import InputError
+from gan_jax.runs.loop import Interrupted
+
+C = TypeVar('C')
+
+
+def run(main: Callable[[C], object], config: type[C]) -> None:
+    """Runs `main(config)` on the flags of the command line. Bad input and a full disk end in one line and exit code 2."""
+    program = f'python -m {main.__module__ if main.__module__ != "__main__" else _module_name()}'
+    try:
+        main(_parse(config, program))
+    except InputError as error:
+        _exit(2, f'{program}: {error}')
+    except Interrupted as stop:
+        _exit(128 + stop.signum, f'{program}: {stop}')
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _exit(2, f'{program}: the disk is full ({error.filename or error}); what was saved before is whole')
+
+
+def _exit(code: int, line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+    raise SystemExit(code)
+
+
+def _module_name() -> str:
+    spec = sys.modules['__main__'].__spec__
+    return spec.name if spec else sys.argv[0]
+
+
+def _parse(config: type[C], program: str) -> C:
+    import tyro
+
+    message = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(message):
+            return tyro.cli(config, prog=program)
+    except SystemExit as error:
+        if error.code in (0, None):
+            raise
+        raise InputError(_one_line(message.getvalue())) from None
+
+
+def _one_line(box: str) -> str:
+    """What a box of tyro's says: its sections are a title, the message, and perhaps a hint."""
+    sections: list[list[str]] = [[]]
+    for line in box.splitlines():
+        text = line.strip(' │|')
+        if text.startswith('╭') or (text and not text.strip('-─')):
+            sections.append([])  # below a title in a frame, or a rule
+        elif text and not text.startswith('╰'):
+            sections[-1].append(text)
+    message, *hints = sections[1:]
+    near = [line.split()[0] for hint in hints for line in hint if line.startswith('--') and hint[0] == 'Perhaps you meant:'][:1]
+    return ' '.join(message) + (f'; did you mean {near[0]}?' if near else '') + '; --help lists the flags'
+
+
+def table(rows: Sequence[Sequence[object]], *, title: str = '') -> str:
+    """Rows as aligned columns, the first row as the head: the first column to the left, the others to the right."""
+    cells = [[_cell(value) for value in row] for row in rows]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
+    lines = [
+        '  '.join(cell.ljust(width) if i == 0 else cell.rjust(width) for i, (cell, width) in enumerate(zip(row, widths, strict=True)))
+        for row in cells
+    ]
+    lines.insert(1, '  '.join('-' * width for width in widths))
+    return '\n'.join(([title] if title else []) + [line.rstrip() for line in lines])
+
+
+def _cell(value: object) -> str:
+    return f'{value:.4g}' if isinstance(value, float) else str(value)

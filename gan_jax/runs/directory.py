@@ -1,0 +1,102 @@
+"""The directory of a run: its configuration, its log, and files that are either whole or not there."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import shutil
+from typing import Any
+
+from gan_jax.errors import InputError
+
+_NOT_IDENTITY = ('steps', 'resume', 'overwrite', 'name', 'runs_dir', 'data_dir', 'runner')
+"""Options that say how, where or how long to run, and may change when a run is resumed."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What every experiment's `Config` has."""
+
+    name: str = 'run'
+    """Name of the run; it lives in RUNS_DIR/NAME."""
+    runs_dir: str = 'runs'
+    """Where runs live."""
+    resume: bool = False
+    """Go on from the run's newest checkpoint."""
+    overwrite: bool = False
+    """Replace an existing run."""
+
+    def identity(self) -> dict[str, Any]:
+        """What makes two runs the same one, to be resumed: all but how, where and how long."""
+        values = {name: value for name, value in dataclasses.asdict(self).items() if name not in _NOT_IDENTITY}
+        return json.loads(json.dumps(values))
+
+
+class RunDirectory:
+    """`runs/NAME/`. Opening one checks it against the configuration, and creates it if it is new.
+
+    Raises `InputError` if it holds another run, if it holds one already and neither `resume` nor `overwrite` was asked for, or if
+    there is nothing to resume.
+    """
+
+    def __init__(self, config: Options) -> None:
+        self.path = pathlib.Path(config.runs_dir) / config.name
+        self.resume = config.resume
+        identity = config.identity()
+        file = self.path / 'config.json'
+        if config.overwrite and file.exists():
+            shutil.rmtree(self.path)
+        if file.exists():
+            self._check(json.loads(file.read_text()), identity, config)
+        elif config.resume:
+            raise InputError(f'nothing to resume: {self.path} holds no run')
+        elif self.path.exists() and any(self.path.iterdir()):
+            raise InputError(f'{self.path} exists and is no run of this project; give another --name')
+        self.path.mkdir(parents=True, exist_ok=True)
+        if not file.exists():
+            write_whole(file, (json.dumps(identity, indent=2) + '\n').encode())
+
+    def _check(self, found: dict[str, Any], asked: dict[str, Any], config: Options) -> None:
+        names = [name for name in {**found, **asked} if found.get(name) != asked.get(name)]
+        if names:
+            differences = ', '.join(f'{name} {found.get(name)!r} -> {asked.get(name)!r}' for name in names)
+            raise InputError(f'{self.path} holds a run with another configuration: {differences}; give another --name, or --overwrite')
+        if not config.resume:
+            raise InputError(f'{self.path} holds this run already; give --resume to go on, --overwrite to start again, or another --name')
+
+    def log(self, step: int, values: dict[str, float]) -> None:
+        """Appends one line to `metrics.jsonl`."""
+        line = json.dumps({'step': step, **values}) + '\n'
+        with open(self.path / 'metrics.jsonl', 'a') as file:
+            file.write(line)
+
+    def read_log(self) -> list[dict[str, float]]:
+        """The lines of `metrics.jsonl`; a last line that was cut short is left out."""
+        file = self.path / 'metrics.jsonl'
+        rows = []
+        for line in file.read_text().splitlines() if file.exists() else []:
+            try:
+                rows.append(json.loads(line))
+            except json.JSONDecodeError:
+                break
+        return rows
+
+    def rewind(self, step: int) -> None:
+        """Forgets what was logged and drawn after `step`: a run killed past its newest checkpoint takes those steps again."""
+        rows = [row for row in self.read_log() if row['step'] <= step]
+        write_whole(self.path / 'metrics.jsonl', ''.join(json.dumps(row) + '\n' for row in rows).encode())
+        for picture in self.path.glob('samples/step_*.png'):
+            if int(picture.stem.removeprefix('step_')) > step:
+                picture.unlink()
+
+
+def write_whole(path: pathlib.Path, content: bytes) -> None:
+    """Writes a file so that nobody ever sees half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f'.{path.name}.part')
+    try:
+        part.write_bytes(content)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+

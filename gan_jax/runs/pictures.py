@@ -1,0 +1,83 @@
+"""Pictures of a run. Every file is written whole."""
+
+import io
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from gan_jax.runs.directory import write_whole
+
+
+def image_grid(images: np.ndarray, *, columns: int = 8, scale: int = 1, gap: int = 2) -> np.ndarray:
+    """uint8 images `[n, h, w, c]` as one picture, row by row, each pixel enlarged to `scale x scale`: `[H, W, c]`."""
+    images = np.asarray(images).repeat(scale, 1).repeat(scale, 2)
+    n, height, width, channels = images.shape
+    rows = -(-n // columns)
+    picture = np.full((rows * (height + gap) + gap, columns * (width + gap) + gap, channels), 255, np.uint8)
+    for i, image in enumerate(images):
+        top, left = gap + i // columns * (height + gap), gap + i % columns * (width + gap)
+        picture[top : top + height, left : left + width] = image
+    return picture
+
+
+def save_picture(path: pathlib.Path, picture: np.ndarray) -> None:
+    """Writes a uint8 picture `[h, w, 1 or 3]` as PNG."""
+    from PIL import Image
+
+    out = io.BytesIO()
+    Image.fromarray(picture.squeeze(-1) if picture.shape[-1] == 1 else picture).save(out, 'PNG')
+    write_whole(path, out.getvalue())
+
+
+def save_animation(path: pathlib.Path, frames: Sequence[pathlib.Path], *, seconds: float = 8.0) -> None:
+    """Writes pictures, in order, as an animated GIF of about the given length; the last one stays for a moment."""
+    from PIL import Image
+
+    pictures = [Image.open(frame).convert('P', palette=Image.Palette.ADAPTIVE) for frame in frames]
+    duration = [max(40, int(1000 * seconds / len(pictures)))] * (len(pictures) - 1) + [2000]
+    out = io.BytesIO()
+    pictures[0].save(out, 'GIF', save_all=True, append_images=pictures[1:], duration=duration, loop=0)
+    write_whole(path, out.getvalue())
+
+
+def save_figure(path: pathlib.Path, figure: Any) -> None:
+    """Writes a matplotlib figure as PNG."""
+    out = io.BytesIO()
+    figure.savefig(out, format='png', dpi=110, bbox_inches='tight')
+    write_whole(path, out.getvalue())
+
+
+def loss_curves(rows: Sequence[dict[str, float]]) -> Any:
+    """A figure of what was logged: the losses above, everything else below."""
+    from matplotlib.figure import Figure
+
+    names = [name for name in rows[0] if name not in ('step', 'images_per_second')]
+    groups = [[name for name in names if name.endswith('_loss')], [name for name in names if not name.endswith('_loss')]]
+    groups = [group for group in groups if group]
+    figure = Figure(figsize=(7, 2.6 * len(groups)))
+    axes = np.atleast_1d(figure.subplots(len(groups), 1, sharex=True))
+    for ax, group in zip(axes, groups, strict=True):
+        for name in group:
+            ax.plot([row['step'] for row in rows], [row.get(name, np.nan) for row in rows], label=name.replace('_', ' '), lw=1)
+        ax.legend(frameon=False)
+        ax.spines[['top', 'right']].set_visible(False)
+    axes[-1].set_xlabel('step')
+    return figure
+
+
+def scatter(panels: Sequence[tuple[str, np.ndarray]], centres: np.ndarray, *, limit: float, columns: int | None = None) -> Any:
+    """A figure of point clouds `[n, 2]`, one titled panel each, over the centres of the modes."""
+    from matplotlib.figure import Figure
+
+    columns = columns or len(panels)
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(1.7 * columns, 1.9 * rows))
+    for i, (title, points) in enumerate(panels):
+        ax = figure.add_subplot(rows, columns, i + 1)
+        ax.scatter(centres[:, 0], centres[:, 1], s=60, facecolors='none', edgecolors='0.6', lw=0.8)
+        ax.scatter(points[:, 0], points[:, 1], s=2, alpha=0.4, lw=0)
+        ax.set(xlim=(-limit, limit), ylim=(-limit, limit), xticks=[], yticks=[], aspect='equal')
+        ax.set_title(title, fontsize=8)
+    return figure
