@@ -97,5 +97,7 @@ class Checkpoints:
             action()
         except Exception as error:
             if 'No space left' in str(error) or 'RESOURCE_EXHAUSTED' in str(error):
-                raise InputError(f'the disk is full: no checkpoint could be written in {self._directory}; the earlier ones are whole') from error
+                raise InputError(
+                    f'the disk is full: no checkpoint could be written in {self._directory}; the earlier ones are whole'
+                ) from error
             raise

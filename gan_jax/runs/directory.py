@@ -60,9 +60,13 @@ class RunDirectory:
         names = [name for name in {**found, **asked} if found.get(name) != asked.get(name)]
         if names:
             differences = ', '.join(f'{name} {found.get(name)!r} -> {asked.get(name)!r}' for name in names)
-            raise InputError(f'{self.path} holds a run with another configuration: {differences}; give another --name, or --overwrite')
+            raise InputError(
+                f'{self.path} holds a run with another configuration: {differences}; give another --name, or --overwrite'
+            )
         if not config.resume:
-            raise InputError(f'{self.path} holds this run already; give --resume to go on, --overwrite to start again, or another --name')
+            raise InputError(
+                f'{self.path} holds this run already; give --resume to go on, --overwrite to start again, or another --name'
+            )
 
     def log(self, step: int, values: dict[str, float]) -> None:
         """Appends one line to `metrics.jsonl`."""
@@ -99,4 +103,3 @@ def write_whole(path: pathlib.Path, content: bytes) -> None:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
-

@@ -170,4 +170,3 @@ class _Log:
     def __exit__(self, *_: object) -> None:
         self._bar.close()
         self._writer.close()
-

@@ -24,7 +24,9 @@ def resident_trainer(step: Step, feed: Feed, runner: Callable[..., Callable]) ->
     return advance
 
 
-def stream_trainer(step: Step, batches: Callable[[int], Iterator[Batch]], runner: Callable[..., Callable], *, stacked: bool = False) -> Advance:
+def stream_trainer(
+    step: Step, batches: Callable[[int], Iterator[Batch]], runner: Callable[..., Callable], *, stacked: bool = False
+) -> Advance:
     """Data from disk: `batches(start)` gives batches `start`, `start + 1`, ...; one call a step, none waited for.
 
     `stacked` says that batches are `[minibatches, batch, ...]`.
