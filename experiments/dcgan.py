@@ -182,7 +182,7 @@ def evaluate(config: Config, run: runs.RunDirectory, fakes: np.ndarray, train: d
     if train is None:
         train = _sample_of(config, 'train', fakes.shape[1], 20_000)
     if data.is_folder(config.dataset):
-        results = {'median_neighbour_distance': float(np.median(_distances(fakes, train.images)))}
+        results = {'median_neighbour_distance': float(np.median(nearest_neighbours(fakes / 127.5, train.images / 127.5)[0]))}
         print(runs.table([('samples', 'value'), *results.items()], title=f'{config.name} after {config.steps} steps'))
     else:
         held_out = _sample_of(config, 'test', fakes.shape[1], 10_000)
@@ -210,8 +210,7 @@ def _compare(config: Config, fakes: np.ndarray, train: data.Images, held_out: da
     results: dict[str, Any] = {'neighbour_ratio': test.ratio}
     if train.labels is not None:
         classifier = train_classifier(train.images, train.labels)
-        x = {'samples': fakes, 'real': held_out.images}
-        seen = {name: np.asarray(data.to_float(jnp.asarray(images))) for name, images in x.items()}
+        seen = {'samples': _floats(fakes), 'real': _floats(held_out.images)}
         predicted = {name: classifier.probabilities(images) for name, images in seen.items()}
         scores = {name: classifier_scores(p) for name, p in predicted.items()}
         features = {name: classifier.features(images) for name, images in seen.items()}
@@ -243,12 +242,8 @@ def _compare(config: Config, fakes: np.ndarray, train: data.Images, held_out: da
     return results
 
 
-def _floats(images: np.ndarray) -> jax.Array:
-    return data.to_float(jnp.asarray(images))
-
-
-def _distances(fakes: np.ndarray, images: np.ndarray) -> np.ndarray:
-    return nearest_neighbours(fakes / 127.5, images / 127.5)[0]
+def _floats(images: np.ndarray) -> np.ndarray:
+    return np.asarray(data.to_float(jnp.asarray(images)))
 
 
 if __name__ == '__main__':
