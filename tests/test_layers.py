@@ -13,8 +13,17 @@ LAYERS = [  # a module may import from its own line's package, and from any line
     {'gan_jax.runs'},
     {'gan_jax.games'},
     {'gan_jax.training', 'gan_jax.metrics', 'gan_jax.data'},
-    {'gan_jax.networks', 'gan_jax.objectives', 'gan_jax.penalties', 'gan_jax.latents'},
-    {'gan_jax.parallel'},
+    {'gan_jax.networks'},
+    {
+        'gan_jax.objectives',
+        'gan_jax.penalties',
+        'gan_jax.augmentations',
+        'gan_jax.features',
+        'gan_jax.optimizers',
+        'gan_jax.latents',
+    },
+    {'gan_jax.divergences', 'gan_jax.parallel'},
+    {'gan_jax.registry'},
     {'gan_jax.typing', 'gan_jax.errors'},
 ]
 PACKAGES = {package: level for level, packages in enumerate(LAYERS) for package in packages}
