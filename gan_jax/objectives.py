@@ -2,13 +2,21 @@
 
 Every loss takes `(real, fake)` logits of one shape `[batch, ...]` and returns one number per logit, unreduced. `real` and
 `fake` are logits, never probabilities: D(x) = sigmoid(logit), log D = -softplus(-logit), log(1 - D) = -softplus(logit).
+
+An objective that its paper prints as one value, min over G of max over D, is zero-sum here: the generator's loss is minus the
+discriminator's, the term of the real data included. That term's gradient is zero in the plain game; with unrolling it is not,
+because the future discriminator depends on the generator (Metz et al. 2017, eq. 7).
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
+from gan_jax import parallel
+from gan_jax.divergences import DIVERGENCES, Divergence
+from gan_jax.registry import Table
 from gan_jax.typing import Array
 
 Loss = Callable[[Array, Array], Array]
@@ -21,34 +29,133 @@ class Objective(NamedTuple):
     generator: Loss
 
 
-def _check_shapes(real: Array, fake: Array) -> None:
-    if real.shape != fake.shape:  # [n, 1] and [n] would broadcast to [n, n] in silence
-        raise ValueError(f'real and fake logits are of one shape, got {real.shape} and {fake.shape}')
+def _objective(discriminator: Loss, generator: Loss) -> Objective:
+    def checked(loss: Loss) -> Loss:
+        def call(real: Array, fake: Array) -> Array:
+            if real.shape != fake.shape:  # [n, 1] and [n] would broadcast to [n, n] in silence
+                raise ValueError(f'real and fake logits are of one shape, got {real.shape} and {fake.shape}')
+            return loss(real, fake)
+
+        return call
+
+    return Objective(checked(discriminator), checked(generator))
 
 
-def _cross_entropy(real: Array, fake: Array) -> Array:
-    _check_shapes(real, fake)
-    return jax.nn.softplus(-real) + jax.nn.softplus(fake)
+def _zero_sum(discriminator: Loss) -> Objective:
+    return _objective(discriminator, lambda real, fake: -discriminator(real, fake))
 
 
-def minimax() -> Objective:
-    """The zero-sum game: the generator minimises minus the discriminator's loss (Goodfellow et al. 2014, eq. 1).
+def _cross_entropy(smoothing: float) -> Loss:
+    """Real examples have target `1 - smoothing`, generated ones 0 (Salimans et al. 2016, section 3.4: one-sided)."""
+    if not 0 <= smoothing < 1:
+        raise ValueError(f'smoothing is from 0 to 1, 1 excluded, got {smoothing}')
+    # (1 - s) softplus(-l) + s softplus(l) = softplus(-l) + s l
+    return lambda real, fake: jax.nn.softplus(-real) + smoothing * real + jax.nn.softplus(fake)
 
-    The generator's loss keeps the term of the real data. Its gradient is zero in the plain game; with unrolling it is not,
-    because the future discriminator depends on the generator (Metz et al. 2017, eq. 7).
+
+def minimax(smoothing: float = 0.0) -> Objective:
+    """The zero-sum game of the cross-entropy (Goodfellow et al. 2014, eq. 1).
+
+    `smoothing` is one-sided label smoothing: real examples' target is `1 - smoothing`.
     """
-    return Objective(_cross_entropy, lambda real, fake: -_cross_entropy(real, fake))
+    return _zero_sum(_cross_entropy(smoothing))
 
 
-def non_saturating() -> Objective:
-    """ "Modified minimax": the generator maximises log D(G(z)) (Goodfellow et al. 2014, section 3)."""
+def non_saturating(smoothing: float = 0.0) -> Objective:
+    """ "Modified minimax": the generator maximises log D(G(z)) (Goodfellow et al. 2014, section 3).
 
-    def generator(real: Array, fake: Array) -> Array:
-        _check_shapes(real, fake)
-        return jax.nn.softplus(-fake)
-
-    return Objective(_cross_entropy, generator)
+    `smoothing` is one-sided label smoothing: real examples' target is `1 - smoothing`.
+    """
+    return _objective(_cross_entropy(smoothing), lambda real, fake: jax.nn.softplus(-fake))
 
 
-OBJECTIVES: dict[str, Callable[..., Objective]] = {'minimax': minimax, 'non_saturating': non_saturating}
+def wasserstein() -> Objective:
+    """The critic's mean difference, zero-sum (Arjovsky et al. 2017, eq. 2). The critic wants to be kept Lipschitz:
+    `optimizers.clip_weights`, `penalties.wgan_gp`, or spectral norm.
+    """
+    return _zero_sum(lambda real, fake: fake - real)
+
+
+def least_squares(a: float = 0.0, b: float = 1.0, c: float = 1.0) -> Objective:
+    """LSGAN: half the squares of D(real) - b and D(fake) - a, against that of D(fake) - c (Mao et al. 2017, eq. 2).
+
+    `(0, 1, 1)` is the paper's 0-1 coding (eq. 9), `(-1, 1, 0)` minimises Pearson's chi-squared (eq. 8). Raises `ValueError` if
+    a = b, which asks nothing of the discriminator.
+    """
+    if a == b:
+        raise ValueError(f'a and b are the targets of generated and real examples, and differ; got {a} for both')
+    return _objective(
+        lambda real, fake: (jnp.square(real - b) + jnp.square(fake - a)) / 2,
+        lambda real, fake: jnp.square(fake - c) / 2,
+    )
+
+
+def hinge() -> Objective:
+    """Hinge loss, of each example (Lim and Ye 2017; Miyato et al. 2018, eqs. 16 and 17)."""
+    return _objective(lambda real, fake: jax.nn.relu(1 - real) + jax.nn.relu(1 + fake), lambda real, fake: -fake)
+
+
+def energy_margin(margin: float = 10.0) -> Objective:
+    """EBGAN: the discriminator's outputs are energies, low for real examples and above the margin for others (Zhao et al.
+    2017, eqs. 1 and 2). The hinge is each example's own. Raises `ValueError` for a margin that is not above 0.
+    """
+    if margin <= 0:
+        raise ValueError(f'margin is above 0, got {margin}')
+    return _objective(lambda real, fake: real + jax.nn.relu(margin - fake), lambda real, fake: fake)
+
+
+def relativistic() -> Objective:
+    """RpGAN: each real example against the generated one of its place, by the logistic function (Jolicoeur-Martineau 2019).
+
+    With `penalties.r1` and `penalties.r2` it is the loss of R3GAN (Huang et al. 2024).
+    """
+    return _objective(lambda real, fake: jax.nn.softplus(fake - real), lambda real, fake: jax.nn.softplus(real - fake))
+
+
+def relativistic_average(axis_name: str | None = None) -> Objective:
+    """RaGAN: each example against the mean logit of the other kind, by the logistic function (Jolicoeur-Martineau 2019).
+
+    The mean is over all logits of the batch, and over `axis_name` in a data-parallel run.
+    """
+
+    def mean(logits: Array) -> Array:
+        return parallel.pmean(logits.mean(), axis_name)
+
+    return _objective(
+        lambda real, fake: jax.nn.softplus(mean(fake) - real) + jax.nn.softplus(fake - mean(real)),
+        lambda real, fake: jax.nn.softplus(mean(real) - fake) + jax.nn.softplus(real - mean(fake)),
+    )
+
+
+def f_gan(divergence: str | Divergence = 'jensen_shannon', non_saturating: bool = False, **settings: Any) -> Objective:
+    """The variational bound of an f-divergence of data from model, zero-sum (Nowozin et al. 2016, eq. 7).
+
+    Logits are V(x); the bound's function is T = g_f(V), of which T > f'(1) reads as "real" (`Divergence.threshold`).
+
+    Args:
+        divergence: a `Divergence`, or a name in `divergences.DIVERGENCES`.
+        non_saturating: the generator maximises E[g_f(V)] instead (section 3.2).
+        settings: of the named divergence, such as `pi` or `a`.
+    """
+    d = DIVERGENCES[divergence](**settings) if isinstance(divergence, str) else divergence
+    discriminator = lambda real, fake: d.conjugate_activation(fake) - d.activation(real)
+    if non_saturating:
+        return _objective(discriminator, lambda real, fake: -d.activation(fake))
+    return _zero_sum(discriminator)
+
+
+OBJECTIVES: Table[Callable[..., Objective]] = Table(
+    'objective',
+    {
+        'minimax': minimax,
+        'non_saturating': non_saturating,
+        'wasserstein': wasserstein,
+        'least_squares': least_squares,
+        'hinge': hinge,
+        'energy_margin': energy_margin,
+        'relativistic': relativistic,
+        'relativistic_average': relativistic_average,
+        'f_gan': f_gan,
+    },
+)
 """Name -> factory. A new objective is one factory above and one entry here; `tests/test_objectives.py` then covers it."""
