@@ -1,36 +1,164 @@
 """Penalties on the discriminator's gradient in its input.
 
 A penalty is `penalty(critic, real, fake, key) -> [batch]`, unreduced, added to the discriminator's loss. `critic` maps examples
-to logits, parameters and state held fixed. Norms are per example, over all axes but the first.
+`[batch, ...]` to logits, parameters and state held fixed; of a map of logits the gradient is that of their sum. Norms are per
+example, over all axes but the first. The key is the same on every device of a parallel run.
+
+Weights called `gamma` are halved, as in the papers of R1, R2 and Roth et al. (GAN_stability's `reg_param` of 10 is a gamma of
+20); those called `weight` are not, as in the papers of WGAN-GP and DRAGAN.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from gan_jax import parallel
+from gan_jax.registry import Table
 from gan_jax.typing import Array, Key
 
 Critic = Callable[[Array], Array]
 Penalty = Callable[[Critic, Array, Array, Key], Array]
+Schedule = Callable[[Array], Array]
 
 
-def r1(gamma: float) -> Penalty:
-    """gamma / 2 times the squared gradient norm at the real examples (Mescheder et al. 2018, eq. 9).
-
-    The half is the paper's; the authors' code has none, so that its `reg_param` of 10 is a gamma of 20.
-    Raises `ValueError` for a negative gamma.
-    """
-    if gamma < 0:
-        raise ValueError(f'gamma is a weight, at least 0, got {gamma}')
-    return lambda critic, real, fake, key: gamma / 2 * squared_gradient_norm(critic, real)
+def input_gradient(critic: Critic, x: Array) -> tuple[Array, Array]:
+    """The critic's logits at `x`, and each example's gradient, of the shape of `x`."""
+    gradient, logits = jax.grad(lambda x: ((logits := critic(x)).sum(), logits), has_aux=True)(x)
+    return logits, gradient
 
 
 def squared_gradient_norm(critic: Critic, x: Array) -> Array:
     """The squared norm of each logit's gradient in its own example, `[batch]`."""
-    gradient = jax.grad(lambda x: critic(x).sum())(x)
+    _, gradient = input_gradient(critic, x)
+    return _squared_norm(gradient)
+
+
+def r1(gamma: float = 1.0) -> Penalty:
+    """gamma / 2 times the squared gradient norm at the real examples (Mescheder et al. 2018, eq. 9).
+
+    Raises `ValueError` for a negative gamma.
+    """
+    _check_weight('gamma', gamma)
+    return lambda critic, real, fake, key: gamma / 2 * squared_gradient_norm(critic, real)
+
+
+def r2(gamma: float = 1.0) -> Penalty:
+    """gamma / 2 times the squared gradient norm at the generated examples (Mescheder et al. 2018, eq. 10)."""
+    _check_weight('gamma', gamma)
+    return lambda critic, real, fake, key: gamma / 2 * squared_gradient_norm(critic, fake)
+
+
+def roth(gamma: float = 0.1) -> Penalty:
+    """gamma / 2 times (1 - D)^2 |grad logit|^2 at real plus D^2 |grad logit|^2 at generated examples: what noise of variance
+    gamma on the inputs adds to the Jensen-Shannon bound (Roth et al. 2017; the authors' code).
+
+    The discriminator has one logit per example. The paper anneals gamma: `scheduled(roth(2.0), factor=annealing(0.01, steps))`.
+    """
+    _check_weight('gamma', gamma)
+
+    def half(critic: Critic, x: Array, sign: float) -> Array:
+        logits, gradient = input_gradient(critic, x)
+        if logits.size != len(x):
+            raise ValueError(f'the roth penalty weighs an example by its logit, and wants one for each; got {logits.shape}')
+        return jnp.square(jax.nn.sigmoid(sign * logits.reshape(-1))) * _squared_norm(gradient)
+
+    return lambda critic, real, fake, key: gamma / 2 * (half(critic, real, -1) + half(critic, fake, 1))
+
+
+def wgan_gp(weight: float = 10.0, one_sided: bool = False, axis_name: str | None = None) -> Penalty:
+    """weight times (|grad D| - 1)^2 at uniformly random points between real and generated examples (Gulrajani et al. 2017,
+    eq. 3); one-sided, only where the norm is above 1 (section 4).
+    """
+    _check_weight('weight', weight)
+
+    def penalty(critic: Critic, real: Array, fake: Array, key: Key) -> Array:
+        real, fake = jnp.broadcast_arrays(real, fake)
+        share = _uniform(key, real.shape[:1], real, axis_name)
+        share = share.reshape(-1, *[1] * (real.ndim - 1))
+        excess = _gradient_norm(critic, share * real + (1 - share) * fake) - 1
+        return weight * jnp.square(jax.nn.relu(excess) if one_sided else excess)
+
+    return penalty
+
+
+def dragan(weight: float = 10.0, scale: float = 0.5, axis_name: str | None = None) -> Penalty:
+    """weight times (|grad logit| - 1)^2 around the real examples (Kodali et al. 2017; the authors' code).
+
+    At x + u (x' - x) with x' = x + scale * std * U[0, 1): one u per example, one uniform number per entry of x, and the standard
+    deviation of all entries of the batch, over `axis_name` in a data-parallel run.
+    """
+    _check_weight('weight', weight)
+
+    def penalty(critic: Critic, real: Array, fake: Array, key: Key) -> Array:
+        share_key, noise_key = jax.random.split(key)
+        mean = parallel.pmean(real.mean(), axis_name)
+        std = jnp.sqrt(parallel.pmean(jnp.square(real - mean).mean(), axis_name))
+        share = _uniform(share_key, real.shape[:1], real, axis_name).reshape(-1, *[1] * (real.ndim - 1))
+        noise = scale * std * _uniform(noise_key, real.shape, real, axis_name)
+        return weight * jnp.square(_gradient_norm(critic, real + share * noise) - 1)
+
+    return penalty
+
+
+PENALTIES: Table[Callable[..., Penalty]] = Table(
+    'penalty', {'r1': r1, 'r2': r2, 'roth': roth, 'wgan_gp': wgan_gp, 'dragan': dragan}
+)
+"""Name -> factory. A new penalty is one factory above and one entry here; `tests/test_penalties.py` then covers it."""
+
+
+class Scheduled(NamedTuple):
+    """A penalty that is not the same at every update of the discriminator."""
+
+    penalty: Penalty
+    every: int
+    factor: Schedule
+
+    def __call__(self, critic: Critic, real: Array, fake: Array, key: Key, updates: Array) -> Array:
+        """The penalty after so many updates, `[batch]`; between its turns it costs nothing."""
+        due = lambda: self.every * self.factor(updates) * self.penalty(critic, real, fake, key)
+        if self.every == 1:
+            return due()
+        return jax.lax.cond(updates % self.every == 0, due, lambda: jnp.zeros_like(jax.eval_shape(due)))
+
+
+def scheduled(penalty: Penalty, *, every: int = 1, factor: Schedule = lambda updates: jnp.ones(())) -> Scheduled:
+    """A penalty at every n-th update of the discriminator, n times as strong (lazy regularisation: Karras et al. 2020, appendix
+    B), and times `factor(updates)`. Raises `ValueError` for `every` below 1.
+    """
+    if every < 1:
+        raise ValueError(f'a penalty is taken every 1 or more updates, got every = {every}')
+    return Scheduled(penalty, every, factor)
+
+
+def annealing(share: float, updates: int) -> Schedule:
+    """1 at first, `share` at the last of so many updates, a geometric sequence between (Roth et al. 2017).
+
+    Raises `ValueError` for a share outside (0, 1] or fewer than 2 updates.
+    """
+    if not 0 < share <= 1 or updates < 2:
+        raise ValueError(f'annealing goes to a share in (0, 1] over at least 2 updates, got {share} over {updates}')
+    return lambda count: share ** jnp.minimum(count / (updates - 1), 1)
+
+
+def _check_weight(name: str, weight: float) -> None:
+    if weight < 0:
+        raise ValueError(f'{name} is a weight, at least 0, got {weight}')
+
+
+def _squared_norm(gradient: Array) -> Array:
     return jnp.square(gradient).sum(tuple(range(1, gradient.ndim)))
 
 
-PENALTIES: dict[str, Callable[..., Penalty]] = {'r1': r1}
-"""Name -> factory of a penalty of the given weight."""
+def _gradient_norm(critic: Critic, x: Array) -> Array:
+    """Its derivative at a zero gradient is zero; that of a plain square root is not a number."""
+    squared = squared_gradient_norm(critic, x)
+    positive = squared > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, squared, 1)), 0)
+
+
+def _uniform(key: Key, shape: tuple[int, ...], like: Array, axis_name: str | None) -> Array:
+    """Uniform numbers of which example i's depend only on its place in the global batch."""
+    keys = parallel.example_keys(key, shape[0], axis_name)
+    return jax.vmap(lambda key: jax.random.uniform(key, shape[1:], like.dtype))(keys)
