@@ -1,0 +1,198 @@
+"""What the discriminator's input goes through on its way in: real and generated alike, in both players' losses.
+
+An augmentation acts on examples `[batch, ...]` with one key for each, afresh at every call, and is differentiable in them. What
+changes over training (a noise level, a probability) is its state: it lives with the discriminator's variables, so that it is
+checkpointed, averaged over devices, and goes on during an unroll.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from gan_jax import parallel
+from gan_jax.registry import Table
+from gan_jax.typing import Array, Key
+
+State = Any
+Transform = Callable[[Array, Key], Array]
+
+
+class Augmentation(NamedTuple):
+    """Pure functions; the state holds arrays only."""
+
+    init: Callable[[], State]
+    apply: Callable[[State, Array, Key], Array]
+    """`(state, examples [batch, ...], keys [batch]) -> what the discriminator sees`"""
+    update: Callable[[State, Array], State]
+    """`(state, the discriminator's logits of real examples) -> state`, once for every update of the discriminator."""
+    group: int = 1
+    """How many examples the discriminator sees as one."""
+
+
+def _stateless(apply: Callable[[Array, Key], Array], group: int = 1) -> Augmentation:
+    return Augmentation(lambda: (), lambda state, x, keys: apply(x, keys), lambda state, real: state, group)
+
+
+def instance_noise(sigma: float = 0.1, updates: int | None = None) -> Augmentation:
+    """Gaussian noise of standard deviation sigma on every entry (Sonderby et al. 2017; Arjovsky and Bottou 2017, section 3.1).
+
+    With `updates` it falls linearly to 0 over so many updates of the discriminator; without, it stays. Raises `ValueError` for
+    a negative sigma or fewer than 1 updates.
+    """
+    if sigma < 0:
+        raise ValueError(f'sigma is a standard deviation, at least 0, got {sigma}')
+    if updates is not None and updates < 1:
+        raise ValueError(f'noise is annealed over at least 1 update, got {updates}')
+
+    def level(count: Array) -> Array | float:
+        return sigma if updates is None else sigma * jnp.maximum(1 - count / updates, 0)
+
+    def apply(count: Array, x: Array, keys: Key) -> Array:
+        return x + level(count) * jax.vmap(lambda key: jax.random.normal(key, x.shape[1:], x.dtype))(keys)
+
+    return Augmentation(lambda: jnp.int32(0), apply, lambda count, real: count + 1)
+
+
+def packing(size: int = 2) -> Augmentation:
+    """PacGAN: the discriminator judges `size` examples at once, joined along their last axis (Lin et al. 2018, section 3).
+
+    `[batch, ..., c] -> [batch / size, ..., size * c]`. Raises `ValueError` for a size below 1, and for a batch that does not
+    divide.
+    """
+    if size < 1:
+        raise ValueError(f'a pack holds at least 1 example, got {size}')
+
+    def apply(x: Array, keys: Key) -> Array:
+        if len(x) % size:
+            raise ValueError(f'{len(x)} examples do not divide into packs of {size}')
+        packs = x.reshape(-1, size, *x.shape[1:])
+        return jnp.moveaxis(packs, 1, -2).reshape(len(packs), *x.shape[1:-1], size * x.shape[-1])
+
+    return _stateless(apply, size)
+
+
+def color(x: Array, key: Key) -> Array:
+    """Brightness by U[-.5, .5), then saturation by a factor U[0, 2), then contrast by U[.5, 1.5) (Zhao et al. 2020)."""
+    brightness, saturation, contrast = jax.random.uniform(key, (3,), x.dtype)
+    x = x + brightness - 0.5
+    mean = x.mean(-1, keepdims=True)
+    x = (x - mean) * (2 * saturation) + mean
+    mean = x.mean()
+    return (x - mean) * (contrast + 0.5) + mean
+
+
+def translation(x: Array, key: Key, ratio: float = 0.125) -> Array:
+    """A shift by at most `ratio` of each side, whole pixels, zeros shifted in (Zhao et al. 2020)."""
+    most = [round(ratio * side) for side in x.shape[:2]]
+    shift = jax.random.randint(key, (2,), 0, 2 * jnp.array(most) + 1)
+    padded = jnp.pad(x, [*((n, n) for n in most), (0, 0)])
+    return jax.lax.dynamic_slice(padded, (*shift, 0), x.shape)
+
+
+def cutout(x: Array, key: Key, ratio: float = 0.5) -> Array:
+    """Zeros in a rectangle of `ratio` of each side, centred anywhere in the image (Zhao et al. 2020)."""
+    inside = jnp.ones((1, 1), bool)
+    for axis, axis_key in enumerate(jax.random.split(key)):
+        side, length = x.shape[axis], round(ratio * x.shape[axis])
+        first = jax.random.randint(axis_key, (), 0, side + 1 - length % 2) - length // 2
+        distance = jnp.arange(side) - first
+        inside = inside & jnp.expand_dims((distance >= 0) & (distance < length), 1 - axis)
+    return jnp.where(inside[..., None], 0, x)
+
+
+TRANSFORMS: Table[Transform] = Table('transform', {'color': color, 'translation': translation, 'cutout': cutout})
+"""Name -> `transform(image [h, w, c] in [-1, 1], key) -> image`."""
+
+
+def diff_augment(policy: str | Sequence[str] = ('color', 'translation', 'cutout'), probability: float = 1.0) -> Augmentation:
+    """DiffAugment: the named transforms in turn, each of them on an image with the given probability (Zhao et al. 2020).
+
+    `policy` holds names of `TRANSFORMS`, in a sequence or in one string with plus signs between. Raises `ValueError` for a
+    probability outside [0, 1].
+    """
+    if not 0 <= probability <= 1:
+        raise ValueError(f'probability is from 0 to 1, got {probability}')
+    transform = _with_probability(policy)
+    return _stateless(functools.partial(transform, probability))
+
+
+class Adaptive(NamedTuple):
+    """The state of `adaptive`: the probability, and what was heard since it last changed."""
+
+    probability: Array
+    signs: Array
+    updates: Array
+
+
+def adaptive(
+    policy: str | Sequence[str] = ('color', 'translation', 'cutout'),
+    target: float = 0.6,
+    images: int = 500_000,
+    every: int = 4,
+    axis_name: str | None = None,
+) -> Augmentation:
+    """Transforms with a probability that follows the discriminator's overfitting (Karras et al. 2020, "ADA", section 3.2).
+
+    The heuristic is r = E[sign(D(real))], over `every` updates. Where it is above the target the probability rises, else it
+    falls, at a rate that takes it from 0 to 1 in `images` real images; it stays in [0, 1]. Transforms are DiffAugment's.
+    """
+    if not -1 <= target <= 1 or images < 1 or every < 1:
+        raise ValueError(f'target is from -1 to 1, images and every at least 1; got {target}, {images}, {every}')
+    transform = _with_probability(policy)
+
+    def update(state: Adaptive, real: Array) -> Adaptive:
+        sign = parallel.pmean(jnp.sign(real).mean(), axis_name)
+        signs, updates = state.signs + sign, state.updates + 1
+        due = updates == every
+        batch = len(real) * parallel.axis_size(axis_name)
+        moved = jnp.clip(state.probability + jnp.sign(signs / every - target) * batch * every / images, 0, 1)
+        return Adaptive(jnp.where(due, moved, state.probability), jnp.where(due, 0, signs), jnp.where(due, jnp.int32(0), updates))
+
+    init = lambda: Adaptive(jnp.float32(0), jnp.float32(0), jnp.int32(0))
+    return Augmentation(init, lambda state, x, keys: transform(state.probability, x, keys), update)
+
+
+def _with_probability(policy: str | Sequence[str]) -> Callable[[Array | float, Array, Key], Array]:
+    transforms = [TRANSFORMS[name] for name in (policy.split('+') if isinstance(policy, str) else policy)]
+
+    def one(probability: Array | float, image: Array, key: Key) -> Array:
+        for i, transform in enumerate(transforms):
+            coin, own = jax.random.split(jax.random.fold_in(key, i))
+            image = jnp.where(jax.random.bernoulli(coin, probability), transform(image, own), image)
+        return image
+
+    def apply(probability: Array | float, images: Array, keys: Key) -> Array:
+        if images.ndim != 4:
+            raise ValueError(f'DiffAugment is for images [batch, h, w, c], got {images.shape}')
+        return jax.vmap(one, (None, 0, 0))(probability, images, keys)
+
+    return apply
+
+
+def chain(*augmentations: Augmentation) -> Augmentation:
+    """One after the other. Packing, which joins examples, is the last."""
+    for augmentation in augmentations[:-1]:
+        if augmentation.group > 1:
+            raise ValueError('packing joins examples, and is the last of a chain')
+
+    def apply(states: Sequence[State], x: Array, keys: Key) -> Array:
+        for i, (augmentation, state) in enumerate(zip(augmentations, states, strict=True)):
+            x = augmentation.apply(state, x, jax.vmap(jax.random.fold_in, (0, None))(keys, i))
+        return x
+
+    return Augmentation(
+        lambda: tuple(a.init() for a in augmentations),
+        apply,
+        lambda states, real: tuple(a.update(s, real) for a, s in zip(augmentations, states, strict=True)),
+        augmentations[-1].group if augmentations else 1,
+    )
+
+
+AUGMENTATIONS: Table[Callable[..., Augmentation]] = Table(
+    'augmentation',
+    {'instance_noise': instance_noise, 'diff_augment': diff_augment, 'adaptive': adaptive, 'packing': packing},
+)
+"""Name -> factory."""

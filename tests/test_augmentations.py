@@ -1,0 +1,180 @@
+"""Every augmentation: what all have in common, and what each does to its input."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gan_jax import augmentations, parallel
+from gan_jax.augmentations import AUGMENTATIONS, TRANSFORMS
+
+IMAGES = jax.random.uniform(jax.random.key(0), (8, 8, 12, 3), minval=-1)
+keys = lambda n, seed=1: parallel.example_keys(jax.random.key(seed), n)
+SETTINGS = {'adaptive': {'images': 64, 'every': 1}}  # in 64 images from 0 to 1: that of 8 moves it by 1/8
+
+
+@pytest.mark.parametrize('name', AUGMENTATIONS)
+def test_common_contract(name):
+    augment = AUGMENTATIONS[name](**SETTINGS.get(name, {}))
+    state = augment.update(augment.init(), jnp.ones(8))
+    apply = jax.jit(augment.apply)
+    seen = apply(state, IMAGES, keys(8))
+    assert seen.shape[0] * augment.group == 8 and seen.dtype == IMAGES.dtype
+    np.testing.assert_allclose(augment.apply(state, IMAGES, keys(8)), seen, rtol=1e-4, atol=1e-5)
+    apply(augment.update(state, -jnp.ones(8)), 2 * IMAGES, keys(8, seed=2))
+    assert apply._cache_size() == 1  # a state that changes type or shape would compile again
+    with jax.debug_nans(True):
+        square = lambda x: jnp.square(augment.apply(state, x, keys(8))).sum()
+        for x in (IMAGES, jnp.zeros_like(IMAGES), 1e4 * IMAGES):
+            assert np.isfinite(jax.grad(square)(x)).all()
+            assert np.isfinite(jax.grad(lambda x: jnp.square(jax.grad(square)(x)).sum())(x)).all()
+    jax.eval_shape(jax.vmap(augment.apply, (None, 0, None)), state, IMAGES[None], keys(8))
+
+
+@pytest.mark.parametrize('name', AUGMENTATIONS)
+def test_one_device_and_many_agree(name):
+    settings = SETTINGS.get(name, {})
+    one = AUGMENTATIONS[name](**settings)
+    many = AUGMENTATIONS[name](**settings, **({'axis_name': 'i'} if name == 'adaptive' else {}))
+    real = jnp.linspace(-1, 2, 8)  # the sign's mean is above the target on two of four devices only
+    state = one.update(one.init(), real)
+    expected = one.apply(state, IMAGES, keys(8))
+
+    def local(x, real):
+        state = many.update(many.init(), real)
+        return state, many.apply(state, x, parallel.example_keys(jax.random.key(1), 2, 'i'))
+
+    states, found = jax.vmap(local, axis_name='i')(IMAGES.reshape(4, 2, *IMAGES.shape[1:]), real.reshape(4, 2))
+    np.testing.assert_allclose(found.reshape(expected.shape), expected, rtol=1e-5, atol=1e-6)
+    for a, b in zip(jax.tree.leaves(states), jax.tree.leaves(state), strict=True):
+        np.testing.assert_allclose(a, np.full(4, b))
+
+
+def test_noise_has_its_level_and_falls_linearly():
+    noise = augmentations.instance_noise(0.5, updates=4)
+    state, levels = noise.init(), []
+    x = jnp.zeros((2000, 3))
+    for _ in range(6):
+        levels.append(float(noise.apply(state, x, keys(2000)).std()))
+        state = noise.update(state, jnp.zeros(2))
+    np.testing.assert_allclose(levels, [0.5, 0.375, 0.25, 0.125, 0, 0], rtol=0.03)
+    constant = augmentations.instance_noise(0.5)
+    assert float(constant.apply(state, x, keys(2000)).std()) == pytest.approx(0.5, rel=0.03)
+
+
+def test_noise_is_fresh_and_independent():
+    noise = augmentations.instance_noise(1.0)
+    a = noise.apply(noise.init(), jnp.zeros((400, 3)), keys(400))
+    b = noise.apply(noise.init(), jnp.zeros((400, 3)), keys(400, seed=2))
+    assert abs(np.corrcoef(np.ravel(a), np.ravel(b))[0, 1]) < 0.1
+    assert np.abs(np.corrcoef(a.T) - np.eye(3)).max() < 0.2
+
+
+def test_noisy_jensen_shannon_divergence():
+    # Card 10: N(0, s^2) against N(mu, s^2) under noise sigma is the divergence at mu / sqrt(s^2 + sigma^2). As s -> 0 at mu = 1:
+    # .111421 for sigma = 1 and .336831 for .5. Measured on the augmentation's own samples by the optimal logit.
+    for sigma, value in ((1.0, 0.111421), (0.5, 0.336831)):
+        noise = augmentations.instance_noise(sigma)
+        n = 100_000
+        real = noise.apply(noise.init(), jnp.zeros((n, 1)), keys(n))[:, 0]
+        fake = noise.apply(noise.init(), jnp.ones((n, 1)), keys(n, seed=2))[:, 0]
+        logit = lambda x, sigma=sigma: (0.5 - x) / sigma**2
+        bound = np.log(4) - jax.nn.softplus(-logit(real)).mean() - jax.nn.softplus(logit(fake)).mean()
+        assert float(bound / 2) == pytest.approx(value, abs=3e-3)
+
+
+def test_packs_join_neighbours_along_the_last_axis():
+    pack = augmentations.packing(2)
+    x = jnp.arange(12.0).reshape(6, 2)
+    np.testing.assert_array_equal(pack.apply((), x, keys(6)), np.arange(12.0).reshape(3, 4))
+    images = pack.apply((), IMAGES, keys(8))
+    assert images.shape == (4, 8, 12, 6)
+    np.testing.assert_array_equal(images[1, ..., :3], IMAGES[2])
+    np.testing.assert_array_equal(images[1, ..., 3:], IMAGES[3])
+    with pytest.raises(ValueError, match='5 examples do not divide into packs of 2'):
+        pack.apply((), jnp.zeros((5, 2)), keys(5))
+
+
+def test_color_keeps_structure():
+    key = jax.random.key(3)
+    brightness, saturation, contrast = np.asarray(jax.random.uniform(key, (3,)))
+    x = np.asarray(IMAGES[0], np.float64) + brightness - 0.5
+    mean = x.mean(-1, keepdims=True)
+    x = (x - mean) * 2 * saturation + mean
+    expected = (x - x.mean()) * (contrast + 0.5) + x.mean()
+    np.testing.assert_allclose(TRANSFORMS['color'](IMAGES[0], key), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_translation_shifts_whole_pixels_and_fills_with_zeros():
+    image = jnp.arange(1.0, 16 * 24 + 1).reshape(16, 24, 1)
+    shifts = set()
+    for seed in range(200):
+        moved = np.asarray(TRANSFORMS['translation'](image, jax.random.key(seed)))[..., 0]
+        row, column = np.argwhere(moved > 0)[0]
+        first = moved[row, column] - 1
+        down, right = row - first // 24, column - first % 24
+        expected = np.zeros((16, 24))
+        rows, columns = np.arange(16) - int(down), np.arange(24) - int(right)
+        inside = np.ix_((rows >= 0) & (rows < 16), (columns >= 0) & (columns < 24))
+        expected[inside] = np.asarray(image)[..., 0][
+            np.ix_(rows[(rows >= 0) & (rows < 16)], columns[(columns >= 0) & (columns < 24)])
+        ]
+        np.testing.assert_array_equal(moved, expected)
+        shifts.add((int(down), int(right)))
+    assert {down for down, _ in shifts} == set(range(-2, 3)) and {right for _, right in shifts} == set(range(-3, 4))
+
+
+def test_cutout_is_one_rectangle_of_half_the_side():
+    sizes = []
+    for seed in range(200):
+        hole = np.asarray(TRANSFORMS['cutout'](jnp.ones((8, 12, 3)), jax.random.key(seed)))[..., 0] == 0
+        rows, columns = np.flatnonzero(hole.any(1)), np.flatnonzero(hole.any(0))
+        assert hole.sum() == len(rows) * len(columns) > 0
+        assert (np.diff(rows) == 1).all() and (np.diff(columns) == 1).all()
+        sizes.append((len(rows), len(columns)))
+    assert max(sizes) == (4, 6) and len(set(sizes)) > 4  # cut off at the border at times
+
+
+def test_probability_of_a_transform():
+    images = jnp.ones((2000, 4, 4, 1))
+    for probability in (0.0, 0.3, 1.0):
+        augment = augmentations.diff_augment('cutout', probability)
+        changed = (augment.apply((), images, keys(2000)) != images).any((1, 2, 3)).mean()
+        assert float(changed) == pytest.approx(probability, abs=0.04)
+
+
+def test_adaptive_probability_follows_overfitting():
+    # Every fourth update; by 4 * 8 / 320 = .1; up while more than 80 % of real logits are positive (r > .6), else down to 0.
+    augment = augmentations.adaptive(target=0.6, images=320, every=4)
+    state, seen = augment.init(), []
+    for real in [jnp.ones(8)] * 9 + [jnp.linspace(-1, 3, 8)] * 12:
+        state = augment.update(state, real)
+        seen.append(round(float(state.probability), 3))
+    assert seen == [0.0] * 3 + [0.1] * 4 + [0.2] * 4 + [0.3] * 4 + [0.2] * 4 + [0.1] * 2
+
+
+def test_chain_applies_in_turn_with_keys_of_their_own():
+    twice = augmentations.chain(augmentations.instance_noise(1.0), augmentations.instance_noise(1.0), augmentations.packing(2))
+    seen = twice.apply(twice.init(), jnp.zeros((4000, 1)), keys(4000))
+    assert seen.shape == (2000, 2) and twice.group == 2
+    assert float(seen.std()) == pytest.approx(np.sqrt(2), rel=0.03)  # 2 if both drew the same
+    states = twice.update(twice.init(), jnp.zeros(2))
+    assert [int(s) for s in states[:2]] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ('make', 'message'),
+    [
+        (lambda: augmentations.instance_noise(-0.1), 'sigma is a standard deviation'),
+        (lambda: augmentations.instance_noise(0.1, updates=0), 'over at least 1 update'),
+        (lambda: augmentations.packing(0), 'at least 1 example'),
+        (lambda: augmentations.diff_augment(probability=1.5), 'probability is from 0 to 1'),
+        (lambda: augmentations.diff_augment('colour'), "unknown transform 'colour'; did you mean color"),
+        (lambda: augmentations.adaptive(target=2.0), 'target is from -1 to 1'),
+        (lambda: augmentations.chain(augmentations.packing(2), augmentations.packing(2)), 'the last of a chain'),
+        (lambda: augmentations.diff_augment().apply((), jnp.zeros((2, 3)), keys(2)), 'is for images'),
+    ],
+)
+def test_what_does_not_work_is_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
