@@ -46,6 +46,11 @@ def local_rows(rows: Array, axis_name: str | None) -> Array:
     return jax.lax.dynamic_slice_in_dim(rows, jax.lax.axis_index(axis_name) * size, size)
 
 
+def all_gather(rows: Array, axis_name: str | None) -> Array:
+    """Every device's rows in the order of the global batch, `[n, ...] -> [devices * n, ...]`; differentiable."""
+    return rows if axis_name is None else jax.lax.all_gather(rows, axis_name, tiled=True)
+
+
 def example_keys(key: Key, n: int, axis_name: str | None = None) -> Key:
     """One key for each of this device's `n` examples, `[n]`: a function of the example's place in the global batch."""
     first = 0 if axis_name is None else jax.lax.axis_index(axis_name) * n
