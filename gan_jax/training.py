@@ -13,6 +13,7 @@ from flax import struct
 from jax import lax
 
 from gan_jax import parallel
+from gan_jax.optimizers import moving_average
 from gan_jax.typing import Array, Batch, Key, Metrics, Variables
 
 
@@ -80,7 +81,9 @@ def init(
         params = state.pop('params')
         return Player(params, state, optimizer.init(params))
 
-    generator, discriminator = game.init(init_key, batch)
+    generator, discriminator = (
+        {'params': {}, **variables} for variables in game.init(init_key, batch)
+    )  # a fixed player has none
     ema = jax.tree.map(jnp.copy, generator)  # own buffers: a donated state may hold none of them twice
     return TrainState(jnp.int32(0), key, player(generator, g_optimizer), player(discriminator, d_optimizer), ema)
 
@@ -132,6 +135,9 @@ def unroll(
     parameters, statistics and optimizer is the returned player's alone; the caller's is not touched.
 
     Memory grows by one `Player` a step: each step is recomputed in the backward pass.
+
+    Adam is differentiable at a gradient that has always been zero only with an `eps_root` above 0, as in
+    `gan_jax.optimizers`: a dead unit makes not-a-numbers otherwise.
     """
 
     @jax.checkpoint
@@ -165,7 +171,7 @@ def make_train_step(
     step they are `[max(discriminator_steps, generator_steps), batch, ...]`, a minibatch for each. Metrics are scalars, means
     over a player's steps.
 
-    The average of the generator has decay `min(ema_decay, (1 + step) / (10 + step))`, so that a short run forgets its start.
+    The average of the generator is `optimizers.moving_average`.
 
     Raises `ValueError` for counts out of range, and for simultaneous updates of more than one step.
     """
@@ -214,17 +220,10 @@ def make_train_step(
                 discriminator_update, state.discriminator, state.generator, batch, d_key, discriminator_steps
             )
             generator, g_metrics = repeat(generator_update, state.generator, discriminator, batch, g_key, generator_steps)
-        decay = jnp.minimum(ema_decay, (1 + state.step) / (10 + state.step))
-        ema = jax.tree.map(lambda old, new: _average(old, new, decay), state.ema, generator.variables)
+        ema = moving_average(state.ema, generator.variables, ema_decay, state.step)
         return TrainState(state.step + 1, state.key, generator, discriminator, ema), {**d_metrics, **g_metrics}
 
     return step
-
-
-def _average(old: Array, new: Array, decay: Array) -> Array:
-    if not jnp.issubdtype(new.dtype, jnp.floating):
-        return new
-    return (decay * old + (1 - decay) * new).astype(new.dtype)
 
 
 def many_steps(step: Step, draw: Callable[[Any, Array], Batch], capacity: int) -> Callable:

@@ -1,0 +1,135 @@
+"""Stabilisers that act on parameters, as optax transforms, and both players' optimizers by paper.
+
+Everything the transforms remember is their optax state, so that it is checkpointed and threaded through an unroll.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from gan_jax.registry import Table
+from gan_jax.typing import Array
+
+
+def clip_weights(limit: float = 0.01) -> optax.GradientTransformation:
+    """After the update every parameter lies in [-limit, limit] (Arjovsky et al. 2017, algorithm 1). The last of a chain.
+
+    Raises `ValueError` for a limit that is not above 0.
+    """
+    if limit <= 0:
+        raise ValueError(f'the limit of the weights is above 0, got {limit}')
+    return _stateless(lambda update, param: jnp.clip(param + update, -limit, limit) - param)
+
+
+def _stateless(function: Callable[[Array, Array], Array]) -> optax.GradientTransformation:
+    return optax.stateless(lambda updates, params: jax.tree.map(function, updates, params))
+
+
+class Average(NamedTuple):
+    """The state of `historical_averaging` and `average_parameters`."""
+
+    steps: Array
+    average: Any
+
+
+def historical_averaging(weight: float = 1.0) -> optax.GradientTransformation:
+    """Adds the gradient of weight * |theta - mean of theta so far|^2 to the gradient (Salimans et al. 2016, section 3.3).
+
+    The first of a chain. The mean is over all parameters up to the present ones, and counts as a constant.
+    """
+    if weight < 0:
+        raise ValueError(f'weight is at least 0, got {weight}')
+
+    def update(gradient: Any, state: Average, params: Any = None) -> tuple[Any, Average]:
+        steps = state.steps + 1
+        average = jax.tree.map(lambda mean, p: mean + (p - mean) / steps, state.average, params)
+        gradient = jax.tree.map(lambda g, p, mean: g + 2 * weight * (p - mean), gradient, params, average)
+        return gradient, Average(steps, average)
+
+    return optax.GradientTransformation(lambda params: Average(jnp.int32(0), jax.tree.map(jnp.zeros_like, params)), update)
+
+
+def moving_average(old: Any, new: Any, decay: float, count: Array) -> Any:
+    """The exponential moving average of a pytree, with decay `min(decay, (1 + count) / (10 + count))`: a short run forgets its
+    start. Leaves that are no floats are the new ones.
+    """
+    now = jnp.minimum(decay, (1 + count) / (10 + count))
+
+    def average(old: Array, new: Array) -> Array:
+        return (now * old + (1 - now) * new).astype(new.dtype) if jnp.issubdtype(new.dtype, jnp.floating) else new
+
+    return jax.tree.map(average, old, new)
+
+
+def average_parameters(decay: float = 0.999) -> optax.GradientTransformation:
+    """Keeps the `moving_average` of the parameters in `state.average`, and changes no update. The last of a chain.
+
+    For training loops of one's own: `make_train_step` keeps the generator's average, batch statistics included, by itself.
+    """
+    if not 0 <= decay <= 1:
+        raise ValueError(f'decay is from 0 to 1, got {decay}')
+
+    def update(updates: Any, state: Average, params: Any = None) -> tuple[Any, Average]:
+        average = moving_average(state.average, optax.apply_updates(params, updates), decay, state.steps)
+        return updates, Average(state.steps + 1, average)
+
+    return optax.GradientTransformation(lambda params: Average(jnp.int32(0), jax.tree.map(jnp.copy, params)), update)
+
+
+# Adam and RMSProp divide by the root of v plus 1e-8. Where a parameter's gradients were all zero (a dead unit, the bias of a
+# relativistic critic) that root has no derivative, and an unroll would be not a number; the root of v + 1e-16 has one.
+_ROOT = 1e-16
+
+
+class Optimizers(NamedTuple):
+    """Both players' optimizers, and how many updates the discriminator takes for one of the generator."""
+
+    generator: optax.GradientTransformation
+    discriminator: optax.GradientTransformation
+    discriminator_steps: int = 1
+
+
+def adam(
+    learning_rate: float = 2e-4, beta1: float = 0.5, beta2: float = 0.999, discriminator_rate: float | None = None
+) -> Optimizers:
+    """Adam for both players, with the settings of DCGAN (Radford et al. 2016, section 4); one rate, or one for each."""
+    rates = learning_rate, learning_rate if discriminator_rate is None else discriminator_rate
+    for rate in rates:
+        _check_rate(rate)
+    return Optimizers(*(optax.adam(rate, beta1, beta2, eps_root=_ROOT) for rate in rates))
+
+
+def unrolled(learning_rate: float = 1e-4, beta1: float = 0.5) -> Optimizers:
+    """Unrolled GAN's Adam for the ring of Gaussians (Metz et al. 2017, appendix A)."""
+    return adam(learning_rate, beta1)
+
+
+def wgan(learning_rate: float = 5e-5, clip: float = 0.01) -> Optimizers:
+    """WGAN's RMSProp, 5 critic steps, the critic's weights clipped (Arjovsky et al. 2017, algorithm 1; their code's decay, .99)."""
+    _check_rate(learning_rate)
+    rmsprop = optax.rmsprop(learning_rate, decay=0.99, eps=_ROOT)
+    return Optimizers(rmsprop, optax.chain(rmsprop, clip_weights(clip)), 5)
+
+
+def wgan_gp(learning_rate: float = 1e-4, beta1: float = 0.0, beta2: float = 0.9) -> Optimizers:
+    """WGAN-GP's Adam and 5 critic steps (Gulrajani et al. 2017, algorithm 1)."""
+    return adam(learning_rate, beta1, beta2)._replace(discriminator_steps=5)
+
+
+def ttur(learning_rate: float = 1e-4, discriminator_rate: float = 3e-4, beta1: float = 0.5, beta2: float = 0.9) -> Optimizers:
+    """Two time scales: the discriminator learns faster, at one step each (Heusel et al. 2017; their rates for WGAN-GP)."""
+    return adam(learning_rate, beta1, beta2, discriminator_rate)
+
+
+def _check_rate(rate: float) -> None:
+    if rate < 0:
+        raise ValueError(f'a learning rate is at least 0, got {rate}')
+
+
+OPTIMIZERS: Table[Callable[..., Optimizers]] = Table(
+    'optimizers', {'adam': adam, 'unrolled': unrolled, 'wgan': wgan, 'wgan_gp': wgan_gp, 'ttur': ttur}
+)
+"""Name -> factory."""

@@ -1,0 +1,70 @@
+"""A method by its name, and the one line that refuses what is not there."""
+
+import pytest
+
+from gan_jax import InputError, augmentations, divergences, features, objectives, optimizers, penalties
+from gan_jax.registry import Table, build
+
+TABLES = {
+    'objective': objectives.OBJECTIVES,
+    'divergence': divergences.DIVERGENCES,
+    'penalty': penalties.PENALTIES,
+    'augmentation': augmentations.AUGMENTATIONS,
+    'transform': augmentations.TRANSFORMS,
+    'feature loss': features.FEATURES,
+    'optimizers': optimizers.OPTIMIZERS,
+}
+
+
+def example(scale: float = 1.0, name: str = 'x', flag: bool = False, axis_name: str | None = None):
+    if scale < 0:
+        raise ValueError(f'scale is at least 0, got {scale}')
+    return scale, name, flag, axis_name
+
+
+TABLE = Table('example', {'example': example, 'bare': lambda: 'bare'})
+
+
+@pytest.mark.parametrize(('noun', 'table'), TABLES.items())
+def test_every_table_names_the_nearest_known(noun, table):
+    name = next(iter(table))
+    with pytest.raises(InputError, match=f"unknown {noun} '{name}x'; did you mean {name}"):
+        table[name + 'x']
+    with pytest.raises(InputError, match=f'known: .*{name}'):
+        table['%']
+    assert name + 'x' not in table and table.get('%') is None
+
+
+def test_settings_are_read_as_literals_or_strings():
+    assert build(TABLE, 'bare') == 'bare'
+    assert build(TABLE, 'example') == (1.0, 'x', False, None)
+    assert build(TABLE, 'example:scale=.5,name=a+b,flag=True') == (0.5, 'a+b', True, None)
+
+
+def test_context_goes_to_those_who_take_it():
+    assert build(TABLE, 'bare', axis_name='i') == 'bare'
+    assert build(TABLE, 'example', axis_name='i', seed=3) == (1.0, 'x', False, 'i')
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('exmple', "unknown example 'exmple'; did you mean example"),
+        ('example:scal=1', 'example example has no setting .scal.; it has: scale, name'),
+        ('example:scale', 'settings are written name=value'),
+        ('example:scale=-1', "example 'example:scale=-1': scale is at least 0, got -1"),
+        ('example:scale=a', 'example .example:scale=a.'),
+        ('bare:x=1', 'has no setting .x.; it has: none'),
+    ],
+)
+def test_what_does_not_work_is_one_line(text, message):
+    with pytest.raises(InputError, match=message) as error:
+        build(TABLE, text)
+    assert '\n' not in str(error.value)
+
+
+def test_settings_of_a_named_divergence():
+    build(objectives.OBJECTIVES, 'f_gan:divergence=alpha,a=0.5')
+    for text in ('f_gan:divergence=alpha,pi=0.5', 'f_gan:divergence=alhpa', 'f_gan:divergence=alpha,a=1'):
+        with pytest.raises(InputError):
+            build(objectives.OBJECTIVES, text)
