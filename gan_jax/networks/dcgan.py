@@ -2,14 +2,14 @@
 
 The paper's rules: strided and fractionally strided convolutions in place of pooling; no hidden fully connected layers; ReLU in
 the generator with tanh at its output, LeakyReLU(0.2) in the discriminator; batch norm everywhere but at the generator's output
-and the discriminator's input. Weights are N(0, .02), batch norm scales N(1, .02), as in the authors' code.
+and the discriminator's input. Weights are N(0, .02), batch norm scales N(1, .02), as in the authors' code. Another member of
+`layers.NORMALIZATIONS` can stand in batch norm's place; the weights it normalises are those of every layer.
 
 Each halving of the image doubles the channels, from `width` at half the image's size. At 64 pixels and `width=128` this is
 the paper's network.
 """
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -18,6 +18,8 @@ import jax.numpy as jnp
 
 from gan_jax.errors import InputError
 from gan_jax.networks.layers import Conv, ConvTranspose, at_least_float32
+from gan_jax.networks.minibatch import minibatch_layer
+from gan_jax.networks.normalization import NORMALIZATIONS, discriminator_normalization, with_reference
 from gan_jax.typing import Array, Key
 
 _normal = nn.initializers.normal(0.02)
@@ -47,51 +49,55 @@ class Generator(nn.Module):
     dtype: Any = jnp.float32
     axis_name: str | None = None
     """The axis over which batch statistics are shared in a parallel run."""
+    norm: str = 'batch'
+    """From `layers.NORMALIZATIONS`."""
+    reference_size: int = 64
+    """With norm 'virtual': the number of latents in the reference batch, which are N(0, 1)."""
 
     @nn.compact
     def __call__(self, z: Array, *, train: bool = True) -> Array:
-        norm = _batch_norm(train, self.dtype, self.axis_name)
+        normalization = NORMALIZATIONS[self.norm]
+        reference = self.reference_size if normalization.needs_reference else 0
+        wrap, norm = normalization.parts(train, self.dtype, self.axis_name, _scale_init, reference)
         base, halvings = stages(self.size)
         width = self.width << (halvings - 1)
-        x = nn.Dense(base * base * width, use_bias=False, dtype=self.dtype, kernel_init=_normal)(z)
+        dense = nn.Dense(base * base * width, use_bias=normalization.use_bias, dtype=self.dtype, kernel_init=_normal)
+        x = wrap(dense)(with_reference(self, z, reference))
         x = nn.relu(norm()(x.reshape(-1, base, base, width)))
         kernel = (self.kernel_size, self.kernel_size)
         upsample = functools.partial(ConvTranspose, kernel_size=kernel, strides=(2, 2), dtype=self.dtype, kernel_init=_normal)
         for i in range(halvings - 1):
-            x = nn.relu(norm()(upsample(width >> (i + 1), use_bias=False)(x)))
-        return jnp.tanh(at_least_float32(upsample(self.channels)(x)))
+            x = nn.relu(norm()(wrap(upsample(width >> (i + 1), use_bias=normalization.use_bias))(x)))
+        return jnp.tanh(at_least_float32(wrap(upsample(self.channels))(x[reference:])))
 
 
 class Discriminator(nn.Module):
-    """`[batch, size, size, channels] -> logits [batch]`; with `features_too=True` also the activations, finest first."""
+    """`[batch, size, size, channels] -> logits [batch]`; with `features_too=True` also the activations, finest first.
+
+    `minibatch` is a member of `layers.MINIBATCH_LAYERS`, with its settings as in 'discrimination:features=50', put before the
+    last layer. Raises `InputError` for norm 'virtual'.
+    """
 
     width: int = 128
     kernel_size: int = 5
     dtype: Any = jnp.float32
     axis_name: str | None = None
+    norm: str = 'batch'
+    minibatch: str = 'none'
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool = True, features_too: bool = False) -> Any:
-        norm = _batch_norm(train, self.dtype, self.axis_name)
+        normalization = discriminator_normalization(self.norm)
+        wrap, norm = normalization.parts(train, self.dtype, self.axis_name, _scale_init)
         _, halvings = stages(x.shape[1])
         kernel = (self.kernel_size, self.kernel_size)
         downsample = functools.partial(Conv, kernel_size=kernel, strides=(2, 2), dtype=self.dtype, kernel_init=_normal)
         features = []
         for i in range(halvings):
-            x = downsample(features=self.width << i, use_bias=i == 0)(x)
+            x = wrap(downsample(features=self.width << i, use_bias=i == 0 or normalization.use_bias))(x)
             x = nn.leaky_relu(x if i == 0 else norm()(x), 0.2)
             features.append(x)
-        logits = nn.Dense(1, dtype=self.dtype, kernel_init=_normal)(x.reshape(x.shape[0], -1))
+        x = minibatch_layer(self.minibatch, train=train, axis_name=self.axis_name)(x)
+        logits = wrap(nn.Dense(1, dtype=self.dtype, kernel_init=_normal))(x.reshape(x.shape[0], -1))
         logits = at_least_float32(logits.squeeze(-1))
         return (logits, features) if features_too else logits
-
-
-def _batch_norm(train: bool, dtype: Any, axis_name: str | None) -> Callable[[], nn.BatchNorm]:
-    return functools.partial(
-        nn.BatchNorm,
-        use_running_average=not train,
-        momentum=0.9,
-        dtype=dtype,
-        scale_init=_scale_init,
-        axis_name=axis_name,
-    )

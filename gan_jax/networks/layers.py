@@ -8,7 +8,31 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from gan_jax.networks import convolution
+from gan_jax.networks.minibatch import MINIBATCH_LAYERS, MinibatchDiscrimination, MinibatchStddev
+from gan_jax.networks.normalization import (
+    NORMALIZATIONS,
+    ConditionalBatchNorm,
+    Normalization,
+    VirtualBatchNorm,
+    spectral_norm,
+    weight_norm,
+)
 from gan_jax.typing import Array
+
+__all__ = [
+    'MINIBATCH_LAYERS',
+    'NORMALIZATIONS',
+    'ConditionalBatchNorm',
+    'Conv',
+    'ConvTranspose',
+    'MinibatchDiscrimination',
+    'MinibatchStddev',
+    'Normalization',
+    'VirtualBatchNorm',
+    'at_least_float32',
+    'spectral_norm',
+    'weight_norm',
+]
 
 Conv = functools.partial(nn.Conv, conv_general_dilated=convolution.conv_general_dilated)
 """`flax.linen.Conv` on the convolutions of `networks.convolution`."""
@@ -32,6 +56,8 @@ class ConvTranspose(nn.Module):
     use_bias: bool = True
     dtype: Any = jnp.float32
     kernel_init: Callable = nn.initializers.lecun_normal()
+
+    feature_axis = -2  # of the kernel: where `weight_norm` finds the output features
 
     @nn.compact
     def __call__(self, y: Array) -> Array:

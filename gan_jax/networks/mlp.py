@@ -1,5 +1,6 @@
 """Fully connected networks, for points in the plane and proofs."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -7,6 +8,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from gan_jax.networks.layers import at_least_float32
+from gan_jax.networks.minibatch import minibatch_layer
+from gan_jax.networks.normalization import NORMALIZATIONS, discriminator_normalization, with_reference
 from gan_jax.typing import Array
 
 
@@ -15,6 +18,11 @@ class MLP(nn.Module):
 
     `squeeze=True` drops the last axis, which must then be 1: a discriminator's logits, `[batch]`. Inputs are flattened and
     multiplied by `input_scale`. With `features_too=True` the call returns `(output, [hidden activations])`.
+
+    `norm` is a member of `layers.NORMALIZATIONS`, for the weights of every layer or the output of every hidden one. With
+    'virtual' the network holds a reference batch of `reference_size` inputs, N(0, 1), as a generator's are. `minibatch`
+    is a member of `layers.MINIBATCH_LAYERS`, with its settings as in 'discrimination:features=50', put before the last layer.
+    What is squeezed, or has a minibatch layer, is a discriminator: `InputError` for norm 'virtual'.
     """
 
     features: Sequence[int]
@@ -23,15 +31,27 @@ class MLP(nn.Module):
     input_scale: float = 1.0
     squeeze: bool = False
     dtype: Any = jnp.float32
+    norm: str = 'none'
+    minibatch: str = 'none'
+    reference_size: int = 64
+    axis_name: str | None = None
+    """The axis over which batch statistics and minibatch layers are shared in a parallel run."""
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool = True, features_too: bool = False) -> Any:
+        judges = self.squeeze or self.minibatch != 'none'
+        normalization = discriminator_normalization(self.norm) if judges else NORMALIZATIONS[self.norm]
+        reference = self.reference_size if normalization.needs_reference else 0
+        wrap, norm = normalization.parts(train, self.dtype, self.axis_name, reference=reference)
+        dense = functools.partial(nn.Dense, dtype=self.dtype, kernel_init=self.kernel_init)
+        x = with_reference(self, x, reference)
         x = x.reshape(x.shape[0], -1) * self.input_scale
         hidden = []
         for width in self.features[:-1]:
-            x = self.activation(nn.Dense(width, dtype=self.dtype, kernel_init=self.kernel_init)(x))
-            hidden.append(x)
-        x = at_least_float32(nn.Dense(self.features[-1], dtype=self.dtype, kernel_init=self.kernel_init)(x))
+            x = self.activation(norm()(wrap(dense(width, use_bias=normalization.use_bias))(x)))
+            hidden.append(x[reference:])
+        x = minibatch_layer(self.minibatch, train=train, axis_name=self.axis_name)(x[reference:])
+        x = at_least_float32(wrap(dense(self.features[-1]))(x))
         if self.squeeze:
             x = x.squeeze(-1)
         return (x, hidden) if features_too else x

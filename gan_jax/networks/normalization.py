@@ -1,0 +1,172 @@
+"""Normalisation of a layer's weights or of its output, and the table that networks choose from."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from gan_jax.errors import InputError
+from gan_jax.registry import Table
+from gan_jax.typing import Array
+
+Layer = Callable[[Array], Array]
+
+
+class VirtualBatchNorm(nn.Module):
+    """Batch norm by a fixed reference batch (Salimans et al. 2016, section 3.5), `[reference + n, ..., c]` to the same shape.
+
+    The first `reference` rows are the reference batch and have their own statistics. Every other row has those of the
+    reference batch and itself together: first and second moments `(R * reference's + row's) / (R + 1)`. So no row's output
+    depends on another's outside the reference. Moments are over all axes but the channels'; scale and bias are learned.
+    Raises `ValueError` for fewer rows than `reference`.
+    """
+
+    reference: int
+    epsilon: float = 1e-5
+    dtype: Any = jnp.float32
+    scale_init: Callable = nn.initializers.ones
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        R = self.reference
+        if x.shape[0] < R:
+            raise ValueError(f'the first {R} rows are the reference batch, got {x.shape[0]} rows in all')
+        scale = self.param('scale', self.scale_init, x.shape[-1:])
+        bias = self.param('bias', nn.initializers.zeros, x.shape[-1:])
+        x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        positions = tuple(range(1, x.ndim - 1))
+        means = x.mean(positions, keepdims=True)
+        variances = jnp.square(x - means).mean(positions, keepdims=True)
+        mean = means[:R].mean(0, keepdims=True)
+        variance = (variances[:R] + jnp.square(means[:R] - mean)).mean(0, keepdims=True)
+        # The joint moments, written about the means: E[x^2] - E[x]^2 would cancel.
+        shift = means[R:] - mean
+        joint_variance = (R * variance + variances[R:]) / (R + 1) + R * jnp.square(shift / (R + 1))
+        mean = jnp.concatenate([jnp.broadcast_to(mean, means[:R].shape), mean + shift / (R + 1)])
+        variance = jnp.concatenate([jnp.broadcast_to(variance, means[:R].shape), joint_variance])
+        y = (x - mean) * jax.lax.rsqrt(variance + self.epsilon) * scale + bias
+        return y.astype(self.dtype)
+
+
+class ConditionalBatchNorm(nn.Module):
+    """Batch norm with a scale and a bias for each class (Dumoulin et al. 2017, eq. 5; de Vries et al. 2017, section 4).
+
+    `(x [n, ..., c], labels [n]) -> [n, ..., c]`. Labels are integers below `classes`; all classes share the batch statistics.
+    Raises `ValueError` unless there is one label for each example.
+    """
+
+    classes: int
+    momentum: float = 0.9
+    epsilon: float = 1e-5
+    dtype: Any = jnp.float32
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x: Array, labels: Array, *, train: bool = True) -> Array:
+        if labels.shape != x.shape[:1]:
+            raise ValueError(f'one label for each of {x.shape[0]} examples, got labels of shape {labels.shape}')
+        x = nn.BatchNorm(
+            use_running_average=not train,
+            momentum=self.momentum,
+            epsilon=self.epsilon,
+            dtype=jnp.promote_types(x.dtype, jnp.float32),
+            use_scale=False,
+            use_bias=False,
+            axis_name=self.axis_name,
+        )(x)
+        shape = (self.classes, x.shape[-1])
+        scale = self.param('scale', nn.initializers.ones, shape)[labels]
+        bias = self.param('bias', nn.initializers.zeros, shape)[labels]
+        rows = (x.shape[0], *[1] * (x.ndim - 2), x.shape[-1])
+        return (x * scale.reshape(rows) + bias.reshape(rows)).astype(self.dtype)
+
+
+def spectral_norm(layer: nn.Module, *, train: bool) -> Layer:
+    """The layer, its kernel divided by the largest singular value (Miyato et al. 2018, eq. 8, algorithm 1).
+
+    Each call takes one power iteration, which only a call in training keeps, in the collection 'batch_stats'. The kernel is
+    a matrix whose columns are its last axis. Of a `ConvTranspose` that is the matrix of the convolution which it transposes,
+    and the two maps have one norm.
+    """
+    return lambda x: nn.SpectralNorm(layer)(x, update_stats=train)
+
+
+def weight_norm(layer: nn.Module, *, train: bool) -> Layer:
+    """The layer, its kernel g v / |v| for each output feature (Salimans & Kingma 2016, eq. 2); g starts at 1."""
+    del train
+    return nn.WeightNorm(layer, feature_axes=getattr(layer, 'feature_axis', -1))
+
+
+class Normalization(NamedTuple):
+    """What becomes of a network's layers."""
+
+    weights: Callable[..., Layer]
+    """`(layer, train=) -> function`, of every layer."""
+    output: Callable[..., Layer]
+    """`(train=, dtype=, axis_name=, scale_init=, reference=) -> function`, of a hidden layer's output."""
+    use_bias: bool = True
+    """False where `output` has a learned bias, which makes the layer's own redundant."""
+    needs_reference: bool = False
+    """Whether the first rows are a reference batch, as they can be in a generator only."""
+
+    def parts(
+        self, train: bool, dtype: Any, axis_name: str | None, scale_init: Callable = nn.initializers.ones, reference: int = 0
+    ) -> tuple[Callable[[nn.Module], Layer], Callable[[], Layer]]:
+        """`(layer -> function, () -> function)`: both halves, for one call of a network."""
+        output = functools.partial(
+            self.output, train=train, dtype=dtype, axis_name=axis_name, scale_init=scale_init, reference=reference
+        )
+        return functools.partial(self.weights, train=train), output
+
+
+def _weights_as_they_are(layer: nn.Module, *, train: bool) -> Layer:
+    del train
+    return layer  # type: ignore[return-value]
+
+
+def _output_as_it_is(**_: Any) -> Layer:
+    return lambda x: x
+
+
+def _batch_norm(*, train: bool, dtype: Any, axis_name: str | None, scale_init: Callable, reference: int) -> Layer:
+    del reference
+    return nn.BatchNorm(not train, momentum=0.9, dtype=dtype, scale_init=scale_init, axis_name=axis_name)
+
+
+def _virtual_batch_norm(*, dtype: Any, scale_init: Callable, reference: int, **_: Any) -> Layer:
+    return VirtualBatchNorm(reference, dtype=dtype, scale_init=scale_init)
+
+
+NORMALIZATIONS: Table[Normalization] = Table(
+    'normalization',
+    {
+        'batch': Normalization(_weights_as_they_are, _batch_norm, use_bias=False),
+        'none': Normalization(_weights_as_they_are, _output_as_it_is),
+        'spectral': Normalization(spectral_norm, _output_as_it_is),
+        'weight': Normalization(weight_norm, _output_as_it_is),
+        'virtual': Normalization(_weights_as_they_are, _virtual_batch_norm, use_bias=False, needs_reference=True),
+    },
+)
+
+
+def discriminator_normalization(name: str) -> Normalization:
+    """A member of the table. Raises `InputError` for one that only a generator can have: a judge has no reference batch."""
+    normalization = NORMALIZATIONS[name]
+    if normalization.needs_reference:
+        known = ', '.join(other for other, member in NORMALIZATIONS.items() if not member.needs_reference)
+        raise InputError(f"normalization {name!r} is a generator's; a discriminator has {known}")
+    return normalization
+
+
+def with_reference(network: nn.Module, z: Array, size: int) -> Array:
+    """`[n, ...] -> [size + n, ...]`: the network's fixed reference batch before the inputs.
+
+    It stands in the collection 'reference', drawn at initialisation from N(0, 1). With `size` 0 nothing happens.
+    """
+    if size == 0:
+        return z
+    draw = lambda: jax.random.normal(network.make_rng('params'), (size, *z.shape[1:]))
+    return jnp.concatenate([network.variable('reference', 'z', draw).value, z])
