@@ -16,21 +16,19 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 import gan_jax
-from gan_jax import data, games, latents, networks, parallel, penalties, runs
+from gan_jax import data, latents, networks, parallel, runs
 from gan_jax.errors import InputError
 from gan_jax.metrics.classifier import classifier_scores, train_classifier
 from gan_jax.metrics.frechet import frechet_distance_from_features
 from gan_jax.metrics.neighbours import memorisation_test, nearest_neighbours
 from gan_jax.networks import dcgan
-from gan_jax.objectives import OBJECTIVES
 from gan_jax.runs import pictures, samples
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(runs.Options):
+class Config(runs.GameOptions):
     """DCGAN on images."""
 
     name: str = 'dcgan'
@@ -49,35 +47,25 @@ class Config(runs.Options):
     """5 in the paper's code."""
     latent_size: int = 16
     """Standard normal; the paper has 100, uniform."""
-    objective: str = 'non_saturating'
-    """What the players minimise: minimax or non_saturating."""
-    gamma: float = 1.0
-    """Weight of the R1 penalty, which keeps D from learning a small data set by heart; the paper has none."""
-    learning_rate: float = 1e-3
-    """Of both players' Adam; 2e-4 in the paper."""
+    penalties: tuple[str, ...] = ('r1:gamma=1',)
+    """Any of r1, r2, roth, wgan_gp, dragan. R1 keeps D from learning a small data set by heart; the paper has none."""
+    d_norm: str = 'batch'
+    g_norm: str = 'batch'
+    optimizers: str = 'adam:learning_rate=1e-3'
+    """Both players', by paper: adam (whose default is DCGAN's), wgan, wgan_gp, ttur."""
     decay: float = 0.1
-    """The learning rate's value at the last step, as a share of the first; a cosine in between, and 1 for none."""
-    beta1: float = 0.5
-    discriminator_steps: int = 1
-    generator_steps: int = 1
+    """The learning rates' value at the last step, as a share of the first; a cosine in between, and 1 for none."""
     unroll_steps: int = 0
-    simultaneous: bool = False
-    ema_decay: float = 0.999
     dtype: Literal['float32', 'bfloat16'] = 'float32'
     """What the layers compute in; parameters, logits and losses are float32."""
     runner: Literal['pmap', 'shard_map'] = 'pmap'
     """What splits a batch over several devices."""
-    seed: int = 0
     evaluate: int = 2000
     """Samples in the end table."""
     sample_every: int = 400
     checkpoint_every: int = 2000
     memory_limit: float = 2.0
     """Gigabytes up to which a data set is held on the device; a larger one is read from disk as it is needed."""
-
-    def identity(self) -> dict[str, Any]:
-        """A learning rate that decays over the whole run makes its length part of what it is."""
-        return super().identity() | ({} if self.decay == 1 else {'decay_steps': self.steps})
 
 
 def main(config: Config) -> dict[str, Any]:
@@ -98,7 +86,7 @@ def main(config: Config) -> dict[str, Any]:
         init,
         run,
         steps=config.steps,
-        batch_size=config.batch_size * minibatches(config),
+        batch_size=config.batch_size * config.minibatches,
         checkpoint_every=config.checkpoint_every,
         callbacks=[grid],
     )
@@ -111,14 +99,9 @@ def main(config: Config) -> dict[str, Any]:
     return results
 
 
-def minibatches(config: Config) -> int:
-    """How many minibatches a step takes."""
-    return max(config.discriminator_steps, config.generator_steps)
-
-
 def trainer(config: Config, source: data.Images | data.TfdsSource, step: Any) -> runs.Advance:
     """Steps on data that live on the device, or that are read from disk as they are needed."""
-    (runner, axis_name), count = parallel.choose(config.runner), minibatches(config)
+    (runner, axis_name), count = parallel.choose(config.runner), config.minibatches
     if isinstance(source, data.Images):
         feed = data.resident(source.images, config.batch_size, seed=config.seed, minibatches=count, axis_name=axis_name)
         return runs.resident_trainer(step, feed, runner)
@@ -132,14 +115,11 @@ def trainer(config: Config, source: data.Images | data.TfdsSource, step: Any) ->
 
 def check(config: Config) -> None:
     """Refuses what cannot work, before anything is loaded or written."""
-    if config.objective not in OBJECTIVES:
-        raise InputError(f'unknown objective {config.objective!r}; known: {", ".join(OBJECTIVES)}')
-    counts = ('steps', 'batch_size', 'width', 'kernel_size', 'latent_size', 'evaluate', 'sample_every', 'checkpoint_every')
+    config.check()
+    counts = ('batch_size', 'width', 'kernel_size', 'latent_size', 'evaluate', 'sample_every', 'checkpoint_every')
     for name in counts:
         if getattr(config, name) < 1:
             raise InputError(f'--{name.replace("_", "-")} is at least 1, not {getattr(config, name)}')
-    if config.gamma < 0:
-        raise InputError(f'--gamma is at least 0, not {config.gamma}')
     if config.size is not None:
         dcgan.stages(config.size)
     parallel.check_divisible(config.batch_size)
@@ -148,32 +128,14 @@ def check(config: Config) -> None:
 def build(config: Config, size: int, channels: int) -> tuple[gan_jax.Game, Any, gan_jax.TrainState]:
     """The game, its train step, and the state at step 0."""
     dtype, axis_name = jnp.dtype(config.dtype), parallel.choose(config.runner)[1]
-    game = games.adversarial(
-        networks.DCGANGenerator(size, channels, config.width, config.kernel_size, dtype, axis_name),
-        networks.DCGANDiscriminator(config.width, config.kernel_size, dtype, axis_name),
-        OBJECTIVES[config.objective](),
-        latent=latents.normal(config.latent_size),
-        penalty=penalties.r1(config.gamma) if config.gamma else None,
-        axis_name=axis_name,
+    generator = networks.DCGANGenerator(size, channels, config.width, config.kernel_size, dtype, axis_name, norm=config.g_norm)
+    discriminator = networks.DCGANDiscriminator(
+        config.width, config.kernel_size, dtype, axis_name, norm=config.d_norm, minibatch=config.minibatch
     )
-    rate = optax.cosine_decay_schedule(config.learning_rate, config.steps, config.decay)
-    g_optimizer = optax.adam(rate, b1=config.beta1)
-    d_optimizer = optax.adam(rate, b1=config.beta1)
-    try:
-        step = gan_jax.make_train_step(
-            game,
-            g_optimizer,
-            d_optimizer,
-            discriminator_steps=config.discriminator_steps,
-            generator_steps=config.generator_steps,
-            unroll_steps=config.unroll_steps,
-            simultaneous=config.simultaneous,
-            ema_decay=config.ema_decay,
-            axis_name=axis_name,
-        )
-    except ValueError as error:
-        raise InputError(str(error)) from error
-    init = jax.jit(lambda key: gan_jax.init(game, g_optimizer, d_optimizer, jnp.zeros((1, size, size, channels)), key))
+    game = config.game(generator, discriminator, latents.normal(config.latent_size), axis_name)
+    step, players = config.train_step(game, unroll_steps=config.unroll_steps, axis_name=axis_name), config.players()
+    example = jnp.zeros((1, size, size, channels))
+    init = jax.jit(lambda key: gan_jax.init(game, players.generator, players.discriminator, example, key))
     return game, step, init(jax.random.key(config.seed))
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import benchmark, dcgan, unrolled_gan
+from experiments import benchmark, dcgan, ring, unrolled_gan
 from gan_jax.errors import InputError
 from gan_jax.runs import run_main, table
 
@@ -53,7 +53,17 @@ def test_dcgan_on_a_folder_with_every_option(tmp_path):
         unroll_steps=1,
         runner='shard_map',
         dtype='bfloat16',
-        gamma=0.0,
+        objective='relativistic_average',
+        penalties=('wgan_gp:weight=1', 'r2'),
+        penalty_every=2,
+        penalty_decay=0.1,
+        augmentations=('adaptive', 'instance_noise:sigma=0.1,updates=8', 'packing'),
+        features=('feature_matching',),
+        g_norm='virtual',
+        d_norm='spectral',
+        minibatch='stddev',
+        historical_averaging=0.1,
+        clip_weights=0.5,
     )
     assert dcgan.main(config)['median_neighbour_distance'] > 0
 
@@ -67,6 +77,40 @@ def test_unrolled_gan(tmp_path, capsys):
     assert json.loads((tmp_path / 'unrolled_gan/results.json').read_text())['0']['modes']
     assert (tmp_path / 'unrolled_gan/samples.png').exists() and (tmp_path / 'unrolled_gan/K1/samples.gif').exists()
     assert 'mean +- standard error' in capsys.readouterr().out
+
+
+def small_ring(path, **options) -> ring.Config:
+    return ring.Config(**{'runs_dir': str(path), 'seeds': 2, 'steps': 4, 'width': 4, 'batch_size': 8, 'samples': 50, **options})
+
+
+def test_ring(tmp_path, capsys):
+    options = {'penalties': ('r1', 'r2'), 'd_norm': 'spectral', 'minibatch': 'discrimination:features=3', 'optimizers': 'wgan'}
+    result = ring.main(small_ring(tmp_path, augmentations=('packing',), unroll_steps=1, **options))
+    assert result['modes'].shape == (2,) and 'mean +- standard error' in capsys.readouterr().out
+    assert (tmp_path / 'ring/samples.gif').exists() and json.loads((tmp_path / 'ring/results.json').read_text())['modes']
+    with pytest.raises(InputError, match='3 examples do not divide into packs of 2'):
+        ring.main(small_ring(tmp_path, name='odd', batch_size=3, augmentations=('packing',)))
+    with pytest.raises(InputError, match='unknown penalty'):
+        ring.main(small_ring(tmp_path, name='odd', sweep=True, sweep_penalties=('r3',)))
+    assert not (tmp_path / 'odd').exists()
+
+
+def test_ring_sweep_goes_on_where_it_stopped(tmp_path, capsys, monkeypatch):
+    pairs = {'sweep_objectives': ('minimax', 'f_gan:divergence=kl'), 'sweep_penalties': ('none', 'r1:gamma=0.1+r2:gamma=0.1')}
+    results = ring.main(small_ring(tmp_path, sweep=True, **pairs))
+    assert len(results) == 4 and all(len(result['modes']) == 2 for result in results.values())
+    out = capsys.readouterr().out
+    assert 'r1:gamma=0.1+r2:gamma=0.1' in out and 'every mode in every seed: 0 of 0' in out
+    assert (tmp_path / 'ring/samples.png').exists()
+    file = tmp_path / 'ring/results.json'
+    kept = {name: result for name, result in json.loads(file.read_text()).items() if name.startswith('minimax')}
+    file.write_text(json.dumps(kept))
+    trained = []
+    prepare = ring.prepare
+    monkeypatch.setattr(ring, 'prepare', lambda config, *rest: trained.append(config.objective) or prepare(config, *rest))
+    again = ring.main(small_ring(tmp_path, sweep=True, resume=True, **pairs))
+    assert trained == ['f_gan:divergence=kl'] * 2
+    assert {name: result['modes'] for name, result in again.items()} == {n: r['modes'] for n, r in results.items()}
 
 
 @pytest.mark.parametrize('game', ['dcgan', 'unrolled_ring'])
@@ -119,9 +163,23 @@ def line_of(capsys, monkeypatch, path, *flags) -> str:
         (['--batch-size', '30'], 'batch size 30 is not divisible by the 4 devices'),
         (['--batch-size', '4096'], 'batch size 4096 is more than the 1437 examples'),
         (['--resume'], 'nothing to resume'),
-        (['--objective', 'minmax'], "unknown objective 'minmax'; known: minimax"),
+        (['--objective', 'minmax'], "unknown objective 'minmax'; did you mean minimax"),
+        (['--objective', 'energy_margin:margin=0'], 'margin is above 0, got 0'),
+        (['--objective', 'f_gan:divergence=kll'], "unknown divergence 'kll'; did you mean kl"),
+        (['--penalties', 'r1', 'wgangp'], "unknown penalty 'wgangp'; did you mean wgan_gp"),
+        (['--penalties', 'r1:weight=1'], "penalty r1 has no setting 'weight'; it has: gamma"),
+        (['--penalty-every', '0'], 'a penalty is taken every 1 or more updates'),
+        (['--penalty-decay', '0'], r'annealing goes to a share in \(0, 1\]'),
+        (['--augmentations', 'instance_noise:sigma=1,updates=0'], 'noise is annealed over at least 1 update'),
+        (['--features', 'feature_match'], "unknown feature loss 'feature_match'; did you mean feature_matching"),
+        (['--d-norm', 'virtual'], "normalization 'virtual' is a generator's"),
+        (['--minibatch', 'std'], "unknown minibatch layer 'std'; did you mean stddev"),
+        (['--optimizers', 'sgd'], "unknown optimizers 'sgd'; known: adam"),
+        (['--optimizers', 'adam:learning_rate=-1'], 'a learning rate is at least 0'),
+        (['--clip-weights', '0'], 'the limit of the weights is above 0'),
+        (['--decay', '2'], '--decay is a share'),
         (['--simultaneous', '--discriminator-steps', '2'], 'simultaneous updates are one of each player'),
-        (['--gamma', '-1'], '--gamma is at least 0'),
+        (['--penalties', 'r1:gamma=-1'], 'gamma is a weight, at least 0, got -1'),
     ],
 )
 def test_bad_input_gets_one_line(capsys, monkeypatch, tmp_path, flags, message):
