@@ -1,0 +1,273 @@
+"""The Dirac-GAN: which training converges, on two parameters (Mescheder, Geiger and Nowozin 2018, sections 2 to 4).
+
+    python -m experiments.dirac_gan
+
+Data at 0, a generator of the single point theta, D(x) = psi x. The vector field is the gradient of the library's own objectives
+and penalties. Expected: the eigenvalues of its Jacobian at the equilibrium agree with theory to rounding; R1, R2, the
+regulariser of Roth et al. and instance noise converge; the bare games turn or spiral outwards; WGAN-GP and DRAGAN, whose field
+jumps at psi = 0, end on a cycle. About 30 seconds on one CPU core.
+
+The bare non-saturating game has the linear part of the minimax game, and beyond it a pull of third order, r' = -r^3 / 16. So n
+alternating steps of size h lead to r = (8 / hn)^(1/2), and simultaneous ones, which add h r / 8 to r', stay at r = (2h)^(1/2).
+"""
+
+import cmath
+import dataclasses
+import json
+import math
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gan_jax import runs
+from gan_jax.errors import InputError
+from gan_jax.objectives import OBJECTIVES, Objective
+from gan_jax.penalties import PENALTIES, Penalty
+from gan_jax.runs import pictures
+from gan_jax.typing import Array
+
+Field = Callable[[Array], Array]
+"""v of z = (theta, psi), both `[2]`: the direction of gradient descent of each player."""
+MODES = ('simultaneous', 'alternating')
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(runs.Options):
+    """The Dirac-GAN: eigenvalues at the equilibrium beside theory, and where gradient steps lead."""
+
+    name: str = 'dirac_gan'
+    gammas: tuple[float, ...] = (0.5, 1.0, 2.0)
+    """Weights of R1, R2 and of the regulariser of Roth et al."""
+    noises: tuple[float, ...] = (0.5, 1.0, 2.0)
+    """Standard deviations of instance noise."""
+    weight: float = 0.1
+    """Of WGAN-GP and DRAGAN; the former's authors' for points in the plane. At 1 theta comes to rest, but far from 0."""
+    step_size: float = 0.1
+    steps: int = 2000
+    start: tuple[float, float] = (1.0, 1.0)
+    """theta and psi."""
+
+
+class Case(NamedTuple):
+    """A regularised game. Near (0, 0) its field is theta' = a psi, psi' = -a theta - b psi, with (a, b) the `linear` part."""
+
+    objective: str
+    regulariser: str
+    strength: str
+    field: Field
+    linear: tuple[float, float] | None
+    """None where there is none: the field jumps at psi = 0."""
+
+
+def field(objective: Objective, penalty: Penalty | None = None, noise: float = 0.0) -> Field:
+    """`v(z) = (-dL_G / dtheta, -dL_D / dpsi)` at z = (theta, psi), with noise of that standard deviation on what D sees.
+
+    The expectation over the noise is by Gauss-Hermite quadrature, over that of the real and that of the generated point.
+    """
+    nodes, weights = np.polynomial.hermite.hermgauss(21 if noise else 1)
+    shifts, weights = math.sqrt(2) * noise * nodes, weights / weights.sum()
+    shift_real, shift_fake = (shift.ravel() for shift in np.meshgrid(shifts, shifts))
+    weights = np.outer(weights, weights).ravel()
+    key = jax.random.key(0)  # for penalties at random points, where the gradient of a linear critic is the same
+
+    def losses(theta: Array, psi: Array) -> tuple[Array, Array]:
+        critic = lambda x: psi * x
+        real, fake = 0 * theta + shift_real, theta + shift_fake
+        discriminator = objective.discriminator(critic(real), critic(fake))
+        if penalty is not None:
+            discriminator += penalty(critic, real, fake, key)
+        return objective.generator(critic(real), critic(fake)) @ weights, discriminator @ weights
+
+    def v(z: Array) -> Array:
+        theta, psi = z
+        return -jnp.stack([jax.grad(lambda t: losses(t, psi)[0])(theta), jax.grad(lambda p: losses(theta, p)[1])(psi)])
+
+    return v
+
+
+def cases(config: Config) -> list[Case]:
+    """What is compared. The linear part of both logistic objectives has a = f'(0) = 1/2, that of Wasserstein a = 1."""
+
+    def each(label: str, name: str, b: Callable[[float], float]) -> list[tuple[str, str, float | None, dict[str, Any]]]:
+        return [(label, f'gamma = {gamma:g}', b(gamma), {'penalty': PENALTIES[name](gamma)}) for gamma in config.gammas]
+
+    def jumping(label: str, name: str) -> tuple[str, str, float | None, dict[str, Any]]:
+        return label, f'weight = {config.weight:g}', None, {'penalty': PENALTIES[name](config.weight)}
+
+    some = [('none', '', 0.0, {}), *each('R1', 'r1', lambda gamma: gamma), jumping('WGAN-GP', 'wgan_gp')]
+    every = [
+        *some,
+        *each('R2', 'r2', lambda gamma: gamma),
+        *each('Roth', 'roth', lambda gamma: gamma / 2),  # D = 1/2 at psi = 0: two terms of psi^2 / 4 each
+        # E[softplus(psi e)] = log 2 + sigma^2 psi^2 / 8 + ..., once for the real and once for the generated point.
+        *(('noise', f'sigma = {sigma:g}', sigma**2 / 2, {'noise': sigma}) for sigma in config.noises),
+        jumping('DRAGAN', 'dragan'),
+    ]
+    return [
+        Case(name, regulariser, strength, field(OBJECTIVES[name](), **options), None if b is None else (a, b))
+        for name, a, regularisers in (('minimax', 0.5, every), ('non_saturating', 0.5, every), ('wasserstein', 1.0, some))
+        for regulariser, strength, b, options in regularisers
+    ]
+
+
+def main(config: Config) -> list[dict[str, Any]]:
+    """Analyses every case, prints the table, and returns its rows."""
+    if not config.gammas or not config.noises:
+        raise InputError('gammas and noises name at least one each')
+    for name, values in (('gammas', config.gammas), ('noises', config.noises), ('weight', (config.weight,))):
+        if not all(0 <= value < math.inf for value in values):
+            raise InputError(f'--{name} is at least 0, got {values}')
+    if config.steps < 8 or not 0 < config.step_size < math.inf:
+        raise InputError(f'--steps is at least 8 and --step-size above 0, got {config.steps} and {config.step_size}')
+    if config.start == (0, 0) or not all(map(math.isfinite, config.start)):
+        raise InputError(f'--start is a point other than the equilibrium (0, 0), got {config.start}')
+    run = runs.RunDirectory(config)
+    start = time.perf_counter()
+    with jax.enable_x64(True):
+        listed = cases(config)
+        measured = [analyse(case, config) for case in listed]
+        picture = run.path / 'trajectories.png'
+        pictures.save_figure(picture, draw(listed, [paths for _, paths in measured], config))
+    rows = [row for row, _ in measured]
+    runs.write_whole(run.path / 'results.json', (json.dumps(rows, indent=2) + '\n').encode())
+    print(report(config, rows))
+    print(f'{time.perf_counter() - start:.0f} s; picture {picture}, numbers {run.path / "results.json"}')
+    return rows
+
+
+def analyse(case: Case, config: Config) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """A row of the table, with complex numbers as pairs, and both trajectories `[steps + 1, 2]`."""
+    h, v = config.step_size, jax.vmap(case.field)
+    # A step is two half-steps along the entries of v that are not masked. Alternating steps begin with the discriminator, as
+    # in the library; simultaneous ones rest in the second half.
+    masks = np.array([[[1, 1], [0, 0]], [[0, 1], [1, 0]]])
+
+    @jax.jit
+    def compute(z: Array) -> tuple[Array, Array, Array]:
+        origin = jnp.zeros(2)
+        above, below = v(jnp.array([[0, 1e-9], [0, -1e-9]]))
+
+        def half(z: Array, mask: Array) -> tuple[Array, Array]:
+            return z + h * mask * v(z), z
+
+        path = jax.lax.scan(half, jnp.stack([z, z]), jnp.tile(masks.swapaxes(0, 1), (config.steps + 1, 1, 1)))[1]
+        return jnp.abs(above - below).max(), jax.jacfwd(case.field)(origin), path[::2].swapaxes(0, 1)
+
+    jump, jacobian, paths = (np.asarray(value) for value in compute(jnp.array(config.start)))
+    smooth = bool(jump < 1e-6)
+    row: dict[str, Any] = {'objective': case.objective, 'regulariser': case.regulariser, 'strength': case.strength}
+    row |= {'jump': float(jump), 'eigenvalues': pairs(np.linalg.eigvals(jacobian)) if smooth else None}
+    row |= {'theory': case.linear and pairs(theory(*case.linear))}
+    row |= {'simultaneous_theory': case.linear and max(abs(1 + h * value) for value in theory(*case.linear))}
+    for name, mask, path in zip(MODES, masks, paths, strict=True):
+        first, second = (np.eye(2) + h * m[:, None] * jacobian for m in mask)
+        row[f'{name}_factor'] = float(np.abs(np.linalg.eigvals(second @ first)).max()) if smooth else None
+        distance = np.linalg.norm(path, axis=1)
+        row |= {f'{name}_distance': float(distance[-1]), f'{name}_outcome': outcome(distance)}
+    return row, dict(zip(MODES, paths, strict=True))
+
+
+def theory(a: float, b: float) -> tuple[complex, complex]:
+    """The eigenvalues of [[0, a], [-a, -b]]; at a = 1/2 they are real from b = 1 on."""
+    root = cmath.sqrt(b**2 / 4 - a**2)
+    return -b / 2 + root, -b / 2 - root
+
+
+def pairs(values: Any) -> list[tuple[float, float]]:
+    """Complex numbers as (real, imaginary), the larger imaginary part first, then the larger real one."""
+    return sorted(((float(value.real), float(value.imag)) for value in values), key=lambda z: (-z[1], -z[0]))
+
+
+def outcome(distance: np.ndarray) -> str:
+    """'converges': all of the last quarter is within 1 % of the distance at the start. 'diverges': the last quarter goes over 1 %
+    further out than the third, a quarter being several turns. Else it 'cycles', or stays elsewhere.
+    """
+    third, last = distance[len(distance) // 2 :][: len(distance) // 4].max(), distance[-(len(distance) // 4) :].max()
+    if last <= 0.01 * distance[0]:
+        return 'converges'
+    return 'cycles' if last <= 1.01 * third and last < np.inf else 'diverges'
+
+
+def draw(listed: list[Case], paths: list[dict[str, np.ndarray]], config: Config) -> Any:
+    """One panel for each kind of case, at the middle strength of those given: the field, both trajectories, the equilibrium."""
+    from matplotlib.figure import Figure
+
+    names = list(dict.fromkeys(case.objective for case in listed))
+    kinds = list(dict.fromkeys(case.regulariser for case in listed))
+    figure = Figure(figsize=(1.75 * len(kinds), 1.95 * len(names)), layout='constrained')
+    axes = figure.subplots(len(names), len(kinds), sharex=True, sharey=True, squeeze=False)
+    limit = 1.6 * max(map(abs, config.start))
+    ticks = np.linspace(-limit, limit, 24)
+    points = np.stack(np.meshgrid(ticks, ticks), -1)
+    for ax in axes.flat:
+        ax.set_axis_off()
+    for i, name in enumerate(names):
+        for j, kind in enumerate(kinds):
+            group = [(c, p) for c, p in zip(listed, paths, strict=True) if (c.objective, c.regulariser) == (name, kind)]
+            if not group:
+                continue
+            case, path = group[len(group) // 2]
+            v = np.asarray(jax.jit(jax.vmap(case.field))(points.reshape(-1, 2))).reshape(points.shape)
+            ax = axes[i, j]
+            ax.set_axis_on()
+            ax.streamplot(ticks, ticks, v[..., 0], v[..., 1], color='0.8', linewidth=0.6, arrowsize=0.6, density=0.55)
+            for label, color in zip(MODES, ('C3', 'C0'), strict=True):
+                ax.plot(*path[label].T, color=color, lw=0.9, label=f'{label} steps')
+            ax.plot(*config.start, 'o', color='k', ms=3, label='start')
+            ax.plot(0, 0, '*', color='k', ms=8, label='equilibrium')
+            ax.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect='equal')
+            ax.set_title(f'{kind} {case.strength}'.replace('gamma', 'γ').replace('sigma', 'σ').replace('weight', 'λ'), fontsize=9)
+            lowest = not any((c.objective, c.regulariser) == (other, kind) for c in listed for other in names[i + 1 :])
+            ax.set(xlabel='θ' if lowest else None)
+            ax.locator_params(nbins=3)
+            ax.tick_params(labelsize=7, labelbottom=lowest)
+        axes[i, 0].set_ylabel(f'{name.replace("_", "-")}\nψ', fontsize=9)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc='center', bbox_to_anchor=(0.73, 0.2), frameon=False, fontsize=9)
+    return figure
+
+
+def report(config: Config, rows: list[dict[str, Any]]) -> str:
+    """The end table."""
+
+    def complexes(values: list[tuple[float, float]] | None) -> str:
+        if values is None:
+            return 'none'
+        (re, im), (other, _) = values
+        if im > 1e-6:
+            return f'{re + 0.0:.4f} +- {im:.4f}i'
+        return f'{re:.4f}, {other:.4f}'
+
+    def number(value: float | None) -> str:
+        return '-' if value is None else f'{value:.6f}'
+
+    table: list[tuple] = [
+        (
+            'objective',
+            'regulariser',
+            'eigenvalues',
+            'theory',
+            'factor sim.',
+            'theory',
+            'factor alt.',
+            'simultaneous',
+            'alternating',
+        )
+    ]
+    for row in rows:
+        ends = [f'{row[f"{name}_outcome"]} {row[f"{name}_distance"]:.1e}' for name in MODES]
+        numbers = [number(row[name]) for name in ('simultaneous_factor', 'simultaneous_theory', 'alternating_factor')]
+        label = f'{row["regulariser"]} {row["strength"]}'.strip()
+        table.append((row['objective'], label, complexes(row['eigenvalues']), complexes(row['theory']), *numbers, *ends))
+    title = (
+        f'Dirac-GAN: eigenvalues of the Jacobian at (0, 0), growth in one step of {config.step_size:g} there, '
+        f'and distance from there after {config.steps} steps from {config.start}'
+    )
+    return runs.table(table, title=title)
+
+
+if __name__ == '__main__':
+    runs.run_main(main, Config)
