@@ -96,20 +96,21 @@ def test_ring(tmp_path, capsys):
 
 
 def test_ring_sweep_goes_on_where_it_stopped(tmp_path, capsys, monkeypatch):
-    pairs = {'sweep_objectives': ('minimax', 'f_gan:divergence=kl'), 'sweep_penalties': ('none', 'r1:gamma=0.1+r2:gamma=0.1')}
-    results = ring.main(small_ring(tmp_path, sweep=True, **pairs))
-    assert len(results) == 4 and all(len(result['modes']) == 2 for result in results.values())
+    pairs = {'sweep_objectives': ('f_gan:divergence=kl',), 'sweep_penalties': ('none', 'r1:gamma=0.1+r2:gamma=0.1')}
+    options = {'sweep': True, 'discriminator_steps': 1, **pairs}
+    results = ring.main(small_ring(tmp_path, **options))
+    assert len(results) == 2 and all(len(result['modes']) == 2 for result in results.values())
     out = capsys.readouterr().out
-    assert 'r1:gamma=0.1+r2:gamma=0.1' in out and 'every mode in every seed: 0 of 0' in out
+    assert 'r1 gamma=0.1 + r2 gamma=0.1' in out and 'every mode in every seed: 0 of 0' in out
     assert (tmp_path / 'ring/samples.png').exists()
     file = tmp_path / 'ring/results.json'
-    kept = {name: result for name, result in json.loads(file.read_text()).items() if name.startswith('minimax')}
+    kept = {name: result for name, result in json.loads(file.read_text()).items() if name.endswith('none')}
     file.write_text(json.dumps(kept))
     trained = []
     prepare = ring.prepare
-    monkeypatch.setattr(ring, 'prepare', lambda config, *rest: trained.append(config.objective) or prepare(config, *rest))
-    again = ring.main(small_ring(tmp_path, sweep=True, resume=True, **pairs))
-    assert trained == ['f_gan:divergence=kl'] * 2
+    monkeypatch.setattr(ring, 'prepare', lambda config, *rest: trained.append(config.penalties) or prepare(config, *rest))
+    again = ring.main(small_ring(tmp_path, resume=True, **options))
+    assert trained == [('r1:gamma=0.1', 'r2:gamma=0.1')]
     assert {name: result['modes'] for name, result in again.items()} == {n: r['modes'] for n, r in results.items()}
 
 
