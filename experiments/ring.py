@@ -44,10 +44,9 @@ class Config(MixtureOptions):
 
     name: str = 'ring'
     steps: int = 3000
-    batch_size: int = 128
+    batch_size: int = 64
     latent_size: int = 2
-    width: int = 64
-    discriminator_steps: int | None = 5
+    discriminator_steps: int | None = 2
     optimizers: str = 'adam:learning_rate=1e-3,beta1=0.0,beta2=0.99'
     decay: float = 0.01
     penalty_decay: float = 0.01
