@@ -1,6 +1,6 @@
 """Any objective, penalty and stabiliser on a ring of Gaussians; with --sweep, every objective under every penalty.
 
-    python -m experiments.ring --objective relativistic --penalties r1:gamma=10 r2:gamma=10
+    python -m experiments.ring --objective relativistic --penalties r1:gamma=1 r2:gamma=1
     python -m experiments.ring --sweep
 
 Ten seeds train in one program. What counts is whether every mode is covered (`metrics.modes`) at the last step, in every seed.
@@ -66,10 +66,10 @@ class Config(MixtureOptions):
     )
     sweep_penalties: tuple[str, ...] = (
         'none',
-        'r1:gamma=10',
-        'r2:gamma=10',
-        'r1:gamma=10+r2:gamma=10',
-        'roth:gamma=10',
+        'r1:gamma=1',
+        'r2:gamma=1',
+        'r1:gamma=1+r2:gamma=1',
+        'roth:gamma=1',
         'wgan_gp:weight=1',
         'dragan:weight=1',
     )
