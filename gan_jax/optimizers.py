@@ -108,7 +108,7 @@ def unrolled(learning_rate: float = 1e-4, beta1: float = 0.5) -> Optimizers:
 
 
 def wgan(learning_rate: float = 5e-5, clip: float = 0.01) -> Optimizers:
-    """WGAN's RMSProp, 5 critic steps, the critic's weights clipped (Arjovsky et al. 2017, algorithm 1; their code's decay, .99)."""
+    """WGAN's RMSProp (of its code: decay .99), 5 critic steps, clipped critic weights (Arjovsky et al. 2017, algorithm 1)."""
     _check_rate(learning_rate)
     rmsprop = optax.rmsprop(learning_rate, decay=0.99, eps=_ROOT)
     return Optimizers(rmsprop, optax.chain(rmsprop, clip_weights(clip)), 5)

@@ -1,0 +1,285 @@
+"""One Gaussian fitted to a mixture of Gaussians on a line, under every f-divergence (Nowozin, Cseke and Tomioka 2016).
+
+    python -m experiments.f_gan
+
+Twice each: exactly, by quadrature in float64, and adversarially, the generator mu + sigma z against a variational function V,
+which is a tanh network, from samples. Expected: both agree, and the bound that V reaches is the divergence, but for Jeffrey's,
+whose V has to fall as -q/p in the tails. KL and Pearson cover both modes (a large sigma), reverse KL and Neyman seek one (a small
+sigma). About 2 minutes on one CPU core.
+"""
+
+import dataclasses
+import json
+import math
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.scipy.stats import norm
+
+import gan_jax
+from gan_jax import games, latents, networks, runs
+from gan_jax.divergences import DIVERGENCES, Divergence, quadrature
+from gan_jax.errors import InputError
+from gan_jax.objectives import f_gan
+from gan_jax.penalties import annealing, r1, scheduled
+from gan_jax.registry import build
+from gan_jax.runs import pictures
+from gan_jax.typing import Array, Key
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(runs.Options):
+    """One Gaussian for a mixture of them, by every f-divergence: exact and adversarial."""
+
+    name: str = 'f_gan'
+    divergences: tuple[str, ...] = tuple(DIVERGENCES)
+    """NAME or NAME:setting=value, as in alpha:a=0.5 or jensen_shannon_weighted:pi=0.1."""
+    weights: tuple[float, ...] = (0.3, 0.7)
+    means: tuple[float, ...] = (-1.8, 1.2)
+    stds: tuple[float, ...] = (0.5, 0.7)
+    start: tuple[float, float] = (0.0, 2.0)
+    """The generator's mu and sigma at step 0."""
+    seeds: int = 5
+    steps: int = 3000
+    batch_size: int = 256
+    learning_rate: float = 1e-2
+    """Of V, falling to 0 by a cosine, as does the generator's."""
+    generator_rate: float = 2e-2
+    gamma: float = 0.05
+    """Of R1 on V at step 0, falling to a hundredth; 0 for the bare game."""
+    width: int = 32
+    samples: int = 100_000
+    """Points that the bound is estimated on."""
+    seed: int = 0
+
+
+class Mixture(NamedTuple):
+    """P: Gaussians on a line, each `[modes]`."""
+
+    weights: Any
+    means: Any
+    stds: Any
+
+    def moments(self) -> tuple[float, float]:
+        """Mean and standard deviation."""
+        w, m, s = map(np.asarray, self)
+        mean = w @ m
+        return float(mean), float(np.sqrt(w @ (s**2 + (m - mean) ** 2)))
+
+    def log_density(self, x: Array) -> Array:
+        w, m, s = map(jnp.asarray, self)
+        return jax.nn.logsumexp(jnp.log(w) + norm.logpdf(x[:, None], m, s), 1)
+
+    def sample(self, key: Key, n: int) -> Array:
+        """`[n, 1]`"""
+        mode_key, noise_key = jax.random.split(key)
+        mode = jax.random.categorical(mode_key, jnp.log(jnp.asarray(self.weights)), shape=(n,))
+        return (jnp.asarray(self.means)[mode] + jnp.asarray(self.stds)[mode] * jax.random.normal(noise_key, (n,)))[:, None]
+
+
+class Gaussian(nn.Module):
+    """Q: z -> mu + sigma z."""
+
+    mu: float
+    sigma: float
+
+    @nn.compact
+    def __call__(self, z: Array, *, train: bool = True) -> Array:
+        mu = self.param('mu', nn.initializers.constant(self.mu), ())
+        log_sigma = self.param('log_sigma', nn.initializers.constant(math.log(self.sigma)), ())
+        return mu + jnp.exp(log_sigma) * z
+
+
+def main(config: Config) -> dict[str, dict[str, Any]]:
+    """Fits every divergence, prints the table, and returns it: name -> figures, the adversarial ones `[seeds]`."""
+    chosen = {text: build(DIVERGENCES, text) for text in config.divergences}
+    mixture = Mixture(config.weights, config.means, config.stds)
+    check(config)
+    run = runs.RunDirectory(config)
+    from tqdm import tqdm
+
+    start = time.perf_counter()
+    results: dict[str, dict[str, Any]] = {}
+    bar = tqdm(chosen.items(), unit='divergence', dynamic_ncols=True)
+    for text, divergence in bar:
+        bar.set_postfix_str(text)
+        began = time.perf_counter()
+        best, fits = exact(divergence, mixture), adversarial(config, divergence, mixture)
+        with jax.enable_x64(True):
+            value = on_grid(divergence, mixture)
+            at_fits = jax.jit(jax.vmap(value))(jnp.stack([jnp.array(fits['mu_hat']), jnp.log(jnp.array(fits['sigma_hat']))], 1))
+        results[text] = {**best, **fits, 'value_hat': at_fits.tolist(), 'seconds': time.perf_counter() - began}
+    picture = run.path / 'fits.png'
+    pictures.save_figure(picture, draw(mixture, results))
+    runs.write_whole(run.path / 'results.json', (json.dumps(results, indent=2) + '\n').encode())
+    print(report(config, mixture, results))
+    print(f'{time.perf_counter() - start:.0f} s; picture {picture}, numbers {run.path / "results.json"}')
+    return results
+
+
+def check(config: Config) -> None:
+    """Raises `InputError` for what makes no mixture, or no run."""
+    if not config.divergences:
+        raise InputError(f'--divergences names at least one of: {", ".join(DIVERGENCES)}')
+    if not len(config.weights) == len(config.means) == len(config.stds) >= 1:
+        raise InputError('--weights, --means and --stds are as many as the mixture has modes')
+    if not min(config.weights) > 0 or abs(sum(config.weights) - 1) > 1e-6:
+        raise InputError(f'--weights are above 0 and sum to 1, got {config.weights}')
+    if not all(map(math.isfinite, (*config.means, *config.stds, *config.start))):
+        raise InputError('--means, --stds and --start are finite')
+    if min(config.stds) <= 0:
+        raise InputError(f'--stds are above 0, got {config.stds}')
+    if config.start[1] <= 0:
+        raise InputError(f'--start is mu and sigma, and sigma is above 0, got {config.start}')
+    for name in ('learning_rate', 'generator_rate', 'gamma'):
+        if not 0 <= getattr(config, name) < math.inf:
+            raise InputError(f'--{name.replace("_", "-")} is at least 0, got {getattr(config, name)}')
+    for name in ('seeds', 'steps', 'batch_size', 'width', 'samples'):
+        if getattr(config, name) < 1:
+            raise InputError(f'--{name.replace("_", "-")} is at least 1, got {getattr(config, name)}')
+
+
+def on_grid(divergence: Divergence, mixture: Mixture) -> Any:
+    """`(mu, log sigma) -> D_f(P||Q)`. In float64."""
+    mean, std = mixture.moments()
+    x = jnp.linspace(mean - 10 * std, mean + 10 * std, round(1000 * std / min(mixture.stds)) + 1)
+    log_p = mixture.log_density(x)
+
+    return lambda theta: quadrature(divergence, log_p, norm.logpdf(x, theta[0], jnp.exp(theta[1])), x)
+
+
+def exact(divergence: Divergence, mixture: Mixture, starts: Sequence[tuple[float, float]] = ()) -> dict[str, float]:
+    """The least D_f(P||Q), and mu and sigma there: the best that L-BFGS finds from several (mu, sigma).
+
+    Where nothing is given it starts from every mode, and from all of them together.
+    """
+    from scipy.optimize import minimize
+
+    mean, std = mixture.moments()
+    starts = starts or [*zip(mixture.means, mixture.stds, strict=True), (mean, std), (mean, std / 2)]
+    bounds = [(mean - 5 * std, mean + 5 * std), (math.log(min(mixture.stds) / 5), math.log(5 * std))]
+    with jax.enable_x64(True):
+        value, zero = on_grid(divergence, mixture), divergence.f(jnp.ones(()))
+        # log(1 + D_f), of the same minima: far out chi-squared is beyond all bounds.
+        loss = jax.jit(jax.value_and_grad(lambda theta: jnp.log1p(value(theta) - zero)))
+
+        def pair(theta: np.ndarray) -> tuple[float, np.ndarray]:
+            f, gradient = map(np.asarray, loss(jnp.asarray(theta)))
+            # An infinity ends L-BFGS; a wall, above log(1 + the largest float), sends its line search back.
+            return (float(f), gradient) if np.isfinite(f) and np.isfinite(gradient).all() else (1e3, np.zeros(2))
+
+        options = {'ftol': 1e-15, 'gtol': 1e-9}
+        found = [
+            minimize(pair, (m, math.log(s)), jac=True, method='L-BFGS-B', bounds=bounds, options=options).x for m, s in starts
+        ]
+        best = min(found, key=lambda theta: pair(theta)[0])
+        least = math.expm1(pair(best)[0]) + float(zero)
+    return {'value': least, 'mu': float(best[0]), 'sigma': math.exp(best[1])}
+
+
+def adversarial(config: Config, divergence: Divergence, mixture: Mixture) -> dict[str, list[float]]:
+    """All seeds at once: mu and sigma, averaged over the last steps, and the bound that V reaches there, on new samples."""
+    generator = Gaussian(*config.start)
+    V = networks.MLP((config.width, config.width, 1), activation=nn.tanh, squeeze=True)
+    # Without R1 total variation ends at a V saturated everywhere: bound 0, no gradient. It fades, and its bias with it.
+    penalty = scheduled(r1(config.gamma), factor=annealing(0.01, max(2, config.steps)))
+    objective = f_gan(divergence)
+    game = games.adversarial(generator, V, objective, latent=latents.normal(1), penalties=[penalty])
+    adam = lambda rate: optax.adam(optax.cosine_decay_schedule(rate, config.steps), b1=0.5)
+    optimizers = adam(config.generator_rate), adam(config.learning_rate)
+    step = gan_jax.make_train_step(game, *optimizers, ema_decay=0.99)
+    draw = lambda key, number: mixture.sample(jax.random.fold_in(key, number), config.batch_size)
+    model_keys, data_keys, end_keys = jax.random.split(jax.random.key(config.seed), (3, config.seeds))
+    state = jax.vmap(lambda key: gan_jax.init(game, *optimizers, jnp.zeros((1, 1)), key))(model_keys)
+    many = jax.jit(jax.vmap(gan_jax.many_steps(step, draw, runs.CALL_STEPS), in_axes=(0, 0, None)), donate_argnums=0)
+    for done in range(0, config.steps, runs.CALL_STEPS):
+        state, _ = many(state, data_keys, min(runs.CALL_STEPS, config.steps - done))
+
+    @jax.jit
+    @jax.vmap
+    def bound(state: gan_jax.TrainState, key: Key) -> Array:
+        real_key, fake_key = jax.random.split(key)
+        real = mixture.sample(real_key, config.samples)
+        fake = gan_jax.sample(game, state, real, fake_key)
+        logits = [jnp.asarray(V.apply({'params': state.discriminator.params}, x)) for x in (real, fake)]
+        return -objective.discriminator(*logits).mean()
+
+    listed = lambda values: np.asarray(values, np.float64).tolist()
+    params = state.ema['params']
+    return {
+        'mu_hat': listed(params['mu']),
+        'sigma_hat': listed(jnp.exp(params['log_sigma'])),
+        'bound': listed(bound(state, end_keys)),
+    }
+
+
+def by_sigma(results: dict[str, dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
+    return sorted(results.items(), key=lambda item: -item[1]['sigma'])
+
+
+def draw(mixture: Mixture, results: dict[str, dict[str, Any]]) -> Any:
+    """A panel for each divergence, from the widest exact fit to the narrowest, and one of every sigma."""
+    from matplotlib.figure import Figure
+
+    columns = min(4, len(results) + 1)
+    rows = -(-(len(results) + 1) // columns)
+    figure = Figure(figsize=(2.7 * columns, 1.8 * rows + 0.4), layout='constrained')
+    mean, std = mixture.moments()
+    x = np.linspace(mean - 3.5 * std, mean + 3.5 * std, 400)
+    density = np.exp(np.asarray(mixture.log_density(jnp.asarray(x))))
+    ordered = by_sigma(results)
+    first = None
+    for i, (name, result) in enumerate(ordered):
+        ax = figure.add_subplot(rows, columns, i + 1, sharex=first, sharey=first)
+        first = first or ax
+        data = ax.fill_between(x, density, color='0.85', lw=0)
+        for m, s in zip(result['mu_hat'], result['sigma_hat'], strict=True):
+            (fit,) = ax.plot(x, norm.pdf(x, m, s), color='C0', lw=1, alpha=0.7)
+        (best,) = ax.plot(x, norm.pdf(x, result['mu'], result['sigma']), color='C3', lw=1.4, ls='--')
+        ax.set_title(f'{name.replace("_", " ")}: σ = {result["sigma"]:.2f}', fontsize=9)
+        ax.set(yticks=[])
+        ax.tick_params(labelsize=7)
+        ax.spines[['top', 'right', 'left']].set_visible(False)
+    ax.set_ylim(0, 1.05 * max(density.max(), *(0.4 / r['sigma'] for r in results.values())))
+    labels = ['data, P', 'best Gaussian, by quadrature', f'adversarial fits, {len(result["mu_hat"])} seeds']
+    figure.legend([data, best, fit], labels, loc='outside upper center', ncols=3, frameon=False, fontsize=9)
+    ax = figure.add_subplot(rows, columns, len(ordered) + 1)
+    for y, (name, result) in enumerate(ordered):
+        ax.plot(result['sigma_hat'], [y] * len(result['sigma_hat']), 'o', color='C0', ms=4, mew=0, alpha=0.5)
+        ax.plot(result['sigma'], y, '|', color='C3', ms=9, mew=1.5)
+        ax.text(0.02, y, name.replace('_', ' '), transform=ax.get_yaxis_transform(), fontsize=6.5, va='center')
+    low, high = ax.get_xlim()
+    ax.set(xlim=(low - 0.8 * (high - low), high), yticks=[], xticks=[tick for tick in ax.get_xticks() if low < tick < high])
+    ax.invert_yaxis()
+    ax.set_title('σ of every fit', fontsize=9)
+    ax.tick_params(labelsize=7)
+    ax.spines[['top', 'right', 'left']].set_visible(False)
+    return figure
+
+
+def report(config: Config, mixture: Mixture, results: dict[str, dict[str, Any]]) -> str:
+    """The end table, from the widest exact fit to the narrowest."""
+
+    def cell(values: list[float]) -> str:
+        if len(values) == 1:
+            return f'{values[0]:.3f}'
+        return f'{np.mean(values):.3f} +- {np.std(values, ddof=1) / math.sqrt(len(values)):.3f}'
+
+    rows: list[tuple] = [('divergence', 'D_f(P||Q*)', 'D_f(P||Q^)', 'bound', 'mu*', 'mu^', 'sigma*', 'sigma^', 's')]
+    for name, r in by_sigma(results):
+        values = f'{r["value"]:.3f}', cell(r['value_hat']), cell(r['bound'])
+        fits = f'{r["mu"]:.3f}', cell(r['mu_hat']), f'{r["sigma"]:.3f}', cell(r['sigma_hat'])
+        rows.append((name, *values, *fits, f'{r["seconds"]:.0f}'))
+    mean, std = mixture.moments()
+    title = f'Mixture of mean {mean:.3f} and standard deviation {std:.3f}; * exact optimum, ^ adversarial fit'
+    return runs.table(rows, title=f'{title}: {config.seeds} seeds, {config.steps} steps, mean +- standard error')
+
+
+if __name__ == '__main__':
+    runs.run_main(main, Config)

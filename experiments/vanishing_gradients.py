@@ -1,0 +1,244 @@
+"""The generator's gradient against how good the discriminator is (Arjovsky and Bottou 2017, section 2, figures 2 and 3).
+
+    python -m experiments.vanishing_gradients
+
+The generator is untrained and stays so: a curve in the plane, apart from the data, a ring of Gaussians. Only D trains, from
+scratch, for each objective; at moments on a log scale the gradient of L_G in theta is measured on many batches. Expected: as D
+gets perfect, the saturating gradient (minimax) falls in proportion to D's loss, by three orders of magnitude; the non-saturating
+one grows thirtyfold, and its deviation from batch to batch with it; those of Wasserstein and of minimax with noise on what D sees
+keep their size, clipping once its weights have grown to the limit. About 1.5 minutes on one CPU core.
+"""
+
+import dataclasses
+import json
+import math
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.flatten_util import ravel_pytree
+
+import gan_jax
+from gan_jax import data, games, latents, networks, runs
+from gan_jax.augmentations import Augmentation, instance_noise
+from gan_jax.errors import InputError
+from gan_jax.objectives import Objective, minimax, non_saturating, wasserstein
+from gan_jax.optimizers import clip_weights
+from gan_jax.penalties import Penalty, wgan_gp
+from gan_jax.registry import Table
+from gan_jax.runs import pictures
+from gan_jax.typing import Array, Key
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(runs.Options):
+    """The norm of the generator's gradient while only the discriminator trains."""
+
+    name: str = 'vanishing_gradients'
+    cases: tuple[str, ...] = ('minimax', 'non_saturating', 'minimax_noise', 'wasserstein_gp', 'wasserstein_clipping')
+    """Which to compare."""
+    data: str = 'ring_unrolled'
+    """A mixture in the plane: ring_unrolled, ring_veegan, ring_wgan_gp, grid_veegan, grid_wgan_gp."""
+    seeds: int = 5
+    steps: int = 5000
+    """Of D."""
+    batch_size: int = 128
+    learning_rate: float = 1e-3
+    latent_size: int = 1
+    width: int = 64
+    sigma: float = 0.5
+    """Of the noise on what D sees, in the case that has it."""
+    weight: float = 10.0
+    """Of WGAN-GP's penalty."""
+    clip: float = 0.1
+    """WGAN's limit on every weight."""
+    minibatches: int = 32
+    """That gradients and losses are measured on."""
+    seed: int = 0
+
+
+class Case(NamedTuple):
+    """A way to train D, and what G then descends."""
+
+    objective: Objective
+    penalties: Sequence[Penalty] = ()
+    augmentation: Augmentation | None = None
+    optimizer: optax.GradientTransformation = optax.identity()
+    """After D's Adam."""
+    logistic: bool = True
+
+
+def cases(config: Config) -> dict[str, Case]:
+    """Those asked for. Raises `InputError` for an unknown name, and for settings that do not work."""
+    try:
+        known = Table(
+            'case',
+            {
+                'minimax': Case(minimax()),
+                'non_saturating': Case(non_saturating()),
+                'minimax_noise': Case(minimax(), augmentation=instance_noise(config.sigma)),
+                'wasserstein_gp': Case(wasserstein(), [wgan_gp(config.weight)], logistic=False),
+                'wasserstein_clipping': Case(wasserstein(), optimizer=clip_weights(config.clip), logistic=False),
+            },
+        )
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    return {name: known[name] for name in config.cases}
+
+
+def moments(steps: int) -> list[int]:
+    """1, 2, 5, 10, ... and the last step."""
+    powers = [10**k for k in range(int(math.log10(steps)) + 1)]
+    return sorted({m * power for power in powers for m in (1, 2, 5) if m * power < steps} | {steps})
+
+
+def main(config: Config) -> dict[str, dict[str, Any]]:
+    """Trains every D, prints the table, and returns it: case -> measurements, each `[moments, seeds]`."""
+    mixture = data.mixture(config.data)
+    if mixture.centres.shape[1] != 2:
+        raise InputError(f'{config.data} is not in the plane; this experiment has its generator there')
+    for name in ('seeds', 'steps', 'batch_size', 'latent_size', 'width', 'minibatches'):
+        if getattr(config, name) < 1:
+            raise InputError(f'--{name.replace("_", "-")} is at least 1, got {getattr(config, name)}')
+    if not 0 < config.learning_rate < math.inf:
+        raise InputError(f'--learning-rate is above 0, got {config.learning_rate}')
+    chosen = cases(config)
+    if not chosen:
+        raise InputError('--cases names at least one')
+    run = runs.RunDirectory(config)
+    from tqdm import tqdm
+
+    start = time.perf_counter()
+    results: dict[str, dict[str, Any]] = {}
+    bar = tqdm(chosen.items(), unit='case', dynamic_ncols=True)
+    for name, case in bar:
+        bar.set_postfix_str(name)
+        began = time.perf_counter()
+        results[name] = measurements(config, mixture, case) | {'seconds': time.perf_counter() - began}
+    picture = run.path / 'gradients.png'
+    pictures.save_figure(picture, draw(config, results))
+    listed = {name: {key: np.asarray(value).tolist() for key, value in result.items()} for name, result in results.items()}
+    content = {'moments': moments(config.steps), **listed}
+    runs.write_whole(run.path / 'results.json', (json.dumps(content, indent=2) + '\n').encode())
+    print(report(config, results))
+    print(f'{time.perf_counter() - start:.0f} s; picture {picture}, numbers {run.path / "results.json"}')
+    return results
+
+
+def generator_gradient(
+    game: gan_jax.Game, state: gan_jax.TrainState, real: Array, play_key: Key, see_key: Key
+) -> tuple[Array, Array]:
+    """Of L_G in theta, all parameters in one vector; and the points it was taken at."""
+
+    def loss(params: Any) -> tuple[Array, Array]:
+        play, _ = game.play({'params': params, **state.generator.state}, real, play_key)
+        return game.generator_loss(state.discriminator.variables, play, real, see_key)[0], play
+
+    gradient, play = jax.grad(loss, has_aux=True)(state.generator.params)
+    return ravel_pytree(gradient)[0], play
+
+
+def measurements(config: Config, mixture: data.Mixture, case: Case) -> dict[str, np.ndarray]:
+    """At every moment and in every seed: the norms of the gradient's mean and of its standard deviation over batches, D's loss
+    without penalty, and how often D ranks a real point above a generated one.
+    """
+    generator = networks.MLP((config.width, config.width, 2))
+    D = networks.MLP((config.width, config.width, 1), squeeze=True)
+
+    def game_of(objective: Objective, penalties: Sequence[Penalty] = ()) -> gan_jax.Game:
+        latent = latents.uniform(config.latent_size)
+        return games.adversarial(generator, D, objective, latent=latent, penalties=penalties, augmentation=case.augmentation)
+
+    above = lambda real, fake: jnp.float32(real > fake)
+    game, bare, ranks = game_of(case.objective, case.penalties), game_of(case.objective), game_of(Objective(above, above))
+    still, optimizer = optax.set_to_zero(), optax.chain(optax.adam(config.learning_rate), case.optimizer)
+    step = gan_jax.make_train_step(game, still, optimizer)
+    points = lambda key, n: jax.vmap(mixture.sample)(jax.random.split(key, n))
+    draw_batch = lambda key, number: points(jax.random.fold_in(key, number), config.batch_size)
+
+    @jax.jit
+    @jax.vmap
+    def measure(state: gan_jax.TrainState, batches: Array, key: Key) -> dict[str, Array]:
+        def one(real: Array, key: Key) -> dict[str, Array]:
+            play_key, see_key = jax.random.split(key)
+            gradient, fake = generator_gradient(game, state, real, play_key, see_key)
+            loss, ranked = (g.discriminator_loss(state.discriminator.variables, fake, real, see_key)[0] for g in (bare, ranks))
+            return {'gradient': gradient, 'loss': loss, 'ranked': ranked}
+
+        values = jax.vmap(one)(batches, jax.random.split(key, config.minibatches))
+        gradients = values.pop('gradient')
+        norms = {'gradient': jnp.linalg.norm(gradients.mean(0)), 'deviation': jnp.linalg.norm(gradients.std(0))}
+        return norms | {name: value.mean() for name, value in values.items()}
+
+    model_keys, data_keys, real_keys, end_keys = jax.random.split(jax.random.key(config.seed), (4, config.seeds))
+    state = jax.vmap(lambda key: gan_jax.init(game, still, optimizer, jnp.zeros((1, 2)), key))(model_keys)
+    batches = jax.vmap(lambda key: points(key, config.minibatches * config.batch_size))(real_keys)
+    batches = batches.reshape(config.seeds, config.minibatches, config.batch_size, 2)
+    many = jax.jit(jax.vmap(gan_jax.many_steps(step, draw_batch, runs.CALL_STEPS), in_axes=(0, 0, None)), donate_argnums=0)
+    rows, done = [], 0
+    for moment in moments(config.steps):
+        while done < moment:
+            n = min(runs.CALL_STEPS, moment - done)
+            state, _ = many(state, data_keys, n)
+            done += n
+        rows.append(jax.device_get(measure(state, batches, end_keys)))
+    return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+
+
+def draw(config: Config, results: dict[str, dict[str, Any]]) -> Any:
+    """The gradient's norm, left over D's steps (median and range of the seeds), right over D's loss."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9.5, 3.8), layout='constrained')
+    left, right = figure.subplots(1, 2, sharey=True)
+    steps = moments(config.steps)
+    for i, ((name, result), case) in enumerate(zip(results.items(), cases(config).values(), strict=True)):
+        gradient = result['gradient']
+        left.plot(steps, np.median(gradient, 1), color=f'C{i}', lw=1.5, marker='o', ms=3, label=name.replace('_', ' '))
+        left.fill_between(steps, gradient.min(1), gradient.max(1), color=f'C{i}', alpha=0.15, lw=0)
+        if case.logistic:
+            right.plot(result['loss'].ravel(), gradient.ravel(), 'o', color=f'C{i}', ms=3, mew=0, alpha=0.6)
+    logistic = [results[name]['loss'] for name, case in cases(config).items() if case.logistic]
+    worst, best = 2 * math.log(2), min([loss[loss > 0].min(initial=1) for loss in logistic], default=1)
+    right.plot([worst, best], [worst, best], color='0.6', lw=1, ls='--', zorder=0, label="in proportion to D's loss")
+    right.legend(frameon=False, fontsize=8, loc='lower left')
+    left.set(xscale='log', yscale='log', xlabel='steps of D', ylabel='norm of the gradient of $L_G$ in θ')
+    right.set(xscale='log', xlabel="D's loss (2 log 2 if it knows nothing); perfect to the right")
+    right.invert_xaxis()
+    left.legend(frameon=False, fontsize=8)
+    for ax in (left, right):
+        ax.grid(alpha=0.2, lw=0.5)
+        ax.spines[['top', 'right']].set_visible(False)
+    return figure
+
+
+def report(config: Config, results: dict[str, dict[str, Any]]) -> str:
+    """The end table: medians over the seeds."""
+    steps = moments(config.steps)
+    middle = len(steps) // 2
+    rows: list[tuple] = [
+        (
+            'case',
+            *(f'|grad| at {steps[i]}' for i in (0, middle, -1)),
+            'last / first',
+            *(f'std at {steps[i]}' for i in (0, -1)),
+            "D's loss",
+            'real above fake, %',
+            's',
+        )
+    ]
+    for name, result in results.items():
+        gradient = result['gradient']
+        norms = [f'{np.median(gradient[i]):.2e}' for i in (0, middle, -1)]
+        deviations = [f'{np.median(result["deviation"][i]):.2e}' for i in (0, -1)]
+        ratio, loss, ranked = (np.median(v) for v in (gradient[-1] / gradient[0], result['loss'][-1], result['ranked'][-1]))
+        rows.append((name, *norms, f'{ratio:.2e}', *deviations, f'{loss:.2e}', f'{100 * ranked:.1f}', f'{result["seconds"]:.0f}'))
+    return runs.table(rows, title=f'{config.data}, median of {config.seeds} seeds; G fixed, {config.steps} steps of D')
+
+
+if __name__ == '__main__':
+    runs.run_main(main, Config)
