@@ -4,8 +4,8 @@
     python -m experiments.ring --sweep
 
 Ten seeds train in one program. What counts is whether every mode is covered (`metrics.modes`) at the last step, in every seed.
-Expected: all 8 modes for 11 of the 12 pairs that a paper calls stable. A pair takes about 40 seconds on one CPU core, the 56 of the
-default sweep about 35 minutes.
+Expected: all 8 modes for 11 of the 12 pairs that a paper calls stable. A pair takes about 40 seconds on one CPU core,
+the 56 pairs of the default sweep about 35 minutes.
 """
 
 import dataclasses

@@ -204,6 +204,18 @@ def test_log_lambert_w(x64):
         np.testing.assert_allclose(second, -W / (1 + W) ** 3, rtol=1e3 * rtol, atol=1e-30)
 
 
+@pytest.mark.parametrize(
+    ('mu', 'sigma', 'value'), [(0.5, 1, 0.030311), (1, 1, 0.111421), (2, 1, 0.336831), (3, 1, 0.526777), (0, 2, 0.092733)]
+)
+def test_jensen_shannon_between_gaussians(mu, sigma, value):
+    # Card 1; the row of card 7 is twice the divergence, and the weighted one at 1/2 the divergence itself.
+    with jax.enable_x64(True):
+        x = jnp.linspace(-25, 25, 20_001)
+        densities = log_gaussian(x, 0), log_gaussian(x, mu, sigma)
+        assert float(quadrature(DIVERGENCES['jensen_shannon'](), *densities, x)) == pytest.approx(2 * value, abs=2e-6)
+        assert float(quadrature(DIVERGENCES['jensen_shannon_weighted'](), *densities, x)) == pytest.approx(value, abs=1e-6)
+
+
 def bumps(x, *centres):
     """Log density of bumps of width 1, -inf elsewhere; the trapezoid rule is exact on them."""
     inside = sum((abs(x - centre) < 0.5) * (1 + np.cos(2 * np.pi * (x - centre))) for centre in centres)

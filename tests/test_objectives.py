@@ -191,6 +191,18 @@ def test_least_squares_closed_forms():
             # 2 C(G) is Pearson's chi-squared of p + q from 2 q, C(G) the sum of (D - c)^2 / 2 over both.
             c = jnp.trapezoid((p + q) * both.generator(optimal, optimal), x)
             assert float(c) == pytest.approx(value, abs=1e-6)
+        ends = jnp.array([1.0, -1.0])  # disjoint supports: D is b on data and a on the model
+        assert float(both.generator(ends, ends).sum()) == 1
+
+
+def test_wasserstein_of_gaussians_of_equal_variance_is_the_distance_of_their_means():
+    with jax.enable_x64(True):
+        x = jnp.linspace(-14, 16, 20_001)
+        value = OBJECTIVES['wasserstein']().generator
+        on_real, on_fake = value(-x, 0 * x), value(0 * x, -x)  # f(x) = -x is 1-Lipschitz, and optimal for mu > 0
+        for mu in (0.5, 2.0):
+            distance = jnp.trapezoid(on_real * gaussian(x, 0) + on_fake * gaussian(x, mu), x)
+            assert float(distance) == pytest.approx(mu, abs=1e-6)
 
 
 def test_wasserstein_of_parallel_lines_is_their_distance():
