@@ -1,0 +1,142 @@
+"""What every game owes its users, whatever it plays: one line in GAMES and these tests cover it."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import gan_jax
+from gan_jax import games, latents, networks, objectives, parallel, runs
+from gan_jax.runs.checkpoints import Checkpoints
+
+DEVICES = 4
+# SGD, because Adam over a zero gradient turns round-off into a difference of 1e-3.
+OPTIMIZER = optax.sgd(0.02)
+
+
+class Case(NamedTuple):
+    make: Callable[[str | None], gan_jax.Game]
+    """`axis_name -> game`, of small networks without convolutions where it can be (those compile for long)."""
+    batch: Callable[[jax.Array], Any]
+    """`key -> batch` of 8 examples."""
+
+
+def adversarial(axis_name: str | None) -> gan_jax.Game:
+    return games.adversarial(
+        networks.MLP((6, 2), norm='batch', axis_name=axis_name),
+        networks.MLP((6, 1), squeeze=True, activation=jnp.tanh),
+        objectives.non_saturating(),
+        latent=latents.normal(3),
+        axis_name=axis_name,
+    )
+
+
+def points(key: jax.Array) -> jax.Array:
+    return jax.random.normal(key, (8, 2))
+
+
+GAMES: dict[str, Case] = {
+    'adversarial': Case(adversarial, points),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(runs.Options):
+    pass
+
+
+@pytest.fixture(autouse=True)
+def quick_compilation():
+    """These programs are compiled for long and run for a millisecond."""
+    jax.config.update('jax_disable_most_optimizations', True)
+    yield
+    jax.config.update('jax_disable_most_optimizations', False)
+
+
+def prepare(case: Case, unroll_steps: int = 2, axis_name: str | None = None):
+    game = case.make(axis_name)
+    step = gan_jax.make_train_step(game, OPTIMIZER, OPTIMIZER, unroll_steps=unroll_steps, axis_name=axis_name)
+    return gan_jax.init(case.make(None), OPTIMIZER, OPTIMIZER, case.batch(jax.random.key(1)), jax.random.key(0)), step
+
+
+def batches(case: Case, count: int):
+    return [case.batch(key) for key in jax.random.split(jax.random.key(2), count)]
+
+
+def test_every_game_is_here():
+    assert set(games.__all__) <= set(GAMES)
+
+
+@pytest.mark.parametrize('name', GAMES)
+def test_trains_unrolled_in_one_program_and_resumes_bit_for_bit(name, tmp_path):
+    case = GAMES[name]
+    first, step = prepare(case)
+    step = jax.jit(step)
+    state, middle = first, None
+    for i, batch in enumerate(batches(case, 4)):
+        state, metrics = step(state, batch)
+        middle = state if i == 1 else middle
+    assert step._cache_size() == 1
+    assert all(np.isfinite(np.asarray(x)).all() for x in jax.tree.leaves((state.generator, state.discriminator, metrics)))
+    for player in ('generator', 'discriminator'):
+        before, after = (jax.tree.leaves(getattr(s, player).params) for s in (first, state))
+        assert any(not np.array_equal(a, b) for a, b in zip(before, after, strict=True)), f'the {player} has not learned'
+
+    with Checkpoints(tmp_path) as saved:
+        saved.save(2, middle)
+    with Checkpoints(tmp_path) as saved:
+        resumed = saved.restore(first)
+    for batch in batches(case, 4)[2:]:
+        resumed, _ = step(resumed, batch)
+    for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(resumed), strict=True):
+        a, b = (jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x for x in (a, b))
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+
+
+@pytest.mark.parametrize('name', GAMES)
+def test_unrolling_looks_into_the_future(name):
+    case = GAMES[name]
+    after = []
+    for unroll_steps in (0, 2):
+        state, step = prepare(case, unroll_steps)
+        after.append(jax.jit(step)(state, batches(case, 1)[0])[0])
+    same = lambda player: [
+        np.array_equal(a, b) for a, b in zip(*(jax.tree.leaves(getattr(s, player).params) for s in after), strict=True)
+    ]
+    assert all(same('discriminator')) and not all(same('generator'))
+
+
+@pytest.mark.parametrize('name', GAMES)
+def test_four_devices_are_one(name):
+    # Under vmap every replica is visible: one that drifts apart shows here, and only here.
+    case = GAMES[name]
+    state, step = prepare(case, 1)
+    many = jax.jit(jax.vmap(prepare(case, 1, parallel.AXIS)[1], axis_name=parallel.AXIS))
+    states = jax.tree.map(lambda x: jnp.stack([x] * DEVICES), state)
+    for batch in batches(case, 2):
+        state, metrics = jax.jit(step)(state, batch)
+        states, found = many(states, jax.tree.map(lambda x: x.reshape(DEVICES, -1, *x.shape[1:]), batch))
+    for row in range(DEVICES):
+        for a, b in zip(jax.tree.leaves(states), jax.tree.leaves(state), strict=True):
+            if not jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
+                np.testing.assert_allclose(np.asarray(a[row]), np.asarray(b), atol=2e-6)
+    for key in metrics:
+        np.testing.assert_allclose(found[key][0], metrics[key], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize('name', GAMES)
+def test_pmap_runs_it(name):
+    case = GAMES[name]
+    state, step = prepare(case, 0)
+    run = parallel.pmap(prepare(case, 0, parallel.AXIS)[1], devices=jax.devices()[:DEVICES])
+    batch = batches(case, 1)[0]
+    expected, _ = jax.jit(step)(state, batch)
+    found, _ = run(state, batch)
+    for a, b in zip(jax.tree.leaves(expected), jax.tree.leaves(found), strict=True):
+        if not jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
+            np.testing.assert_allclose(np.asarray(a), np.asarray(b), atol=2e-6)
