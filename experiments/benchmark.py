@@ -1,7 +1,9 @@
-"""Step time, images per second, compile time and peak memory of a game; the same network in PyTorch beside it.
+"""Step time, images per second, compile time and peak memory of a game; the same network in PyTorch beside it. Metrics, too.
 
     python -m experiments.benchmark --game dcgan --size 32 --width 64 --batch-size 64 --against torch
     python -m experiments.benchmark --game unrolled_ring --unroll-steps 0 2 32
+    python -m experiments.benchmark --metric frechet --repetitions 3
+    python -m experiments.benchmark --metric inception --batch-size 8
 
 Timings are medians over repetitions; the candidates take turns, so that a busy machine slows all of them alike.
 """
@@ -18,6 +20,7 @@ import numpy as np
 import optax
 
 import gan_jax
+from experiments import metric_speed
 from gan_jax import data, games, latents, networks, runs
 from gan_jax.errors import InputError
 from gan_jax.networks import dcgan
@@ -39,6 +42,12 @@ class Config:
     """One row for each; compile times compare them."""
     against: Literal['nothing', 'torch'] = 'nothing'
     """torch: the same network and step in PyTorch, channels-last, if it is installed."""
+    metric: Literal['frechet', 'inception'] | None = None
+    """Instead of a game: the Frechet distance by several routes, or the Inception network beside torch-fidelity's."""
+    dimension: int = 2048
+    """Of features, for --metric frechet."""
+    samples: int = 5000
+    """In each of the two sets, for --metric frechet."""
     repetitions: int = 7
     steps: int = 3
     """Steps in one scanned call, and in one timing of the others."""
@@ -48,6 +57,8 @@ def main(config: Config) -> list[dict[str, Any]]:
     """Prints the table and returns its rows."""
     if min(config.repetitions, config.steps, config.batch_size, config.width) < 1 or min(config.unroll_steps, default=-1) < 0:
         raise InputError('repetitions, steps, batch-size and width are at least 1, and unroll-steps names counts of at least 0')
+    if config.metric:
+        return time_metric(config)
     if config.game == 'dcgan':
         dcgan.stages(config.size)
     candidates: dict[str, tuple[Callable[[], None], float, int]] = {}
@@ -55,19 +66,42 @@ def main(config: Config) -> list[dict[str, Any]]:
         candidates |= jax_candidates(config, k)
     if config.against == 'torch':
         candidates['PyTorch, channels-last'] = torch_candidate(config)
-    times: dict[str, list[float]] = {name: [] for name in candidates}
-    for _ in range(config.repetitions):
-        for name, (run, _, steps) in candidates.items():
-            start = time.perf_counter()
-            run()
-            times[name].append((time.perf_counter() - start) / steps)
+    times = take_turns({name: run for name, (run, _, _) in candidates.items()}, config.repetitions)
     rows = []
-    for name, (_, compile_seconds, _) in candidates.items():
-        seconds = float(np.median(times[name]))
+    for name, (_, compile_seconds, steps) in candidates.items():
+        seconds = times[name] / steps
         rows.append(
             {'name': name, 'seconds': seconds, 'images_per_second': config.batch_size / seconds, 'compile': compile_seconds}
         )
     report(config, rows)
+    return rows
+
+
+def take_turns(candidates: dict[str, Callable[[], Any]], repetitions: int) -> dict[str, float]:
+    """Median seconds of a call of each."""
+    times: dict[str, list[float]] = {name: [] for name in candidates}
+    for _ in range(repetitions):
+        for name, run in candidates.items():
+            start = time.perf_counter()
+            run()
+            times[name].append(time.perf_counter() - start)
+    return {name: float(np.median(seconds)) for name, seconds in times.items()}
+
+
+def time_metric(config: Config) -> list[dict[str, Any]]:
+    """Times the candidates for one metric, and shows that they compute the same number."""
+    if min(config.dimension, config.samples - 1) < 1:
+        raise InputError('dimension is at least 1, and samples at least 2')
+    candidates = metric_speed.METRICS[config.metric or ''](config)
+    values = {name: run() for name, run in candidates.items()}  # the first call compiles
+    seconds = take_turns(candidates, config.repetitions)
+    rows = [{'name': name, 'seconds': seconds[name], 'value': values[name]} for name in candidates]
+    first = rows[0]['seconds']
+    table: list[tuple] = [('', 'seconds', 'of the first', 'value')]
+    table += [(r['name'], f'{r["seconds"]:.3f}', f'{r["seconds"] / first:.2f}', f'{r["value"]:.9g}') for r in rows]
+    frechet = f'd = {config.dimension}, {config.samples} samples each'
+    what = frechet if config.metric == 'frechet' else f'a batch of {config.batch_size}, mean of the features'
+    print(runs.table(table, title=f'{config.metric}, {what}'))
     return rows
 
 

@@ -23,6 +23,7 @@ from gan_jax.errors import InputError
 from gan_jax.metrics.classifier import classifier_scores, train_classifier
 from gan_jax.metrics.frechet import frechet_distance_from_features
 from gan_jax.metrics.neighbours import memorisation_test, nearest_neighbours
+from gan_jax.metrics.protocols import collect
 from gan_jax.networks import dcgan
 from gan_jax.runs import pictures, samples
 
@@ -63,6 +64,9 @@ class Config(runs.GameOptions):
     evaluate: int = 2000
     """Samples in the end table."""
     sample_every: int = 400
+    score_every: int = 0
+    """Every so many steps, the Frechet distance of --evaluate samples to the data, in the features of a classifier of the data
+    set, to scores.jsonl and scores.png; 0 for never."""
     checkpoint_every: int = 2000
     memory_limit: float = 2.0
     """Gigabytes up to which a data set is held on the device; a larger one is read from disk as it is needed."""
@@ -88,8 +92,9 @@ def main(config: Config) -> dict[str, Any]:
         steps=config.steps,
         batch_size=config.batch_size * config.minibatches,
         checkpoint_every=config.checkpoint_every,
-        callbacks=[grid],
+        callbacks=[grid, *scores(config, run, source, draw)],
     )
+    runs.save_sampler(run, lambda key: draw(state, key, jnp.zeros(100)))
     samples.animate(run)
     blocks = [draw(state, key, jnp.zeros(500)) for key in jax.random.split(table_key, -(-config.evaluate // 500))]
     fakes = np.concatenate([np.asarray(data.to_uint8(block)) for block in blocks])[: config.evaluate]
@@ -113,6 +118,20 @@ def trainer(config: Config, source: data.Images | data.TfdsSource, step: Any) ->
     return runs.stream_trainer(step, batches, runner, stacked=count > 1)
 
 
+def scores(config: Config, run: runs.RunDirectory, source: data.Images | data.TfdsSource, draw: Any) -> list[runs.Callback]:
+    """What scores the run as it trains, if that was asked for."""
+    if not config.score_every:
+        return []
+    train = source if isinstance(source, data.Images) else _sample_of(config, 'train', source.size, 20_000)
+    if train.labels is None:
+        raise InputError(f'--score-every needs labels to train a classifier on, and {config.dataset} has none')
+    extractor = train_classifier(train.images, train.labels, name=config.dataset, cache=True).extractor
+    reference = collect(extractor, [train.images], ()).moments
+    block = lambda state, key: draw(state, key, jnp.zeros(100))
+    key = jax.random.key(config.seed + 2)
+    return [runs.sample_scores(run, block, extractor, reference, key, every=config.score_every, samples=config.evaluate)]
+
+
 def check(config: Config) -> None:
     """Refuses what cannot work, before anything is loaded or written."""
     config.check()
@@ -122,6 +141,8 @@ def check(config: Config) -> None:
             raise InputError(f'--{name.replace("_", "-")} is at least 1, not {getattr(config, name)}')
     if config.size is not None:
         dcgan.stages(config.size)
+    if config.score_every < 0:
+        raise InputError(f'--score-every is at least 0, not {config.score_every}')
     parallel.check_divisible(config.batch_size)
 
 
@@ -144,12 +165,13 @@ def evaluate(config: Config, run: runs.RunDirectory, fakes: np.ndarray, train: d
     if train is None:
         train = _sample_of(config, 'train', fakes.shape[1], 20_000)
     if data.is_folder(config.dataset):
-        results = {'median_neighbour_distance': float(np.median(nearest_neighbours(fakes / 127.5, train.images / 127.5)[0]))}
+        distance = nearest_neighbours(fakes / 127.5, train.images / 127.5).distance
+        results = {'median_neighbour_distance': float(np.median(distance))}
         print(runs.table([('samples', 'value'), *results.items()], title=f'{config.name} after {config.steps} steps'))
     else:
         held_out = _sample_of(config, 'test', fakes.shape[1], 10_000)
         results = _compare(config, fakes, train, held_out)
-    _, nearest = nearest_neighbours(fakes[:16], train.images, 3)
+    nearest = np.asarray(nearest_neighbours(fakes[:16], train.images, 3).index)
     rows = np.concatenate([fakes[:16, None], train.images[nearest]], 1).reshape(-1, *fakes.shape[1:])
     scale = max(1, 64 // fakes.shape[1])
     pictures.save_picture(run.path / 'neighbours.png', pictures.image_grid(rows, columns=8, scale=scale))
@@ -169,9 +191,9 @@ def _sample_of(config: Config, split: str, size: int, limit: int) -> data.Images
 def _compare(config: Config, fakes: np.ndarray, train: data.Images, held_out: data.Images) -> dict[str, Any]:
     test = memorisation_test(fakes / 127.5, train.images / 127.5, held_out.images / 127.5)
     rows: list[tuple] = [('', 'samples', 'held-out real images')]
-    results: dict[str, Any] = {'neighbour_ratio': test.ratio}
+    results: dict[str, Any] = {'neighbour_ratio': test.ratio, 'neighbour_p_value': test.p_value}
     if train.labels is not None:
-        classifier = train_classifier(train.images, train.labels)
+        classifier = train_classifier(train.images, train.labels, name=config.dataset, cache=True)
         seen = {'samples': _floats(fakes), 'real': _floats(held_out.images)}
         predicted = {name: classifier.probabilities(images) for name, images in seen.items()}
         scores = {name: classifier_scores(p) for name, p in predicted.items()}

@@ -1,5 +1,13 @@
-"""The one exception that speaks to the person at the keyboard."""
+"""The exceptions that speak to the person at the keyboard."""
 
 
 class InputError(ValueError):
     """What was asked for cannot be done. The message is one line that says what is wrong, and what would do instead."""
+
+
+class Interrupted(Exception):
+    """The run was asked to stop, and has saved its state."""
+
+    def __init__(self, signum: int, step: int) -> None:
+        super().__init__(f'stopped at step {step}, which is saved: --resume goes on from there')
+        self.signum = signum

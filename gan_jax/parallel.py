@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType, Mesh, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from gan_jax.errors import InputError
 from gan_jax.typing import Array, Key
@@ -33,6 +33,11 @@ def pmean(tree: Any, axis_name: str | None) -> Any:
     return jax.tree.map(lambda x: jax.lax.pmean(x, axis_name) if floating(x) else x, tree)
 
 
+def psum(tree: Any, axis_name: str | None) -> Any:
+    """The sum over the axis of every array of a pytree."""
+    return tree if axis_name is None else jax.lax.psum(tree, axis_name)
+
+
 def axis_size(axis_name: str | None) -> int:
     """The number of devices along the axis; 1 without one."""
     return 1 if axis_name is None else jax.lax.axis_size(axis_name)
@@ -49,6 +54,14 @@ def local_rows(rows: Array, axis_name: str | None) -> Array:
 def all_gather(rows: Array, axis_name: str | None) -> Array:
     """Every device's rows in the order of the global batch, `[n, ...] -> [devices * n, ...]`; differentiable."""
     return rows if axis_name is None else jax.lax.all_gather(rows, axis_name, tiled=True)
+
+
+def split_rows(rows: Any, devices: Sequence[jax.Device] | None = None) -> Any:
+    """Arrays whose leading axis lies split over all local devices, or the given ones; their number has to divide it. For
+    `jax.jit`.
+    """
+    mesh = Mesh(np.array(devices or jax.local_devices()), (AXIS,), axis_types=(AxisType.Auto,))
+    return jax.device_put(rows, NamedSharding(mesh, PartitionSpec(AXIS)))
 
 
 def example_keys(key: Key, n: int, axis_name: str | None = None) -> Key:
@@ -124,6 +137,18 @@ def single(function: Callable, *, batch_axis: int | None = 0) -> Callable:
 
 
 RUNNERS: dict[str, Callable] = {'pmap': pmap, 'shard_map': shard_map}
+
+
+def split_map(function: Callable) -> Callable:
+    """`function(replicated, rows, axis_name) -> result`, the rows split over all local devices, compiled; nothing is donated.
+
+    The result has to be the same on every device, as what `psum` makes is. The number of devices has to divide the rows.
+    """
+    devices = jax.local_devices()
+    if len(devices) == 1:
+        return jax.jit(lambda replicated, rows: function(replicated, rows, None))
+    mapped = jax.pmap(lambda *arguments: function(*arguments, AXIS), AXIS, in_axes=(None, 0), out_axes=None, devices=devices)
+    return lambda replicated, rows: mapped(replicated, jax.tree.map(lambda x: x.reshape(len(devices), -1, *x.shape[1:]), rows))
 
 
 def choose(runner: str) -> tuple[Callable, str | None]:

@@ -1,6 +1,11 @@
-"""Four CPU devices for every test, so that parallel runs are real ones."""
+"""Four CPU devices for every test, so that parallel runs are real ones; and a cache of their own."""
 
+import atexit
 import os
+import shutil
+import tempfile
 
 os.environ['XLA_FLAGS'] = os.environ.get('XLA_FLAGS', '') + ' --xla_force_host_platform_device_count=4'
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
+os.environ['GAN_JAX_CACHE'] = tempfile.mkdtemp(prefix='gan_jax_cache_')
+atexit.register(shutil.rmtree, os.environ['GAN_JAX_CACHE'], ignore_errors=True)

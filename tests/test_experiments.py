@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import benchmark, dcgan, ring, unrolled_gan
+from experiments import benchmark, dcgan, evaluate, ring, unrolled_gan
 from gan_jax.errors import InputError
 from gan_jax.runs import run_main, table
 
@@ -38,6 +38,19 @@ def test_dcgan_on_digits(tmp_path, capsys):
         assert grid.size == (8 * 66 + 2, 8 * 66 + 2)
     out = capsys.readouterr().out
     assert 'recognised with probability >= .9' in out and 'median distance to nearest training image' in out
+
+
+def test_scores_of_a_run(tmp_path, capsys):
+    config = small(tmp_path, steps=2, score_every=1, evaluate=60)
+    dcgan.main(config)
+    rows = [json.loads(line) for line in (tmp_path / config.name / 'scores.jsonl').read_text().splitlines()]
+    assert [row['step'] for row in rows] == [0, 1, 2] and all(row['frechet_distance'] > 0 for row in rows)
+    found = evaluate.main(evaluate.Config(str(tmp_path / config.name), samples=50))
+    assert {row['name'] for row in found} > {'frechet_distance', 'precision', 'classifier_score', 'neighbour_distance_ratio'}
+    assert 'features: classifier of digits' in capsys.readouterr().out
+    for bad, message in ((tmp_path, 'no config.json'), (tmp_path / 'none', 'is no run')):
+        with pytest.raises(InputError, match=message):
+            evaluate.main(evaluate.Config(str(bad)))
 
 
 def test_dcgan_on_a_folder_with_every_option(tmp_path):

@@ -15,6 +15,8 @@ def test_the_example_runs():
     exec(code.replace('1000', '20'), names)
     assert names['points'].shape == (2500, 2) and int(names['state'].step) == 20
     np.testing.assert_allclose(names['loss'], np.log1p(np.exp(-np.ones(4))), rtol=1e-6)
+    exec(re.search(r'```python\n(from gan_jax.metrics import.*?)```', README, re.DOTALL).group(1), names)
+    assert 0 < names['distance'] < 2 and abs(names['value']) < 5 * names['standard_error']
 
 
 def test_commands_and_files_exist():

@@ -50,22 +50,37 @@ def folder(path: str | pathlib.Path, size: int, channels: int = 3) -> Images:
 
     Raises `InputError` for a folder that is not there or holds no image, and for an image that cannot be read, by name.
     """
-    from PIL import Image, UnidentifiedImageError
+    files = image_files(path)
+    images = np.empty((len(files), size, size, channels), np.uint8)
+    for i, file in enumerate(files):
+        images[i] = read_image(file, size, channels)
+    return Images(images, None)
 
+
+def image_files(path: str | pathlib.Path) -> list[pathlib.Path]:
+    """The image files below a folder, sorted. Raises `InputError` if there is no such folder, or no image in it."""
     path = pathlib.Path(path)
     if not path.is_dir():
         raise InputError(f'no folder {path}')
     files = sorted(file for file in path.rglob('*') if file.suffix.lower() in SUFFIXES and file.is_file())
     if not files:
         raise InputError(f'no images in {path} (looked for {" ".join(SUFFIXES)})')
-    images = np.empty((len(files), size, size, channels), np.uint8)
-    for i, file in enumerate(files):
-        try:
-            with Image.open(file) as image:
-                images[i] = _square(image.convert('RGB' if channels == 3 else 'L'), size)
-        except (UnidentifiedImageError, OSError, SyntaxError) as error:
-            raise InputError(f'cannot read image {file}: {error}') from error
-    return Images(images, None)
+    return files
+
+
+def read_image(file: pathlib.Path, size: int | None, channels: int) -> np.ndarray:
+    """One image as uint8 `[h, w, channels]`: as it is, or cropped to its central square and resized to `size`.
+
+    Raises `InputError`, with its name, for an image that cannot be read.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(file) as image:
+            pixels = image.convert('RGB' if channels == 3 else 'L')
+            return _square(pixels, size) if size else np.asarray(pixels).reshape(image.height, image.width, channels)
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise InputError(f'cannot read image {file}: {error}') from error
 
 
 def resize(images: np.ndarray, size: int) -> np.ndarray:

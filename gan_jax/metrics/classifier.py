@@ -3,6 +3,7 @@
 Its numbers carry the data set's name. They compare runs on that data set, and are no FID.
 """
 
+import pathlib
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -11,10 +12,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from flax import traverse_util
 from jax import lax
 
+from gan_jax.errors import InputError
+from gan_jax.files import cache_directory, fingerprint, write_whole
+from gan_jax.metrics.extractors import Extractor, Outputs, as_float
 from gan_jax.networks.layers import Conv
 from gan_jax.typing import AnyArray, Array, Variables
+
+_SMALL = 10_000
+"""Data sets below this many images are learned in fewer and smaller steps."""
 
 
 class Network(nn.Module):
@@ -31,12 +39,14 @@ class Network(nn.Module):
 
 
 class Classifier(NamedTuple):
-    """A trained classifier; both functions take images in [-1, 1], `[n, h, w, c]`, any number of them."""
+    """A trained classifier; its functions take images `[n, h, w, c]`, uint8 or in [-1, 1], any number of them."""
 
     probabilities: Callable[[AnyArray], np.ndarray]
     """`-> [n, classes]`"""
     features: Callable[[AnyArray], np.ndarray]
     """`-> [n, 128]`, the hidden layer"""
+    extractor: Extractor
+    """The same network for `gan_jax.metrics`: pure, and named after the data set."""
 
 
 class ClassifierScores(NamedTuple):
@@ -53,10 +63,49 @@ class ClassifierScores(NamedTuple):
 
 
 def train_classifier(
-    images: np.ndarray, labels: np.ndarray, *, steps: int = 1500, batch_size: int = 64, seed: int = 0
+    images: np.ndarray,
+    labels: np.ndarray,
+    *,
+    name: str = 'images',
+    steps: int | None = None,
+    batch_size: int | None = None,
+    seed: int = 0,
+    cache: bool = False,
 ) -> Classifier:
-    """Trains the network on uint8 `images [n, h, w, c]` and `labels [n]` by Adam, with shifts of up to a pixel; seeded."""
-    network = Network(int(labels.max()) + 1)
+    """Trains the network on uint8 `images [n, h, w, c]` and `labels [n]` by Adam, with shifts of up to a pixel; seeded.
+
+    `name` is the data set's. By default 4,000 steps of 128 images (on MNIST: 99.2 to 99.4 % of the test set right, in about a
+    minute on two CPU cores), or 1,500 of 64 for sets below 10,000 images. `cache=True` keeps it in `cache_directory()`, and
+    finds it there. Raises `InputError` if a label has no image, or an image no label.
+    """
+    steps = steps or (1500 if len(images) < _SMALL else 4000)
+    batch_size = batch_size or (64 if len(images) < _SMALL else 128)
+    counts = np.bincount(labels)
+    if len(labels) != len(images) or (counts == 0).any():
+        raise InputError(f'{len(images)} images and {len(labels)} labels, of which {int((counts == 0).sum())} classes have none')
+    identity = fingerprint(images, labels, f'{steps} {batch_size} {seed}')
+    file = cache_directory() / 'classifiers' / f'{identity}.safetensors'
+    network = Network(len(counts))
+    if cache and file.exists():
+        variables = _read(file)
+    else:
+        variables = _fit(network, images, labels, steps=steps, batch_size=batch_size, seed=seed)
+        if cache:
+            _write(file, variables)
+    apply = jax.jit(network.apply)
+
+    def blocks(x: AnyArray, output: int) -> np.ndarray:
+        return np.concatenate([np.asarray(apply(variables, as_float(x[i : i + 500]))[output]) for i in range(0, len(x), 500)])
+
+    def outputs(x: Array) -> Outputs:
+        logits, features = network.apply(variables, as_float(x))  # type: ignore[misc]
+        return Outputs(features, logits)
+
+    extractor = Extractor(f'classifier of {name} ({identity})', outputs, images.shape[1:])
+    return Classifier(lambda x: np.asarray(jax.nn.softmax(blocks(x, 0))), lambda x: blocks(x, 1), extractor)
+
+
+def _fit(network: Network, images: np.ndarray, labels: np.ndarray, *, steps: int, batch_size: int, seed: int) -> Variables:
     optimizer = optax.adamw(optax.cosine_decay_schedule(2e-3, steps), weight_decay=1e-4)
     init_key, key = jax.random.split(jax.random.key(seed))
 
@@ -66,25 +115,19 @@ def train_classifier(
 
     @jax.jit
     def fit(x: Array, y: Array) -> Variables:
-        variables = network.init(init_key, _scaled(x[:1]))
+        variables = network.init(init_key, as_float(x[:1]))
 
         def step(carry: tuple, i: Array) -> tuple[tuple, None]:
             variables, state = carry
             row_key, shift_key = jax.random.split(jax.random.fold_in(key, i))
             rows = jax.random.randint(row_key, (batch_size,), 0, len(x))
-            gradient = jax.grad(loss)(variables, _shifted(_scaled(x[rows]), shift_key), y[rows])
+            gradient = jax.grad(loss)(variables, _shifted(as_float(x[rows]), shift_key), y[rows])
             updates, state = optimizer.update(gradient, state, variables)
             return (optax.apply_updates(variables, updates), state), None
 
         return lax.scan(step, (variables, optimizer.init(variables)), jnp.arange(steps))[0][0]
 
-    variables = fit(jnp.asarray(images), jnp.asarray(labels))
-    apply = jax.jit(network.apply)
-
-    def blocks(x: AnyArray, output: int) -> np.ndarray:
-        return np.concatenate([np.asarray(apply(variables, x[i : i + 500])[output]) for i in range(0, len(x), 500)])
-
-    return Classifier(lambda x: np.asarray(jax.nn.softmax(blocks(x, 0))), lambda x: blocks(x, 1))
+    return fit(jnp.asarray(images), jnp.asarray(labels))
 
 
 def classifier_scores(probabilities: np.ndarray) -> ClassifierScores:
@@ -95,12 +138,21 @@ def classifier_scores(probabilities: np.ndarray) -> ClassifierScores:
     return ClassifierScores(float((best >= 0.9).mean()), float(best.mean()), float(entropy), shares)
 
 
-def _scaled(x: Array) -> Array:
-    return x.astype(jnp.float32) / 127.5 - 1
-
-
 def _shifted(x: Array, key: Array) -> Array:
     """Each image moved by up to one pixel, the edge repeated."""
     padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode='edge')
     offsets = jax.random.randint(key, (len(x), 2), 0, 3)
     return jax.vmap(lambda image, o: lax.dynamic_slice(image, (o[0], o[1], 0), x.shape[1:]))(padded, offsets)
+
+
+def _write(file: pathlib.Path, variables: Variables) -> None:
+    from safetensors.numpy import save
+
+    flat = traverse_util.flatten_dict(jax.tree.map(np.asarray, variables), sep='/')
+    write_whole(file, save(flat))
+
+
+def _read(file: pathlib.Path) -> Variables:
+    from safetensors.numpy import load_file
+
+    return traverse_util.unflatten_dict(load_file(file), sep='/')

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
 from gan_jax.errors import InputError
-from gan_jax.runs.directory import write_whole
+from gan_jax.files import write_whole
 
 _SIZES = 'sizes.json'
 _MARGIN = 1.5

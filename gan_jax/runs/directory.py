@@ -2,12 +2,12 @@
 
 import dataclasses
 import json
-import os
 import pathlib
 import shutil
 from typing import Any
 
 from gan_jax.errors import InputError
+from gan_jax.files import write_whole
 
 _NOT_IDENTITY = ('steps', 'resume', 'overwrite', 'name', 'runs_dir', 'data_dir', 'runner')
 """Options that say how, where or how long to run, and may change when a run is resumed."""
@@ -68,15 +68,15 @@ class RunDirectory:
                 f'{self.path} holds this run already; give --resume to go on, --overwrite to start again, or another --name'
             )
 
-    def log(self, step: int, values: dict[str, float]) -> None:
-        """Appends one line to `metrics.jsonl`."""
+    def log(self, step: int, values: dict[str, float], name: str = 'metrics.jsonl') -> None:
+        """Appends one line to a log."""
         line = json.dumps({'step': step, **values}) + '\n'
-        with open(self.path / 'metrics.jsonl', 'a') as file:
+        with open(self.path / name, 'a') as file:
             file.write(line)
 
-    def read_log(self) -> list[dict[str, float]]:
-        """The lines of `metrics.jsonl`; a last line that was cut short is left out."""
-        file = self.path / 'metrics.jsonl'
+    def read_log(self, name: str = 'metrics.jsonl') -> list[dict[str, float]]:
+        """The lines of a log; a last line that was cut short is left out."""
+        file = self.path / name
         rows = []
         for line in file.read_text().splitlines() if file.exists() else []:
             try:
@@ -87,19 +87,9 @@ class RunDirectory:
 
     def rewind(self, step: int) -> None:
         """Forgets what was logged and drawn after `step`: a run killed past its newest checkpoint takes those steps again."""
-        rows = [row for row in self.read_log() if row['step'] <= step]
-        write_whole(self.path / 'metrics.jsonl', ''.join(json.dumps(row) + '\n' for row in rows).encode())
+        for file in self.path.glob('*.jsonl'):
+            rows = [row for row in self.read_log(file.name) if row['step'] <= step]
+            write_whole(file, ''.join(json.dumps(row) + '\n' for row in rows).encode())
         for picture in self.path.glob('samples/step_*.png'):
             if int(picture.stem.removeprefix('step_')) > step:
                 picture.unlink()
-
-
-def write_whole(path: pathlib.Path, content: bytes) -> None:
-    """Writes a file so that nobody ever sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f'.{path.name}.part')
-    try:
-        part.write_bytes(content)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)

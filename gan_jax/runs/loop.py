@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from gan_jax.errors import Interrupted
 from gan_jax.runs import pictures
 from gan_jax.runs.checkpoints import Checkpoints
 from gan_jax.runs.directory import RunDirectory
@@ -31,14 +32,6 @@ class Callback(NamedTuple):
     every: int
     call: Callable[[int, TrainState], None]
     """`(step, state)`"""
-
-
-class Interrupted(Exception):
-    """The run was asked to stop, and has saved its state."""
-
-    def __init__(self, signum: int, step: int) -> None:
-        super().__init__(f'stopped at step {step}, which is saved: --resume goes on from there')
-        self.signum = signum
 
 
 def fit(

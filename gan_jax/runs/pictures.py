@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gan_jax.runs.directory import write_whole
+from gan_jax.files import write_whole
 
 
 def image_grid(images: np.ndarray, *, columns: int = 8, scale: int = 1, gap: int = 2) -> np.ndarray:
@@ -51,11 +51,15 @@ def save_figure(path: pathlib.Path, figure: Any) -> None:
 
 def loss_curves(rows: Sequence[dict[str, float]]) -> Any:
     """A figure of what was logged: the losses above, everything else below."""
-    from matplotlib.figure import Figure
-
     names = [name for name in rows[0] if name not in ('step', 'images_per_second')]
     groups = [[name for name in names if name.endswith('_loss')], [name for name in names if not name.endswith('_loss')]]
-    groups = [group for group in groups if group]
+    return curves(rows, [group for group in groups if group])
+
+
+def curves(rows: Sequence[dict[str, float]], groups: Sequence[Sequence[str]], *, title: str = '') -> Any:
+    """A figure of logged values over steps, one panel for each group of names."""
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(7, 2.6 * len(groups)))
     axes = np.atleast_1d(figure.subplots(len(groups), 1, sharex=True))
     for ax, group in zip(axes, groups, strict=True):
@@ -63,6 +67,7 @@ def loss_curves(rows: Sequence[dict[str, float]]) -> Any:
             ax.plot([row['step'] for row in rows], [row.get(name, np.nan) for row in rows], label=name.replace('_', ' '), lw=1)
         ax.legend(frameon=False)
         ax.spines[['top', 'right']].set_visible(False)
+    axes[0].set_title(title, fontsize=8)
     axes[-1].set_xlabel('step')
     return figure
 

@@ -7,8 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from gan_jax.errors import InputError
-from gan_jax.runs.loop import Interrupted
+from gan_jax.errors import InputError, Interrupted
 
 C = TypeVar('C')
 
@@ -35,7 +34,7 @@ def _exit(code: int, line: str) -> None:
 
 def _module_name() -> str:
     spec = sys.modules['__main__'].__spec__
-    return spec.name if spec else sys.argv[0]
+    return spec.name.removesuffix('.__main__') if spec else sys.argv[0]
 
 
 def _parse(config: type[C], program: str) -> C:

@@ -1,0 +1,115 @@
+"""The candidates of `experiments.benchmark --metric`: the same number by our route and by the routes of others."""
+
+import importlib
+import importlib.util
+import sys
+import types
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gan_jax.metrics.frechet import frechet_distance
+from gan_jax.metrics.moments import FeatureMoments, feature_moments
+
+Candidate = Callable[[], Any]
+
+
+def frechet(dimension: int, samples: int) -> dict[str, Candidate]:
+    """The Fréchet distance of two sets of moments, by `frechet_distance` on the host and compiled, and as others compute it."""
+    import scipy.linalg
+
+    rng = np.random.default_rng(0)
+    mixing = rng.normal(size=(dimension, dimension)) / np.sqrt(dimension) * np.geomspace(1, 1e-3, dimension)
+    a, b = (feature_moments(np.maximum(rng.normal(size=(samples, dimension)) @ mixing + 0.4, 0)) for _ in range(2))
+    difference = float(((a.mean - b.mean) ** 2).sum() + np.trace(a.covariance) + np.trace(b.covariance))
+    on_device = [jax.tree.map(jnp.asarray, x)._replace(size=jnp.int32(samples)) for x in (a, b)]
+    compiled = jax.jit(frechet_distance)
+
+    def eigenvalues(x: FeatureMoments, y: FeatureMoments) -> float:
+        return difference - 2 * float(np.sqrt(np.linalg.eigvals(x.covariance @ y.covariance).astype(complex)).real.sum())
+
+    def matrix_root(x: FeatureMoments, y: FeatureMoments) -> float:
+        return difference - 2 * float(np.trace(scipy.linalg.sqrtm(x.covariance @ y.covariance).real))
+
+    return {
+        'frechet_distance, float64 on the host': lambda: float(frechet_distance(a, b)),
+        f'frechet_distance, float32, compiled ({jax.default_backend()})': lambda: float(compiled(*on_device)),
+        'eigenvalues of the product, NumPy (torch-fidelity)': lambda: eigenvalues(a, b),
+        'scipy.linalg.sqrtm (TTUR, pytorch-fid)': lambda: matrix_root(a, b),
+    }
+
+
+def inception(batch_size: int) -> dict[str, Candidate]:
+    """Inception's features of a batch of 299 x 299 images, with random weights; in PyTorch too, if torch-fidelity is there."""
+    from gan_jax.metrics import inception as network
+    from gan_jax.metrics.inception import convert
+
+    arrays = convert.random_arrays(0)
+    images = np.random.default_rng(0).integers(0, 256, (batch_size, 299, 299, 3), np.uint8)
+    extract = jax.jit(network.inception(convert.fold(arrays), outputs='2048'))
+    found = {f'gan_jax ({jax.default_backend()})': lambda: float(np.asarray(extract(images)).mean())}
+    try:
+        import torch
+
+        reference = torch_fidelity_network(arrays, ('2048',))
+    except ImportError:
+        return found
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    pixels = torch.from_numpy(images.transpose(0, 3, 1, 2).copy()).to(device)
+
+    def candidate(form: Any) -> Candidate:
+        def call() -> float:
+            module = reference.to(device, memory_format=form)
+            with torch.inference_mode():
+                return float(module(pixels.contiguous(memory_format=form))[0].mean())
+
+        return call
+
+    forms = {'': torch.contiguous_format, ', channels-last': torch.channels_last}
+    return found | {f'torch-fidelity ({device}{name})': candidate(form) for name, form in forms.items()}
+
+
+def torch_fidelity_network(arrays: dict[str, np.ndarray], outputs: Sequence[str]) -> Any:
+    """torch-fidelity's network with these weights. Raises `ImportError` where it is not installed.
+
+    Only its one module is imported: the package wants torchvision, and a download.
+    """
+    spec = importlib.util.find_spec('torch_fidelity')
+    if spec is None:
+        raise ImportError('torch_fidelity')
+    import torch
+
+    package = types.ModuleType('torch_fidelity')
+    package.__path__ = list(spec.submodule_search_locations or ())
+    sys.modules['torch_fidelity'] = package
+    try:
+        module: Any = importlib.import_module('torch_fidelity.feature_extractor_inceptionv3')
+    finally:
+        for name in [name for name in sys.modules if name.partition('.')[0] == 'torch_fidelity']:
+            del sys.modules[name]
+    state = {name: torch.from_numpy(x) for name, x in torch_state(arrays).items()}
+    module.load_state_dict_from_url = lambda *_, **__: state
+    return module.FeatureExtractorInceptionV3('inception-v3-compat', list(outputs))
+
+
+def torch_state(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The state dict that the PyTorch release of these weights would have."""
+    kinds = {'gamma': 'bn.weight', 'beta': 'bn.bias', 'mean': 'bn.running_mean', 'variance': 'bn.running_var'}
+    kinds |= {'kernel': 'conv.weight'}
+    axes = {4: (3, 2, 0, 1), 2: (1, 0), 1: (0,)}
+    state = {}
+    for name, array in arrays.items():
+        layer, kind = name.split('/')
+        theirs = {'logits/kernel': 'fc.weight', 'logits/bias': 'fc.bias'}.get(name) or f'{layer}.{kinds[kind]}'
+        state[theirs] = np.ascontiguousarray(array.transpose(axes[array.ndim]))
+    return state
+
+
+METRICS: dict[str, Callable[[Any], dict[str, Candidate]]] = {
+    'frechet': lambda config: frechet(config.dimension, config.samples),
+    'inception': lambda config: inception(config.batch_size),
+}
+"""Name -> candidates, of `benchmark.Config`."""

@@ -1,0 +1,159 @@
+"""Scores of generated images against real ones, from the command line.
+
+    python -m gan_jax.metrics REAL FAKE --protocol fid50k_full is50k
+    python -m gan_jax.metrics mnist:test runs/dcgan --extractor classifier:dataset=mnist
+    python -m gan_jax.metrics photos/ samples.npz --extractor pixels --measures frechet kernel
+
+REAL and FAKE are folders of images, `.npz` files of uint8 images, run directories, `digits`, or TFDS names, of which `NAME:SPLIT`
+names a split; REAL may be an `.npz` file of statistics (`mu`, `sigma`).
+"""
+
+import dataclasses
+import functools
+import json
+import pathlib
+import sys
+from collections.abc import Iterable
+from typing import Annotated, Any
+
+import numpy as np
+import tyro
+
+from gan_jax.commandline import run, table
+from gan_jax.errors import InputError
+from gan_jax.files import write_whole
+from gan_jax.metrics import sources
+from gan_jax.metrics.extractors import EXTRACTORS
+from gan_jax.metrics.moments import FeatureMoments, Gaussian, load
+from gan_jax.metrics.protocols import MEASURES, PROTOCOLS, Images, Protocol, Score, evaluate
+from gan_jax.registry import build
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Scores of generated images against real ones."""
+
+    real: Annotated[str, tyro.conf.Positional]
+    """A folder of images, an .npz file of images or of statistics, a data set (NAME or NAME:SPLIT), or a run."""
+    fake: Annotated[str, tyro.conf.Positional]
+    """A folder of images, an .npz file of images, a run directory, or a data set."""
+    protocol: tuple[str, ...] = ()
+    """What to compute, by name; each fixes features, numbers of images, split and resize: fid50k_full, fid50k_full_clean,
+    fid10k_test, fid5k, is50k, kid50k_full, kid100x1000, pr50k3, prdc10k5."""
+    measures: tuple[str, ...] = ()
+    """Without a protocol: any of frechet, kernel, kernel_subsets:subsets=100,size=1000, prdc:k=5,strict=True, score:splits=10, on
+    --samples images; frechet, kernel and prdc if nothing is asked for."""
+    extractor: str | None = None
+    """Without a protocol: inception (inception:path=FILE,resize=clean), classifier:dataset=NAME, pixels, or
+    custom:function=package.module.name."""
+    samples: int | None = None
+    """Without a protocol: how many of FAKE; all there are, and 10,000 of a run."""
+    reals: int | None = None
+    """Without a protocol: how many of REAL; all there are."""
+    split: str = 'train'
+    """Without a protocol: the split of a data set that names none."""
+    resize: int | None = None
+    """Crop images to their central square and resize it to this height and width, before anything else."""
+    skip_broken: bool = False
+    """Leave unreadable images out, and count them."""
+    batch_size: int = 64
+    seed: int = 0
+    """Of the samples of a run, and of which images are drawn where there are more than asked for."""
+    data_dir: str | None = None
+    """Where TFDS data sets are prepared; TFDS_DATA_DIR if it is not given."""
+    json: str | None = None
+    """Write the scores to this file, or with - to standard output instead of the table."""
+
+
+def main(config: Config) -> list[Score]:
+    """Scores, prints and writes."""
+    protocols = chosen(config)
+    opened: list[sources.Source] = []
+
+    def images(text: str, split: str) -> Images:
+        source = sources.open_source(
+            text, split=split, size=config.resize, data_dir=config.data_dir, skip_broken=config.skip_broken, seed=config.seed
+        )
+        opened.append(source)
+        return as_images(source, config.seed)
+
+    def real(split: str) -> Images | FeatureMoments | Gaussian:
+        path = pathlib.Path(config.real)
+        if path.suffix == '.npz' and path.is_file() and 'mu' in np.load(path):
+            return load(path)
+        asked = config.real.partition(':')[2]
+        if config.protocol and asked not in ('', split) and not path.exists():
+            raise InputError(f'{", ".join(config.protocol)} is defined on the split {split!r}, not {asked!r}')
+        return images(config.real, split)
+
+    scores = evaluate(
+        protocols,
+        functools.cache(real),
+        images(config.fake, 'test'),
+        extractors=functools.cache(lambda text: build(EXTRACTORS, text)),
+        batch_size=config.batch_size,
+    )
+    broken = [name for source in opened for name in source.broken]
+    report(scores, config.json, broken)
+    return scores
+
+
+def chosen(config: Config) -> dict[str, Protocol]:
+    """The protocols asked for by name, or one made of the other flags. Raises `InputError` if both are."""
+    if config.protocol:
+        free = ('measures', 'extractor', 'samples', 'reals')
+        given = [f'--{name}' for name in free if getattr(config, name)]
+        if given:
+            raise InputError(f'a protocol fixes what {" and ".join(given)} would change: leave out the one or the other')
+        return {name: PROTOCOLS[name] for name in config.protocol}
+    for name in ('samples', 'reals', 'resize'):
+        value = getattr(config, name)
+        if value is not None and value < 1:
+            raise InputError(f'--{name} is at least 1, not {value}')
+    extractor = config.extractor or 'inception'
+    EXTRACTORS[extractor.partition(':')[0]]
+    return {
+        text: Protocol(build(MEASURES, text), config.samples, config.reals, config.split, extractor)
+        for text in config.measures or ('frechet', 'kernel', 'prdc')
+    }
+
+
+def as_images(source: sources.Source, seed: int) -> Images:
+    """A source whose reading shows a progress bar."""
+
+    def batches(count: int | None) -> Iterable[np.ndarray]:
+        from tqdm import tqdm
+
+        count = 10_000 if count is None and source.size is None else count
+        with tqdm(
+            total=count or source.size, unit='image', desc=source.name, mininterval=0.2 if sys.stderr.isatty() else 30
+        ) as bar:
+            for block in sources.batches(source, count, seed=seed):
+                yield block
+                bar.update(len(block))
+
+    return Images(source.name, batches, f'{source.identity} {seed}')
+
+
+def report(scores: list[Score], file: str | None, broken: list[str]) -> None:
+    """A table, with the extractors under it, and a JSON file or the JSON alone."""
+    rows = [{**score._asdict(), 'skipped': len(broken)} for score in scores]
+    text = json.dumps(rows, indent=2) + '\n'
+    if file == '-':
+        print(text, end='')
+        return
+    lines: list[tuple[Any, ...]] = [('metric', 'value', 'spread', 'spread is', 'protocol', 'real', 'generated')]
+    for s in scores:
+        spread = ('-', '-') if s.spread is None else (s.spread, s.spread_is)
+        lines.append((s.name, s.value, *spread, s.protocol, '-' if s.reals is None else s.reals, s.fakes))
+    print(table(lines))
+    for name in dict.fromkeys(s.extractor for s in scores):
+        print(f'features: {name}{"" if name.startswith("inception-2015-12-05") else "; no FID, IS or KID in the usual sense"}')
+    if broken:
+        print(f'skipped {len(broken)} unreadable images, {broken[0]} the first')
+    if file:
+        write_whole(pathlib.Path(file), text.encode())
+
+
+if __name__ == '__main__':
+    run(main, Config)

@@ -1,0 +1,121 @@
+"""What distances and kernels of large sets share: blocks of rows against all rows, in O(block * n) memory."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from gan_jax.typing import AnyArray, Array
+
+
+def feature_sets(*, at_least: int = 1, **sets: AnyArray) -> list[Array]:
+    """The named sets `[n, d]` as arrays of one floating-point type, float32 or wider.
+
+    Raises `ValueError`, which names the set, if one is not `[n >= at_least, d]`, if their dimensions differ, or if a concrete one
+    holds a value that is not finite. Values under a transformation (`jax.jit`, `jax.vmap`) cannot be looked at: there, what is
+    not finite makes the result not a number.
+    """
+    for name, x in sets.items():
+        if x.ndim != 2 or len(x) < at_least or not x.shape[1]:
+            raise ValueError(f'{name} is a set [n >= {at_least}, d] of features, got {x.shape}')
+    if len({x.shape[1] for x in sets.values()}) > 1:
+        shapes = ' and '.join(f'{name} {x.shape}' for name, x in sets.items())
+        raise ValueError(f'features are of one dimension, got {shapes}')
+    dtype = jnp.result_type(jnp.float32, *sets.values())
+    arrays = {name: jnp.asarray(x, dtype) for name, x in sets.items()}
+    for name, x in arrays.items():
+        if concrete(x) and (bad := int((~jnp.isfinite(x)).sum())):
+            raise ValueError(f'{name} holds {bad} values that are not finite')
+    return list(arrays.values())
+
+
+def scan_blocks(f: Callable[[Any, tuple[Any, Array]], tuple[Any, Any]], init: Any, rows: Any, block: int) -> tuple[Any, Any]:
+    """`lax.scan` over blocks of at most `block` rows of a pytree of arrays `[n, ...]`, and the outputs, `[n, ...]` again.
+
+    `f(carry, (rows [b, ...], index [b])) -> (carry, outputs [b, ...])`. The blocks are of one size; what the last one lacks is
+    filled with rows of zeros, whose `index` is n or more: what `f` adds to the carry must leave them out. Raises `ValueError`
+    for a block below 1.
+    """
+    if block < 1:
+        raise ValueError(f'a block has at least one row, got {block}')
+    n = len(jax.tree.leaves(rows)[0])
+    blocks = -(-n // block)
+    size = -(-n // blocks)
+
+    def split(x: Array) -> Array:
+        return jnp.pad(x, [(0, blocks * size - n)] + [(0, 0)] * (x.ndim - 1)).reshape(blocks, size, *x.shape[1:])
+
+    carry, outputs = lax.scan(f, init, (jax.tree.map(split, rows), jnp.arange(blocks * size).reshape(blocks, size)))
+    return carry, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:n], outputs)
+
+
+def rounded_mean(x: Array) -> Array:
+    """The mean of `x [n, d]` over rows, each entry a multiple of a power of two of about its standard deviation, `[d]`.
+
+    Features less this mean keep ties: of integers, of pixels, and of any values on a grid not too fine for their type, it is
+    subtracted without rounding. Less the exact mean, integers would no longer be integers.
+    """
+    mean, std = x.mean(0), x.std(0)
+    unit = jnp.ldexp(jnp.ones_like(std), jnp.frexp(std)[1] - 1)
+    return jnp.where(std > jnp.finfo(x.dtype).tiny, jnp.round(mean / unit) * unit, mean)
+
+
+def dots(x: Array, y: Array) -> Array:
+    """Scalar products of rows `[n, d]` with rows `[m, d]`, `[n, m]`; in full float32 also where matrix units have less."""
+    return jnp.matmul(x, y.T, precision=lax.Precision.HIGHEST)
+
+
+def squared_distances(x: Array, y: Array) -> Array:
+    """|x_i - y_j|^2 of rows `[n, d]` and `[m, d]`, `[n, m]`, as |x_i|^2 + |y_j|^2 - 2 x_i.y_j; subtract `rounded_mean` before.
+
+    Exact where all the products and sums are, as for small integers; elsewhere off by the rounding of |x|^2 + |y|^2.
+    """
+    squares = jnp.square(x).sum(1)[:, None] + jnp.square(y).sum(1)
+    return jnp.maximum(squares - 2 * dots(x, y), 0)
+
+
+def smallest(values: Array, k: int) -> tuple[Array, Array]:
+    """The k smallest of each row of `values [n, m]` and their columns, ascending, `[n, k]` each; of ties, the first column first.
+
+    They lie in the k groups of columns whose minima come first, so one pass over all values is enough; `lax.top_k` sorts them on
+    the CPU.
+    """
+    n, m = values.shape
+    width = max(1, math.isqrt(m // k))  # as many groups as candidates
+    groups = -(-m // width)
+    padded = jnp.pad(values, ((0, 0), (0, groups * width - m)), constant_values=jnp.inf)
+    grouped = padded.reshape(n, groups, width)
+    group = jnp.sort(_in_order(grouped.min(2), k)[1], axis=1)
+    candidates = jnp.take_along_axis(grouped, group[:, :, None], axis=1).reshape(n, k * width)
+    found, place = _in_order(candidates, k)
+    return found, jnp.take_along_axis(group, place // width, axis=1) * width + place % width
+
+
+def _in_order(values: Array, k: int) -> tuple[Array, Array]:
+    """`smallest` by k passes, each for the minimum of what comes after the last."""
+    column = jnp.arange(values.shape[1])
+
+    def following(last: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+        value, index = (x[:, None] for x in last)
+        after = (values > value) | ((values == value) & (column > index))
+        value = jnp.where(after, values, jnp.inf).min(1)
+        index = jnp.where(after & (values == value[:, None]), column, values.shape[1]).min(1)
+        return (value, index), (value, index)
+
+    n = len(values)
+    start = (jnp.full(n, -jnp.inf, values.dtype), jnp.full(n, -1, column.dtype))
+    found, index = lax.scan(following, start, length=k)[1]
+    return found.T, index.T
+
+
+def concrete(*arrays: AnyArray) -> bool:
+    """Whether values can be looked at: they cannot under `jax.jit` or `jax.vmap`."""
+    return not any(isinstance(x, jax.core.Tracer) for x in arrays)
+
+
+def as_rows(x: AnyArray) -> AnyArray:
+    """`[n, ...] -> [n, d]`."""
+    return x.reshape(len(x), math.prod(x.shape[1:]))

@@ -1,0 +1,81 @@
+"""Scores during training: samples are made, looked at and forgotten on the device, block by block."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gan_jax import parallel
+from gan_jax.metrics import moments, scores
+from gan_jax.metrics.extractors import Extractor
+from gan_jax.metrics.frechet import frechet_distance
+from gan_jax.runs import pictures
+from gan_jax.runs.directory import RunDirectory
+from gan_jax.runs.loop import Callback
+from gan_jax.training import TrainState
+from gan_jax.typing import Array, Key
+
+LOG = 'scores.jsonl'
+
+
+def sample_moments(
+    draw: Callable[[Any, Key], Array], extractor: Extractor, *, samples: int, block: int = 100
+) -> Callable[[Any, Key], tuple[moments.FeatureMoments, scores.ScoreMoments | None]]:
+    """`(state, key) -> (moments of the features, moments of the class scores)` of `samples` images, in one compiled loop.
+
+    `draw(state, key)` makes a block of images `[block, h, w, c]`; block b has the key `fold_in(key, b)`, so the result depends
+    neither on the number of devices, which share the blocks, nor on how far they fill the last one. No image is kept.
+    """
+    blocks = -(-samples // block)
+    devices = jax.local_device_count()
+    numbers = np.arange(-(-blocks // devices) * devices)
+
+    def collect(given: tuple[Any, Key], numbers: Array, axis_name: str | None) -> tuple:
+        state, key = given
+        shapes = jax.eval_shape(lambda: extractor.apply(draw(state, key)))
+
+        def one(carry: tuple, number: Array) -> tuple[tuple, None]:
+            features, classes = carry
+            outputs = extractor.apply(draw(state, jax.random.fold_in(key, number)))
+            mask = number * block + jnp.arange(block) < samples
+            features = moments.update(features, outputs.features, mask)
+            return (features, None if classes is None else scores.update(classes, outputs.logits, mask)), None
+
+        empty = moments.init(shapes.features.shape[1]), shapes.logits and scores.init(shapes.logits.shape[1])
+        features, classes = jax.lax.scan(one, empty, numbers)[0]
+        return moments.all_reduce(features, axis_name), classes and scores.all_reduce(classes, axis_name)
+
+    run = parallel.split_map(collect)
+    return lambda state, key: run((state, key), numbers)
+
+
+def sample_scores(
+    run: RunDirectory,
+    draw: Callable[[TrainState, Key], Array],
+    extractor: Extractor,
+    reference: moments.FeatureMoments | moments.Gaussian,
+    key: Key,
+    *,
+    every: int,
+    samples: int,
+    block: int = 100,
+) -> Callback:
+    """A callback that writes the Fréchet distance to `reference`, and of a classifier the split-free Inception-style score, of
+    the same `samples` latents every so often: to `scores.jsonl` and `scores.png`."""
+    look = sample_moments(draw, extractor, samples=samples, block=block)
+
+    def call(step: int, state: TrainState) -> None:
+        features, classes = look(state, key)
+        values = {'frechet_distance': float(frechet_distance(reference, features))}
+        if classes is not None:
+            values['score'] = float(scores.value(classes))
+        run.log(step, values, LOG)
+        rows = run.read_log(LOG)
+        pictures.save_figure(
+            run.path / 'scores.png',
+            pictures.curves(rows, [[name] for name in values], title=f'{samples} samples; {extractor.name}'),
+        )
+
+    return Callback(every, call)
