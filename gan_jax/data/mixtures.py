@@ -4,6 +4,7 @@ Four different "rings of 8 Gaussians" are in circulation, and a closed `linspace
 modes with one counted twice. Here they have names, and every ring has as many distinct modes as it says.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -11,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan_jax.errors import InputError
+from gan_jax.registry import Table, build
 from gan_jax.typing import Array, Key
 
 
@@ -47,6 +49,20 @@ def madgan_1d() -> Mixture:
     return Mixture(np.array([[10.0], [20.0], [60.0], [80.0], [110.0]]), np.array([3.0, 3.0, 2.0, 2.0, 1.0]))
 
 
+def gmm(modes: int = 3, seed: int = 0) -> Mixture:
+    """AdaGAN's random mixture in the plane (Tolstikhin et al. 2017, section 4.1; the authors' code).
+
+    Means are uniform on [-15, 15]^2, from the authors' generator, so that their seeds give their means. All modes have one
+    variance, 15 / f: f is 3 for one mode or two, 8, 20 and 10 for three, four and five, and 3 modes^2 for more. Modes may
+    overlap. Raises `ValueError` for fewer modes than one.
+    """
+    if modes < 1:
+        raise ValueError(f'a mixture has 1 mode or more, got {modes}')
+    factor = {1: 3, 2: 3, 3: 8, 4: 20, 5: 10}.get(modes, 3 * modes**2)
+    centres = np.random.RandomState(seed).uniform(-15, 15, (modes, 2))
+    return Mixture(centres, np.full(modes, np.sqrt(15 / factor)))
+
+
 MIXTURES: dict[str, Mixture] = {
     'ring_unrolled': ring(2.0, 0.02),  # Metz et al. 2017, appendix A
     'ring_veegan': ring(1.0, 0.01),  # Srivastava et al. 2017 and PacGAN; the notebook of unrolled GAN has this scale
@@ -58,8 +74,14 @@ MIXTURES: dict[str, Mixture] = {
 """Name -> mixture. A new preset is one line here."""
 
 
+FACTORIES: Table[Callable[..., Mixture]] = Table('mixture', {'gmm': gmm})
+"""Name -> mixtures with settings, written as 'gmm:modes=5,seed=1'."""
+
+
 def mixture(name: str) -> Mixture:
-    """The named mixture. Raises `InputError` for an unknown name."""
-    if name not in MIXTURES:
-        raise InputError(f'unknown mixture {name!r}; known: {", ".join(MIXTURES)}')
-    return MIXTURES[name]
+    """A mixture of `MIXTURES` by its name, or of `FACTORIES` by a name and settings. Raises `InputError` for what is unknown."""
+    if name in MIXTURES:
+        return MIXTURES[name]
+    if name.partition(':')[0] in FACTORIES:
+        return build(FACTORIES, name)
+    raise InputError(f'unknown mixture {name!r}; known: {", ".join(MIXTURES)}, and with settings gmm:modes=3,seed=0')

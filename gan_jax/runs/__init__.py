@@ -1,14 +1,20 @@
 """Runs: the loop, its directory, checkpoints, pictures, and the command line of experiments."""
 
+from gan_jax.commandline import run as run_main
+from gan_jax.commandline import table
+from gan_jax.errors import Interrupted
+from gan_jax.files import write_whole
+from gan_jax.runs.boosting import boost, component_trainer
 from gan_jax.runs.choices import GameOptions
-from gan_jax.runs.commandline import run as run_main
-from gan_jax.runs.commandline import table
-from gan_jax.runs.directory import Options, RunDirectory, write_whole
-from gan_jax.runs.loop import CALL_STEPS, Advance, Callback, Interrupted, fit
+from gan_jax.runs.directory import Options, RunDirectory
+from gan_jax.runs.loop import CALL_STEPS, Advance, Callback, fit
+from gan_jax.runs.sampler import save_sampler
 from gan_jax.runs.samples import image_samples
+from gan_jax.runs.scores import sample_scores
 from gan_jax.runs.trainers import resident_trainer, stream_trainer
 
 __all__ = [
-    'CALL_STEPS', 'Advance', 'Callback', 'GameOptions', 'Interrupted', 'Options', 'RunDirectory', 'fit', 'image_samples',
-    'resident_trainer', 'run_main', 'stream_trainer', 'table', 'write_whole',
+    'CALL_STEPS', 'Advance', 'Callback', 'GameOptions', 'Interrupted', 'Options', 'RunDirectory', 'boost',
+    'component_trainer', 'fit', 'image_samples', 'resident_trainer', 'run_main', 'sample_scores', 'save_sampler',
+    'stream_trainer', 'table', 'write_whole',
 ]  # fmt: skip

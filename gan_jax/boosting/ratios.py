@@ -1,0 +1,67 @@
+"""Density ratios of mixture to data, from a classifier that tells the two apart (Tolstikhin et al. 2017, algorithm 1)."""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+
+from gan_jax.data.feeds import to_float
+from gan_jax.typing import Array, Key, Variables
+
+BLOCK = 1000
+"""Examples that are sampled or judged at a time."""
+
+
+def density_ratios(logits: Array) -> Array:
+    """dP_g / dP_d = (1 - D) / D = exp(-logit) at points with these logits of "data", of a classifier of as many of either.
+
+    From the logit the ratio needs no small number in its denominator. Where float32 overflows it is infinite, which the
+    reweightings take for what it means: a point that needs no more weight.
+    """
+    return jnp.exp(-logits)
+
+
+def fit_classifier(
+    network: nn.Module,
+    real: Any,
+    fake: Array,
+    key: Key,
+    *,
+    steps: int,
+    batch_size: int = 64,
+    optimizer: optax.GradientTransformation | None = None,
+) -> Callable[[Array], Array]:
+    """Trains `network(examples, train=) -> logits [n]` to tell data from samples; returns `examples [n, ...] -> logits [n]`.
+
+    `real` and `fake` are `[n, ...]`, uint8 pixels or floats; a step takes `batch_size` of each with replacement, by Adam(1e-3)
+    unless an optimizer is given. They go through the network in one batch, with common batch statistics, since it has to
+    judge examples whose kind it is not told. A layer that compares the examples of a batch has no place in it.
+    """
+    optimizer = optax.adam(1e-3) if optimizer is None else optimizer
+    init_key, key = jax.random.split(key)
+    variables = dict(network.init(init_key, to_float(real[:1]), train=False))
+    labels = jnp.repeat(jnp.array([1.0, 0.0]), batch_size)
+
+    def loss(params: Any, state: Variables, examples: Array) -> tuple[Array, Variables]:
+        logits, state = network.apply({'params': params, **state}, examples, train=True, mutable=list(state))
+        if logits.shape != labels.shape:
+            raise ValueError(f'a classifier has one logit for each example, {labels.shape}, got {logits.shape}')
+        return optax.sigmoid_binary_cross_entropy(logits, labels).mean(), state
+
+    def step(carry: tuple, number: Array) -> tuple[tuple, None]:
+        params, state, opt_state = carry
+        keys = jax.random.split(jax.random.fold_in(key, number))
+        rows = [jax.random.randint(k, (batch_size,), 0, len(x)) for k, x in zip(keys, (real, fake), strict=True)]
+        examples = jnp.concatenate([to_float(real[rows[0]]), to_float(fake[rows[1]])])
+        gradient, state = jax.grad(loss, has_aux=True)(params, state, examples)
+        updates, opt_state = optimizer.update(gradient, opt_state, params)
+        return (optax.apply_updates(params, updates), state, opt_state), None
+
+    params = variables.pop('params')
+    (params, state, _), _ = lax.scan(step, (params, variables, optimizer.init(params)), jnp.arange(steps))
+    judge = lambda example: network.apply({'params': params, **state}, to_float(example)[None], train=False)[0]
+    return lambda examples: lax.map(judge, examples, batch_size=min(len(examples), BLOCK))
