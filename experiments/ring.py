@@ -11,15 +11,15 @@ the 56 pairs of the default sweep about 35 minutes.
 import dataclasses
 import json
 import time
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 import gan_jax
+from experiments._seeds import Seeds, mixture_source
+from experiments._seeds import prepare as seeds_of
 from gan_jax import data, latents, networks, runs
 from gan_jax.errors import InputError
 from gan_jax.metrics.modes import mode_coverage
@@ -99,14 +99,6 @@ STABLE = {
 }
 
 
-class Seeds(NamedTuple):
-    """A run of several seeds: its first state, how it goes on, and its points `[seeds, samples, 2]`."""
-
-    state: gan_jax.TrainState
-    advance: runs.Advance
-    sample: Callable[[gan_jax.TrainState], jax.Array]
-
-
 def main(config: Config) -> dict[str, Any]:
     """Trains, prints the table, and returns its figures: modes, high-quality share and reverse KL, `[seeds]`; of a sweep, of
     each pair.
@@ -148,36 +140,8 @@ def prepare(
 ) -> Seeds:
     """All seeds in one program. Raises `InputError` for what was chosen and does not work."""
     game = config.game(generator, discriminator, latents.normal(config.latent_size))
-    step, players = config.train_step(game, unroll_steps=unroll_steps), config.players()
-    shape = (config.minibatches, config.batch_size) if config.minibatches > 1 else (config.batch_size,)
-
-    def one(key: jax.Array) -> gan_jax.TrainState:
-        return gan_jax.init(game, players.generator, players.discriminator, jnp.zeros((1, 2)), key)
-
-    def draw(key: jax.Array, number: jax.Array) -> jax.Array:
-        keys = jax.random.split(jax.random.fold_in(key, number), shape)
-        return jax.vmap(mixture.sample)(keys.reshape(-1)).reshape(*shape, 2)
-
-    model_keys, data_keys = jax.random.split(jax.random.key(config.seed), (2, config.seeds))
-    try:
-        # lax.map, for under vmap the orthogonal initialisers' QR can hang XLA's CPU back end.
-        state = jax.jit(lambda keys: jax.lax.map(one, keys))(model_keys)
-        jax.eval_shape(jax.vmap(step), state, jax.eval_shape(jax.vmap(draw, (0, None)), data_keys, 0))
-    except ValueError as error:  # shapes that do not fit, such as a batch and its packs
-        raise InputError(str(error)) from error
-    many = jax.jit(jax.vmap(gan_jax.many_steps(step, draw, runs.CALL_STEPS), in_axes=(0, 0, None)), donate_argnums=0)
-
-    def advance(state: gan_jax.TrainState, n: int) -> tuple[gan_jax.TrainState, Any]:
-        state, rows = many(state, data_keys, n)
-        return state, {name: value[:, :n].T for name, value in rows.items()}
-
-    @jax.jit
-    def sample(state: gan_jax.TrainState) -> jax.Array:
-        keys = jax.random.split(jax.random.key(config.seed + 1), config.seeds)
-        points = jnp.zeros(config.samples)
-        return jax.vmap(lambda state, key: gan_jax.sample(game, state, points, key, ema=False))(state, keys)
-
-    return Seeds(state, advance, sample)
+    source = mixture_source(mixture, config.batch_size, config.minibatches)
+    return seeds_of(config, game, source, seeds=config.seeds, samples=config.samples, unroll_steps=unroll_steps)
 
 
 def train(

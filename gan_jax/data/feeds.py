@@ -1,6 +1,6 @@
 """From data to minibatches, `[batch_size, ...]` or `[minibatches, batch_size, ...]`. Batch t is a pure function of (seed, t)."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -10,7 +10,7 @@ import numpy as np
 from gan_jax import parallel
 from gan_jax.data.order import batch_indices
 from gan_jax.errors import InputError
-from gan_jax.typing import Array, Batch, Key
+from gan_jax.typing import AnyArray, Array, Batch, Key
 
 
 class Feed(NamedTuple):
@@ -27,25 +27,78 @@ def to_float(x: Array) -> Array:
     return x.astype(jnp.float32) / 127.5 - 1 if x.dtype == jnp.uint8 else x
 
 
-def to_uint8(x: Array) -> Array:
+def to_uint8(x: AnyArray) -> Array:
     """The inverse of `to_float`, rounded and clipped."""
     return jnp.clip(jnp.round((x + 1) * 127.5), 0, 255).astype(jnp.uint8)
 
 
-def resident(arrays: Any, batch_size: int, *, seed: int, minibatches: int = 1, axis_name: str | None = None) -> Feed:
+def resident(
+    arrays: Any,
+    batch_size: int,
+    *,
+    seed: int,
+    minibatches: int = 1,
+    transform: Callable[[Any, Key], Any] | None = None,
+    axis_name: str | None = None,
+) -> Feed:
     """A small data set, held on the device: a pytree of arrays `[n, ...]`, shuffled anew each epoch.
+
+    `transform`, such as `data.jitter`, makes of one example and one key the example that is drawn.
 
     Raises `InputError` if the set is smaller than a batch.
     """
     size = len(jax.tree.leaves(arrays)[0])
     _check_size(size, batch_size)
     key = jax.random.key(seed)
+    transform_key = jax.random.fold_in(key, 0xFFFFFFFF)  # of no epoch, whose order has the key of its number
 
     def minibatch(data: Any, number: Array) -> Batch:
         rows = parallel.local_rows(batch_indices(size, batch_size, number, key), axis_name)
-        return jax.tree.map(lambda x: to_float(x[rows]), data)
+        batch = jax.tree.map(lambda x: to_float(x[rows]), data)
+        if transform is None:
+            return batch
+        return jax.vmap(transform)(batch, parallel.example_keys(jax.random.fold_in(transform_key, number), len(rows), axis_name))
 
     return Feed(jax.tree.map(jnp.asarray, arrays), _stacked(minibatch, minibatches))
+
+
+def weighted(
+    arrays: Any, weights: AnyArray, batch_size: int, *, seed: int, minibatches: int = 1, axis_name: str | None = None
+) -> Feed:
+    """A data set on the device whose examples are drawn with replacement, each with a probability proportional to its weight.
+
+    `weights` is `[n]`. The size of a batch is not bounded by the data set's. Raises `ValueError` as `share_edges` does, and if
+    there is not one weight for each example.
+    """
+    if len(weights) != len(jax.tree.leaves(arrays)[0]):
+        raise ValueError(f'{len(jax.tree.leaves(arrays)[0])} examples want as many weights, got {len(weights)}')
+    key = jax.random.key(seed)
+
+    def minibatch(data: Any, number: Array) -> Batch:
+        local = batch_size // parallel.axis_size(axis_name)
+        rows = weighted_rows(data[1], parallel.example_keys(jax.random.fold_in(key, number), local, axis_name))
+        return jax.tree.map(lambda x: to_float(x[rows]), data[0])
+
+    return Feed((jax.tree.map(jnp.asarray, arrays), share_edges(weights)), _stacked(minibatch, minibatches))
+
+
+def share_edges(weights: AnyArray) -> Array:
+    """What `weighted_rows` draws by: where each example's share of [0, 2^31) ends, uint32, `[..., n]` of weights `[..., n]`.
+
+    In integers, because a running sum of float32 would round the small weights of a large set away. Raises `ValueError` for
+    weights that are negative, not finite or all zero.
+    """
+    w = np.asarray(weights, np.float64)
+    ends = w.cumsum(-1)
+    if not (np.isfinite(w).all() and (w >= 0).all() and (ends[..., -1] > 0).all()):
+        raise ValueError('weights are finite and at least 0, and some are above 0')
+    return jnp.asarray(np.round(ends / ends[..., -1:] * 2**31), jnp.uint32)
+
+
+def weighted_rows(edges: Array, keys: Key) -> Array:
+    """One row of the data for each of the keys, `[n], [batch] -> [batch]`, with the probabilities of `share_edges`."""
+    points = jax.vmap(lambda key: jax.random.bits(key, (), jnp.uint32) >> 1)(keys)
+    return jnp.searchsorted(edges, points, side='right')
 
 
 def generated(
@@ -59,6 +112,12 @@ def generated(
         return jax.vmap(sampler)(parallel.example_keys(jax.random.fold_in(key, number), local, axis_name))
 
     return Feed((), _stacked(minibatch, minibatches))
+
+
+def joined(feeds: Mapping[str, Feed]) -> Feed:
+    """Several feeds as one, whose batch is a dict of theirs: for sets that are drawn independently, each by its own seed."""
+    draw = lambda data, step: {name: feed.draw(data[name], step) for name, feed in feeds.items()}
+    return Feed({name: feed.data for name, feed in feeds.items()}, draw)
 
 
 def _stacked(minibatch: Callable[[Any, Array], Batch], count: int) -> Callable[[Any, Array], Batch]:

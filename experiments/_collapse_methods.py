@@ -1,0 +1,167 @@
+"""The cures for mode collapse that `experiments.mode_collapse` compares. A new one is one entry in METHODS."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+
+from gan_jax import Game, runs
+from gan_jax.games.multi_generator import mixture, multi_generator
+from gan_jax.registry import Table
+from gan_jax.typing import Array, Key
+
+
+class Setting(NamedTuple):
+    """What every method is given."""
+
+    make: Callable[..., tuple[nn.Module, nn.Module]]
+    """`(minibatch=None, outputs=None) -> (generator, discriminator)`; with outputs the logits are `[batch, outputs]`."""
+    latent: Callable[[Key], Array]
+    options: runs.GameOptions
+    """The recipe."""
+    learning_rate: float
+    """For methods that bring an optimizer of their own."""
+
+
+class Trial(NamedTuple):
+    """A method on a data set."""
+
+    game: Game
+    options: runs.GameOptions
+    unroll_steps: int = 0
+    pick: Callable[[Any, Key], Array] = lambda play, key: play
+    """`(play, key) -> examples [batch, ...]`"""
+    components: int = 1
+    """Of AdaGAN; each is trained for `options.steps`."""
+
+
+class Method(NamedTuple):
+    """How to play, and what of it is not the recipe's."""
+
+    trial: Callable[[Setting], Trial]
+    settings: dict[str, Any]
+
+
+def standard(unroll_steps: int = 0, **changes: Any) -> Method:
+    """The standard game under other `GameOptions`, in whose optimizers RATE stands for the setting's learning rate."""
+
+    def trial(setting: Setting) -> Trial:
+        optimizers = changes.get('optimizers', setting.options.optimizers).replace('RATE', f'{setting.learning_rate}')
+        options = dataclasses.replace(setting.options, **changes | {'optimizers': optimizers})
+        generator, discriminator = setting.make(minibatch=changes.get('minibatch'))
+        return Trial(options.game(generator, discriminator, setting.latent), options, unroll_steps)
+
+    return Method(trial, ({'unroll_steps': unroll_steps} if unroll_steps else {}) | changes)
+
+
+def unrolled(steps: int = 5) -> Method:
+    """Metz et al. 2017: G minimises minus D's whole loss, after K more steps of D."""
+    return standard(steps, objective='minimax')
+
+
+def packing(size: int = 2) -> Method:
+    """PacGAN (Lin et al. 2018). A batch has as many examples as any other's, and so fewer packs."""
+    return standard(augmentations=(f'packing:size={size}',))
+
+
+def minibatch_discrimination(features: int = 16, dimensions: int = 5) -> Method:
+    """Salimans et al. 2016, section 3.2."""
+    return standard(minibatch=f'discrimination:features={features},dimensions={dimensions}')
+
+
+def feature_matching(weight: float = 1.0) -> Method:
+    """Salimans et al. 2016, section 3.1: G's only loss."""
+    return standard(features=(f'feature_matching:weight={weight}',), objective_weight=0.0)
+
+
+def historical_averaging(weight: float = 1.0) -> Method:
+    """Salimans et al. 2016, section 3.3, of both players."""
+    return standard(historical_averaging=weight)
+
+
+def wasserstein(clip: float = 0.1) -> Method:
+    """Arjovsky et al. 2017, algorithm 1: RMSProp, 5 steps of the critic, clipped weights."""
+    return standard(objective='wasserstein', optimizers=f'wgan:learning_rate=RATE,clip={clip}')
+
+
+def wasserstein_gp(weight: float = 0.1) -> Method:
+    """Gulrajani et al. 2017: Adam(0, .9), 5 steps of the critic; the weight of their toy script."""
+    return standard(objective='wasserstein', penalties=(f'wgan_gp:weight={weight}',), optimizers='wgan_gp:learning_rate=RATE')
+
+
+def r3gan(objective: str, *penalties: str) -> Callable[..., Method]:
+    """A row of the ablation of Huang et al. 2024: Adam without momentum, penalties on real and on generated examples."""
+
+    def method(gamma: float = 1.0) -> Method:
+        return standard(
+            objective=objective,
+            penalties=tuple(f'{name}:gamma={gamma}' for name in penalties),
+            optimizers='adam:learning_rate=RATE,beta1=0.0,beta2=0.99',
+        )
+
+    return method
+
+
+def madgan(generators: int = 4) -> Method:
+    """Ghosh et al. 2018: generators that share all layers but the last two, and a discriminator that tells them apart. Each
+    makes a batch, so that D sees K generated ones for a real one."""
+
+    def trial(setting: Setting) -> Trial:
+        generator, discriminator = setting.make(outputs=generators + 1)
+        layers: list[str] = []
+        weighted: list[str] = []
+
+        def build(key: Key) -> None:
+            params = generator.init(key, setting.latent(key)[None], train=False)['params']
+            layers.extend(params)
+            weighted.extend(name for name in params if 'kernel' in params[name])
+
+        jax.eval_shape(build, jax.random.key(0))  # whose results would have their names in alphabetical order
+        trunk = layers[: layers.index(weighted[-2])]
+        game = multi_generator(
+            generator,
+            discriminator,
+            generators=generators,
+            latent=setting.latent,
+            shared=tuple(trunk),
+            non_saturating=True,
+        )
+        return Trial(game, setting.options, pick=mixture)
+
+    return Method(trial, {'generators': generators})
+
+
+def adagan(components: int = 4) -> Method:
+    """Tolstikhin et al. 2017: components trained one after the other, with a share of the steps each."""
+    if components < 1:
+        raise ValueError(f'components are 1 or more, got {components}')
+
+    def trial(setting: Setting) -> Trial:
+        options = dataclasses.replace(setting.options, steps=max(1, setting.options.steps // components))
+        return Trial(options.game(*setting.make(), setting.latent), options, components=components)
+
+    return Method(trial, {'components': components})
+
+
+METHODS: Table[Callable[..., Method]] = Table(
+    'method',
+    {
+        'gan': standard,
+        'unrolled': unrolled,
+        'packing': packing,
+        'minibatch_discrimination': minibatch_discrimination,
+        'feature_matching': feature_matching,
+        'historical_averaging': historical_averaging,
+        'wasserstein': wasserstein,
+        'wasserstein_gp': wasserstein_gp,
+        'madgan': madgan,
+        'adagan': adagan,
+        'rpgan_r1_r2': r3gan('relativistic', 'r1', 'r2'),
+        'rpgan_r1': r3gan('relativistic', 'r1'),
+        'gan_r1_r2': r3gan('non_saturating', 'r1', 'r2'),
+        'gan_r1': r3gan('non_saturating', 'r1'),
+    },
+)
+"""Name -> factory of a `Method`; its keywords are the settings of the command line."""

@@ -1,0 +1,196 @@
+"""The cures for mode collapse side by side: one data set, the same networks and number of steps, many seeds, standard errors.
+
+    python -m experiments.mode_collapse --data ring
+    python -m experiments.mode_collapse --data grid
+    python -m experiments.mode_collapse --data stacked_mnist --networks metz_half --methods gan unrolled:steps=10 packing:size=4
+
+All seeds of a method train in one program. Every method takes as many steps of the generator, on batches of one size, with the
+recipe's optimizer or its own paper's where it has one; the last lines of the table say what differs.
+
+Each score stands twice in the table: at the last step, and at each seed's best of 20 checkpoints. The best has the most modes,
+and of these the highest quality (or the least KL), on 2,500 samples from which no score is reported. Samples are of the present
+generator, not of its average.
+
+`ring` and `grid` are VEEGAN's and PacGAN's, `gmm1d` is MAD-GAN's; other mixtures go by their names, as in `--data gmm:modes=10`.
+Networks have two hidden layers of 128. Published numbers on mixtures are of larger networks and 400,000 steps of Adam(1e-4).
+"""
+
+import dataclasses
+import json
+import re
+from typing import Any
+
+from experiments import _collapse_data as problems
+from experiments._collapse_methods import METHODS, Method, Setting
+from experiments._collapse_report import compare_serial, picture, report
+from experiments._collapse_train import Cell, train
+from experiments._collapse_train import check as check_cell
+from gan_jax import data, runs
+from gan_jax.errors import InputError
+from gan_jax.registry import build
+from gan_jax.runs import pictures
+
+STACKED = 'stacked_mnist'
+MIXTURES = {'ring': 'ring_veegan', 'grid': 'grid_veegan', 'gmm1d': 'madgan_1d'}
+"""Short names."""
+EVERY_METHOD = (
+    'gan',
+    'unrolled:steps=5',
+    'packing:size=2',
+    'packing:size=3',
+    'packing:size=4',
+    'minibatch_discrimination',
+    'feature_matching',
+    'historical_averaging',
+    'wasserstein',
+    'wasserstein_gp',
+    'madgan',
+    'adagan',
+    'rpgan_r1_r2',
+    'rpgan_r1',
+    'gan_r1_r2',
+    'gan_r1',
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(runs.Options):
+    """Modes covered by each method on one data set."""
+
+    name: str = 'mode_collapse'
+    data: str = 'ring'
+    """ring, grid, gmm1d, stacked_mnist, or any other mixture, such as ring_unrolled or gmm:modes=10,seed=1."""
+    methods: tuple[str, ...] = EVERY_METHOD
+    """What to compare. A method that is done is not trained again with --resume, and more can be added."""
+    seeds: int = 10
+    steps: int | None = None
+    """Of the generator: 10,000 on mixtures, 20,000 on stacked_mnist."""
+    batch_size: int | None = None
+    """60 on mixtures, 120 on stacked_mnist: packs of 2, 3 and 4 divide both."""
+    latent_size: int | None = None
+    """16 on mixtures; on stacked_mnist the networks'."""
+    width: int = 128
+    """Of hidden layers, on mixtures."""
+    optimizers: str | None = None
+    """The recipe's: adam:learning_rate=1e-3,beta1=0.8 on mixtures, Metz et al.'s on stacked_mnist."""
+    decay: float | None = None
+    """The learning rates' value at the last step, as a share of the first: 0.01 on mixtures, 1 on stacked_mnist."""
+    learning_rate: float | None = None
+    """For methods that bring an optimizer of their own: 1e-3 on mixtures, 2e-4 on stacked_mnist."""
+    samples: int | None = None
+    """That modes are counted on: 2,500, and 25,600 on stacked_mnist."""
+    evaluations: int = 20
+    """Over training; the best checkpoint is one of them."""
+    networks: str = 'metz_quarter'
+    """On stacked_mnist: metz_quarter, metz_half, metz, veegan or r3gan."""
+    digits: str = 'mnist'
+    """What is stacked: mnist, or digits, which needs no download."""
+    data_dir: str | None = None
+    seed: int = 0
+    compare_serial: bool = False
+    """Only measure what the seeds cost in one program, beside one after the other."""
+
+    def identity(self) -> dict[str, Any]:
+        """A cell is a whole run, which cannot go on to more steps; methods can be added."""
+        values = super().identity() | {'steps': self.steps}
+        return {name: value for name, value in values.items() if name not in ('methods', 'compare_serial')}
+
+
+RECIPES: dict[bool, dict[str, Any]] = {
+    False: {
+        'steps': 10_000,
+        'batch_size': 60,
+        'latent_size': 16,
+        'optimizers': 'adam:learning_rate=1e-3,beta1=0.8',
+        'decay': 0.01,
+        'learning_rate': 1e-3,
+        'samples': 2500,
+    },
+    True: {
+        'steps': 20_000,
+        'batch_size': 120,
+        'optimizers': 'adam:learning_rate=1e-4,beta1=0.5,beta2=0.99,discriminator_rate=2e-4',
+        'decay': 1.0,
+        'learning_rate': 2e-4,
+        'samples': 25_600,
+    },
+}
+"""Of stacked digits or not: what is not given on the command line."""
+
+
+def main(config: Config) -> dict[str, Any]:
+    """Trains every method, prints the table, and returns its cells by method; with `compare_serial` the ratios of times."""
+    methods = check(config)
+    recipe = RECIPES[config.data == STACKED]
+    config = dataclasses.replace(config, **{name: v for name, v in recipe.items() if getattr(config, name) is None})
+    problem = make_problem(config)
+    cells = {text: make_cell(config, problem, method) for text, method in methods.items()}
+    if config.compare_serial:
+        return compare_serial(cells)
+    run = runs.RunDirectory(dataclasses.replace(config, name=f'{config.name}/{folder(config)}'))
+    results, folders = {}, {text: run.path / filename(text) for text in cells}
+    for text, cell in cells.items():
+        file = run.path / f'{filename(text)}.json'
+        done = json.loads(file.read_text()) if file.exists() else None
+        if done is None or done['settings'] != cell.settings:
+            print(f'{text} ...', flush=True)
+            done = train(cell, folders[text])
+            runs.write_whole(file, (json.dumps(done, allow_nan=False) + '\n').encode())
+        results[text] = done
+    runs.write_whole(run.path / 'results.json', (json.dumps(results, indent=1, allow_nan=False) + '\n').encode())
+    pictures.save_figure(run.path / 'samples.png', picture(problem, folders))
+    title = f'{folder(config)}, {config.seeds} seeds, {config.steps} steps: mean +- standard error'
+    print(report(config.networks if config.data == STACKED else config.data, title, problem, results, config.samples or 0))
+    print(f'picture {run.path / "samples.png"}; numbers {run.path / "results.json"}')
+    return results
+
+
+def check(config: Config) -> dict[str, Method]:
+    """The methods. Refuses what cannot work before anything is loaded or written."""
+    for name in ('seeds', 'steps', 'batch_size', 'width', 'samples', 'evaluations', 'latent_size'):
+        value = getattr(config, name)
+        if value is not None and value < 1:
+            raise InputError(f'--{name.replace("_", "-")} is at least 1, not {value}')
+    if not config.methods:
+        raise InputError(f'--methods names at least one of {", ".join(METHODS)}')
+    return {text: build(METHODS, text) for text in config.methods}
+
+
+def make_problem(config: Config) -> problems.Problem:
+    """The data set. Raises `InputError` for one that is not there."""
+    if config.data == STACKED:
+        digits = data.load(config.digits, data_dir=config.data_dir)
+        return problems.stacked_problem(digits, config.digits, pair=config.networks, latent_size=config.latent_size)
+    mixture = data.mixture(MIXTURES.get(config.data, config.data))
+    assert config.latent_size is not None
+    return problems.mixture_problem(mixture, width=config.width, latent_size=config.latent_size)
+
+
+def make_cell(config: Config, problem: problems.Problem, method: Method) -> Cell:
+    """A method on the data set. Raises `InputError` for what does not go together."""
+    assert config.steps and config.batch_size and config.samples and config.optimizers and config.learning_rate
+    assert config.decay is not None
+    options = runs.GameOptions(steps=config.steps, optimizers=config.optimizers, decay=config.decay, seed=config.seed)
+    try:
+        trial = method.trial(Setting(problem.networks, problem.latent, options, config.learning_rate))
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    trial.options.check()
+    settings = json.loads(json.dumps(method.settings))
+    cell = Cell(problem, trial, settings, config.seeds, config.batch_size, config.samples, config.evaluations)
+    check_cell(cell)
+    return cell
+
+
+def folder(config: Config) -> str:
+    """Where the cells of a data set are."""
+    return filename(config.data + (f'_{config.networks}' if config.data == STACKED else ''))
+
+
+def filename(text: str) -> str:
+    """'packing:size=2' as 'packing_size=2'."""
+    return re.sub('[^A-Za-z0-9_.=+-]', '_', text)
+
+
+if __name__ == '__main__':
+    runs.run_main(main, Config)

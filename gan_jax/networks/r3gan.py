@@ -1,0 +1,116 @@
+"""R3GAN's residual networks (Huang et al. 2024, section 3, config D): no normalisation, mirror images of each other.
+
+A stage is a bilinear resampling, a 1 x 1 convolution where the width changes, and residual blocks: 1 x 1, LeakyReLU, 3 x 3,
+LeakyReLU, 1 x 1 without bias. The generator's smallest map is learned and modulated by the latent; the discriminator's is summed
+with learned weights, channel by channel. The generator ends without tanh.
+
+Initialisation is fix-up's (Zhang et al. 2019): the last layer of a block is 0, and the two before it are He's times L^(-1/4) for
+L blocks in the network. The defaults are a small network, for stacked MNIST; the paper's have 25 million parameters each.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from gan_jax.networks.layers import Conv, at_least_float32
+from gan_jax.typing import Array
+
+_SLOPE = 0.2
+
+
+def halved(size: int, times: int) -> list[int]:
+    """`size` and its halves, rounded up: `halved(28, 3)` is `[28, 14, 7, 4]`."""
+    return [-(-size // 2**i) for i in range(times + 1)]
+
+
+def _scaled(gain: float) -> nn.initializers.Initializer:
+    """Normal weights with variance gain^2 / fan in."""
+    return nn.initializers.variance_scaling(gain**2, 'fan_in', 'normal')
+
+
+class Block(nn.Module):
+    """x + its residual, `[n, h, w, c]` to the same shape; the residual is 0 at initialisation."""
+
+    hidden: int
+    blocks: int
+    """How many the whole network has."""
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        init = _scaled((2 / (1 + _SLOPE**2)) ** 0.5 * self.blocks**-0.25)
+        y = nn.leaky_relu(nn.Dense(self.hidden, dtype=self.dtype, kernel_init=init)(x), _SLOPE)
+        y = Conv(features=self.hidden, kernel_size=(3, 3), dtype=self.dtype, kernel_init=init)(y)
+        y = nn.leaky_relu(y, _SLOPE)
+        zeros = nn.initializers.zeros
+        return x + nn.Dense(x.shape[-1], use_bias=False, dtype=self.dtype, kernel_init=zeros)(y)
+
+
+def _resized(x: Array, side: int) -> Array:
+    """Bilinear; antialiased where it gets smaller."""
+    return jax.image.resize(x, (x.shape[0], side, side, x.shape[3]), 'bilinear')
+
+
+class Generator(nn.Module):
+    """`[batch, latent] -> [batch, size, size, channels]`, of any values.
+
+    One stage for each of `widths`, from the smallest map to the full size; a block's inner width is its stage's over
+    `compression`.
+    """
+
+    size: int = 28
+    channels: int = 3
+    widths: Sequence[int] = (96, 96, 64, 32)
+    blocks: int = 1
+    """In each stage; the paper has 2."""
+    compression: int = 2
+    """4 in the paper, whose stages are wider."""
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, z: Array, *, train: bool = True) -> Array:
+        del train
+        total, sides = self.blocks * len(self.widths), halved(self.size, len(self.widths) - 1)
+        width, base = self.widths[0], sides[-1]
+        basis = self.param('basis', nn.initializers.normal(1.0), (base, base, width))
+        modulation = nn.Dense(width, use_bias=False, dtype=self.dtype, kernel_init=_scaled(1.0))(z)
+        x = basis.astype(self.dtype) * modulation[:, None, None]
+        for width, side in zip(self.widths, reversed(sides), strict=True):
+            # 1 x 1 and resampling commute; the cheaper order differs between the networks.
+            x = x if width == x.shape[-1] else nn.Dense(width, use_bias=False, dtype=self.dtype, kernel_init=_scaled(1.0))(x)
+            x = x if side == x.shape[1] else _resized(x, side)
+            for _ in range(self.blocks):
+                x = Block(width // self.compression, total, self.dtype)(x)
+        x = nn.Dense(self.channels, use_bias=False, dtype=self.dtype, kernel_init=_scaled(1.0))(x)
+        return at_least_float32(x)
+
+
+class Discriminator(nn.Module):
+    """`[batch, size, size, channels] -> logits [batch]`; with `features_too=True` also each stage's output, finest first.
+
+    `widths` are the stages', from the full size to the smallest map: the generator's in reverse.
+    """
+
+    widths: Sequence[int] = (32, 64, 96, 96)
+    blocks: int = 1
+    compression: int = 2
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool = True, features_too: bool = False) -> Any:
+        del train
+        total, sides = self.blocks * len(self.widths), halved(x.shape[1], len(self.widths) - 1)
+        features = []
+        for width, side in zip(self.widths, sides, strict=True):
+            x = x if side == x.shape[1] else _resized(x, side)
+            x = x if width == x.shape[-1] else nn.Dense(width, use_bias=False, dtype=self.dtype, kernel_init=_scaled(1.0))(x)
+            for _ in range(self.blocks):
+                x = Block(width // self.compression, total, self.dtype)(x)
+            features.append(x)
+        weights = self.param('basis', nn.initializers.normal(x.shape[1] ** -1.0), x.shape[1:])
+        x = (x * weights.astype(self.dtype)).sum((1, 2))
+        logits = at_least_float32(nn.Dense(1, use_bias=False, dtype=self.dtype, kernel_init=_scaled(1.0))(x)).squeeze(-1)
+        return (logits, features) if features_too else logits

@@ -1,0 +1,284 @@
+"""The comparison of cures for mode collapse: every method runs, is counted rightly, resumes, and may diverge."""
+
+import json
+import os
+import re
+import signal
+import sys
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments import _collapse_data, _collapse_report, _collapse_train, _seeds, mode_collapse, ring
+from experiments._collapse_methods import METHODS, standard
+from gan_jax import data, runs
+from gan_jax.errors import Interrupted
+from gan_jax.metrics.extractors import Outputs
+from gan_jax.registry import build
+from gan_jax.runs import run_main
+
+
+@pytest.fixture(autouse=True)
+def quick_compilation():
+    """These programs are compiled for long and run for a millisecond."""
+    jax.config.update('jax_disable_most_optimizations', True)
+    yield
+    jax.config.update('jax_disable_most_optimizations', False)
+
+
+def small(path, *methods, **options) -> mode_collapse.Config:
+    values = {'seeds': 2, 'steps': 4, 'evaluations': 2, 'width': 4, 'batch_size': 12, 'latent_size': 3, 'samples': 50}
+    return mode_collapse.Config(runs_dir=str(path), methods=methods or ('gan',), **{**values, **options})
+
+
+@pytest.fixture(autouse=True)
+def little_data(monkeypatch):
+    for name, size in (('CHOOSING', 20), ('BOOSTED', 200), ('CLASSIFIER_STEPS', 2)):
+        monkeypatch.setattr(_collapse_train, name, size)
+
+
+@pytest.mark.parametrize('name', METHODS)
+def test_every_method_trains_and_is_counted(name, tmp_path, capsys):
+    result = mode_collapse.main(small(tmp_path, name))[name]
+    assert result['steps'] == ([1, 2, 3, 4] if name == 'adagan' else [2, 4]) and result['diverged'] == [False] * 2
+    for moment in ('last', 'best'):
+        assert set(result[moment]) == {'modes', 'high_quality', 'reverse_kl'}
+        assert all(len(values) == 2 for values in result[moment].values())
+    run = tmp_path / 'mode_collapse/ring'
+    assert json.loads((run / 'results.json').read_text())[name] == result == json.loads((run / f'{name}.json').read_text())
+    assert (run / 'samples.png').exists()
+    out = capsys.readouterr().out
+    assert 'a perfect sampler: 8 modes, 98.89 % high quality' in out and (name == 'gan' or f'  {name}: ' in out)
+
+
+def test_methods_play_what_they_are_named_after():
+    # D's view of a batch of 12, and how many minibatches a step takes: the papers'.
+    problem = _collapse_data.mixture_problem(data.mixture('ring_veegan'), width=4, latent_size=3)
+    recipe = mode_collapse.RECIPES[False]
+    options = runs.GameOptions(steps=4, optimizers=recipe['optimizers'], decay=recipe['decay'])
+    setting = mode_collapse.Setting(problem.networks, problem.latent, options, recipe['learning_rate'])
+    trials = {text: build(METHODS, text).trial(setting) for text in mode_collapse.EVERY_METHOD}
+    assert {text: trial.unroll_steps for text, trial in trials.items() if trial.unroll_steps} == {'unrolled:steps=5': 5}
+    steps = {text for text, trial in trials.items() if trial.options.minibatches == 5}
+    assert steps == {'wasserstein', 'wasserstein_gp'}
+    key, batch = jax.random.key(0), jnp.zeros((12, 2))
+    inputs, plays = {}, {}
+    for text, trial in trials.items():
+        g, d = jax.eval_shape(trial.game.init, key, batch)
+        inputs[text] = d['params']['Dense_0']['kernel'].shape[0]
+        plays[text] = jax.eval_shape(lambda g, play=trial.game.play: play(g, batch, key)[0], g).shape
+    assert {text: n for text, n in inputs.items() if n != 2} == {f'packing:size={m}': 2 * m for m in (2, 3, 4)}
+    assert {text: shape for text, shape in plays.items() if shape != (12, 2)} == {'madgan': (4, 12, 2)}
+    shared = jax.eval_shape(trials['madgan'].game.init, key, batch)[0]['params']
+    assert {name: layer['bias'].shape for name, layer in shared.items()} == {
+        'Dense_0': (4,),
+        'Dense_1': (4, 4),
+        'Dense_2': (4, 2),
+    }
+    assert trials['feature_matching'].options.objective_weight == 0
+    assert [t.options.objective for t in (trials['rpgan_r1_r2'], trials['gan_r1'])] == ['relativistic', 'non_saturating']
+
+
+def test_published_values_belong_to_methods_and_name_their_source(monkeypatch):
+    for (_, text), value in _collapse_report.PUBLISHED.items():
+        build(METHODS, text)
+        for source in re.findall(r'\(([^)]*)\)', value):
+            assert source.split(',')[0] in _collapse_report.SOURCES
+            assert ('unverified' in source) == ('MAD-GAN' in source)
+
+
+def test_seeds_over_devices_are_the_seeds_on_one(monkeypatch):
+    mixture = data.mixture('ring_veegan')
+    options = ring.MixtureOptions(
+        seeds=4,
+        steps=5,
+        batch_size=8,
+        width=4,
+        latent_size=3,
+        samples=40,
+        minibatch='discrimination:features=2',
+        penalties=('r1',),
+    )
+    ends = []
+    for count in (4, 1):
+        monkeypatch.setattr(jax, 'local_devices', lambda count=count: jax.devices()[:count])
+        assert len(_seeds.devices(4)) == count and len(_seeds.devices(6)) == min(count, 3) and len(_seeds.devices(5)) == 1
+        seeds = ring.prepare(options, mixture, *ring.ring_networks(options), 0)
+        state, rows = seeds.advance(seeds.state, 3)
+        points = seeds.sample(state)
+        assert len(points.sharding.device_set) == len(state.generator.params['Dense_0']['kernel'].sharding.device_set) == count
+        ends.append((np.asarray(points), np.asarray(rows['discriminator_loss'])))
+    assert ends[0][0].shape == (4, 40, 2) and ends[0][1].shape == (3, 4)
+    for a, b in zip(*ends, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+    assert len({tuple(x[0]) for x in ends[0][0].tolist()}) == 4
+
+
+def test_the_best_checkpoint_is_chosen_on_other_samples(tmp_path):
+    mixture = data.Mixture(np.array([[-1.0, 0], [1, 0]]), np.full(2, 0.1))
+    problem = _collapse_data.mixture_problem(mixture, width=4, latent_size=3)
+    cell = types.SimpleNamespace(problem=problem)
+    log = _collapse_train._Log(cell, tmp_path)
+    A, B, NOWHERE = [-1.0, 0], [1.0, 0], [0.0, 9]
+    both, one, none = [A, B] * 10, [A] * 20, [NOWHERE] * 20
+    rows = {  # of each seed: what is chosen on, then what is reported
+        1: [(one, both), (both, none)],
+        2: [(both, one), (one, both)],
+        3: [(none, both), (both[:10] + none[10:], both)],
+    }
+    for step, seeds in rows.items():
+        log.write(step, jnp.array([chosen + reported for chosen, reported in seeds]), np.array([True, True]), jnp.zeros((1, 2)))
+    result = log.result()
+    assert result['best_step'] == [2, 1]  # most modes; of equal modes the highest quality
+    assert result['best']['modes'] == [1, 0] and result['last']['modes'] == [2, 2]
+    assert result['best']['reverse_kl'] == [pytest.approx(np.log(2)), None]
+    assert result['over_time']['modes'] == [[2, 0], [1, 2], [2, 2]]
+
+
+def test_a_cell_that_diverges_is_reported_and_the_others_go_on(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(METHODS, 'explosive', lambda: standard(optimizers='adam:learning_rate=1e38'))
+    results = mode_collapse.main(small(tmp_path, 'explosive', 'gan'))
+    assert results['explosive']['diverged'] == [True, True] and results['gan']['diverged'] == [False, False]
+    assert results['explosive']['last'] == {'modes': [0, 0], 'high_quality': [0, 0], 'reverse_kl': [None, None]}
+    out = capsys.readouterr().out
+    assert re.search(r'explosive .* infinite .* 2 of 2', out) and not re.search(r'^gan .* of 2 ', out, re.M)
+
+
+def test_one_seed_of_two_diverges(tmp_path):
+    problem = _collapse_data.mixture_problem(data.mixture('ring_veegan'), width=4, latent_size=3)
+    log = _collapse_train._Log(types.SimpleNamespace(problem=problem), tmp_path)
+    ring_points = jnp.broadcast_to(jnp.asarray(data.mixture('ring_veegan').centres, jnp.float32)[jnp.arange(80) % 8], (2, 80, 2))
+    log.write(1, ring_points, np.array([True, False]), jnp.zeros((1, 2)))
+    assert log.result()['last'] == {'modes': [8, 0], 'high_quality': [1, 0], 'reverse_kl': [pytest.approx(0, abs=1e-6), None]}
+    assert bool(_collapse_train.all_finite([jnp.ones(2)])) and not _collapse_train.all_finite([jnp.ones(2), jnp.array([jnp.inf])])
+    assert _collapse_report.cell(np.array([1.0, 3, np.inf])) == '2.00 +- 1.00 (2 of 3)'
+    assert _collapse_report.cell(np.array([np.inf])) == 'infinite' and _collapse_report.cell(np.array([0.5]), 100) == '50.00'
+
+
+def without_times(results):
+    return {text: {k: v for k, v in result.items() if k != 'seconds'} for text, result in results.items()}
+
+
+@pytest.mark.parametrize('method', ['packing', 'adagan:components=2'])
+def test_a_sweep_that_was_stopped_goes_on_where_it_was(method, tmp_path, monkeypatch):
+    methods = ('gan', method)
+    straight = mode_collapse.main(small(tmp_path / 'straight', *methods))
+    train, write, trained = mode_collapse.train, _collapse_train._Log.write, []
+    monkeypatch.setattr(mode_collapse, 'train', lambda cell, path: trained.append(path.name) or train(cell, path))
+
+    def stop(log, step, *rest):
+        write(log, step, *rest)
+        if step == 2 and log._path.name != 'gan':
+            if method == 'packing':
+                os.kill(os.getpid(), signal.SIGINT)
+            else:
+                raise Interrupted(signal.SIGINT, step)
+
+    monkeypatch.setattr(_collapse_train._Log, 'write', stop)
+    with pytest.raises(Interrupted, match='stopped at step 2'):
+        mode_collapse.main(small(tmp_path / 'stopped', *methods))
+    assert len(trained) == 2 and not (tmp_path / 'stopped/mode_collapse/ring/results.json').exists()
+    monkeypatch.setattr(_collapse_train._Log, 'write', write)
+    trained.clear()
+    again = mode_collapse.main(small(tmp_path / 'stopped', *methods, resume=True))
+    assert trained == [mode_collapse.filename(method)]
+    assert without_times(again) == without_times(straight)
+    trained.clear()
+    more = mode_collapse.main(small(tmp_path / 'stopped', 'gan', resume=True))
+    assert trained == [] and more['gan'] == again['gan']
+
+
+def test_a_cell_that_was_killed_before_its_first_checkpoint_starts_again(tmp_path):
+    mode_collapse.main(small(tmp_path))
+    run = tmp_path / 'mode_collapse/ring'
+    before = json.loads((run / 'gan.json').read_text())
+    (run / 'gan.json').unlink()
+    for step in (run / 'gan/checkpoints').glob('[0-9]*'):
+        step.rename(run / f'gan/{step.name}')
+    after = mode_collapse.main(small(tmp_path, resume=True))
+    assert without_times(after) == without_times({'gan': before})
+
+
+def test_a_method_with_other_settings_is_another_cell(tmp_path, monkeypatch):
+    mode_collapse.main(small(tmp_path, 'packing'))
+    monkeypatch.setitem(METHODS, 'packing', lambda: build(METHODS, 'historical_averaging'))
+    result = mode_collapse.main(small(tmp_path, 'packing', resume=True))['packing']
+    assert result['settings'] == {'historical_averaging': 1.0}
+
+
+def test_points_on_a_line_and_random_mixtures(tmp_path, capsys):
+    for name, modes, inside in (('gmm1d', 5, '99.73'), ('gmm:modes=7', 7, '98.89')):
+        mode_collapse.main(small(tmp_path, data=name, steps=1))
+        assert f'{modes} modes, {inside} % high quality' in capsys.readouterr().out
+    assert (tmp_path / 'mode_collapse/gmm_modes=7/samples.png').exists()
+    # Scores of the scaled mixture are those of the mixture itself.
+    mixture = data.mixture('gmm:modes=7')
+    points = jax.vmap(mixture.sample)(jax.random.split(jax.random.key(0), 500))
+    problem = _collapse_data.mixture_problem(mixture, width=4, latent_size=3)
+    low, high = mixture.centres.min(0), mixture.centres.max(0)
+    scaled = (points - (low + high) / 2) / ((high - low).max() / 2)
+    assert float(jnp.abs(problem.score(scaled)['high_quality'] - ring.coverage(points[None], mixture)['high_quality'][0])) < 0.003
+    source = problem.source(200, 1)
+    drawn = source.draw((), jax.random.key(0), 0)
+    assert float(problem.score(drawn)['high_quality']) > 0.97 and int(problem.score(drawn)['modes']) == 7
+
+
+def test_stacked_digits(tmp_path, capsys, monkeypatch):
+    # A "classifier" that reads the digit from the brightness: image number i has brightness 20 i.
+    digits = data.Images(np.repeat(20 * np.arange(10, dtype=np.uint8), 64).reshape(10, 8, 8, 1), np.arange(10, dtype=np.int32))
+    logits = lambda x: -jnp.square((x.mean((1, 2, 3)) + 1)[:, None] * 127.5 - 20 * jnp.arange(10))
+    extractor = types.SimpleNamespace(apply=lambda x: Outputs(x, logits(x)))
+    monkeypatch.setattr(_collapse_data, 'train_classifier', lambda *_, **__: types.SimpleNamespace(extractor=extractor))
+    monkeypatch.setattr(data, 'load', lambda *_, **__: digits)
+    problem = _collapse_data.stacked_problem(digits, 'digits', pair='metz_quarter', latent_size=3)
+    source = problem.source(3000, 1)
+    batch = source.draw(source.shared, jax.random.key(0), jnp.int32(0))
+    labels = problem.observer()(batch)
+    values = np.round((np.asarray(batch)[:, 0, 0] + 1) * 127.5 / 20).astype(int)
+    np.testing.assert_array_equal(labels, values @ [100, 10, 1])
+    assert int(problem.score(labels)['modes']) == len(np.unique(labels)) > 900
+    options = {'data': 'stacked_mnist', 'batch_size': 6, 'steps': 2, 'evaluations': 1, 'samples': 30}
+    result = mode_collapse.main(small(tmp_path, 'madgan:generators=2', **options))['madgan:generators=2']
+    assert set(result['last']) == {'modes', 'kl'} and (tmp_path / 'mode_collapse/stacked_mnist_metz_quarter/samples.png').exists()
+    assert 'a perfect sampler: 29.6 modes' in capsys.readouterr().out  # 1000 (1 - .999^30)
+
+
+def test_time_of_many_seeds_beside_single_runs(tmp_path, capsys):
+    ratios = mode_collapse.main(small(tmp_path, 'gan', compare_serial=True))
+    assert ratios['gan'] > 0 and '2 seeds in one program' in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.filterwarnings('default')
+@pytest.mark.parametrize(
+    ('flags', 'message'),
+    [
+        (['--data', 'rings'], "unknown mixture 'rings'"),
+        (['--methods', 'pack'], "unknown method 'pack'; did you mean packing"),
+        (['--methods', 'packing:m=2'], "method packing has no setting 'm'; it has: size"),
+        (['--methods', 'packing:size=7'], '60 examples do not divide into packs of 7'),
+        (['--methods', 'madgan:generators=0'], 'generators are 1 or more'),
+        (['--methods', 'adagan:components=0'], 'components are 1 or more, got 0'),
+        (['--methods', 'unrolled:steps=-1'], 'nothing unrolls a negative number of steps'),
+        (['--methods'], '--methods'),
+        (['--seeds', '0'], '--seeds is at least 1'),
+        (['--steps', '0'], '--steps is at least 1'),
+        (['--evaluations', '0'], '--evaluations is at least 1'),
+        (['--decay', '2'], '--decay is a share'),
+        (['--optimizers', 'sgd'], "unknown optimizers 'sgd'"),
+        (['--learning-rate', '-1'], 'a learning rate is at least 0'),
+        (['--data', 'stacked_mnist', '--digits', 'digits', '--networks', 'metz_third'], 'unknown networks for stacked MNIST'),
+        (['--data', 'stacked_mnist', '--digits', 'digits', '--networks', 'r3gan'], "the networks 'r3gan' have no minibatch"),
+        (['--resume'], 'nothing to resume'),
+    ],
+)
+def test_bad_input_gets_one_line(capsys, monkeypatch, tmp_path, flags, message):
+    monkeypatch.setattr(sys, 'argv', ['mode_collapse', '--runs-dir', str(tmp_path), *flags])
+    with pytest.raises(SystemExit) as stop:
+        run_main(mode_collapse.main, mode_collapse.Config)
+    line = capsys.readouterr().err.strip()
+    assert stop.value.code == 2 and len(line.splitlines()) == 1 and message in line
+    assert not list(tmp_path.iterdir())
