@@ -1,0 +1,149 @@
+"""Images in pairs, and two sets of images without pairs."""
+
+import pathlib
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gan_jax.data.images import folder, image_files, read_image, resize
+from gan_jax.errors import InputError
+from gan_jax.typing import AnyArray, Array, Key
+
+SPLITS = ('train', 'val', 'test')
+
+
+class PairSource:
+    """A folder of pairs of images, A and B, read by index: `{'input': ..., 'target': ...}`, uint8 `[n, size, size, channels]`.
+
+    Either every image file is a pair side by side, A to the left of B (pix2pix's form), or the folder holds folders `A` and `B`
+    with images of the same names; suffixes may differ. Folders `train`, `val` and `test` are splits, above or below `A` and `B`.
+    Without any, everything is 'train'. Both images are cropped to their central square and resized.
+
+    Args:
+        path: the folder.
+        size: of the images.
+        split: which of the splits.
+        direction: what is made of what.
+        channels: 3, or 1 for grey images.
+
+    Raises `InputError` for a folder or split that is not there, for images without a partner or in two shapes, and for images
+    that cannot be read, by name.
+    """
+
+    def __init__(
+        self,
+        path: str | pathlib.Path,
+        size: int,
+        *,
+        split: str = 'train',
+        direction: Literal['a_to_b', 'b_to_a'] = 'a_to_b',
+        channels: int = 3,
+    ) -> None:
+        if direction not in ('a_to_b', 'b_to_a'):
+            raise InputError(f"direction is 'a_to_b' or 'b_to_a', not {direction!r}")
+        self.size, self.direction, self.channels = size, direction, channels
+        folders = _folders(pathlib.Path(path), split)
+        self.files = _partners(*folders) if len(folders) == 2 else [(file,) for file in image_files(folders[0])]
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def read(self, indices: Sequence[int]) -> dict[str, np.ndarray]:
+        """The pairs of these indices."""
+        sides = np.stack([self._pair(self.files[i]) for i in indices], axis=1)
+        source, target = sides if self.direction == 'a_to_b' else sides[::-1]
+        return {'input': source, 'target': target}
+
+    def _pair(self, files: tuple[pathlib.Path, ...]) -> np.ndarray:
+        images = [read_image(file, None, self.channels) for file in files]
+        if len(images) == 1:
+            width = images[0].shape[1]
+            if width % 2:
+                raise InputError(f'{files[0]} is {width} pixels wide: a pair side by side has an even width')
+            images = np.split(images[0], 2, axis=1)
+        (h, w), (h_b, w_b) = (image.shape[:2] for image in images)
+        if h * w_b != h_b * w:
+            raise InputError(f'{files[0]} is {w} x {h} pixels and {files[1]} {w_b} x {h_b}: a pair has one shape')
+        return np.concatenate([resize(image[None], self.size) for image in images])
+
+
+def pairs(path: str | pathlib.Path, size: int, **options: Any) -> dict[str, np.ndarray]:
+    """All of a `PairSource` (whose options it takes) in memory."""
+    source = PairSource(path, size, **options)
+    return source.read(range(len(source)))
+
+
+def unpaired(path_a: str | pathlib.Path, path_b: str | pathlib.Path, size: int, channels: int = 3) -> dict[str, np.ndarray]:
+    """Two folders of images as `{'a': [n, size, size, channels], 'b': [m, size, size, channels]}`, uint8; see `data.folder`."""
+    return {'a': folder(path_a, size, channels).images, 'b': folder(path_b, size, channels).images}
+
+
+def without_pairs(paired: dict[str, AnyArray], seed: int = 0) -> dict[str, np.ndarray]:
+    """The inputs of one half of the pairs as `a`, the targets of the other half as `b`: no scene is on both sides."""
+    order = np.random.default_rng(seed).permutation(len(paired['input']))
+    half = len(order) // 2
+    return {'a': np.asarray(paired['input'])[order[:half]], 'b': np.asarray(paired['target'])[order[half:]]}
+
+
+def loading_size(size: int) -> int:
+    """What images are loaded at for `jitter` to crop to `size`: 286 for 256 (Isola et al. 2017, appendix 6.2)."""
+    return round(size * 286 / 256)
+
+
+def jitter(example: Any, key: Key, size: int, *, mirror: bool = True) -> Any:
+    """One example cropped to `size` at random and mirrored by the toss of a coin (Isola et al. 2017, appendix 6.2).
+
+    `example` is an image `[h, w, c]` or a pytree of images of one height and width, to which the same happens, so that pairs
+    stay aligned. Raises `ValueError` for images that differ in height or width, or are smaller than `size`.
+    """
+    shapes = {image.shape[:2] for image in jax.tree.leaves(example)}
+    (height, width), *others = shapes
+    if others or min(height, width) < size:
+        raise ValueError(f'images to be cropped to {size} have one height and width, at least that; got {sorted(shapes)}')
+    crop_key, mirror_key = jax.random.split(key)
+    corner = jax.random.randint(crop_key, (2,), 0, jnp.array([height - size, width - size]) + 1)
+    mirrored = jax.random.bernoulli(mirror_key) if mirror else False
+
+    def one(image: Array) -> Array:
+        cropped = jax.lax.dynamic_slice(image, (*corner, 0), (size, size, image.shape[2]))
+        return jnp.where(mirrored, cropped[:, ::-1], cropped)
+
+    return jax.tree.map(one, example)
+
+
+def _folders(path: pathlib.Path, split: str) -> list[pathlib.Path]:
+    """The split's one folder of images side by side, or its A and B."""
+    if not path.is_dir():
+        raise InputError(f'no folder {path}')
+    splits = [name for name in SPLITS if any((below / name).is_dir() for below in (path, path / 'A', path / 'B'))]
+    if split not in (splits or ['train']):
+        raise InputError(f'{path} has {"splits " + ", ".join(splits) if splits else "no splits"}, not {split!r}')
+    top = path / split if (path / split).is_dir() else path
+    sides = [top / name for name in ('A', 'B')]
+    missing = [side for side in sides if not side.is_dir()]
+    if len(missing) == 2:
+        return [top]
+    if missing:
+        raise InputError(f'no folder {missing[0]} beside the other of its pair')
+    return [side / split if (side / split).is_dir() else side for side in sides]
+
+
+def _partners(a: pathlib.Path, b: pathlib.Path) -> list[tuple[pathlib.Path, ...]]:
+    """The images of both folders that share a name."""
+    named = []
+    for side in (a, b):
+        files: dict[pathlib.Path, pathlib.Path] = {}
+        for file in image_files(side):
+            name = file.relative_to(side).with_suffix('')
+            if name in files:
+                raise InputError(f'{file} and {files[name].name} share a name, so their partner is not one')
+            files[name] = file
+        named.append(files)
+    alone = [files[name] for files, others in (named, named[::-1]) for name in files if name not in others]
+    if alone:
+        more = f' and {len(alone) - 3} more' if len(alone) > 3 else ''
+        raise InputError(f'no partner of the same name for {", ".join(map(str, alone[:3]))}{more}')
+    return [(file, named[1][name]) for name, file in named[0].items()]

@@ -1,0 +1,52 @@
+"""A history of generated images for the discriminator (Shrivastava et al. 2017, section 2.3; Zhu et al. 2017, section 4)."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from gan_jax import parallel
+from gan_jax.typing import Array, Key
+
+
+class ImagePool(NamedTuple):
+    """The images that are held. They are the same on every device of a parallel run."""
+
+    bits: Array
+    """Unsigned integers `[size, ...]`: a train step averages floating-point state over the devices, and leaves these alone."""
+    filled: Array
+    """How many are held."""
+
+
+def empty_pool(size: int, example: Array | jax.ShapeDtypeStruct) -> ImagePool:
+    """A pool for `size` images of the shape and floating-point type of `example`."""
+    bits = jnp.dtype(f'uint{8 * example.dtype.itemsize}')
+    return ImagePool(jnp.zeros((size, *example.shape), bits), jnp.int32(0))
+
+
+def exchange(pool: ImagePool, images: Array, key: Key, axis_name: str | None = None) -> tuple[ImagePool, Array]:
+    """The pool after these images, `[n, ...]`, and what to show in their place.
+
+    One after the other: while the pool is not full, an image is stored and shown; after that it is shown as it is with
+    probability 1/2, and otherwise takes the place of a stored one, drawn uniformly, which is shown. The order is the global
+    batch's. What is stored is a constant; gradients reach the images that are shown as they are.
+    """
+    size = len(pool.bits)
+    newcomers = parallel.all_gather(lax.bitcast_convert_type(lax.stop_gradient(images), pool.bits.dtype), axis_name)
+    coin_key, place_key = jax.random.split(key)
+    coins = jax.random.bernoulli(coin_key, shape=newcomers.shape[:1])
+    places = jax.random.randint(place_key, newcomers.shape[:1], 0, size)
+
+    def visit(pool: ImagePool, newcomer: tuple[Array, Array, Array]) -> tuple[ImagePool, tuple[Array, Array]]:
+        bits, coin, place = newcomer
+        full = pool.filled == size
+        swap, slot = full & coin, jnp.where(full, place, pool.filled)
+        old = pool.bits[slot]
+        stored = pool.bits.at[slot].set(jnp.where(swap | ~full, bits, old))
+        return ImagePool(stored, pool.filled + ~full), (swap, old)
+
+    pool, given = lax.scan(visit, pool, (newcomers, coins, places))
+    swapped, old = (parallel.local_rows(x, axis_name) for x in given)
+    swapped = swapped.reshape(-1, *[1] * (images.ndim - 1))
+    return pool, jnp.where(swapped, lax.bitcast_convert_type(old, images.dtype), images)

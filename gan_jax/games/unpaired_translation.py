@@ -1,0 +1,186 @@
+"""Between two sets of images without pairs: CycleGAN (Zhu et al. 2017)."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from gan_jax.games.adversarial import PROGRESS, apply_network
+from gan_jax.games.image_pool import empty_pool, exchange
+from gan_jax.games.paired_translation import absolute_difference
+from gan_jax.objectives import Objective, least_squares
+from gan_jax.penalties import Penalty, Scheduled, total
+from gan_jax.training import Game
+from gan_jax.typing import Array, Batch, Key, Metrics, Variables
+
+POOL = 'pool'
+"""The collection of the discriminators' variables that holds the pools of generated images."""
+
+_LEAST_SQUARES = least_squares()
+
+
+class Translations(NamedTuple):
+    """What the generators make of a batch: `x_a` is like the batch's `a`, `x_b` like its `b`."""
+
+    fake_a: Array
+    """Of the batch's `b`; and `fake_b` of its `a`."""
+    fake_b: Array
+    cycle_a: Array
+    """Of `fake_b`: the batch's `a` there and back."""
+    cycle_b: Array
+    identity_a: Array | None = None
+    """What the generator of `a` makes of `a` itself; None where the game has no use for it."""
+    identity_b: Array | None = None
+
+    def fake(self, side: str) -> Array:
+        """`fake_a` or `fake_b`."""
+        return self.fake_a if side == 'a' else self.fake_b
+
+
+def unpaired_translation(
+    a_to_b: nn.Module,
+    b_to_a: nn.Module,
+    discriminator_a: nn.Module,
+    discriminator_b: nn.Module,
+    objective: Objective = _LEAST_SQUARES,
+    *,
+    cycle_weight: float = 10.0,
+    identity_weight: float = 0.5,
+    objective_weight: float = 2.0,
+    pool_size: int = 50,
+    penalties: Sequence[Penalty | Scheduled] = (),
+    axis_name: str | None = None,
+) -> Game:
+    """Generators from A to B and back, each against a discriminator of its own, that undo each other (eqs. 1 to 3).
+
+    The batch is `{'a': [batch, ...], 'b': [batch, ...]}`, drawn independently. The play is `Translations`. Both generators are
+    one player, with parameters `{'a_to_b': ..., 'b_to_a': ...}`, and both discriminators the other, `{'a': ..., 'b': ...}`.
+
+    Args:
+        a_to_b, b_to_a: `generator(images, train=) -> images`; noise, if any, is from the Flax random stream 'noise'.
+        discriminator_a, discriminator_b: `discriminator(images, train=) -> logits [batch, ...]`.
+        objective: what each minimises, from `gan_jax.objectives`; a mean over all logits.
+        cycle_weight: of each direction's mean absolute difference after a round trip.
+        identity_weight: times `cycle_weight`, of the mean absolute difference that a generator makes to what is of its own side
+            already (section 5.2, "photo generation from paintings"; the authors' code has it everywhere); 0 for none.
+        objective_weight: of the objective in the generators' loss. Least squares are halved in `gan_jax.objectives` and not in
+            the paper's loss of the generators: 2 undoes it.
+        pool_size: how many generated images each discriminator's pool holds, 0 for none. A discriminator sees what `exchange`
+            gives for the generated images; the generators' loss is of the images themselves.
+        penalties: added to each discriminator's loss; they act on what it sees.
+        axis_name: the axis of a data-parallel run; networks, penalties and objectives that take one want the same.
+
+    The discriminators' state after a generators' loss is thrown away, pools included, and so is what an unroll does to it.
+    Raises `ValueError` for a negative pool size and, from `init`, for sets of two shapes with an identity loss.
+    """
+    if pool_size < 0:
+        raise ValueError(f'a pool holds at least 0 images, got {pool_size}')
+    generators = {'a_to_b': a_to_b, 'b_to_a': b_to_a}
+    discriminators = {'a': discriminator_a, 'b': discriminator_b}
+
+    def init(key: Key, batch: Batch) -> tuple[Variables, Variables]:
+        keys = jax.random.split(key, 4)
+        a, b = batch['a'][:1], batch['b'][:1]
+        if identity_weight and a.shape != b.shape:
+            raise ValueError(f'identity_weight is 0 for sets of two shapes, got {a.shape[1:]} and {b.shape[1:]}')
+        # In inference mode batch norm has the same variables, and needs no axis.
+        g_variables = _joined(
+            a_to_b=a_to_b.init(keys[0], a, train=False),
+            b_to_a=b_to_a.init(keys[1], b, train=False),
+        )
+        d_variables = _joined(
+            a=discriminator_a.init(keys[2], a, train=False),
+            b=discriminator_b.init(keys[3], b, train=False),
+        )
+        pools = {}
+        if pool_size:
+            fakes = jax.eval_shape(lambda: play(g_variables, {'a': a, 'b': b}, keys[0], train=False)[0])
+            example = lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype)
+            pools = {POOL: {side: empty_pool(pool_size, example(fakes.fake(side))) for side in discriminators}}
+        return g_variables, {**d_variables, **pools, PROGRESS: {'updates': jnp.int32(0)}}
+
+    def play(variables: Variables, batch: Batch, key: Key, *, train: bool = True) -> tuple[Translations, Variables]:
+        def translate(variables: Variables, direction: str, images: Array, key: Key) -> tuple[Array, Variables]:
+            own = _part(variables, direction)
+            result, state = apply_network(generators[direction], own, images, train=train, noise=key)
+            return result, _replaced(variables, direction, state)
+
+        a, b, keys = batch['a'], batch['b'], jax.random.split(key, 6)
+        fake_a, variables = translate(variables, 'b_to_a', b, keys[0])
+        fake_b, variables = translate(variables, 'a_to_b', a, keys[1])
+        cycle_a, variables = translate(variables, 'b_to_a', fake_b, keys[2])
+        cycle_b, variables = translate(variables, 'a_to_b', fake_a, keys[3])
+        identity_a = identity_b = None
+        if identity_weight:
+            identity_a, variables = translate(variables, 'b_to_a', a, keys[4])
+            identity_b, variables = translate(variables, 'a_to_b', b, keys[5])
+        return Translations(fake_a, fake_b, cycle_a, cycle_b, identity_a, identity_b), _state(variables)
+
+    def discriminator_loss(
+        variables: Variables, play: Translations, batch: Batch, key: Key
+    ) -> tuple[Array, tuple[Variables, Metrics]]:
+        networks, updates = _networks(variables), variables[PROGRESS]['updates']
+        loss, pools = jnp.zeros(()), {}
+        metrics: Metrics = {}
+        for side, side_key in zip(discriminators, jax.random.split(key), strict=True):
+            pool_key, real_key, fake_key, critic_key, penalty_key = jax.random.split(side_key, 5)
+            shown = play.fake(side)
+            if pool_size:
+                pools[side], shown = exchange(variables[POOL][side], shown, pool_key, axis_name)
+            own, judge = _part(networks, side), discriminators[side]
+            real, state = apply_network(judge, own, batch[side], noise=real_key)
+            fake, state = apply_network(judge, {**own, **state}, shown, noise=fake_key)
+            loss += objective.discriminator(real, fake).mean()
+            metrics |= {f'real_logit_{side}': real.mean(), f'fake_logit_{side}': fake.mean()}
+            if penalties:
+                critic = lambda x, own=own, judge=judge, key=critic_key: apply_network(judge, own, x, noise=key)[0]
+                metrics[f'penalty_{side}'] = total(penalties, critic, batch[side], shown, penalty_key, updates).mean()
+                loss += metrics[f'penalty_{side}']
+            networks = _replaced(networks, side, state)
+        remembered = {PROGRESS: {'updates': updates + 1}} | ({POOL: pools} if pool_size else {})
+        return loss, ({**_state(networks), **remembered}, metrics)
+
+    def generator_loss(variables: Variables, play: Translations, batch: Batch, key: Key) -> tuple[Array, Metrics]:
+        networks, keys = _networks(variables), jax.random.split(key, (2, 2))
+        adversarial = jnp.zeros(())
+        for (side, judge), (real_key, fake_key) in zip(discriminators.items(), keys, strict=True):
+            own = _part(networks, side)
+            real, _ = apply_network(judge, own, batch[side], noise=real_key)
+            fake, _ = apply_network(judge, own, play.fake(side), noise=fake_key)
+            adversarial += objective.generator(real, fake).mean()
+        difference = lambda x_a, x_b: (absolute_difference(x_a, batch['a']) + absolute_difference(x_b, batch['b'])).mean()
+        metrics = {'cycle': difference(play.cycle_a, play.cycle_b)}
+        loss = objective_weight * adversarial + cycle_weight * metrics['cycle']
+        if identity_weight:
+            metrics['identity'] = difference(play.identity_a, play.identity_b)
+            loss += cycle_weight * identity_weight * metrics['identity']
+        return loss, metrics
+
+    return Game(init, play, discriminator_loss, generator_loss)
+
+
+def _state(variables: Variables) -> Variables:
+    return {name: value for name, value in variables.items() if name != 'params'}
+
+
+def _networks(variables: Variables) -> Variables:
+    """The discriminators' own variables."""
+    return {name: value for name, value in variables.items() if name not in (POOL, PROGRESS)}
+
+
+# One player's variables are those of its two networks, by name below the collection: `variables['params']['a_to_b']`.
+
+
+def _joined(**parts: Variables) -> dict[str, Any]:
+    collections = dict.fromkeys(name for part in parts.values() for name in part)
+    return {name: {own: part[name] for own, part in parts.items() if name in part} for name in collections}
+
+
+def _part(variables: Variables, own: str) -> Variables:
+    return {name: held[own] for name, held in variables.items() if own in held}
+
+
+def _replaced(variables: Variables, own: str, state: Variables) -> Variables:
+    return {name: {**held, own: state[name]} if name in state else held for name, held in variables.items()}
