@@ -29,7 +29,14 @@ def _stateless(function: Callable[[Array, Array], Array]) -> optax.GradientTrans
 
 
 class Average(NamedTuple):
-    """The state of `historical_averaging` and `average_parameters`."""
+    """The state of `historical_averaging`."""
+
+    steps: Array
+    average: Any
+
+
+class ParameterAverage(NamedTuple):
+    """The state of `average_parameters`."""
 
     steps: Array
     average: Any
@@ -67,16 +74,37 @@ def moving_average(old: Any, new: Any, decay: float, count: Array) -> Any:
 def average_parameters(decay: float = 0.999) -> optax.GradientTransformation:
     """Keeps the `moving_average` of the parameters in `state.average`, and changes no update. The last of a chain.
 
-    For training loops of one's own: `make_train_step` keeps the generator's average, batch statistics included, by itself.
+    For discriminators, and for training loops of one's own: `make_train_step` keeps the generator's average, batch statistics
+    included, by itself. `averaged` finds it in an optimizer's state.
     """
     if not 0 <= decay <= 1:
         raise ValueError(f'decay is from 0 to 1, got {decay}')
 
-    def update(updates: Any, state: Average, params: Any = None) -> tuple[Any, Average]:
+    def update(updates: Any, state: ParameterAverage, params: Any = None) -> tuple[Any, ParameterAverage]:
         average = moving_average(state.average, optax.apply_updates(params, updates), decay, state.steps)
-        return updates, Average(state.steps + 1, average)
+        return updates, ParameterAverage(state.steps + 1, average)
 
-    return optax.GradientTransformation(lambda params: Average(jnp.int32(0), jax.tree.map(jnp.copy, params)), update)
+    return optax.GradientTransformation(lambda params: ParameterAverage(jnp.int32(0), jax.tree.map(jnp.copy, params)), update)
+
+
+def averaged(opt_state: optax.OptState) -> Any:
+    """The average that `average_parameters` keeps, wherever it stands in a chain. Raises `ValueError` if it does not."""
+    is_average = lambda x: isinstance(x, ParameterAverage)
+    found = [x for x in jax.tree.leaves(opt_state, is_leaf=is_average) if is_average(x)]
+    if len(found) != 1:
+        raise ValueError(f"{len(found)} averages in the optimizer's state: chain one `average_parameters` after the optimizer")
+    return found[0].average
+
+
+def linear_decay(steps: int, constant: float = 0.5) -> optax.Schedule:
+    """A learning rate's factor: 1 for the share `constant` of the steps, then linearly to 0 (Zhu et al. 2017: 100 epochs each).
+
+    For `optax.scale_by_schedule`, or times a rate. The last of the steps still moves; 0 is reached after it. Raises `ValueError`
+    for a share outside [0, 1) or fewer than 1 step.
+    """
+    if steps < 1 or not 0 <= constant < 1:
+        raise ValueError(f'a rate decays over at least 1 step, after a share of them in [0, 1); got {steps=}, {constant=}')
+    return lambda count: jnp.clip((steps - count) / (steps - constant * steps), 0, 1)
 
 
 # Adam and RMSProp divide by the root of v plus 1e-8. Where a parameter's gradients were all zero (a dead unit, the bias of a

@@ -8,7 +8,7 @@ Weights called `gamma` are halved, as in the papers of R1, R2 and Roth et al. (G
 20); those called `weight` are not, as in the papers of WGAN-GP and DRAGAN.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -130,6 +130,13 @@ def scheduled(penalty: Penalty, *, every: int = 1, factor: Schedule = lambda upd
     if every < 1:
         raise ValueError(f'a penalty is taken every 1 or more updates, got every = {every}')
     return Scheduled(penalty, every, factor)
+
+
+def total(penalties: Sequence[Penalty | Scheduled], critic: Critic, real: Array, fake: Array, key: Key, updates: Array) -> Array:
+    """The sum of at least one penalty after so many updates of the discriminator, `[batch]`; each has a key of its own."""
+    terms = [p if isinstance(p, Scheduled) else scheduled(p) for p in penalties]
+    keys = jax.random.split(key, len(terms))
+    return jnp.stack([term(critic, real, fake, k, updates) for term, k in zip(terms, keys, strict=True)]).sum(0)
 
 
 def annealing(share: float, updates: int) -> Schedule:

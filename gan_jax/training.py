@@ -73,7 +73,10 @@ Step = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 def init(
     game: Game, g_optimizer: optax.GradientTransformation, d_optimizer: optax.GradientTransformation, batch: Batch, key: Key
 ) -> TrainState:
-    """The state at step 0. Of `batch` (one minibatch, leaves `[batch, ...]`) games use shapes, at most."""
+    """The state at step 0. Of `batch` (one minibatch, leaves `[batch, ...]`) games use shapes, at most.
+
+    Only `games.semi_supervised` starts from its values too, if its classifier does.
+    """
     init_key, key = jax.random.split(key)
 
     def player(variables: Variables, optimizer: optax.GradientTransformation) -> Player:

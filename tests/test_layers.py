@@ -11,8 +11,9 @@ ROOT = pathlib.Path(__file__).parents[1]
 LAYERS = [  # a module may import from its own line's package, and from any line below it
     {'experiments'},
     {'gan_jax.runs'},
-    {'gan_jax.games'},
-    {'gan_jax.training', 'gan_jax.metrics', 'gan_jax.data'},
+    {'gan_jax.games', 'gan_jax.boosting'},
+    {'gan_jax.training', 'gan_jax.metrics'},
+    {'gan_jax.data'},
     {'gan_jax.networks'},
     {
         'gan_jax.objectives',
@@ -21,10 +22,12 @@ LAYERS = [  # a module may import from its own line's package, and from any line
         'gan_jax.features',
         'gan_jax.optimizers',
         'gan_jax.latents',
+        'gan_jax.inversion',
     },
     {'gan_jax.divergences', 'gan_jax.parallel'},
     {'gan_jax.registry'},
-    {'gan_jax.typing', 'gan_jax.errors'},
+    {'gan_jax.commandline'},
+    {'gan_jax.typing', 'gan_jax.errors', 'gan_jax.files'},
 ]
 PACKAGES = {package: level for level, packages in enumerate(LAYERS) for package in packages}
 

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from gan_jax.errors import InputError
 from gan_jax.networks.layers import Conv, ConvTranspose, at_least_float32
 from gan_jax.networks.minibatch import minibatch_layer
-from gan_jax.networks.normalization import NORMALIZATIONS, discriminator_normalization, with_reference
+from gan_jax.networks.normalization import NORMALIZATIONS, discriminator_normalization, with_labels, with_reference
 from gan_jax.typing import Array, Key
 
 _normal = nn.initializers.normal(0.02)
@@ -40,7 +40,10 @@ def stages(size: int) -> tuple[int, int]:
 
 
 class Generator(nn.Module):
-    """`[batch, latent] -> [batch, size, size, channels]` in [-1, 1]."""
+    """`[batch, latent] -> [batch, size, size, channels]` in [-1, 1].
+
+    With `classes` a call is `(z, labels [batch])`, and batch norm has a scale and a bias for each class.
+    """
 
     size: int
     channels: int = 3
@@ -53,12 +56,14 @@ class Generator(nn.Module):
     """From `layers.NORMALIZATIONS`."""
     reference_size: int = 64
     """With norm 'virtual': the number of latents in the reference batch, which are N(0, 1)."""
+    classes: int = 0
 
     @nn.compact
-    def __call__(self, z: Array, *, train: bool = True) -> Array:
+    def __call__(self, z: Array, labels: Array | None = None, *, train: bool = True) -> Array:
         normalization = NORMALIZATIONS[self.norm]
         reference = self.reference_size if normalization.needs_reference else 0
         wrap, norm = normalization.parts(train, self.dtype, self.axis_name, _scale_init, reference)
+        norm = with_labels(norm, self.norm, self.classes, labels, train=train, dtype=self.dtype, axis_name=self.axis_name)
         base, halvings = stages(self.size)
         width = self.width << (halvings - 1)
         dense = nn.Dense(base * base * width, use_bias=normalization.use_bias, dtype=self.dtype, kernel_init=_normal)
@@ -74,8 +79,8 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """`[batch, size, size, channels] -> logits [batch]`; with `features_too=True` also the activations, finest first.
 
-    `minibatch` is a member of `layers.MINIBATCH_LAYERS`, with its settings as in 'discrimination:features=50', put before the
-    last layer. Raises `InputError` for norm 'virtual'.
+    With `outputs=n` the logits are those of n classes, `[batch, n]`. `minibatch` is a member of `layers.MINIBATCH_LAYERS`, with
+    its settings as in 'discrimination:features=50', put before the last layer. Raises `InputError` for norm 'virtual'.
     """
 
     width: int = 128
@@ -84,6 +89,7 @@ class Discriminator(nn.Module):
     axis_name: str | None = None
     norm: str = 'batch'
     minibatch: str = 'none'
+    outputs: int | None = None
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool = True, features_too: bool = False) -> Any:
@@ -98,6 +104,6 @@ class Discriminator(nn.Module):
             x = nn.leaky_relu(x if i == 0 else norm()(x), 0.2)
             features.append(x)
         x = minibatch_layer(self.minibatch, train=train, axis_name=self.axis_name)(x)
-        logits = wrap(nn.Dense(1, dtype=self.dtype, kernel_init=_normal))(x.reshape(x.shape[0], -1))
-        logits = at_least_float32(logits.squeeze(-1))
+        logits = wrap(nn.Dense(self.outputs or 1, dtype=self.dtype, kernel_init=_normal))(x.reshape(x.shape[0], -1))
+        logits = at_least_float32(logits if self.outputs else logits.squeeze(-1))
         return (logits, features) if features_too else logits

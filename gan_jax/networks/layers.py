@@ -1,12 +1,15 @@
 """Layers that the networks share."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
+from gan_jax import parallel
 from gan_jax.networks import convolution
 from gan_jax.networks.minibatch import MINIBATCH_LAYERS, MinibatchDiscrimination, MinibatchStddev
 from gan_jax.networks.normalization import (
@@ -25,6 +28,7 @@ __all__ = [
     'ConditionalBatchNorm',
     'Conv',
     'ConvTranspose',
+    'Dropout',
     'MinibatchDiscrimination',
     'MinibatchStddev',
     'Normalization',
@@ -46,7 +50,7 @@ def at_least_float32(x: Array) -> Array:
 class ConvTranspose(nn.Module):
     """Transposed ("fractionally strided") convolution, `[n, h, w, c] -> [n, h * strides, w * strides, features]`.
 
-    The exact transpose of a SAME-padded `Conv` with the same kernel size and strides; the kernel is that convolution's, so its
+    The exact transpose of a `Conv` with the same kernel size, strides and padding; the kernel is that convolution's, so its
     shape is `[*kernel_size, features, c]`.
     """
 
@@ -56,6 +60,8 @@ class ConvTranspose(nn.Module):
     use_bias: bool = True
     dtype: Any = jnp.float32
     kernel_init: Callable = nn.initializers.lecun_normal()
+    padding: tuple[convolution.Pair, convolution.Pair] | None = None
+    """SAME if it is not given."""
 
     feature_axis = -2  # of the kernel: where `weight_norm` finds the output features
 
@@ -64,7 +70,31 @@ class ConvTranspose(nn.Module):
         kernel = self.param('kernel', self.kernel_init, (*self.kernel_size, self.features, y.shape[-1]))
         height, width = (n * s for n, s in zip(y.shape[1:3], self.strides, strict=True))
         geometry = convolution.same_geometry((height, width), self.kernel_size, self.strides)
+        if self.padding is not None:
+            geometry = dataclasses.replace(geometry, padding=self.padding)
+            if geometry.output_size != y.shape[1:3]:
+                raise ValueError(f'no convolution with padding {self.padding} takes {(height, width)} to {y.shape[1:3]}')
         x = convolution.conv_input(y.astype(self.dtype), kernel.astype(self.dtype), geometry)
         if self.use_bias:
             x = x + self.param('bias', nn.initializers.zeros, (self.features,)).astype(self.dtype)
         return x
+
+
+class Dropout(nn.Module):
+    """Dropout whose mask is each example's own: the same on one device and on many, as that of `flax.linen.Dropout` is not.
+
+    `[n, ...] -> [n, ...]`, entries 0 with probability `rate` and otherwise divided by `1 - rate`. It drops whenever it is
+    called, by the random stream 'noise', and needs none at a rate of 0. With an axis name the stream's key is the same on
+    every device.
+    """
+
+    rate: float = 0.5
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        if self.rate == 0:
+            return x
+        keys = parallel.example_keys(self.make_rng('noise'), len(x), self.axis_name)
+        kept = jax.vmap(lambda key: jax.random.bernoulli(key, 1 - self.rate, x.shape[1:]))(keys)
+        return jnp.where(kept, x / (1 - self.rate), 0)

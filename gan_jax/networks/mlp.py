@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from gan_jax.networks.layers import at_least_float32
 from gan_jax.networks.minibatch import minibatch_layer
-from gan_jax.networks.normalization import NORMALIZATIONS, discriminator_normalization, with_reference
+from gan_jax.networks.normalization import NORMALIZATIONS, discriminator_normalization, with_labels, with_reference
 from gan_jax.typing import Array
 
 
@@ -23,6 +23,8 @@ class MLP(nn.Module):
     'virtual' the network holds a reference batch of `reference_size` inputs, N(0, 1), as a generator's are. `minibatch`
     is a member of `layers.MINIBATCH_LAYERS`, with its settings as in 'discrimination:features=50', put before the last layer.
     What is squeezed, or has a minibatch layer, is a discriminator: `InputError` for norm 'virtual'.
+
+    With `classes` and norm 'batch' a call is `(x, labels [batch])`, and batch norm has a scale and a bias for each class.
     """
 
     features: Sequence[int]
@@ -36,13 +38,15 @@ class MLP(nn.Module):
     reference_size: int = 64
     axis_name: str | None = None
     """The axis over which batch statistics and minibatch layers are shared in a parallel run."""
+    classes: int = 0
 
     @nn.compact
-    def __call__(self, x: Array, *, train: bool = True, features_too: bool = False) -> Any:
+    def __call__(self, x: Array, labels: Array | None = None, *, train: bool = True, features_too: bool = False) -> Any:
         judges = self.squeeze or self.minibatch != 'none'
         normalization = discriminator_normalization(self.norm) if judges else NORMALIZATIONS[self.norm]
         reference = self.reference_size if normalization.needs_reference else 0
         wrap, norm = normalization.parts(train, self.dtype, self.axis_name, reference=reference)
+        norm = with_labels(norm, self.norm, self.classes, labels, train=train, dtype=self.dtype, axis_name=self.axis_name)
         dense = functools.partial(nn.Dense, dtype=self.dtype, kernel_init=self.kernel_init)
         x = with_reference(self, x, reference)
         x = x.reshape(x.shape[0], -1) * self.input_scale

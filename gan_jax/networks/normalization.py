@@ -1,6 +1,7 @@
 """Normalisation of a layer's weights or of its output, and the table that networks choose from."""
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -84,6 +85,20 @@ class ConditionalBatchNorm(nn.Module):
         return (x * scale.reshape(rows) + bias.reshape(rows)).astype(self.dtype)
 
 
+def instance_norm(x: Array, *, epsilon: float = 1e-5, dtype: Any = jnp.float32) -> Array:
+    """Every channel of every image at mean 0 and variance 1 over its positions (Ulyanov et al. 2017), `[n, ..., c]`.
+
+    Nothing is learned, and no image's output depends on another. Raises `InputError` for maps of a single position, of which
+    nothing would be left.
+    """
+    if math.prod(x.shape[1:-1]) < 2:
+        raise InputError(f'instance norm is over the positions of an image, and has one at shape {x.shape}; choose another norm')
+    positions = tuple(range(1, x.ndim - 1))
+    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    x = x - x.mean(positions, keepdims=True)
+    return (x * jax.lax.rsqrt(jnp.square(x).mean(positions, keepdims=True) + epsilon)).astype(dtype)
+
+
 def spectral_norm(layer: nn.Module, *, train: bool) -> Layer:
     """The layer, its kernel divided by the largest singular value (Miyato et al. 2018, eq. 8, algorithm 1).
 
@@ -98,6 +113,34 @@ def weight_norm(layer: nn.Module, *, train: bool) -> Layer:
     """The layer, its kernel g v / |v| for each output feature (Salimans & Kingma 2016, eq. 2); g starts at 1."""
     del train
     return nn.WeightNorm(layer, feature_axes=getattr(layer, 'feature_axis', -1))
+
+
+def data_dependent_weight_norm(layer: nn.Module, *, learn_scale: bool = True) -> Layer:
+    """Weight norm whose scales and biases start from data (Salimans & Kingma 2016, eqs. 5 and 6); `layer` has no bias.
+
+    At initialisation each output feature has mean 0 and variance 1 over the batch that `init` is given. With
+    `learn_scale=False` the scales stay what they became then, as in the authors' semi-supervised classifiers.
+    """
+    direction = nn.WeightNorm(layer, use_scale=False, feature_axes=getattr(layer, 'feature_axis', -1))
+    return lambda x: _StartStandardised(learn_scale)(direction(x))
+
+
+class _StartStandardised(nn.Module):
+    """`[..., c] -> scale x + bias`, which at initialisation has mean 0 and variance 1 in each channel."""
+
+    learn_scale: bool
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        axes = tuple(range(x.ndim - 1))
+        mean, std = x.mean(axes), x.std(axes)
+        varies = std > 0  # a feature that does not, as of a single example, starts with scale 1
+        start = jnp.where(varies, 1 / jnp.where(varies, std, 1), 1)
+        if self.learn_scale:
+            scale = self.param('scale', lambda key: start)
+        else:
+            scale = self.variable('constants', 'scale', lambda: start).value
+        return scale * x + self.param('bias', lambda key: -mean * start)
 
 
 class Normalization(NamedTuple):
@@ -140,6 +183,19 @@ def _virtual_batch_norm(*, dtype: Any, scale_init: Callable, reference: int, **_
     return VirtualBatchNorm(reference, dtype=dtype, scale_init=scale_init)
 
 
+def _layer_norm(*, dtype: Any, scale_init: Callable, **_: Any) -> Layer:
+    def norm(x: Array) -> Array:  # over channels and positions, as in WGAN-GP's code
+        axes = tuple(range(1, x.ndim))
+        options: dict[str, Any] = {'epsilon': 1e-5, 'use_fast_variance': False, 'scale_init': scale_init}
+        return nn.LayerNorm(reduction_axes=axes, feature_axes=-1, dtype=dtype, **options)(x)
+
+    return norm
+
+
+def _instance_norm(*, dtype: Any, **_: Any) -> Layer:
+    return functools.partial(instance_norm, dtype=dtype)
+
+
 NORMALIZATIONS: Table[Normalization] = Table(
     'normalization',
     {
@@ -148,6 +204,8 @@ NORMALIZATIONS: Table[Normalization] = Table(
         'spectral': Normalization(spectral_norm, _output_as_it_is),
         'weight': Normalization(weight_norm, _output_as_it_is),
         'virtual': Normalization(_weights_as_they_are, _virtual_batch_norm, use_bias=False, needs_reference=True),
+        'instance': Normalization(_weights_as_they_are, _instance_norm),
+        'layer': Normalization(_weights_as_they_are, _layer_norm),
     },
 )
 
@@ -170,3 +228,23 @@ def with_reference(network: nn.Module, z: Array, size: int) -> Array:
         return z
     draw = lambda: jax.random.normal(network.make_rng('params'), (size, *z.shape[1:]))
     return jnp.concatenate([network.variable('reference', 'z', draw).value, z])
+
+
+def with_labels(
+    norm: Callable[[], Layer], name: str, classes: int, labels: Array | None, *, train: bool, dtype: Any, axis_name: str | None
+) -> Callable[[], Layer]:
+    """The normalisation of hidden outputs in a generator that may be told labels: `norm`, or with classes batch norm by class.
+
+    Raises `ValueError` for labels without classes and for classes without labels, `InputError` for classes and a norm that is
+    not batch norm.
+    """
+    if (labels is None) != (classes == 0):
+        raise ValueError(
+            f'labels are for a network with classes, which wants them: {classes=}, labels given: {labels is not None}'
+        )
+    if labels is None:
+        return norm
+    if name != 'batch':
+        raise InputError(f"normalization {name!r} knows no classes; 'batch' does")
+    layer = functools.partial(ConditionalBatchNorm, classes, dtype=dtype, axis_name=axis_name)
+    return lambda: functools.partial(layer(), labels=labels, train=train)

@@ -1,0 +1,76 @@
+"""Games with labels: conditional GAN (Mirza and Osindero 2014), the projection discriminator, and AC-GAN (Odena et al. 2017)."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+import optax
+
+from gan_jax.games.adversarial import Auxiliary, Reading, adversarial
+from gan_jax.objectives import Objective
+from gan_jax.training import Game
+from gan_jax.typing import Array, Batch, Metrics
+
+
+def conditional(
+    generator: nn.Module, discriminator: nn.Module, objective: Objective, *, auxiliary: Auxiliary | None = None, **options: Any
+) -> Game:
+    """The standard game, given labels: batches are `{'image': [n, ...], 'label': int [n]}`.
+
+    The generator has the labels of the batch, so that the game is about p(image | label) alone, whatever the classes' shares.
+    To sample, give it labels only: `gan_jax.sample(game, state, {'label': labels}, key)`.
+
+    Args:
+        generator: `generator(z [n, size], labels [n], train=) -> examples`.
+        discriminator: `discriminator(examples, labels, train=) -> logits [n]`: networks that concatenate or project the label.
+            With `auxiliary` it is not told: `discriminator(examples, train=) -> (logits [n], class logits [n, classes])`.
+        objective: what each minimises, from `gan_jax.objectives`.
+        auxiliary: what AC-GAN adds, `auxiliary_classifier()`.
+        options: `latent`, `penalties`, `augmentation` and all others of `games.adversarial`. Penalties hold each example's
+            label; at a point between a real and a generated example it is that of both.
+
+    Raises `ValueError` for packing: examples of a pack have labels of their own.
+    """
+    augmentation = options.get('augmentation')
+    if augmentation is not None and augmentation.group > 1:
+        raise ValueError('packing joins examples of different labels, and a conditional discriminator is told one label')
+    label = lambda batch: (batch['label'],)
+    reading = Reading(examples=lambda batch: batch['image'], generator=label, discriminator=label)
+    if auxiliary is not None:
+        reading = reading._replace(discriminator=lambda batch: (), logit=lambda output: output[0])
+    return adversarial(generator, discriminator, objective, reading=reading, auxiliary=auxiliary, **options)
+
+
+def auxiliary_classifier(weight: float = 1.0, generator_weight: float = 1.0, generated: bool = True) -> Auxiliary:
+    """AC-GAN: both players want the label read off the image, real or generated (Odena et al. 2017, section 3, L_C).
+
+    L_C is the mean cross-entropy of the real images plus that of the generated ones; it is added to each player's loss with
+    that player's weight. The real images' part is a constant of the plain generator, and counts in an unrolled one. With
+    `generated=False` the discriminator learns the classes from real images alone, and the generator's loss has its own images
+    alone; with a generator's weight of .1 that is what the code of WGAN-GP does on CIFAR-10.
+
+    Raises `ValueError` for a negative weight.
+    """
+    if weight < 0 or generator_weight < 0:
+        raise ValueError(f'weights are at least 0, got {weight} and {generator_weight}')
+
+    def discriminator(real: Any, fake: Any, batch: Batch) -> tuple[Array, Metrics]:
+        of_real, of_fake = (_cross_entropy(output, batch) for output in (real, fake))
+        metrics = {'real_accuracy': _accuracy(real, batch), 'fake_accuracy': _accuracy(fake, batch)}
+        value = of_real + of_fake if generated else of_real
+        return weight * value, {'class_loss': value, **metrics}
+
+    def generator(real: Any, fake: Any, batch: Batch) -> tuple[Array, Metrics]:
+        of_real, of_fake = (_cross_entropy(output, batch) for output in (real, fake))
+        value = of_real + of_fake if generated else of_fake
+        return generator_weight * value, {'generator_class_loss': value}
+
+    return Auxiliary(discriminator, generator)
+
+
+def _cross_entropy(output: Any, batch: Batch) -> Array:
+    return optax.softmax_cross_entropy_with_integer_labels(output[1], batch['label']).mean()
+
+
+def _accuracy(output: Any, batch: Batch) -> Array:
+    return (output[1].argmax(-1) == batch['label']).astype(jnp.float32).mean()

@@ -1,0 +1,87 @@
+"""Semi-supervised learning with a generator: K classes and "generated" (Salimans et al. 2016, section 5)."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+
+from gan_jax.games.adversarial import Reading, adversarial, apply_network
+from gan_jax.objectives import Objective
+from gan_jax.optimizers import averaged
+from gan_jax.training import Game, Player
+from gan_jax.typing import Array, Batch, Key, Metrics, Variables
+
+
+def semi_supervised(
+    generator: nn.Module, classifier: nn.Module, objective: Objective, *, unsupervised_weight: float = 1.0, **options: Any
+) -> Game:
+    """A classifier that learns from a few labels, and from telling unlabelled from generated examples.
+
+    Batches are `{'labelled': {'image': [m, ...], 'label': int [m]}, 'unlabelled': [n, ...]}`. Class K + 1, "generated", has
+    the logit 0, so an example is real with probability D = Z / (Z + 1), Z = sum_k exp l_k, and the logit of D is
+    LSE(l) = log Z. The classifier's loss is
+
+        mean(LSE(l) - l_y)  over the labelled, plus  unsupervised_weight / 2  times the objective's on LSE(l);
+
+    with `objectives.minimax()` or `non_saturating()` the second is the paper's L_unsupervised, halved as in the authors' code.
+
+    The generator's loss is as in `games.adversarial`. Feature matching, which makes the best classifiers, is
+    `feature_losses=[feature_matching()], objective_weight=0`; with `objectives.minimax()` and a classifier that has minibatch
+    discrimination, it is the paper's other generator.
+
+    Args:
+        generator: `generator(z, train=) -> examples`.
+        classifier: `classifier(examples, train=) -> logits [n, K]`; for feature losses also `features_too=True`. It may draw
+            from the random stream 'noise'.
+        objective: what each minimises, from `gan_jax.objectives`.
+        unsupervised_weight: of the unsupervised loss, penalties included.
+        options: `latent`, `penalties`, `augmentation` and all others of `games.adversarial`; augmentations are of unlabelled
+            and generated examples.
+
+    `init` starts a classifier whose initialisation depends on data from the unlabelled examples it is given (the authors took
+    500). To sample, `batch` is only the number, as in `gan_jax.sample(game, state, jnp.zeros(64), key)`.
+
+    Raises `ValueError` for a negative weight.
+    """
+    if unsupervised_weight < 0:
+        raise ValueError(f'unsupervised_weight is at least 0, got {unsupervised_weight}')
+    reading = Reading(logit=lambda logits: jax.nn.logsumexp(logits, axis=-1))
+    base = adversarial(generator, classifier, objective, reading=reading, **options)
+
+    def init(key: Key, batch: Batch) -> tuple[Variables, Variables]:
+        base_key, params_key, noise_key = jax.random.split(key, 3)
+        g_variables, d_variables = base.init(base_key, batch['unlabelled'])
+        rngs = {'params': params_key, 'noise': noise_key}
+        return g_variables, {**d_variables, **classifier.init(rngs, batch['unlabelled'], train=True)}
+
+    def play(variables: Variables, batch: Batch, key: Key, *, train: bool = True) -> tuple[Array, Variables]:
+        return base.play(variables, batch['unlabelled'] if isinstance(batch, dict) else batch, key, train=train)
+
+    def discriminator_loss(variables: Variables, play: Array, batch: Batch, key: Key) -> tuple[Array, tuple[Variables, Metrics]]:
+        base_key, noise_key = jax.random.split(key)
+        unsupervised, (state, metrics) = base.discriminator_loss(variables, play, batch['unlabelled'], base_key)
+        images, labels = batch['labelled']['image'], batch['labelled']['label']
+        logits, state = apply_network(classifier, {**variables, **state}, images, noise=noise_key)
+        supervised = optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+        accuracy = (logits.argmax(-1) == labels).astype(jnp.float32).mean()
+        metrics = {'supervised_loss': supervised, 'labelled_accuracy': accuracy, **metrics}
+        return supervised + unsupervised_weight / 2 * unsupervised, (state, metrics)
+
+    def generator_loss(variables: Variables, play: Array, batch: Batch, key: Key) -> tuple[Array, Metrics]:
+        return base.generator_loss(variables, play, batch['unlabelled'], key)
+
+    return Game(init, play, discriminator_loss, generator_loss)
+
+
+def classify(classifier: nn.Module, player: Player, images: Array, *, average: bool = True) -> Array:
+    """The probabilities of the K classes of real images, `[n, K]`, in inference mode.
+
+    By the averaged parameters that the player's optimizer keeps (`optimizers.average_parameters`, as in
+    `optax.chain(optax.adam(...), average_parameters(1 - 1e-4))`); `average=False`: by its present ones. Raises `ValueError` if
+    it keeps none.
+    """
+    params = averaged(player.opt_state) if average else player.params
+    logits, _ = apply_network(classifier, {**player.state, 'params': params}, images, train=False)
+    return jax.nn.softmax(logits)

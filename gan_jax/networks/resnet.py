@@ -1,0 +1,118 @@
+"""Residual networks for CIFAR-10: SNGAN's (Miyato et al. 2018, table 4) and WGAN-GP's (Gulrajani et al. 2017, appendix C).
+
+They are one pair. SNGAN's is the default: 256 channels in the generator, 128 in the discriminator, spectral norm, features
+summed over positions. WGAN-GP's is `Generator(width=128)` against `Discriminator(norm='none', pool='mean')`, or norm 'layer'.
+
+Weights are Glorot-uniform, sqrt(2) times larger in the 3x3 convolutions of a block, as in both codes. Neighbouring pixels are
+repeated to enlarge a map, averaged to shrink it.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from gan_jax.errors import InputError
+from gan_jax.networks.dcgan import stages
+from gan_jax.networks.layers import Conv, at_least_float32
+from gan_jax.networks.normalization import NORMALIZATIONS, Layer, discriminator_normalization, with_labels, with_reference
+from gan_jax.typing import Array
+
+_glorot = nn.initializers.glorot_uniform()
+_larger = nn.initializers.variance_scaling(2.0, 'fan_avg', 'uniform')
+
+
+def upsample(x: Array) -> Array:
+    """`[n, h, w, c] -> [n, 2h, 2w, c]`, every pixel four times."""
+    return x.repeat(2, axis=1).repeat(2, axis=2)
+
+
+def downsample(x: Array) -> Array:
+    """`[n, 2h, 2w, c] -> [n, h, w, c]`, the means of 2 x 2 pixels."""
+    n, h, w, c = x.shape
+    return x.reshape(n, h // 2, 2, w // 2, 2, c).mean((2, 4))
+
+
+class Generator(nn.Module):
+    """`[n, latent] -> [n, size, size, channels]` in [-1, 1]; the papers' latents are 128 numbers of N(0, 1).
+
+    A dense layer to 4 x 4 maps (7 x 7 for size 28), a residual block for every doubling, all of `width` channels. With
+    `classes` a call is `(z, labels [n])`, and the batch norm in the blocks has a scale and a bias for each class. Sizes are
+    DCGAN's, `InputError` for others.
+    """
+
+    size: int = 32
+    channels: int = 3
+    width: int = 256
+    dtype: Any = jnp.float32
+    axis_name: str | None = None
+    """The axis over which batch statistics are shared in a parallel run."""
+    norm: str = 'batch'
+    """From `layers.NORMALIZATIONS`."""
+    reference_size: int = 64
+    """With norm 'virtual': the number of latents in the reference batch, which are N(0, 1)."""
+    classes: int = 0
+
+    @nn.compact
+    def __call__(self, z: Array, labels: Array | None = None, *, train: bool = True) -> Array:
+        normalization = NORMALIZATIONS[self.norm]
+        reference = self.reference_size if normalization.needs_reference else 0
+        wrap, last_norm = normalization.parts(train, self.dtype, self.axis_name, reference=reference)
+        norm = with_labels(last_norm, self.norm, self.classes, labels, train=train, dtype=self.dtype, axis_name=self.axis_name)
+        base, doublings = stages(self.size)
+        x = wrap(nn.Dense(base * base * self.width, dtype=self.dtype, kernel_init=_glorot))(with_reference(self, z, reference))
+        x = x.reshape(-1, base, base, self.width)
+        conv = functools.partial(_convolution, wrap, self.dtype)
+        for _ in range(doublings):
+            h = conv(self.width, 3, _larger)(upsample(nn.relu(norm()(x))))
+            h = conv(self.width, 3, _larger)(nn.relu(norm()(h)))
+            x = h + upsample(conv(self.width, 1)(x))  # a 1 x 1 convolution before is that after, and 4 times cheaper
+        x = nn.relu(last_norm()(x)[reference:])
+        return jnp.tanh(at_least_float32(conv(self.channels, 3)(x)))
+
+
+class Discriminator(nn.Module):
+    """`[n, h, w, c] -> logits [n]`; with `features_too=True` also the blocks' outputs, finest first, then the pooled features.
+
+    Two blocks halve the image and two keep its size, all of `width` channels; then ReLU, a sum or mean over positions, and a
+    dense layer. The norm of outputs, where the normalisation has one, is before a block's activations, and not in the first.
+
+    Raises `InputError` for sides that are no multiple of 4, for norm 'virtual', and for a pool that is neither.
+    """
+
+    width: int = 128
+    dtype: Any = jnp.float32
+    axis_name: str | None = None
+    norm: str = 'spectral'
+    pool: str = 'sum'
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool = True, features_too: bool = False) -> Any:
+        if any(side % 4 for side in x.shape[1:3]):
+            raise InputError(f'image size {x.shape[1]} x {x.shape[2]} cannot be halved twice, as this discriminator does')
+        if self.pool not in ('sum', 'mean'):
+            raise InputError(f"unknown pool {self.pool!r}; known: 'sum', 'mean'")
+        wrap, norm = discriminator_normalization(self.norm).parts(train, self.dtype, self.axis_name)
+        conv = functools.partial(_convolution, wrap, self.dtype)
+
+        h = conv(self.width, 3, _larger)(x)
+        h = conv(self.width, 3, _larger)(nn.relu(h))
+        x = downsample(h) + conv(self.width, 1)(downsample(x))
+        features = [x]
+        for shrinks in (True, False, False):
+            h = conv(self.width, 3, _larger)(nn.relu(norm()(x)))
+            h = conv(self.width, 3, _larger)(nn.relu(norm()(h)))
+            x = downsample(h) + conv(self.width, 1)(downsample(x)) if shrinks else h + x
+            features.append(x)
+        x = at_least_float32(nn.relu(x))
+        features.append(x.sum((1, 2)) if self.pool == 'sum' else x.mean((1, 2)))
+        logits = wrap(nn.Dense(1, kernel_init=_glorot))(features[-1]).squeeze(-1)
+        return (logits, features) if features_too else logits
+
+
+def _convolution(
+    wrap: Callable[[nn.Module], Layer], dtype: Any, features: int, size: int, kernel_init: Callable = _glorot
+) -> Layer:
+    return wrap(Conv(features=features, kernel_size=(size, size), dtype=dtype, kernel_init=kernel_init))

@@ -1,0 +1,91 @@
+"""The fully connected networks of Improved GAN's semi-supervised MNIST (Salimans et al. 2016; the authors' code).
+
+Images are in [-1, 1], as everywhere here. The authors' are in [0, 1]: the generator's sigmoid is moved to [-1, 1], and the
+classifier moves its input back, so that its noise has the authors' size.
+"""
+
+import math
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+
+from gan_jax import parallel
+from gan_jax.networks.minibatch import minibatch_layer
+from gan_jax.networks.normalization import data_dependent_weight_norm, weight_norm
+from gan_jax.typing import Array
+
+
+class Generator(nn.Module):
+    """`[n, latent] -> [n, *shape]` in [-1, 1]: softplus layers after batch norm without a scale, then a sigmoid with weight norm.
+
+    The authors' latents are 100 numbers of U(0, 1).
+    """
+
+    shape: Sequence[int] = (28, 28, 1)
+    features: Sequence[int] = (500, 500)
+    axis_name: str | None = None
+    """The axis over which batch statistics are shared in a parallel run."""
+
+    @nn.compact
+    def __call__(self, z: Array, *, train: bool = True) -> Array:
+        glorot = nn.initializers.glorot_uniform()
+        for width in self.features:
+            z = nn.Dense(width, use_bias=False, kernel_init=glorot)(z)
+            z = nn.BatchNorm(not train, momentum=0.9, epsilon=1e-6, use_scale=False, axis_name=self.axis_name)(z)
+            z = nn.softplus(z)
+        x = weight_norm(nn.Dense(math.prod(self.shape), kernel_init=glorot), train=train)(z)
+        return (2 * nn.sigmoid(x) - 1).reshape(-1, *self.shape)
+
+
+class GaussianNoise(nn.Module):
+    """`x + sigma N(0, 1)`, `[n, ...]`; each example's noise is its own, the same on one device and on many.
+
+    It adds whenever it is called, by the random stream 'noise', and needs none at a sigma of 0.
+    """
+
+    sigma: float
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        if self.sigma == 0:
+            return x
+        keys = parallel.example_keys(self.make_rng('noise'), len(x), self.axis_name)
+        return x + self.sigma * jax.vmap(lambda key: jax.random.normal(key, x.shape[1:], x.dtype))(keys)
+
+
+class Classifier(nn.Module):
+    """`[n, ...]` in [-1, 1] to class logits `[n, classes]`; with `features_too=True` also the hidden activations.
+
+    ReLU layers with weight norm that starts from data: give `init` a few hundred examples, and the random stream 'noise'. The
+    scales of hidden layers are not learned. In training there is Gaussian noise on the input, `input_noise` in units of
+    [0, 1], and `noise` on the input of every other layer. `minibatch` is a member of `layers.MINIBATCH_LAYERS`, put before the
+    last layer.
+    """
+
+    features: Sequence[int] = (1000, 500, 250, 250, 250)
+    classes: int = 10
+    input_noise: float = 0.3
+    noise: float = 0.5
+    minibatch: str = 'none'
+    axis_name: str | None = None
+    """The axis of a parallel run."""
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool = True, features_too: bool = False):
+        axis_name = None if self.is_initializing() else self.axis_name
+        noisy = lambda sigma, x: GaussianNoise(sigma, axis_name)(x) if train else x
+
+        def dense(width: int, learn_scale: bool = False):
+            layer = nn.Dense(width, use_bias=False, kernel_init=nn.initializers.normal(0.1))
+            return data_dependent_weight_norm(layer, learn_scale=learn_scale)
+
+        x = noisy(self.input_noise, (x.reshape(len(x), -1) + 1) / 2)
+        hidden = []
+        for width in self.features:
+            hidden.append(nn.relu(dense(width)(x)))
+            x = noisy(self.noise, hidden[-1])
+        x = minibatch_layer(self.minibatch, train=train, axis_name=axis_name)(x)
+        logits = dense(self.classes, learn_scale=True)(x)
+        return (logits, hidden) if features_too else logits
