@@ -33,7 +33,8 @@ class Problem(NamedTuple):
     classifier: nn.Module
     """AdaGAN's, of data against mixture."""
     latent: Callable[[Key], Array]
-    modes: int
+    unrolled: dict[str, Any]
+    """Options of Metz et al. 2017 on such data."""
     observer: Callable[[], Callable[[Array], Array]]
     """Makes the function from examples `[n, ...]` to what is counted, `[n, ...]`; it may take a minute."""
     score: Callable[[Array], Scores]
@@ -78,7 +79,7 @@ def mixture_problem(mixture: data.Mixture, *, width: int, latent_size: int) -> P
         networks=make,
         classifier=make()[1],
         latent=latents.normal(latent_size),
-        modes=modes,
+        unrolled={'objective': 'minimax', 'simultaneous': True},
         observer=lambda: lambda points: points,
         score=lambda points: mode_coverage(points, mixture.centres, mixture.stds)._asdict(),
         columns=('modes', 'high_quality', 'reverse_kl'),
@@ -125,7 +126,7 @@ def stacked_problem(digits: data.Images, name: str, *, pair: str, latent_size: i
         networks=lambda minibatch=None, outputs=None: stacked_networks(pair, size, minibatch=minibatch, outputs=outputs),
         classifier=stacked_networks(pair, size)[1],
         latent=latents.uniform(latent_size) if pair == 'veegan' else latents.normal(latent_size),
-        modes=1000,
+        unrolled={},
         observer=observer,
         score=lambda labels: label_coverage(labels, 1000)._asdict(),
         columns=('modes', 'kl'),

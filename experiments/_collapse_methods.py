@@ -23,6 +23,8 @@ class Setting(NamedTuple):
     """The recipe."""
     learning_rate: float
     """For methods that bring an optimizer of their own."""
+    unrolled: dict[str, Any]
+    """Changes of the options that Metz et al. 2017 have on such data."""
 
 
 class Trial(NamedTuple):
@@ -30,6 +32,8 @@ class Trial(NamedTuple):
 
     game: Game
     options: runs.GameOptions
+    settings: dict[str, Any]
+    """What of it is not the recipe's."""
     unroll_steps: int = 0
     pick: Callable[[Any, Key], Array] = lambda play, key: play
     """`(play, key) -> examples [batch, ...]`"""
@@ -37,28 +41,31 @@ class Trial(NamedTuple):
     """Of AdaGAN; each is trained for `options.steps`."""
 
 
-class Method(NamedTuple):
-    """How to play, and what of it is not the recipe's."""
-
-    trial: Callable[[Setting], Trial]
-    settings: dict[str, Any]
+Method = Callable[[Setting], Trial]
 
 
-def standard(unroll_steps: int = 0, **changes: Any) -> Method:
+def standard(**changes: Any) -> Method:
     """The standard game under other `GameOptions`, in whose optimizers RATE stands for the setting's learning rate."""
+    return lambda setting: _trial(setting, 0, changes)
 
-    def trial(setting: Setting) -> Trial:
-        optimizers = changes.get('optimizers', setting.options.optimizers).replace('RATE', f'{setting.learning_rate}')
-        options = dataclasses.replace(setting.options, **changes | {'optimizers': optimizers})
-        generator, discriminator = setting.make(minibatch=changes.get('minibatch'))
-        return Trial(options.game(generator, discriminator, setting.latent), options, unroll_steps)
 
-    return Method(trial, ({'unroll_steps': unroll_steps} if unroll_steps else {}) | changes)
+def _trial(setting: Setting, unroll_steps: int, changes: dict[str, Any]) -> Trial:
+    if 'optimizers' in changes:
+        changes = changes | {'optimizers': changes['optimizers'].replace('RATE', f'{setting.learning_rate}')}
+    options = dataclasses.replace(setting.options, **changes)
+    generator, discriminator = setting.make(minibatch=changes.get('minibatch'))
+    settings = ({'unroll_steps': unroll_steps} if unroll_steps else {}) | changes
+    return Trial(options.game(generator, discriminator, setting.latent), options, settings, unroll_steps)
+
+
+def gan() -> Method:
+    """The recipe as it is, non-saturating."""
+    return standard()
 
 
 def unrolled(steps: int = 5) -> Method:
-    """Metz et al. 2017: G minimises minus D's whole loss, after K more steps of D."""
-    return standard(steps, objective='minimax')
+    """Metz et al. 2017: G looks K steps of D ahead."""
+    return lambda setting: _trial(setting, steps, setting.unrolled)
 
 
 def packing(size: int = 2) -> Method:
@@ -128,9 +135,9 @@ def madgan(generators: int = 4) -> Method:
             shared=tuple(trunk),
             non_saturating=True,
         )
-        return Trial(game, setting.options, pick=mixture)
+        return Trial(game, setting.options, {'generators': generators}, pick=mixture)
 
-    return Method(trial, {'generators': generators})
+    return trial
 
 
 def adagan(components: int = 4) -> Method:
@@ -140,15 +147,16 @@ def adagan(components: int = 4) -> Method:
 
     def trial(setting: Setting) -> Trial:
         options = dataclasses.replace(setting.options, steps=max(1, setting.options.steps // components))
-        return Trial(options.game(*setting.make(), setting.latent), options, components=components)
+        game = options.game(*setting.make(), setting.latent)
+        return Trial(game, options, {'components': components}, components=components)
 
-    return Method(trial, {'components': components})
+    return trial
 
 
 METHODS: Table[Callable[..., Method]] = Table(
     'method',
     {
-        'gan': standard,
+        'gan': gan,
         'unrolled': unrolled,
         'packing': packing,
         'minibatch_discrimination': minibatch_discrimination,

@@ -32,8 +32,6 @@ class Cell(NamedTuple):
 
     problem: Problem
     trial: Trial
-    settings: dict[str, Any]
-    """Of the method; a cell is done if they are those that it was done with."""
     seeds: int
     batch_size: int
     samples: int
@@ -82,7 +80,7 @@ def train(cell: Cell, path: pathlib.Path) -> dict[str, Any]:
     options = CellOptions(
         **{field.name: getattr(cell.trial.options, field.name) for field in dataclasses.fields(runs.GameOptions)}
         | {'name': path.name, 'runs_dir': str(path.parent)},
-        settings=json.dumps([cell.settings, cell.batch_size, cell.seeds, cell.samples]),
+        settings=json.dumps([cell.trial.settings, cell.batch_size, cell.seeds, cell.samples]),
     )
     file = path / 'config.json'
     begun = file.exists() and json.loads(file.read_text()) == options.identity()
@@ -90,7 +88,8 @@ def train(cell: Cell, path: pathlib.Path) -> dict[str, Any]:
     run = runs.RunDirectory(dataclasses.replace(options, resume=begun and saved, overwrite=not (begun and saved)))
     log = _Log(cell, run.path)
     diverged = _boost(cell, run, log) if cell.trial.components > 1 else _fit(cell, run, log)
-    return log.result() | {'settings': cell.settings, 'diverged': diverged.tolist()}
+    settings = json.loads(json.dumps(cell.trial.settings))
+    return {'settings': settings, 'diverged': diverged.tolist()} | log.result()
 
 
 def _fit(cell: Cell, run: runs.RunDirectory, log: '_Log') -> np.ndarray:

@@ -132,7 +132,7 @@ def main(config: Config) -> dict[str, Any]:
     for text, cell in cells.items():
         file = run.path / f'{filename(text)}.json'
         done = json.loads(file.read_text()) if file.exists() else None
-        if done is None or done['settings'] != cell.settings:
+        if done is None or done['settings'] != json.loads(json.dumps(cell.trial.settings)):
             print(f'{text} ...', flush=True)
             done = train(cell, folders[text])
             runs.write_whole(file, (json.dumps(done, allow_nan=False) + '\n').encode())
@@ -172,12 +172,11 @@ def make_cell(config: Config, problem: problems.Problem, method: Method) -> Cell
     assert config.decay is not None
     options = runs.GameOptions(steps=config.steps, optimizers=config.optimizers, decay=config.decay, seed=config.seed)
     try:
-        trial = method.trial(Setting(problem.networks, problem.latent, options, config.learning_rate))
+        trial = method(Setting(problem.networks, problem.latent, options, config.learning_rate, problem.unrolled))
     except ValueError as error:
         raise InputError(str(error)) from error
     trial.options.check()
-    settings = json.loads(json.dumps(method.settings))
-    cell = Cell(problem, trial, settings, config.seeds, config.batch_size, config.samples, config.evaluations)
+    cell = Cell(problem, trial, config.seeds, config.batch_size, config.samples, config.evaluations)
     check_cell(cell)
     return cell
 

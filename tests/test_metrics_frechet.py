@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.linalg
 
 from gan_jax.metrics.frechet import frechet_distance, frechet_distance_from_features, frechet_infinity
 from gan_jax.metrics.moments import FeatureMoments, Gaussian, all_reduce, feature_moments, init, load, merge, save, update
@@ -47,7 +48,7 @@ each_route = pytest.mark.parametrize('route', ROUTES)
 
 @pytest.mark.parametrize('offset', [0, 100])
 @pytest.mark.parametrize(
-    'shape', [(300, 200, 48), (200, 20, 48), (20, 200, 48), (20, 16, 48), (49, 48, 48), (300, 2, 12), (2, 2, 12), (40, 3, 1)]
+    'shape', [(300, 200, 48), (400, 128, 160), (20, 200, 48), (20, 16, 48), (49, 48, 48), (300, 2, 12), (2, 2, 12), (40, 3, 1)]
 )
 @each_route
 def test_any_rank_against_float64(route, shape, offset):
@@ -57,6 +58,17 @@ def test_any_rank_against_float64(route, shape, offset):
     distance, tolerance = ROUTES[route]
     rounding = offset * 2**-24 if tolerance == SINGLE else 0
     assert float(distance(x, y)) == pytest.approx(reference(x, y), rel=tolerance, abs=rounding)
+
+
+@each_route
+def test_the_matrix_root_of_scipy(route):
+    """The formula as it is written."""
+    x, y = features(60, 8), features(40, 8, seed=1)
+    sx, sy = np.cov(x.T.astype(float)), np.cov(y.T.astype(float))
+    means = ((x.mean(0, dtype=float) - y.mean(0, dtype=float)) ** 2).sum()
+    expected = means + np.trace(sx + sy - 2 * scipy.linalg.sqrtm(sx @ sy).real)
+    distance, tolerance = ROUTES[route]
+    assert float(distance(x, y)) == pytest.approx(expected, rel=tolerance)
 
 
 @each_route
@@ -280,5 +292,6 @@ def test_the_device_says_nan():
     assert np.isnan(jax.jit(frechet_distance_from_features)(x, broken))
     assert np.isnan(compiled(on_device(x), update(init(3), broken)))
     assert np.isnan(compiled(on_device(x), update(init(3), x[:1]))) and np.isnan(compiled(init(3), on_device(x)))
+    assert np.isnan(compiled(on_device(x), Gaussian(x.mean(0), np.full((3, 3), np.nan, np.float32))))
     overflown = merge(on_device(x), on_device(x[:2] * 1e25))
     assert not np.isfinite(overflown.scatter).all() and np.isnan(compiled(on_device(x), overflown))

@@ -59,8 +59,8 @@ def test_methods_play_what_they_are_named_after():
     problem = _collapse_data.mixture_problem(data.mixture('ring_veegan'), width=4, latent_size=3)
     recipe = mode_collapse.RECIPES[False]
     options = runs.GameOptions(steps=4, optimizers=recipe['optimizers'], decay=recipe['decay'])
-    setting = mode_collapse.Setting(problem.networks, problem.latent, options, recipe['learning_rate'])
-    trials = {text: build(METHODS, text).trial(setting) for text in mode_collapse.EVERY_METHOD}
+    setting = mode_collapse.Setting(problem.networks, problem.latent, options, recipe['learning_rate'], problem.unrolled)
+    trials = {text: build(METHODS, text)(setting) for text in mode_collapse.EVERY_METHOD}
     assert {text: trial.unroll_steps for text, trial in trials.items() if trial.unroll_steps} == {'unrolled:steps=5': 5}
     steps = {text for text, trial in trials.items() if trial.options.minibatches == 5}
     assert steps == {'wasserstein', 'wasserstein_gp'}

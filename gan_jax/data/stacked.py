@@ -72,16 +72,16 @@ def stack(images: Any, rows: Any) -> Any:
     return images[rows][..., 0].transpose(0, 2, 3, 1)
 
 
-def channel_classes(probabilities: Callable[[AnyArray], AnyArray], images: AnyArray, *, block: int = 1000) -> np.ndarray:
-    """The most probable class of each colour channel by itself, `[n, h, w, c] -> [n, c]`, int32.
+def channel_classes(classify: Callable[[AnyArray], AnyArray], images: AnyArray) -> AnyArray:
+    """The most probable class of each colour channel by itself, `[n, h, w, c] -> [n, c]`.
 
-    `probabilities` takes images `[m, h, w, 1]` and gives `[m, classes]`, as that of `metrics.classifier.train_classifier` does.
-    It sees at most `block` channels at once. `metrics.modes.stacked_labels` makes labels of the result.
+    `classify` takes images `[m, h, w, 1]` and gives probabilities or logits `[m, classes]`, as what
+    `metrics.classifier.train_classifier` returns does: `probabilities` in blocks of bounded memory, `extractor` within a compiled
+    program. `metrics.modes.stacked_labels` makes labels of the result.
     """
     n, height, width, channels = images.shape
     single = images.transpose(0, 3, 1, 2).reshape(-1, height, width, 1)
-    found = [np.asarray(probabilities(single[i : i + block])).argmax(-1) for i in range(0, len(single), block)]
-    return np.concatenate(found).reshape(n, channels).astype(np.int32)
+    return classify(single).argmax(-1).reshape(n, channels)
 
 
 def _check(images: AnyArray) -> None:

@@ -43,9 +43,9 @@ class GameOptions(Options):
     objective_weight: float = 1.0
     """Of the objective in G's loss: 0 leaves it the feature losses alone."""
     d_norm: str = 'none'
-    """In D: batch, spectral, weight or none."""
+    """In D: batch, layer, instance, spectral, weight or none."""
     g_norm: str = 'none'
-    """In G: batch, virtual, spectral, weight or none."""
+    """In G: batch, virtual, layer, instance, spectral, weight or none."""
     minibatch: str = 'none'
     """Layer of D that sees the batch: discrimination, stddev or none."""
     optimizers: str = 'adam'
