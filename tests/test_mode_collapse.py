@@ -150,7 +150,10 @@ def test_a_cell_that_diverges_is_reported_and_the_others_go_on(tmp_path, capsys,
 def test_one_seed_of_two_diverges(tmp_path):
     problem = _collapse_data.mixture_problem(data.mixture('ring_veegan'), width=4, latent_size=3)
     log = _collapse_train._Log(types.SimpleNamespace(problem=problem), tmp_path)
-    ring_points = jnp.broadcast_to(jnp.asarray(data.mixture('ring_veegan').centres, jnp.float32)[jnp.arange(80) % 8], (2, 80, 2))
+    count = _collapse_train.CHOOSING + 80
+    ring_points = jnp.broadcast_to(
+        jnp.asarray(data.mixture('ring_veegan').centres, jnp.float32)[jnp.arange(count) % 8], (2, count, 2)
+    )
     log.write(1, ring_points, np.array([True, False]), jnp.zeros((1, 2)))
     assert log.result()['last'] == {'modes': [8, 0], 'high_quality': [1, 0], 'reverse_kl': [pytest.approx(0, abs=1e-6), None]}
     assert bool(_collapse_train.all_finite([jnp.ones(2)])) and not _collapse_train.all_finite([jnp.ones(2), jnp.array([jnp.inf])])
