@@ -321,6 +321,7 @@ def test_a_component_is_trained_on_what_has_weight(minibatches):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_game_is_boosted_with_several_seeds(tmp_path):
     game, init, _, train = small_game()
     boost = boosting.adagan(
@@ -338,6 +339,7 @@ def test_a_game_is_boosted_with_several_seeds(tmp_path):
     assert samples.shape == (2, 10, 1) and np.isfinite(samples).all()
 
 
+@pytest.mark.slow
 def test_a_weighted_feed_draws_by_weight():
     weights = np.array([0.1, 0, 0.4, 0.2, 0.3, 0])
     feed = data.weighted({'x': np.arange(6)}, weights, 5000, seed=0)

@@ -246,6 +246,7 @@ def test_penalties_hold_each_examples_label():
     assert float(metrics['penalty']) == pytest.approx(float(expected), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_an_auxiliary_game_is_the_same_on_four_devices():
     optimizer, batch = optax.sgd(0.05), {'image': normal(0, 8, 2), 'label': jnp.arange(8) % CLASSES}
 
@@ -283,6 +284,7 @@ WAYS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('way', WAYS)
 def test_every_class_learns_its_own_distribution(way):
     # Three Gaussians of standard deviation .2, one a class: samples land on the centre of the class they are asked for.

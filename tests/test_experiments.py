@@ -53,6 +53,7 @@ def test_scores_of_a_run(tmp_path, capsys):
             evaluate.main(evaluate.Config(str(bad)))
 
 
+@pytest.mark.slow
 def test_dcgan_on_a_folder_with_every_option(tmp_path):
     images = tmp_path / 'images'
     images.mkdir()
@@ -96,6 +97,7 @@ def small_ring(path, **options) -> ring.Config:
     return ring.Config(**{'runs_dir': str(path), 'seeds': 2, 'steps': 4, 'width': 4, 'batch_size': 8, 'samples': 50, **options})
 
 
+@pytest.mark.slow
 def test_ring(tmp_path, capsys):
     options = {'penalties': ('r1', 'r2'), 'd_norm': 'spectral', 'minibatch': 'discrimination:features=3', 'optimizers': 'wgan'}
     result = ring.main(small_ring(tmp_path, augmentations=('packing',), unroll_steps=1, **options))

@@ -61,6 +61,7 @@ def test_of_two_basins_the_better_is_kept():
     np.testing.assert_allclose(many.latents, 1, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_starts_depend_on_key_and_row_alone():
     generate = lambda z: jnp.sin(3 * z)
     targets = jax.random.uniform(jax.random.key(3), (7, 2), minval=-2, maxval=2)

@@ -40,7 +40,10 @@ def little_data(monkeypatch):
         monkeypatch.setattr(_collapse_train, name, size)
 
 
-@pytest.mark.parametrize('name', METHODS)
+QUICK = ('gan', 'madgan', 'adagan')
+
+
+@pytest.mark.parametrize('name', [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in METHODS])
 def test_every_method_trains_and_is_counted(name, tmp_path, capsys):
     result = mode_collapse.main(small(tmp_path, name))[name]
     assert result['steps'] == ([1, 2, 3, 4] if name == 'adagan' else [2, 4]) and result['diverged'] == [False] * 2
@@ -90,6 +93,7 @@ def test_published_values_belong_to_methods_and_name_their_source(monkeypatch):
             assert ('unverified' in source) == ('MAD-GAN' in source)
 
 
+@pytest.mark.slow
 def test_seeds_over_devices_are_the_seeds_on_one(monkeypatch):
     mixture = data.mixture('ring_veegan')
     options = ring.MixtureOptions(
@@ -138,6 +142,7 @@ def test_the_best_checkpoint_is_chosen_on_other_samples(tmp_path):
     assert result['over_time']['modes'] == [[2, 0], [1, 2], [2, 2]]
 
 
+@pytest.mark.slow
 def test_a_cell_that_diverges_is_reported_and_the_others_go_on(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(METHODS, 'explosive', lambda: standard(optimizers='adam:learning_rate=1e38'))
     results = mode_collapse.main(small(tmp_path, 'explosive', 'gan'))
@@ -165,6 +170,7 @@ def without_times(results):
     return {text: {k: v for k, v in result.items() if k != 'seconds'} for text, result in results.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('method', ['packing', 'adagan:components=2'])
 def test_a_sweep_that_was_stopped_goes_on_where_it_was(method, tmp_path, monkeypatch):
     methods = ('gan', method)
@@ -194,6 +200,7 @@ def test_a_sweep_that_was_stopped_goes_on_where_it_was(method, tmp_path, monkeyp
     assert trained == [] and more['gan'] == again['gan']
 
 
+@pytest.mark.slow
 def test_a_cell_that_was_killed_before_its_first_checkpoint_starts_again(tmp_path):
     mode_collapse.main(small(tmp_path))
     run = tmp_path / 'mode_collapse/ring'
@@ -205,6 +212,7 @@ def test_a_cell_that_was_killed_before_its_first_checkpoint_starts_again(tmp_pat
     assert without_times(after) == without_times({'gan': before})
 
 
+@pytest.mark.slow
 def test_a_method_with_other_settings_is_another_cell(tmp_path, monkeypatch):
     mode_collapse.main(small(tmp_path, 'packing'))
     monkeypatch.setitem(METHODS, 'packing', lambda: build(METHODS, 'historical_averaging'))
@@ -212,6 +220,7 @@ def test_a_method_with_other_settings_is_another_cell(tmp_path, monkeypatch):
     assert result['settings'] == {'historical_averaging': 1.0}
 
 
+@pytest.mark.slow
 def test_points_on_a_line_and_random_mixtures(tmp_path, capsys):
     for name, modes, inside in (('gmm1d', 5, '99.73'), ('gmm:modes=7', 7, '98.89')):
         mode_collapse.main(small(tmp_path, data=name, steps=1))
@@ -229,6 +238,7 @@ def test_points_on_a_line_and_random_mixtures(tmp_path, capsys):
     assert float(problem.score(drawn)['high_quality']) > 0.97 and int(problem.score(drawn)['modes']) == 7
 
 
+@pytest.mark.slow
 def test_stacked_digits(tmp_path, capsys, monkeypatch):
     # A "classifier" that reads the digit from the brightness: image number i has brightness 20 i.
     digits = data.Images(np.repeat(20 * np.arange(10, dtype=np.uint8), 64).reshape(10, 8, 8, 1), np.arange(10, dtype=np.int32))
@@ -249,6 +259,7 @@ def test_stacked_digits(tmp_path, capsys, monkeypatch):
     assert 'a perfect sampler: 29.6 modes' in capsys.readouterr().out  # 1000 (1 - .999^30)
 
 
+@pytest.mark.slow
 def test_time_of_many_seeds_beside_single_runs(tmp_path, capsys):
     ratios = mode_collapse.main(small(tmp_path, 'gan', compare_serial=True))
     assert ratios['gan'] > 0 and '2 seeds in one program' in capsys.readouterr().out

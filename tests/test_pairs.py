@@ -200,6 +200,7 @@ def test_jitter_refuses_what_cannot_be_aligned():
             data.jitter(example, jax.random.key(0), 4)
 
 
+@pytest.mark.slow
 def test_a_feed_jitters_each_example_anew_and_the_same_on_many_devices():
     images = {
         'input': np.asarray(coordinates(9, 9))[None].repeat(16, 0),

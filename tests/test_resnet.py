@@ -127,6 +127,7 @@ def half(x):
     return (x[:, ::2, ::2] + x[:, 1::2, ::2] + x[:, ::2, 1::2] + x[:, 1::2, 1::2]) / 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('classes', [0, 3])
 def test_the_generator_in_the_papers_order(classes):
     generator = networks.SNGANGenerator(16, 2, 3, classes=classes)
@@ -222,6 +223,7 @@ def test_half_precision_keeps_parameters_and_outputs_in_float32():
     assert features[0].dtype == jnp.bfloat16
 
 
+@pytest.mark.slow
 def test_a_penalised_step_has_only_canonical_convolutions():
     # WGAN-GP's conditional game: conditional batch norm in G, an auxiliary classifier and a gradient penalty in D.
     game = games.conditional(

@@ -165,6 +165,7 @@ def test_the_game_starts_the_classifier_from_the_unlabelled_examples():
     np.testing.assert_allclose([logits.mean(0), logits.std(0)], [[0] * 3, [1] * 3], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_scales_of_hidden_layers_stay_and_all_else_learns():
     game = games.semi_supervised(
         networks.MLP((2,)), networks.SemiSupervisedClassifier((5, 4), 3), objectives.minimax(), latent=latents.normal(2)
@@ -198,6 +199,7 @@ def test_noise():
     np.testing.assert_array_equal(GaussianNoise(0.0).apply({}, x), x)
 
 
+@pytest.mark.slow
 def test_noise_is_fresh_for_real_and_generated_examples_and_absent_in_inference():
     classifier = networks.SemiSupervisedClassifier((8,), 3)
     game = games.semi_supervised(networks.MLP((4,)), classifier, objectives.wasserstein(), latent=latents.normal(2))
@@ -249,6 +251,7 @@ def test_classification_is_by_the_averaged_parameters():
         classify(classifier, player.replace(opt_state=optimizers.historical_averaging().init(params)), x)
 
 
+@pytest.mark.slow
 def test_unlabelled_examples_teach_the_shape_of_the_classes():
     # Two noisy half circles, four labels each, and the same classifier with and without the other 1,016 points.
     def moons(key, label):

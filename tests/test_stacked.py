@@ -220,7 +220,7 @@ def test_activations_and_features():
     assert x.shape == (4, 28, 28, 3) and float(jnp.abs(x).max()) <= 1
     variables = jax.jit(lambda x: discriminator.init(jax.random.key(0), x, train=False))(x)
     judge = jax.jit(lambda v, x: discriminator.apply(v, x, features_too=True, mutable=['batch_stats']))
-    (logits, features), _ = judge(variables, x)
+    (logits, features), _ = judge(variables, jax.random.normal(jax.random.key(2), x.shape))
     assert [f.shape for f in features] == [(4, 14, 14, 2), (4, 7, 7, 4), (4, 4, 4, 8)]
     kernel, bias = variables['params']['Dense_0']['kernel'], variables['params']['Dense_0']['bias']
     np.testing.assert_allclose(logits, (features[-1].reshape(4, -1) @ kernel + bias)[:, 0], atol=1e-6)
@@ -230,6 +230,7 @@ def test_activations_and_features():
     assert (features[0] < 0).any() and abs(before.std() - 1) < 0.1
 
 
+@pytest.mark.slow
 def test_the_residual_networks_start_as_linear_maps():
     generator, discriminator = networks.stacked_networks('r3gan', 28)
     z = jax.random.normal(jax.random.key(1), (3, 64))

@@ -274,6 +274,7 @@ def test_a_pool_of_a_negative_size_is_refused():
 # Both, with the networks of their papers.
 
 
+@pytest.mark.slow
 def test_pix2pix_trains():
     game = games.paired_translation(networks.UNet(1, width=2), networks.PatchDiscriminator(16, width=2))
     x = jax.random.uniform(KEY, (2, 8, 8, 3), minval=-1)
@@ -288,6 +289,7 @@ class Pixelwise(nn.Module):
         return jnp.tanh(nn.Dense(1)(x))
 
 
+@pytest.mark.slow
 def test_cyclegan_trains():
     there, patches = networks.ResNetGenerator(1, width=2, blocks=1), networks.PatchDiscriminator(16, width=2, norm='instance')
     game = games.unpaired_translation(
