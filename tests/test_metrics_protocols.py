@@ -127,9 +127,14 @@ def test_a_protocol_fixes_everything(monkeypatch, folders):
     found = protocols.evaluate(wanted, images, images('fake'), extractors=features)
     assert seen == [('test', 10_000), ('fake', 10_000), ('train', None), ('fake', 50_000)]  # one pass for two protocols
     assert [(s.protocol, s.extractor) for s in found] == [(name, 'inception') for name in wanted]
-    assert protocols.PROTOCOLS['pr50k3'].measure.call(
-        protocols.collect(features('x'), [REAL], {'features'}), protocols.collect(features('x'), [FAKE], {'features'})
-    )[0][1] == float(prdc(REAL.reshape(40, -1), FAKE.reshape(50, -1), 3, strict=False).precision)
+
+
+def test_precision_and_recall_of_50k_count_ties():
+    # Radii of 3, 2, 2, 3 to the third neighbour, on both sides: 6 lies on a border, and so does 2.
+    points = [np.array(x, np.uint8).reshape(-1, 1, 1, 1) for x in ([0, 1, 2, 3], [5, 6, 7, 8])]
+    levels = Extractor('levels', lambda images: Outputs(images.reshape(len(images), -1).astype(jnp.float32)))
+    found = protocols.PROTOCOLS['pr50k3'].measure.call(*(protocols.collect(levels, [x], {'features'}) for x in points))
+    assert [(name, value) for name, value, *_ in found] == [('precision', 0.5), ('recall', 0.5)]
 
 
 def test_the_score_of_a_classifier_is_that_of_its_logits():
