@@ -87,7 +87,7 @@ def mixture_problem(mixture: data.Mixture, *, width: int, latent_size: int) -> P
         panel=panel,
         shown=500,
         note=lambda n: (
-            f'a perfect sampler: {modes} modes, {100 * inside:.2f} % high quality, reverse KL about {(modes - 1) / (2 * n):.4f}'
+            f'{modes} modes, {100 * inside:.2f} % high quality, reverse KL about {(modes - 1) / (2 * n):.4f}'
         ),
     )
 
@@ -119,7 +119,7 @@ def stacked_problem(digits: data.Images, name: str, *, pair: str, latent_size: i
 
     def note(n: int) -> str:
         floor = coverage_floor(n, 1000)
-        return f"a perfect sampler: {floor.modes:.1f} modes, KL {floor.kl:.4f}, and that of the digits' own frequencies"
+        return f"{floor.modes:.1f} modes, KL {floor.kl:.4f}, and that of the digits' own frequencies"
 
     return Problem(
         source=source,

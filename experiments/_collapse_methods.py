@@ -113,7 +113,8 @@ def r3gan(objective: str, *penalties: str) -> Callable[..., Method]:
 
 def madgan(generators: int = 4) -> Method:
     """Ghosh et al. 2018: generators that share all layers but the last two, and a discriminator that tells them apart. Each
-    makes a batch, so that D sees K generated ones for a real one."""
+    makes a batch, so that D sees K generated ones for a real one. Its rate is K times theirs: at one rate D can not tell moving
+    generators apart, and they merge."""
 
     def trial(setting: Setting) -> Trial:
         generator, discriminator = setting.make(outputs=generators + 1)
@@ -135,7 +136,10 @@ def madgan(generators: int = 4) -> Method:
             shared=tuple(trunk),
             non_saturating=True,
         )
-        return Trial(game, setting.options, {'generators': generators}, pick=mixture)
+        rate = setting.learning_rate
+        optimizers = f'adam:learning_rate={rate},beta1=0.5,discriminator_rate={generators * rate}'
+        options = dataclasses.replace(setting.options, optimizers=optimizers)
+        return Trial(game, options, {'generators': generators, 'optimizers': optimizers}, pick=mixture)
 
     return trial
 

@@ -138,7 +138,8 @@ class _Log:
     def add(self, metrics: dict[str, np.ndarray]) -> None:
         self._rows.append(metrics)
         count = len(next(iter(metrics.values())))
-        rate = self._bar.format_dict['rate'] or 0.0
+        seconds = self._bar.format_dict['elapsed']
+        rate = (self._bar.n + count - self._first) / seconds if seconds else 0.0
         self._bar.set_postfix(
             D=f'{float(metrics["discriminator_loss"][-1].mean()):.3f}',
             G=f'{float(metrics["generator_loss"][-1].mean()):.3f}',
