@@ -64,7 +64,7 @@ class Config(runs.Options):
     """What to compare. A method that is done is not trained again with --resume, and more can be added."""
     seeds: int = 10
     steps: int | None = None
-    """Of the generator: 10,000 on mixtures, 20,000 on stacked_mnist."""
+    """Of the generator: 5,000 on mixtures, 20,000 on stacked_mnist."""
     batch_size: int | None = None
     """60 on mixtures, 120 on stacked_mnist: packs of 2, 3 and 4 divide both."""
     latent_size: int | None = None
@@ -98,7 +98,7 @@ class Config(runs.Options):
 
 RECIPES: dict[bool, dict[str, Any]] = {
     False: {
-        'steps': 10_000,
+        'steps': 5000,
         'batch_size': 60,
         'latent_size': 16,
         'optimizers': 'adam:learning_rate=1e-3,beta1=0.8',
