@@ -39,6 +39,8 @@ class Trial(NamedTuple):
     """`(play, key) -> examples [batch, ...]`"""
     components: int = 1
     """Of AdaGAN; each is trained for `options.steps`."""
+    generator: nn.Module | None = None
+    """None for a model of several."""
 
 
 Method = Callable[[Setting], Trial]
@@ -55,7 +57,8 @@ def _trial(setting: Setting, unroll_steps: int, changes: dict[str, Any]) -> Tria
     options = dataclasses.replace(setting.options, **changes)
     generator, discriminator = setting.make(minibatch=changes.get('minibatch'))
     settings = ({'unroll_steps': unroll_steps} if unroll_steps else {}) | changes
-    return Trial(options.game(generator, discriminator, setting.latent), options, settings, unroll_steps)
+    game = options.game(generator, discriminator, setting.latent)
+    return Trial(game, options, settings, unroll_steps, generator=generator)
 
 
 def gan() -> Method:

@@ -99,13 +99,13 @@ def settings_text(settings: dict[str, Any]) -> str:
     return ', '.join(f'{name.replace("_", " ")} {text(value)}' for name, value in settings.items())
 
 
-def cell(values: np.ndarray, scale: float = 1.0) -> str:
+def cell(values: np.ndarray, scale: float = 1.0, digits: int = 2) -> str:
     """Mean and standard error over the seeds; where some have no finite value, of the others, and how many those are."""
     finite = scale * values[np.isfinite(values)]
     if not len(finite):
         return 'infinite'
-    error = f' +- {finite.std(ddof=1) / len(finite) ** 0.5:.2f}' if len(finite) > 1 else ''
-    return f'{finite.mean():.2f}{error}' + (f' ({len(finite)} of {len(values)})' if len(finite) < len(values) else '')
+    error = f' +- {finite.std(ddof=1) / len(finite) ** 0.5:.{digits}f}' if len(finite) > 1 else ''
+    return f'{finite.mean():.{digits}f}{error}' + (f' ({len(finite)} of {len(values)})' if len(finite) < len(values) else '')
 
 
 def picture(problem: Problem, folders: dict[str, pathlib.Path]) -> Any:

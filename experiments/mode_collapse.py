@@ -21,6 +21,7 @@ import re
 from typing import Any
 
 from experiments import _collapse_data as problems
+from experiments import _collapse_search as searched
 from experiments._collapse_methods import METHODS, Method, Setting
 from experiments._collapse_report import compare_serial, picture, report
 from experiments._collapse_train import Cell, train
@@ -85,15 +86,19 @@ class Config(runs.Options):
     """On stacked_mnist: metz_quarter, metz_half, metz, veegan or r3gan."""
     digits: str = 'mnist'
     """What is stacked: mnist, or digits, which needs no download."""
+    size: int | None = None
+    """Height and width of what is stacked; the data set's own if it is not given (16 for the digits)."""
     data_dir: str | None = None
     seed: int = 0
+    invert: int = 0
+    """Real examples that trained generators are searched for, by L-BFGS; with them come the distances of pairs of samples."""
     compare_serial: bool = False
     """Only measure what the seeds cost in one program, beside one after the other."""
 
     def identity(self) -> dict[str, Any]:
         """A cell is a whole run, which cannot go on to more steps; methods can be added."""
         values = super().identity() | {'steps': self.steps}
-        return {name: value for name, value in values.items() if name not in ('methods', 'compare_serial')}
+        return {name: value for name, value in values.items() if name not in ('methods', 'invert', 'compare_serial')}
 
 
 RECIPES: dict[bool, dict[str, Any]] = {
@@ -121,8 +126,7 @@ RECIPES: dict[bool, dict[str, Any]] = {
 def main(config: Config) -> dict[str, Any]:
     """Trains every method, prints the table, and returns its cells by method; with `compare_serial` the ratios of times."""
     methods = check(config)
-    recipe = RECIPES[config.data == STACKED]
-    config = dataclasses.replace(config, **{name: v for name, v in recipe.items() if getattr(config, name) is None})
+    config = complete(config)
     problem = make_problem(config)
     cells = {text: make_cell(config, problem, method) for text, method in methods.items()}
     if config.compare_serial:
@@ -142,24 +146,46 @@ def main(config: Config) -> dict[str, Any]:
     title = f'{folder(config)}, {config.seeds} seeds, {config.steps} steps: mean +- standard error'
     print(report(config.networks if config.data == STACKED else config.data, title, problem, results, config.samples or 0))
     print(f'picture {run.path / "samples.png"}; numbers {run.path / "results.json"}')
+    if config.invert:
+        invert(config, {text: cell for text, cell in cells.items() if not any(results[text]['diverged'])}, run)
     return results
+
+
+def invert(config: Config, cells: dict[str, Cell], run: runs.RunDirectory) -> None:
+    """Latents of real examples, and distances of pairs, of methods of one generator that did not diverge."""
+    found = {text: searched.search(cell, run.path / filename(text), config.invert) for text, cell in cells.items()}
+    searches = {text: search for text, search in found.items() if search is not None}
+    if not searches:
+        print('no latents to search: every method has several generators, or diverged')
+        return
+    print(searched.report(searches, images=config.data == STACKED))
+    pictures.save_figure(run.path / 'distances.png', searched.picture(searches))
+    print(f'picture {run.path / "distances.png"}')
 
 
 def check(config: Config) -> dict[str, Method]:
     """The methods. Refuses what cannot work before anything is loaded or written."""
-    for name in ('seeds', 'steps', 'batch_size', 'width', 'samples', 'evaluations', 'latent_size'):
+    for name in ('seeds', 'steps', 'batch_size', 'width', 'samples', 'evaluations', 'latent_size', 'size'):
         value = getattr(config, name)
         if value is not None and value < 1:
             raise InputError(f'--{name.replace("_", "-")} is at least 1, not {value}')
+    if config.invert < 0:
+        raise InputError(f'--invert is a number of examples, at least 0, not {config.invert}')
     if not config.methods:
         raise InputError(f'--methods names at least one of {", ".join(METHODS)}')
     return {text: build(METHODS, text) for text in config.methods}
 
 
+def complete(config: Config) -> Config:
+    """With the recipe's values for what is not given."""
+    recipe = RECIPES[config.data == STACKED]
+    return dataclasses.replace(config, **{name: value for name, value in recipe.items() if getattr(config, name) is None})
+
+
 def make_problem(config: Config) -> problems.Problem:
     """The data set. Raises `InputError` for one that is not there."""
     if config.data == STACKED:
-        digits = data.load(config.digits, data_dir=config.data_dir)
+        digits = data.load(config.digits, size=config.size, data_dir=config.data_dir)
         return problems.stacked_problem(digits, config.digits, pair=config.networks, latent_size=config.latent_size)
     mixture = data.mixture(MIXTURES.get(config.data, config.data))
     assert config.latent_size is not None

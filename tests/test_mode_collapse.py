@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import _collapse_data, _collapse_report, _collapse_train, _seeds, mode_collapse, ring
+from experiments import _collapse_data, _collapse_report, _collapse_search, _collapse_train, _seeds, mode_collapse, ring
 from experiments._collapse_methods import METHODS, standard
 from gan_jax import data, runs
 from gan_jax.errors import Interrupted
@@ -296,3 +296,27 @@ def test_bad_input_gets_one_line(capsys, monkeypatch, tmp_path, flags, message):
     line = capsys.readouterr().err.strip()
     assert stop.value.code == 2 and len(line.splitlines()) == 1 and message in line
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_examples_are_searched_and_pairs_measured(tmp_path, capsys):
+    """No one of 4,000 samples is nearer to an example than what the search found."""
+    config = small(tmp_path, 'gan', 'unrolled:steps=1', 'madgan', invert=3)
+    results = mode_collapse.main(config)
+    out = capsys.readouterr().out
+    table = [line for line in out.split('inversion, MSE')[1].splitlines() if re.match('gan|unrolled|madgan', line)]
+    assert len(table) == 2 and set(results) == {'gan', 'unrolled:steps=1', 'madgan'}  # madgan has no one latent space
+    assert (tmp_path / 'mode_collapse/ring/distances.png').exists()
+
+    config, path = mode_collapse.complete(config), tmp_path / 'mode_collapse/ring/gan'
+    problem = mode_collapse.make_problem(config)
+    cell = mode_collapse.make_cell(config, problem, build(METHODS, 'gan'))
+    found, state = _collapse_search.search(cell, path, 3), _collapse_search.trained(cell, path)
+    source = problem.source(_collapse_search.PAIRED, 1)
+    real = source.draw((), jax.random.key(config.seed), jnp.int32(0))
+    z = jax.vmap(problem.latent)(jax.random.split(jax.random.key(5), 4000))
+    for seed, errors in enumerate(found.errors):
+        variables = jax.tree.map(lambda x, seed=seed: x[seed], state.generator.variables)
+        points = cell.trial.generator.apply(variables, z, train=False)
+        nearest = jnp.square(points[:, None] - real[None, :3]).mean(-1).min(0)
+        assert (errors <= nearest + 1e-6).all() and errors.min() >= 0
