@@ -102,7 +102,14 @@ def dcgan_step(**options):
     return step, gan_jax.init(game, optimizer, optimizer, jnp.zeros((1, 16, 16, 1)), jax.random.key(0))
 
 
-@pytest.mark.parametrize(('options', 'scanned'), [({}, False), ({}, True), ({'unroll_steps': 2}, True)])
+@pytest.mark.parametrize(
+    ('options', 'scanned'),
+    [
+        pytest.param({}, False, marks=pytest.mark.slow),
+        ({}, True),
+        pytest.param({'unroll_steps': 2}, True, marks=pytest.mark.slow),
+    ],
+)
 def test_the_cpu_program_holds_only_canonical_convolutions(options, scanned):
     step, state = dcgan_step(**options)
     if scanned:

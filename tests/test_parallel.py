@@ -55,8 +55,14 @@ def batches(steps: int):
     return [jax.random.uniform(key, shape, minval=-1) for key in jax.random.split(jax.random.key(1), 2)]
 
 
-@pytest.mark.parametrize('runner', ['pmap', 'shard_map', 'vmap'])
-@pytest.mark.parametrize(('steps', 'unroll_steps'), [(1, 0), (3, 2)])
+CASES = [(runner, *counts) for runner in ('pmap', 'shard_map', 'vmap') for counts in ((1, 0), (3, 2))]
+QUICK = [('pmap', 3, 2), ('vmap', 1, 0)]
+
+
+@pytest.mark.parametrize(
+    ('runner', 'steps', 'unroll_steps'),
+    [case if case in QUICK else pytest.param(*case, marks=pytest.mark.slow) for case in CASES],
+)
 def test_every_runner_agrees_with_one_device(runner, steps, unroll_steps):
     expected, expected_metrics = single_device(steps, unroll_steps)
     axis = int(steps > 1)

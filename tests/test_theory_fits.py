@@ -89,6 +89,7 @@ def easy(tmp_path_factory):
 
 
 @pytest.mark.parametrize('name', ['kl', 'reverse_kl'])
+@pytest.mark.slow
 def test_adversarial_fit_gets_there(easy, name):
     result = easy[0][name]
     np.testing.assert_allclose(result['mu_hat'], 1.0, atol=0.12)
@@ -106,6 +107,7 @@ def test_bound_is_the_divergence():
     assert result['bound'][0] == pytest.approx(math.log(1.5 / 0.7) + 1.49 / 4.5 - 0.5, abs=0.03)
 
 
+@pytest.mark.slow
 def test_f_gan_leaves_its_files(easy):
     results, path = easy
     assert {file.name for file in path.iterdir()} == {'config.json', 'fits.png', 'results.json'}
@@ -130,6 +132,7 @@ def vanishing(tmp_path_factory):
     return config, vanishing_gradients.main(config), path / 'vanishing_gradients'
 
 
+@pytest.mark.slow
 def test_saturating_gradients_vanish_and_others_do_not(vanishing):
     _, results, _ = vanishing
     ratio = {name: result['gradient'][-1] / result['gradient'][0] for name, result in results.items()}
@@ -143,6 +146,7 @@ def test_saturating_gradients_vanish_and_others_do_not(vanishing):
     assert (results['minimax_noise']['loss'][-1] > 0.3).all()
 
 
+@pytest.mark.slow
 def test_saturating_gradients_are_in_proportion_to_the_loss(vanishing):
     """|grad| <= E[sigma(l) |dl/dtheta|], where E[sigma(l)] is below D's loss: the two fall together."""
     _, results, _ = vanishing
@@ -175,6 +179,7 @@ def test_weights_of_the_two_logistic_gradients():
         np.testing.assert_allclose(gradient, -(w[:, None] * jacobian).mean(0), rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_vanishing_gradients_leaves_its_files(vanishing, capsys):
     config, results, path = vanishing
     assert {file.name for file in path.iterdir()} == {'config.json', 'gradients.png', 'results.json'}
