@@ -69,7 +69,7 @@ def invert(
 
     def search(target: Array, start: Array) -> tuple[Array, Array]:
         loss = lambda z: jnp.square(generate(z[None])[0] - target).mean()
-        return _minimise(loss, start, steps, memory, tolerance)
+        return minimise(loss, start, steps=steps, memory=memory, tolerance=tolerance)
 
     def one(row: tuple[Array, Array]) -> Inversion:
         target, index = row
@@ -85,8 +85,13 @@ def invert(
     return jax.tree.map(lambda x: x[:n], lax.map(one, rows, batch_size=size))
 
 
-def _minimise(loss: Callable[[Array], Array], start: Array, steps: int, memory: int, tolerance: float) -> tuple[Array, Array]:
-    """The last iterate of L-BFGS, and its loss; infinite if it is not a number."""
+def minimise(
+    loss: Callable[[Array], Array], start: Array, *, steps: int = 100, memory: int = 10, tolerance: float = 1e-5
+) -> tuple[Array, Array]:
+    """The last iterate of L-BFGS, an array of any shape, and its loss; infinite if it is not a number.
+
+    It ends after so many steps, or where the gradient is no longer than the tolerance.
+    """
     optimizer = optax.lbfgs(memory_size=memory)
     value_and_grad = optax.value_and_grad_from_state(loss)
 

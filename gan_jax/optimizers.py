@@ -152,12 +152,19 @@ def ttur(learning_rate: float = 1e-4, discriminator_rate: float = 3e-4, beta1: f
     return adam(learning_rate, beta1, beta2, discriminator_rate)
 
 
+def improved_gan(learning_rate: float = 3e-3, beta1: float = 0.5) -> Optimizers:
+    """Improved GAN's Adam, which divides by the root of v + 1e-8 (Salimans et al. 2016; of its code: the rate for MNIST)."""
+    _check_rate(learning_rate)
+    return Optimizers(*(optax.adam(learning_rate, beta1, eps=0.0, eps_root=1e-8) for _ in range(2)))
+
+
 def _check_rate(rate: float) -> None:
     if rate < 0:
         raise ValueError(f'a learning rate is at least 0, got {rate}')
 
 
 OPTIMIZERS: Table[Callable[..., Optimizers]] = Table(
-    'optimizers', {'adam': adam, 'unrolled': unrolled, 'wgan': wgan, 'wgan_gp': wgan_gp, 'ttur': ttur}
+    'optimizers',
+    {'adam': adam, 'unrolled': unrolled, 'wgan': wgan, 'wgan_gp': wgan_gp, 'ttur': ttur, 'improved_gan': improved_gan},
 )
 """Name -> factory."""

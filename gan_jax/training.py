@@ -159,6 +159,7 @@ def make_train_step(
     *,
     discriminator_steps: int = 1,
     generator_steps: int = 1,
+    generator_batches: int = 1,
     unroll_steps: int = 0,
     simultaneous: bool = False,
     ema_decay: float = 0.999,
@@ -171,18 +172,20 @@ def make_train_step(
     updates. Simultaneous: one update each, both from the same parameters and the same play.
 
     Every update has fresh noise. Leaves of `batch` are `[batch, ...]`, one minibatch; if either player takes more than one
-    step they are `[max(discriminator_steps, generator_steps), batch, ...]`, a minibatch for each. Metrics are scalars, means
-    over a player's steps.
+    step they are `[max(discriminator_steps, generator_steps * generator_batches), batch, ...]`: a minibatch for each update of
+    the discriminator, `generator_batches` joined into one for each of the generator. Metrics are scalars, means over a player's
+    steps.
 
     The average of the generator is `optimizers.moving_average`.
 
     Raises `ValueError` for counts out of range, and for simultaneous updates of more than one step.
     """
-    if discriminator_steps < 1 or generator_steps < 1 or unroll_steps < 0:
-        counts = f'{discriminator_steps=}, {generator_steps=}, {unroll_steps=}'
+    if min(discriminator_steps, generator_steps, generator_batches) < 1 or unroll_steps < 0:
+        counts = f'{discriminator_steps=}, {generator_steps=}, {generator_batches=}, {unroll_steps=}'
         raise ValueError(f'each player takes at least one step and nothing unrolls a negative number of steps, got {counts}')
-    if simultaneous and (discriminator_steps, generator_steps) != (1, 1):
-        raise ValueError(f'simultaneous updates are one of each player, got {discriminator_steps=}, {generator_steps=}')
+    if simultaneous and (discriminator_steps, generator_steps, generator_batches) != (1, 1, 1):
+        counts = f'{discriminator_steps=}, {generator_steps=}, {generator_batches=}'
+        raise ValueError(f'simultaneous updates are one of each player, on one minibatch; got {counts}')
     if not 0 <= ema_decay <= 1:
         raise ValueError(f'ema_decay is from 0 to 1, got {ema_decay}')
 
@@ -203,10 +206,12 @@ def make_train_step(
         player, value, metrics, play = _descend(loss, g_optimizer, player, axis_name)
         return player, {'generator_loss': value, **metrics}, play
 
-    def repeat(update: Callable, player: Player, opponent: Player, batch: Batch, key: Key, steps: int) -> tuple[Player, Metrics]:
-        if discriminator_steps == generator_steps == 1:
+    def repeat(
+        update: Callable, player: Player, opponent: Player, batch: Batch, key: Key, steps: int, batches: int = 1
+    ) -> tuple[Player, Metrics]:
+        if discriminator_steps == generator_steps == generator_batches == 1:
             return update(player, opponent, batch, key)[:2]
-        batch = jax.tree.map(lambda x: x[:steps], batch)
+        batch = jax.tree.map(lambda x: x[: steps * batches].reshape(steps, batches * x.shape[1], *x.shape[2:]), batch)
         xs = (batch, jax.random.split(key, steps))
         player, metrics = lax.scan(lambda player, x: update(player, opponent, *x)[:2], player, xs)
         return player, jax.tree.map(lambda x: x.mean(0), metrics)
@@ -222,7 +227,9 @@ def make_train_step(
             discriminator, d_metrics = repeat(
                 discriminator_update, state.discriminator, state.generator, batch, d_key, discriminator_steps
             )
-            generator, g_metrics = repeat(generator_update, state.generator, discriminator, batch, g_key, generator_steps)
+            generator, g_metrics = repeat(
+                generator_update, state.generator, discriminator, batch, g_key, generator_steps, generator_batches
+            )
         ema = moving_average(state.ema, generator.variables, ema_decay, state.step)
         return TrainState(state.step + 1, state.key, generator, discriminator, ema), {**d_metrics, **g_metrics}
 

@@ -1,6 +1,7 @@
 """What every game owes its users, whatever it plays: one line in GAMES and these tests cover it."""
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -26,6 +27,8 @@ class Case(NamedTuple):
     """`axis_name -> game`, of small networks without convolutions where it can be (those compile for long)."""
     batch: Callable[[jax.Array], Any]
     """`key -> batch` of 8 examples."""
+    slow: bool = False
+    """Compiled for long: only `pytest -m slow` asks it."""
 
 
 def adversarial(axis_name: str | None) -> gan_jax.Game:
@@ -114,14 +117,95 @@ def few_labels(key: jax.Array) -> dict[str, Any]:
     return {'labelled': labelled_points(key), 'unlabelled': points(jax.random.fold_in(key, 1))}
 
 
+class Level(nn.Module):
+    """A generator or a discriminator of one level of a pyramid, fully connected and with dropout."""
+
+    axis_name: str | None
+    judges: bool = False
+
+    @nn.compact
+    def __call__(self, x, *low, train=True):
+        if self.judges:
+            x = layers.Dropout(0.5 if train else 0, self.axis_name)((x + sum(low)).reshape(len(x), -1))
+            return networks.MLP((6, 1), squeeze=True, activation=jnp.tanh)(x)
+        shape = low[0].shape[1:] if low else (2, 2, 1)
+        x = jnp.concatenate([x, *(image.reshape(len(x), -1) for image in low)], -1)
+        norm = 'none' if low else 'batch'  # one of the levels has batch statistics, the other none
+        return networks.MLP((6, math.prod(shape)), norm=norm, axis_name=self.axis_name)(x, train=train).reshape(-1, *shape)
+
+
+def laplacian_pyramid(axis_name: str | None) -> gan_jax.Game:
+    return games.laplacian_pyramid(
+        [Level(axis_name)] * 2,
+        [Level(axis_name, judges=True)] * 2,
+        objectives.non_saturating(),
+        latent=[latents.uniform(16), latents.uniform(3)],
+        axis_name=axis_name,
+    )
+
+
+def small_images(key: jax.Array) -> jax.Array:
+    return jax.random.normal(key, (8, 4, 4, 1))
+
+
+def product(axis_name: str | None) -> gan_jax.Game:
+    return games.product({'plain': adversarial(axis_name), 'told': conditional(axis_name)})
+
+
+def points_and_labelled(key: jax.Array) -> dict[str, Any]:
+    return {'plain': points(key), 'told': labelled_points(jax.random.fold_in(key, 1))}
+
+
+def text_to_image(axis_name: str | None) -> gan_jax.Game:
+    return games.text_to_image(
+        Told(networks.MLP((6, 2), norm='batch', axis_name=axis_name)),
+        ToldJudge(networks.MLP((6, 1), squeeze=True, activation=jnp.tanh)),
+        objectives.non_saturating(),
+        latent=latents.normal(3),
+        interpolation_weight=1.0,
+        axis_name=axis_name,
+    )
+
+
+class Told(nn.Module):
+    """A generator of the latent joined to the text."""
+
+    network: nn.Module
+
+    @nn.compact
+    def __call__(self, z, text, *, train=True):
+        return self.network(jnp.concatenate([z, text], -1), train=train)
+
+
+class ToldJudge(nn.Module):
+    """A discriminator of the example joined to each of the texts."""
+
+    network: nn.Module
+
+    @nn.compact
+    def __call__(self, x, *texts, train=True):
+        return jnp.stack([self.network(jnp.concatenate([x, text], -1), train=train) for text in texts], -1)
+
+
+def captioned_points(key: jax.Array) -> dict[str, jax.Array]:
+    labels = jnp.arange(8) // 3  # neighbours of one label, whose texts are passed over
+    return {'image': points(key), 'text': jax.nn.one_hot(labels, 3), 'label': labels}
+
+
 GAMES: dict[str, Case] = {
     'adversarial': Case(adversarial, points),
     'conditional': Case(conditional, labelled_points),
-    'semi_supervised': Case(semi_supervised, few_labels),
-    'multi_generator': Case(multi_generator, points),
-    'paired_translation': Case(paired_translation, input_and_target),
+    'semi_supervised': Case(semi_supervised, few_labels, slow=True),
+    'laplacian_pyramid': Case(laplacian_pyramid, small_images, slow=True),
+    'product': Case(product, points_and_labelled, slow=True),
+    'multi_generator': Case(multi_generator, points, slow=True),
+    'paired_translation': Case(paired_translation, input_and_target, slow=True),
     'unpaired_translation': Case(unpaired_translation, two_sets),
+    'text_to_image': Case(text_to_image, captioned_points, slow=True),
 }
+
+
+NAMES = [pytest.param(name, marks=[pytest.mark.slow] if case.slow else []) for name, case in GAMES.items()]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,7 +241,7 @@ def test_every_game_is_here():
     assert set(games.__all__) <= set(GAMES)
 
 
-@pytest.mark.parametrize('name', GAMES)
+@pytest.mark.parametrize('name', NAMES)
 def test_trains_unrolled_in_one_program_and_resumes_bit_for_bit(name, tmp_path):
     case = GAMES[name]
     first, step = prepare(case)
@@ -183,7 +267,7 @@ def test_trains_unrolled_in_one_program_and_resumes_bit_for_bit(name, tmp_path):
         np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
 
 
-@pytest.mark.parametrize('name', GAMES)
+@pytest.mark.parametrize('name', NAMES)
 def test_unrolling_looks_into_the_future(name):
     case = GAMES[name]
     after = []
@@ -196,7 +280,7 @@ def test_unrolling_looks_into_the_future(name):
     assert all(same('discriminator')) and not all(same('generator'))
 
 
-@pytest.mark.parametrize('name', GAMES)
+@pytest.mark.parametrize('name', NAMES)
 def test_four_devices_are_one(name):
     # Under vmap every replica is visible: one that drifts apart shows here, and only here.
     case = GAMES[name]
@@ -214,7 +298,7 @@ def test_four_devices_are_one(name):
         np.testing.assert_allclose(found[key][0], metrics[key], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize('name', GAMES)
+@pytest.mark.parametrize('name', NAMES)
 def test_pmap_runs_it(name):
     case = GAMES[name]
     state, step = prepare(case, 0)

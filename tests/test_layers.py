@@ -12,7 +12,7 @@ LAYERS = [  # a module may import from its own line's package, and from any line
     {'experiments'},
     {'gan_jax.runs'},
     {'gan_jax.games', 'gan_jax.boosting'},
-    {'gan_jax.training', 'gan_jax.metrics'},
+    {'gan_jax.training', 'gan_jax.metrics', 'gan_jax.text'},
     {'gan_jax.data'},
     {'gan_jax.networks'},
     {
@@ -23,6 +23,7 @@ LAYERS = [  # a module may import from its own line's package, and from any line
         'gan_jax.optimizers',
         'gan_jax.latents',
         'gan_jax.inversion',
+        'gan_jax.pyramids',
     },
     {'gan_jax.divergences', 'gan_jax.parallel'},
     {'gan_jax.registry'},

@@ -58,7 +58,7 @@ def test_presets_descend_and_can_be_unrolled(name):
 
 def test_what_the_papers_say():
     steps = {name: OPTIMIZERS[name]().discriminator_steps for name in OPTIMIZERS}
-    assert steps == {'adam': 1, 'unrolled': 1, 'wgan': 5, 'wgan_gp': 5, 'ttur': 1}
+    assert steps == {'adam': 1, 'unrolled': 1, 'wgan': 5, 'wgan_gp': 5, 'ttur': 1, 'improved_gan': 1}
 
     def second(optimizer):
         """Two updates under gradients 1 and 1/2."""
@@ -77,10 +77,15 @@ def test_what_the_papers_say():
         'wgan': [rms] * 2,
         'wgan_gp': [adam(1e-4, 0.0, 0.9)] * 2,
         'ttur': [adam(1e-4, 0.5, 0.9), adam(3e-4, 0.5, 0.9)],
+        'improved_gan': [adam(3e-3, 0.5, 0.999)] * 2,
     }
     for name, players in expected.items():
         for optimizer, values in zip(OPTIMIZERS[name]()[:2], players, strict=True):
             np.testing.assert_allclose(second(optimizer), values, rtol=1e-4)
+    # Improved GAN's 1e-8 stands under the root: of a first gradient of 1e-4 the step is the rate times 1 / sqrt(2).
+    optimizer = optimizers.improved_gan().generator
+    step, _ = optimizer.update(jnp.float32(1e-4), optimizer.init(jnp.float32(0)), jnp.float32(0))
+    assert float(step) == pytest.approx(-3e-3 / np.sqrt(2), rel=1e-4)
 
 
 def test_clipped_weights_stay_within_the_limit():

@@ -64,6 +64,20 @@ def test_k_generator_steps():
     assert metrics['g_batch'] == 1
 
 
+def test_minibatches_joined_for_the_generator():
+    # D sees minibatches 0 to 2, and G two joined ones in each of its two steps: 0 and 1, then 2 and 3, 8 examples each.
+    sizes = []
+    game = counting_game()
+    loss = lambda variables, play, batch, key: sizes.append(batch.shape) or game.generator_loss(variables, play, batch, key)
+    counting = game._replace(generator_loss=loss)
+    batch, optimizer = jnp.arange(4.0)[:, None] * jnp.ones(4), optax.sgd(1.0)
+    options = {'discriminator_steps': 3, 'generator_steps': 2, 'generator_batches': 2}
+    step = jax.jit(gan_jax.make_train_step(counting, optimizer, optimizer, **options))
+    state, metrics = step(gan_jax.init(game, optimizer, optimizer, batch[0], jax.random.key(0)), batch)
+    assert (state.discriminator.params, state.generator.params) == (3, 2)
+    assert (metrics['d_batch'], metrics['g_batch']) == (1, 1.5) and set(sizes) == {(8,)}
+
+
 @pytest.mark.parametrize('unroll_steps', [0, 3])
 def test_no_key_is_used_twice(monkeypatch, unroll_steps):
     seen = []
@@ -106,6 +120,8 @@ def test_no_key_is_used_twice(monkeypatch, unroll_steps):
     [
         {'discriminator_steps': 0},
         {'generator_steps': 0},
+        {'generator_batches': 0},
+        {'simultaneous': True, 'generator_batches': 2},
         {'unroll_steps': -1},
         {'simultaneous': True, 'discriminator_steps': 2},
         {'ema_decay': 1.5},

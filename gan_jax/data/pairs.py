@@ -1,7 +1,7 @@
 """Images in pairs, and two sets of images without pairs."""
 
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import jax
@@ -81,7 +81,7 @@ def unpaired(path_a: str | pathlib.Path, path_b: str | pathlib.Path, size: int, 
     return {'a': folder(path_a, size, channels).images, 'b': folder(path_b, size, channels).images}
 
 
-def without_pairs(paired: dict[str, AnyArray], seed: int = 0) -> dict[str, np.ndarray]:
+def without_pairs(paired: Mapping[str, AnyArray], seed: int = 0) -> dict[str, np.ndarray]:
     """The inputs of one half of the pairs as `a`, the targets of the other half as `b`: no scene is on both sides."""
     order = np.random.default_rng(seed).permutation(len(paired['input']))
     half = len(order) // 2
@@ -114,11 +114,17 @@ def jitter(example: Any, key: Key, size: int, *, mirror: bool = True) -> Any:
     return jax.tree.map(one, example)
 
 
+def pair_splits(path: str | pathlib.Path) -> tuple[str, ...]:
+    """The splits that a folder of pairs has; none at all means that everything is 'train'."""
+    path = pathlib.Path(path)
+    return tuple(name for name in SPLITS if any((below / name).is_dir() for below in (path, path / 'A', path / 'B')))
+
+
 def _folders(path: pathlib.Path, split: str) -> list[pathlib.Path]:
     """The split's one folder of images side by side, or its A and B."""
     if not path.is_dir():
         raise InputError(f'no folder {path}')
-    splits = [name for name in SPLITS if any((below / name).is_dir() for below in (path, path / 'A', path / 'B'))]
+    splits = pair_splits(path)
     if split not in (splits or ['train']):
         raise InputError(f'{path} has {"splits " + ", ".join(splits) if splits else "no splits"}, not {split!r}')
     top = path / split if (path / split).is_dir() else path

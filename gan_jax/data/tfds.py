@@ -45,7 +45,8 @@ class TfdsSource:
         if split not in builder.info.splits:
             raise InputError(f'{name} has splits {", ".join(builder.info.splits)}, not {split!r}')
         try:
-            self._records = builder.as_data_source(split=split, decoders={'image': tfds.decode.SkipDecoding()})
+            images = [key for key, feature in features.items() if isinstance(feature, tfds.features.Image)]
+            self._records = builder.as_data_source(split=split, decoders=dict.fromkeys(images, tfds.decode.SkipDecoding()))
         except NotImplementedError as error:
             raise InputError(
                 f'{name} in {builder.data_dir} is stored for TensorFlow only; prepare it anew with '
@@ -75,6 +76,12 @@ class TfdsSource:
         if self.classes:
             batch['label'] = np.array([record['label'] for record in records], np.int32)
         return batch
+
+    def column(self, name: str) -> list[Any]:
+        """One feature, such as a file name, of all records. Raises `InputError` if there is no such feature."""
+        if len(self) and name not in self._records[0]:
+            raise InputError(f'there is no feature {name!r}; there are {", ".join(self._records[0])}')
+        return [self._records[i][name] for i in range(len(self))]
 
 
 def prepare(name: str, *, data_dir: str | os.PathLike | None = None, manual_dir: str | os.PathLike | None = None) -> None:

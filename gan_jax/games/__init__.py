@@ -2,9 +2,15 @@
 
 from gan_jax.games.adversarial import adversarial
 from gan_jax.games.conditional import conditional
+from gan_jax.games.laplacian_pyramid import laplacian_pyramid
 from gan_jax.games.multi_generator import multi_generator
 from gan_jax.games.paired_translation import paired_translation
+from gan_jax.games.product import product
 from gan_jax.games.semi_supervised import semi_supervised
+from gan_jax.games.text_to_image import text_to_image
 from gan_jax.games.unpaired_translation import unpaired_translation
 
-__all__ = ['adversarial', 'conditional', 'multi_generator', 'paired_translation', 'semi_supervised', 'unpaired_translation']
+__all__ = [
+    'adversarial', 'conditional', 'laplacian_pyramid', 'multi_generator', 'paired_translation', 'product',
+    'semi_supervised', 'text_to_image', 'unpaired_translation',
+]  # fmt: skip

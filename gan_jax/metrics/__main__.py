@@ -44,8 +44,8 @@ class Config:
     """Without a protocol: any of frechet, kernel, kernel_subsets:subsets=100,size=1000, prdc:k=5,strict=True, score:splits=10, on
     --samples images; frechet, kernel and prdc if nothing is asked for."""
     extractor: str | None = None
-    """Without a protocol: inception (inception:path=FILE,resize=clean), classifier:dataset=NAME, pixels, or
-    custom:function=package.module.name."""
+    """Without a protocol: inception (inception:path=FILE,resize=clean), classifier:dataset=NAME, squeezenet:path=FILE, pixels,
+    or custom:function=package.module.name."""
     samples: int | None = None
     """Without a protocol: how many of FAKE; all there are, and 10,000 of a run."""
     reals: int | None = None

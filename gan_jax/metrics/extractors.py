@@ -72,6 +72,13 @@ def classifier(dataset: str, size: int | None = None, data_dir: str | None = Non
     return train_classifier(images.images, images.labels, name=dataset, cache=True).extractor
 
 
+def squeezenet(path: str) -> Extractor:
+    """SqueezeNet 1.1's last features, from a file of its weights (`gan_jax.metrics.squeezenet`); no FID."""
+    from gan_jax.metrics import squeezenet as network
+
+    return network.squeezenet(path)
+
+
 def custom(function: str) -> Extractor:
     """Your own: `package.module.name` of a function from images to features `[n, d]`."""
     module, _, name = function.rpartition('.')
@@ -83,7 +90,8 @@ def custom(function: str) -> Extractor:
 
 
 EXTRACTORS: Table[Callable[..., Extractor]] = Table(
-    'extractor', {'inception': inception, 'classifier': classifier, 'pixels': pixels, 'custom': custom}
+    'extractor',
+    {'inception': inception, 'classifier': classifier, 'squeezenet': squeezenet, 'pixels': pixels, 'custom': custom},
 )
 """Name -> factory."""
 

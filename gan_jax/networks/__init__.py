@@ -1,5 +1,6 @@
 """Flax linen networks. Parameters and outputs are float32, whatever `dtype` the layers compute in."""
 
+from gan_jax.networks.autoencoder import ConvAutoencoder, EnergyDiscriminator, MLPAutoencoder
 from gan_jax.networks.conditional import (
     AuxiliaryDiscriminator,
     ConcatenatedDiscriminator,
@@ -8,17 +9,21 @@ from gan_jax.networks.conditional import (
 )
 from gan_jax.networks.dcgan import Discriminator as DCGANDiscriminator
 from gan_jax.networks.dcgan import Generator as DCGANGenerator
-from gan_jax.networks.mlp import MLP
+from gan_jax.networks.lapgan import CoarsestDiscriminator, LevelDiscriminator, LevelGenerator
+from gan_jax.networks.mlp import MLP, MLPGenerator
 from gan_jax.networks.resnet import Discriminator as SNGANDiscriminator
 from gan_jax.networks.resnet import Generator as SNGANGenerator
 from gan_jax.networks.semi_supervised import Classifier as SemiSupervisedClassifier
 from gan_jax.networks.semi_supervised import Generator as SemiSupervisedGenerator
 from gan_jax.networks.stacked_mnist import STACKED_MNIST, stacked_networks
+from gan_jax.networks.text_to_image import Discriminator as TextDiscriminator
+from gan_jax.networks.text_to_image import Generator as TextGenerator
 from gan_jax.networks.translation import PatchDiscriminator, ResNetGenerator, UNet
 
 __all__ = [
-    'MLP', 'STACKED_MNIST', 'AuxiliaryDiscriminator', 'ConcatenatedDiscriminator', 'ConcatenatedGenerator',
-    'DCGANDiscriminator', 'DCGANGenerator', 'PatchDiscriminator', 'ProjectionDiscriminator', 'ResNetGenerator',
-    'SNGANDiscriminator', 'SNGANGenerator', 'SemiSupervisedClassifier', 'SemiSupervisedGenerator', 'UNet',
-    'stacked_networks',
+    'MLP', 'STACKED_MNIST', 'AuxiliaryDiscriminator', 'CoarsestDiscriminator',
+    'ConcatenatedDiscriminator', 'ConcatenatedGenerator', 'ConvAutoencoder', 'DCGANDiscriminator', 'DCGANGenerator',
+    'EnergyDiscriminator', 'LevelDiscriminator', 'LevelGenerator', 'MLPAutoencoder', 'MLPGenerator', 'PatchDiscriminator',
+    'ProjectionDiscriminator', 'ResNetGenerator', 'SNGANDiscriminator', 'SNGANGenerator', 'SemiSupervisedClassifier',
+    'SemiSupervisedGenerator', 'TextDiscriminator', 'TextGenerator', 'UNet', 'stacked_networks',
 ]  # fmt: skip

@@ -1,6 +1,7 @@
 """Fully connected networks, for points in the plane and proofs."""
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -59,3 +60,21 @@ class MLP(nn.Module):
         if self.squeeze:
             x = x.squeeze(-1)
         return (x, hidden) if features_too else x
+
+
+class MLPGenerator(nn.Module):
+    """An `MLP` that makes images: `[n, latent] -> [n, *shape]` in [-1, 1], by tanh."""
+
+    shape: Sequence[int]
+    features: Sequence[int]
+    """Widths of the hidden layers."""
+    dtype: Any = jnp.float32
+    axis_name: str | None = None
+    norm: str = 'none'
+    """As in `MLP`."""
+
+    @nn.compact
+    def __call__(self, z: Array, *, train: bool = True) -> Array:
+        widths = (*self.features, math.prod(self.shape))
+        x = MLP(widths, dtype=self.dtype, norm=self.norm, axis_name=self.axis_name)(z, train=train)
+        return jnp.tanh(x).reshape(-1, *self.shape)

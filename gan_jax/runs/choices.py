@@ -1,4 +1,4 @@
-"""The standard game by flags: what every experiment on one generator and one discriminator lets its users choose."""
+"""A game by flags: what every experiment on one generator and one discriminator lets its users choose."""
 
 import dataclasses
 from collections.abc import Callable
@@ -49,7 +49,7 @@ class GameOptions(Options):
     minibatch: str = 'none'
     """Layer of D that sees the batch: discrimination, stddev or none."""
     optimizers: str = 'adam'
-    """Both players', by paper: adam:learning_rate=1e-3,beta1=0.5, unrolled, wgan, wgan_gp, ttur."""
+    """Both players', by paper: adam:learning_rate=1e-3,beta1=0.5, unrolled, wgan, wgan_gp, ttur, improved_gan."""
     decay: float = 1.0
     """The learning rates' value at the last step, as a share of the first; a cosine in between, and 1 for none."""
     clip_weights: float | None = None
@@ -88,11 +88,11 @@ class GameOptions(Options):
             raise InputError(str(error)) from error
         if not 0 <= self.decay <= 1:
             raise InputError(f'--decay is a share, from 0 to 1, not {self.decay}')
-        cosine = optax.cosine_decay_schedule(1.0, max(1, self.steps), self.decay)
+        rates = self.learning_rates()
 
         def scale(updates: int) -> list[optax.GradientTransformation]:
             # Optimizers count their own updates, of which a player may take several in a step.
-            return [] if self.decay == 1 else [optax.scale_by_schedule(lambda count: cosine(count // updates))]
+            return [] if self.decay == 1 else [optax.scale_by_schedule(lambda count: rates(count // updates))]
 
         return Optimizers(
             optax.chain(*before, pair.generator, *scale(self.generator_steps)),
@@ -100,18 +100,30 @@ class GameOptions(Options):
             d_steps,
         )
 
+    def learning_rates(self) -> optax.Schedule:
+        """The learning rates' value after so many steps, as a share of the first."""
+        return optax.cosine_decay_schedule(1.0, max(1, self.steps), self.decay)
+
     @property
     def minibatches(self) -> int:
         """How many minibatches a step takes."""
         return max(self.players().discriminator_steps, self.generator_steps)
 
     def game(
-        self, generator: nn.Module, discriminator: nn.Module, latent: Callable[[Key], Array], axis_name: str | None = None
+        self,
+        generator: nn.Module,
+        discriminator: nn.Module,
+        latent: Callable[[Key], Array],
+        axis_name: str | None = None,
+        rules: Callable[..., Game] = adversarial,
     ) -> Game:
-        """The standard game of the two networks, with what was chosen. Raises `InputError` for what does not work."""
+        """The game of the two networks, with what was chosen. Raises `InputError` for what does not work.
+
+        `rules` is `games.adversarial`, or another game that takes its options: `conditional`, `semi_supervised`.
+        """
         chosen = [build(augmentations.AUGMENTATIONS, text, axis_name=axis_name) for text in self.augmentations]
         try:
-            return adversarial(
+            return rules(
                 generator,
                 discriminator,
                 build(OBJECTIVES, self.objective, axis_name=axis_name),
@@ -132,7 +144,7 @@ class GameOptions(Options):
         factor = penalties.annealing(self.penalty_decay, max(2, self.steps * self.players().discriminator_steps))
         return [penalties.scheduled(penalty, every=self.penalty_every, factor=factor) for penalty in chosen]
 
-    def train_step(self, game: Game, *, unroll_steps: int = 0, axis_name: str | None = None) -> Step:
+    def train_step(self, game: Game, *, unroll_steps: int = 0, generator_batches: int = 1, axis_name: str | None = None) -> Step:
         """The game's train step. Raises `InputError` for counts that do not work."""
         players = self.players()
         try:
@@ -142,6 +154,7 @@ class GameOptions(Options):
                 players.discriminator,
                 discriminator_steps=players.discriminator_steps,
                 generator_steps=self.generator_steps,
+                generator_batches=generator_batches,
                 unroll_steps=unroll_steps,
                 simultaneous=self.simultaneous,
                 ema_decay=self.ema_decay,

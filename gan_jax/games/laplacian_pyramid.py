@@ -1,0 +1,93 @@
+"""LAPGAN: one game for every level of a Laplacian pyramid (Denton et al. 2015)."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+
+from gan_jax import parallel, pyramids
+from gan_jax.games.adversarial import Reading, adversarial, apply_network
+from gan_jax.games.product import part_of, product
+from gan_jax.objectives import Objective
+from gan_jax.training import Game
+from gan_jax.typing import Array, Batch, Key, Variables
+
+_LEVEL = Reading(
+    examples=lambda batch: batch['high'],
+    generator=lambda batch: (batch['low'],),
+    discriminator=lambda batch: (batch['low'],),
+)
+
+
+def laplacian_pyramid(
+    generators: Sequence[nn.Module],
+    discriminators: Sequence[nn.Module],
+    objective: Objective,
+    *,
+    latent: Sequence[Callable[[Key], Array]],
+    **options: Any,
+) -> Game:
+    """Level k < K generates h_k given the low-pass image l_k = up(down(I_k)), level K the coarsest image (section 2.3).
+
+    The levels are independent games, and learn side by side from one batch of images `[n, h, w, c]`: each from real low-pass
+    images, none from what another level makes. In inference mode the play is the cascade
+
+        I~_K = G_K(z_K),   I~_k = up(I~_{k+1}) + G_k(z_k, up(I~_{k+1})),
+
+    all stages of it, `(I~_0, ..., I~_K)`, finest first. `gan_jax.sample(game, state, jnp.zeros(64), key)` draws 64 of each stage.
+
+    Args:
+        generators: finest first: `generators[k](z, low, train=) -> high`, both `[n, h, w, c]`, and
+            `generators[K](z, train=) -> images`.
+        discriminators: `discriminators[k](high, low, train=) -> logits [n]`, and
+            `discriminators[K](images, train=) -> logits [n]`.
+        objective: of every level; the paper's is `objectives.non_saturating()`.
+        latent: one example's latent from one key, for each level.
+        options: `penalties` and all others of `games.adversarial`, for every level. A penalty is on `high`, with `low` held.
+
+    Metrics and variables have the names level_0, ..., level_K. Raises `ValueError` if the three lists are not of one length, and
+    for an augmentation, which would change `high` and not `low`; `InputError` for images that cannot be halved K times.
+    """
+    if not len(generators) == len(discriminators) == len(latent) > 0:
+        counts = f'{len(generators)} generators, {len(discriminators)} discriminators and {len(latent)} latents'
+        raise ValueError(f'every level has one generator, one discriminator and one latent; got {counts}')
+    if options.get('augmentation') is not None:
+        raise ValueError('an augmentation would change the high-pass images of a pyramid, and not the low-pass ones')
+    halvings = len(generators) - 1
+    names = [f'level_{k}' for k in range(halvings + 1)]
+    readings = [_LEVEL] * halvings + [Reading()]
+    levels = product(
+        {
+            name: adversarial(generators[k], discriminators[k], objective, latent=latent[k], reading=readings[k], **options)
+            for k, name in enumerate(names)
+        }
+    )
+
+    def split(images: Array) -> dict[str, Batch]:
+        stages = pyramids.gaussian(images, halvings)
+        lows = [pyramids.up(coarse) for coarse in stages[1:]]
+        pairs = [{'high': fine - low, 'low': low} for fine, low in zip(stages, lows, strict=False)]
+        return dict(zip(names, [*pairs, stages[-1]], strict=True))
+
+    def cascade(variables: Variables, count: int, key: Key) -> tuple[Array, ...]:
+        stages: list[Array] = []
+        for k, level_key in reversed(list(enumerate(jax.random.split(key, halvings + 1)))):
+            z = jax.vmap(latent[k])(parallel.example_keys(level_key, count))
+            low = [pyramids.up(stages[-1])] if stages else []
+            made, _ = apply_network(generators[k], part_of(variables, names[k]), z, *low, train=False)
+            stages.append(low[0] + made if low else made)
+        return tuple(reversed(stages))
+
+    def play(variables: Variables, batch: Batch, key: Key, *, train: bool = True) -> tuple[Any, Variables]:
+        if train:
+            return levels.play(variables, split(batch), key)
+        state = {name: value for name, value in variables.items() if name != 'params'}
+        return cascade(variables, len(batch), key), state
+
+    return Game(
+        lambda key, batch: levels.init(key, split(batch)),
+        play,
+        lambda variables, play, batch, key: levels.discriminator_loss(variables, play, split(batch), key),
+        lambda variables, play, batch, key: levels.generator_loss(variables, play, split(batch), key),
+    )

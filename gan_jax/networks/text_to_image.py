@@ -1,0 +1,148 @@
+"""The networks of GAN-CLS (Reed et al., ICML 2016, section 4; the authors' code): DCGAN's, told a text.
+
+Images are of size 4 * 2^n from 8 on, 64 in the paper. Both players make a small vector of the text by a dense layer of their
+own. The generator starts from it and the latent. The discriminator looks at the image alone down to a map of 4 x 4, puts the
+vector at each of the 16 positions, and mixes the two by a convolution of 1 x 1. Both have a residual block at 4 x 4, the
+generator one at 8 x 8 too. Strided kernels are of 4 x 4; weights are N(0, .02), batch norm scales N(1, .02).
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from gan_jax.errors import InputError
+from gan_jax.networks.dcgan import stages
+from gan_jax.networks.layers import NORMALIZATIONS, Conv, ConvTranspose, at_least_float32
+from gan_jax.networks.normalization import Layer, discriminator_normalization, with_reference
+from gan_jax.typing import Array, Key
+
+_normal = nn.initializers.normal(0.02)
+_leaky = functools.partial(nn.leaky_relu, negative_slope=0.2)
+
+
+def _scale_init(key: Key, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
+    return 1 + 0.02 * jax.random.normal(key, shape, dtype)
+
+
+def halvings(size: int) -> int:
+    """How often an image is halved down to 4 x 4. Raises `InputError` for a size that these networks do not have."""
+    base, count = stages(size)
+    if base != 4:
+        raise InputError(f'image size {size} is not supported: texts are told at 4 x 4, which images of 4 * 2^n pixels come to')
+    return count
+
+
+class Generator(nn.Module):
+    """`(z [batch, latent], text [batch, any]) -> images [batch, size, size, channels]` in [-1, 1].
+
+    Channels are `width` at half the image's size, doubled at each halving: the paper's 64-pixel network has 128.
+    """
+
+    size: int
+    channels: int = 3
+    width: int = 128
+    text_features: int = 128
+    """Of the vector that is joined to the latent."""
+    dtype: Any = jnp.float32
+    axis_name: str | None = None
+    """The axis over which batch statistics are shared in a parallel run."""
+    norm: str = 'batch'
+    """From `layers.NORMALIZATIONS`."""
+    reference_size: int = 64
+    """With norm 'virtual': the number of inputs in the reference batch, which are N(0, 1)."""
+
+    @nn.compact
+    def __call__(self, z: Array, text: Array, *, train: bool = True) -> Array:
+        normalization = NORMALIZATIONS[self.norm]
+        reference = self.reference_size if normalization.needs_reference else 0
+        wrap, norm = normalization.parts(train, self.dtype, self.axis_name, _scale_init, reference)
+        options: dict[str, Any] = {'dtype': self.dtype, 'kernel_init': _normal, 'use_bias': normalization.use_bias}
+        levels = halvings(self.size)
+
+        told = _leaky(nn.Dense(self.text_features, dtype=self.dtype, kernel_init=_normal)(text))
+        x = with_reference(self, jnp.concatenate([z, told], -1), reference)
+        width = self.width << (levels - 1)
+        x = norm()(wrap(nn.Dense(4 * 4 * width, **options))(x).reshape(-1, 4, 4, width))
+        for level in range(1, levels):
+            if level <= 2:
+                x = x + _three_convolutions(x, max(1, width // 4), wrap, norm, nn.relu, options)
+            width //= 2
+            x = norm()(wrap(ConvTranspose(width, (4, 4), (2, 2), **options))(nn.relu(x)))
+        options['use_bias'] = True
+        x = wrap(ConvTranspose(self.channels, (4, 4), (2, 2), **options))(nn.relu(x))
+        return jnp.tanh(at_least_float32(x[reference:]))
+
+
+class Discriminator(nn.Module):
+    """`(images [batch, size, size, channels], *texts [batch, any]) -> logits [batch, texts]`: each image with each of its texts.
+
+    The image is looked at once; each text has batch statistics of its own. With `features_too=True` also the activations of
+    the image alone, finest first. Raises `InputError` for norm 'virtual'.
+    """
+
+    width: int = 64
+    text_features: int = 128
+    dtype: Any = jnp.float32
+    axis_name: str | None = None
+    norm: str = 'batch'
+
+    @nn.compact
+    def __call__(self, x: Array, *texts: Array, train: bool = True, features_too: bool = False) -> Any:
+        normalization = discriminator_normalization(self.norm)
+        wrap, norm = normalization.parts(train, self.dtype, self.axis_name, _scale_init)
+        options: dict[str, Any] = {'dtype': self.dtype, 'kernel_init': _normal, 'use_bias': normalization.use_bias}
+        features = []
+        for level in range(halvings(x.shape[1])):
+            options['use_bias'] = level == 0 or normalization.use_bias
+            width = self.width << level
+            x = wrap(Conv(features=width, kernel_size=(4, 4), strides=(2, 2), **options))(x)
+            x = x if level == 0 else norm()(x)
+            if x.shape[1] == 4:
+                x = x + _three_convolutions(x, max(1, width // 4), wrap, norm, _leaky, options)
+            x = _leaky(x)
+            features.append(x)
+        judge = _Judge(width, self.text_features, self.dtype, self.axis_name, self.norm)
+        logits = jnp.stack([judge(x, text, train=train) for text in texts], -1)
+        return (logits, features) if features_too else logits
+
+
+class _Judge(nn.Module):
+    """`(map of an image [batch, 4, 4, c], text [batch, any]) -> logits [batch]`."""
+
+    width: int
+    text_features: int
+    dtype: Any
+    axis_name: str | None
+    norm: str
+
+    @nn.compact
+    def __call__(self, x: Array, text: Array, *, train: bool) -> Array:
+        normalization = discriminator_normalization(self.norm)
+        wrap, norm = normalization.parts(train, self.dtype, self.axis_name, _scale_init)
+        options: dict[str, Any] = {'dtype': self.dtype, 'kernel_init': _normal, 'use_bias': normalization.use_bias}
+        # As a map of one position, so that norms over channels and positions are what they are elsewhere.
+        told = wrap(nn.Dense(self.text_features, **options))(text)[:, None, None]
+        told = _leaky(told if self.norm == 'instance' else norm()(told))
+        told = jnp.broadcast_to(told, (*x.shape[:3], self.text_features))
+        x = _leaky(norm()(wrap(Conv(features=self.width, kernel_size=(1, 1), **options))(jnp.concatenate([x, told], -1))))
+        logits = wrap(nn.Dense(1, dtype=self.dtype, kernel_init=_normal))(x.reshape(len(x), -1))
+        return at_least_float32(logits.squeeze(-1))
+
+
+def _three_convolutions(
+    x: Array,
+    width: int,
+    wrap: Callable[[nn.Module], Layer],
+    norm: Callable[[], Layer],
+    activation: Layer,
+    options: dict[str, Any],
+) -> Array:
+    """What a residual block adds: 1 x 1 to `width` channels, 3 x 3, and 3 x 3 back."""
+    channels = x.shape[-1]
+    x = activation(norm()(wrap(Conv(features=width, kernel_size=(1, 1), **options))(x)))
+    x = activation(norm()(wrap(Conv(features=width, kernel_size=(3, 3), **options))(x)))
+    return norm()(wrap(Conv(features=channels, kernel_size=(3, 3), **options))(x))

@@ -1,0 +1,72 @@
+"""Laplacian pyramids of images (Burt and Adelson 1983), as LAPGAN has them (Denton et al. 2015, section 2.2).
+
+    I_0 = I,   I_{k+1} = down(I_k),   h_k = I_k - up(I_{k+1}) for k < K,   h_K = I_K
+
+Images are `[..., height, width, channels]`, and a pyramid is the tuple `(h_0, ..., h_K)`, finest first. Whatever `down` and `up`
+are, `up(I_{k+1}) + h_k` is I_k again. Here `up` is bilinear interpolation and `down` its antialiased inverse: both keep
+constants, and neither shifts the image.
+"""
+
+import itertools
+from collections.abc import Sequence
+
+import jax
+
+from gan_jax.errors import InputError
+from gan_jax.typing import Array
+
+
+def down(images: Array) -> Array:
+    """Half the size: a blur of weights (1, 3, 3, 1) / 8 along each axis at every second position, renormalised at the edges.
+
+    Raises `InputError` for an odd size.
+    """
+    height, width = images.shape[-3:-1]
+    for size in (height, width):
+        check_size(size, 1)
+    return _resize(images, height // 2, width // 2)
+
+
+def up(images: Array) -> Array:
+    """Twice the size, bilinear: weights 3/4 and 1/4 along each axis, the edge repeated."""
+    height, width = images.shape[-3:-1]
+    return _resize(images, 2 * height, 2 * width)
+
+
+def low_pass(images: Array) -> Array:
+    """`up(down(images))`: what of the images the next level can show."""
+    return up(down(images))
+
+
+def gaussian(images: Array, halvings: int) -> tuple[Array, ...]:
+    """The images at every size, `(I_0, ..., I_K)` with K = `halvings`. Raises `InputError` as `check_size`."""
+    stages = [images]
+    for _ in range(halvings):
+        stages.append(down(stages[-1]))
+    return tuple(stages)
+
+
+def build(images: Array, halvings: int) -> tuple[Array, ...]:
+    """The Laplacian pyramid, `(h_0, ..., h_K)` with K = `halvings`. Raises `InputError` as `check_size`."""
+    stages = gaussian(images, halvings)
+    return (*(fine - up(coarse) for fine, coarse in itertools.pairwise(stages)), stages[-1])
+
+
+def reconstruct(pyramid: Sequence[Array]) -> Array:
+    """The images of a pyramid: the inverse of `build`."""
+    images = pyramid[-1]
+    for high in pyramid[-2::-1]:
+        images = up(images) + high
+    return images
+
+
+def check_size(size: int, halvings: int) -> None:
+    """Raises `InputError` if a size cannot be halved that often."""
+    possible = (size & -size).bit_length() - 1
+    if halvings > possible:
+        sizes = ', '.join(str(size >> i) for i in range(possible + 1))
+        raise InputError(f'images of {size} x {size} cannot be halved {halvings} times: their sizes are {sizes}')
+
+
+def _resize(images: Array, height: int, width: int) -> Array:
+    return jax.image.resize(images, (*images.shape[:-3], height, width, images.shape[-1]), 'linear')

@@ -1,0 +1,91 @@
+"""Text encoders: what they share, and the two that learn nothing."""
+
+import os
+import zipfile
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from gan_jax.errors import InputError
+from gan_jax.text.words import UNKNOWN, Vocabulary, tokens, vocabulary
+
+
+class TextEncoder(NamedTuple):
+    """Texts to vectors. Whatever has these fields is one."""
+
+    size: int
+    """Of a vector."""
+    encode: Callable[[Sequence[str]], np.ndarray]
+    """`texts -> float32 [n, size]`. Raises `InputError` for a text without words."""
+    unknown: Callable[[Iterable[str]], list[str]]
+    """The words of the texts that it does not know, each once: it reads them all as one and the same."""
+    arrays: dict[str, np.ndarray]
+    """What `load` makes it of again; 'kind' says how."""
+
+
+def bag_of_words(texts: Iterable[str], *, min_count: int = 1, limit: int = 1000) -> TextEncoder:
+    """The number of times that each word occurs: one entry for unknown words, and one for each of the `limit` most frequent.
+
+    Vectors are of length `sqrt(size)`, so that their entries have mean square 1.
+    """
+    return bag_of_words_in(vocabulary(texts, min_count=min_count, limit=limit))
+
+
+def bag_of_words_in(words: Vocabulary) -> TextEncoder:
+    """`bag_of_words` of the words of a vocabulary."""
+    size = words.size - UNKNOWN
+
+    def encode(texts: Sequence[str]) -> np.ndarray:
+        counts = np.zeros((len(texts), size + UNKNOWN), np.float32)
+        for row, ids in zip(counts, words.ids(texts), strict=True):
+            np.add.at(row, ids, 1)
+        counts = counts[:, UNKNOWN:]  # without the padding's
+        return counts * size**0.5 / np.linalg.norm(counts, axis=1, keepdims=True)
+
+    arrays = {'kind': np.array('bag_of_words'), 'words': np.array(words.words)}
+    return TextEncoder(size, encode, words.unknown, arrays)
+
+
+def precomputed(file: str | os.PathLike) -> TextEncoder:
+    """Vectors from a `.npz` file: `captions`, n texts, and `vectors`, `[n, size]`, made by any encoder.
+
+    A text is found by its words, whatever its case and punctuation. Raises `InputError` for a file that is not such a one, and,
+    when it encodes, for a text that is not in it.
+    """
+    arrays = read_arrays(file)
+    if not {'captions', 'vectors'} <= set(arrays):
+        raise InputError(f'{file} holds {", ".join(arrays)}; vectors of texts are arrays `captions` and `vectors`')
+    return precomputed_vectors(arrays['captions'], arrays['vectors'], str(file))
+
+
+def precomputed_vectors(captions: np.ndarray, vectors: np.ndarray, source: str) -> TextEncoder:
+    """`precomputed`, of arrays that came from `source`."""
+    if captions.ndim != 1 or captions.dtype.kind != 'U' or vectors.ndim != 2 or len(vectors) != len(captions):
+        raise InputError(
+            f'{source}: captions are n strings and vectors [n, size], not {captions.dtype} {captions.shape} and {vectors.shape}'
+        )
+    vectors = vectors.astype(np.float32)
+    if not np.isfinite(vectors).all():
+        raise InputError(f'{source}: a vector is not finite')
+    rows = {tuple(tokens(str(text))): i for i, text in enumerate(captions)}
+
+    def encode(texts: Sequence[str]) -> np.ndarray:
+        missing = [text for text in texts if tuple(tokens(text)) not in rows]
+        if missing:
+            raise InputError(
+                f'{source} has no vector for {missing[0]!r}' + (f' and {len(missing) - 1} more' * (len(missing) > 1))
+            )
+        return vectors[[rows[tuple(tokens(text))] for text in texts]]
+
+    arrays = {'kind': np.array('precomputed'), 'captions': captions, 'vectors': vectors, 'source': np.array(source)}
+    return TextEncoder(vectors.shape[1], encode, lambda texts: [], arrays)
+
+
+def read_arrays(file: str | os.PathLike) -> dict[str, np.ndarray]:
+    """The arrays of a `.npz` file. Raises `InputError` for one that cannot be read."""
+    try:
+        with np.load(file, allow_pickle=False) as found:
+            return dict(found)
+    except (OSError, ValueError, TypeError, zipfile.BadZipFile) as error:
+        raise InputError(f'cannot read {file} as .npz: {str(error).splitlines()[0]}') from error

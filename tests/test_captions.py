@@ -1,0 +1,177 @@
+"""Images with captions: digits in colours and places, folders with a CSV, and data sets with a folder of text files."""
+
+import pathlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gan_jax import data
+from gan_jax.data import captioned_digits as scenes
+from gan_jax.data.captions import FILE_NAMES, captioned_source
+from gan_jax.errors import InputError
+
+
+@pytest.fixture(scope='module')
+def digits():
+    return data.load('digits')
+
+
+def test_scenes_show_what_their_captions_say(digits):
+    found = data.captioned_scenes(digits, 300, seed=0)
+    images = found.data.images
+    assert images.shape == (300, 32, 32, 3) and images.dtype == np.uint8
+    for image, captions, (digit, colour, position, size) in zip(images, found.data.captions, found.scenes, strict=True):
+        drawn = image.max(-1) > 90
+        rows, columns = np.flatnonzero(drawn.any(1)), np.flatnonzero(drawn.any(0))
+        extent = max(rows[-1] - rows[0], columns[-1] - columns[0]) + 1
+        side = list(scenes.SIZES.values())[size]
+        assert side - 1 <= extent <= side
+        middle = np.array([rows[[0, -1]].mean(), columns[[0, -1]].mean()])
+        assert np.abs(middle - list(scenes.POSITIONS.values())[position]).max() <= 2
+        shade = image[drawn].mean(0)
+        palette = np.array(list(scenes.COLOURS.values()))
+        assert (shade @ palette.T / np.linalg.norm(palette, axis=1)).argmax() == colour
+        assert len(set(captions)) == 5 and all(list(scenes.COLOURS)[colour] in caption for caption in captions)
+        assert all(scenes.DIGITS[digit] in caption or str(digit) in caption for caption in captions)
+
+
+def test_the_plain_caption():
+    assert scenes.caption(np.array([7, 0, 0, 1])) == 'a large red seven, top left'
+    assert scenes.caption(np.array([0, 5, 4, 0]), phrasing=2) == 'centre: a small white zero'
+
+
+def test_combinations_are_held_out_and_every_other_is_seen(digits):
+    rng = np.random.default_rng(0)
+    seen, unseen = (scenes.draw_scenes(20_000, rng, unseen=unseen) for unseen in (False, True))
+    pairs = lambda rows: set(map(tuple, rows[:, :2].tolist()))
+    assert not pairs(seen) & pairs(unseen) and len(pairs(seen)) == 50 and len(pairs(unseen)) == 10
+    assert len(np.unique(seen, axis=0)) == 500 and len(np.unique(unseen, axis=0)) == 100
+    assert {digit for digit, _ in pairs(unseen)} == set(range(10)) and {colour for _, colour in pairs(unseen)} == set(range(6))
+    found = data.captioned_scenes(digits, 50, seed=3, unseen=True)
+    assert pairs(found.scenes) <= pairs(unseen)
+
+
+def test_scenes_are_drawn_by_the_seed_and_labelled_by_combination(digits):
+    a, b, c = (data.captioned_scenes(digits, 40, seed=seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(a.data.images, b.data.images)
+    assert a.data.captions == b.data.captions and a.data.captions != c.data.captions
+    alike = (a.scenes[:, None] == a.scenes).all(-1)
+    np.testing.assert_array_equal(a.data.labels[:, None] == a.data.labels, alike)
+
+
+def test_ink_fills_the_square():
+    image = np.zeros((8, 8, 1), np.uint8)
+    image[1:7, 3:5] = 200
+    cut = scenes.ink(image, 6)
+    assert cut.shape == (6, 6, 1) and (cut[:, 2:4] == 200).all() and not cut[:, :2].any() and not cut[:, 4:].any()
+    with pytest.raises(InputError, match='nothing'):
+        scenes.ink(np.zeros_like(image), 6)
+
+
+def test_digits_that_are_none_are_refused(digits):
+    for bad in (digits._replace(labels=None), digits._replace(labels=digits.labels + 1)):
+        with pytest.raises(InputError, match='labelled 0 to 9'):
+            data.captioned_scenes(bad, 2, seed=0)
+
+
+# Folders.
+
+
+def write(folder: pathlib.Path, rows: str, images: dict[str, int]) -> pathlib.Path:
+    for name, value in images.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((10, 14, 3), value, np.uint8)).save(folder / name)
+    (folder / 'captions.csv').write_text(rows)
+    return folder
+
+
+def test_a_folder_with_a_csv(tmp_path):
+    rows = 'image,number,caption\nb.png,0,"A dog, running."\na.png,0,a cat\n\nb.png,1, two dogs \n'
+    found = data.captioned_folder(write(tmp_path, rows, {'images/b.png': 20, 'a.png': 10, 'c.png': 30}), 8)
+    assert found.captions == [['A dog, running.', 'two dogs'], ['a cat']]
+    assert found.images.shape == (2, 8, 8, 3) and found.images[:, 0, 0, 0].tolist() == [20, 10]
+    assert found.labels.tolist() == [0, 1]
+    assert found.take(np.array([1])).captions == [['a cat']]
+
+
+@pytest.mark.parametrize(
+    ('rows', 'message'),
+    [
+        ('file,caption\na.png,a cat\nz.png,a dog\n', r"captions\.csv line 3: no image 'z\.png' in "),
+        ('file,caption\na.png,a cat\na.png,\n', r'captions\.csv line 3: the caption of a\.png is empty'),
+        ('file,caption\na.png, ... \n', r'captions\.csv line 2: the caption of a\.png is empty'),
+        ('file,caption\na.png\n', r'captions\.csv line 2: the caption of a\.png is empty'),
+        ('file,caption\n,a cat\n', r'captions\.csv line 2: no file is named'),
+        ('picture,caption\na.png,a cat\n', "has columns picture, caption; captions are in columns 'file' and 'caption'"),
+        ('file,text\na.png,a cat\n', 'has columns file, text;'),
+        ('file,caption\n', 'has no rows'),
+        ('', 'has columns none'),
+        ('file,caption\ntorn.png,a cat\n', r'cannot read image .*torn\.png'),
+    ],
+)
+def test_a_folder_that_does_not_fit_gets_one_line(rows, message, tmp_path):
+    write(tmp_path, rows, {'a.png': 1})
+    (tmp_path / 'torn.png').write_bytes(b'\x89PNG')
+    with pytest.raises(InputError, match=message) as error:
+        data.captioned_folder(tmp_path, 8)
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_folders_and_csvs_that_are_not_there(tmp_path):
+    with pytest.raises(InputError, match='no folder'):
+        data.captioned_folder(tmp_path / 'none', 8)
+    with pytest.raises(InputError, match=r'cannot read captions .*captions\.csv'):
+        data.captioned_folder(tmp_path, 8)
+    (tmp_path / 'captions.csv').write_bytes(b'file,caption\n\xff\xfe,a\n')
+    with pytest.raises(InputError, match=r'cannot read captions .*captions\.csv'):
+        data.captioned_folder(tmp_path, 8)
+
+
+# Data sets with captions from elsewhere.
+
+
+class Source:
+    """As `data.TfdsSource`."""
+
+    names = ('CUB/images/001.Albatross/Bird_1.jpg', b'002.Wren/Bird_2.jpg')
+
+    def __len__(self):
+        return 2
+
+    def read(self, indices):
+        return {'image': np.stack([np.full((4, 4, 3), i, np.uint8) for i in indices]), 'label': np.array([7, 9])[indices]}
+
+    def column(self, name):
+        return list(self.names) if name == 'image/filename' else None
+
+
+def test_captions_join_a_data_set_by_file_name(tmp_path):
+    for name, lines in {'x/Bird_2': 'a wren\n\nit is brown\n', 'y/Bird_1': ' an albatross \n', 'Bird_3': 'not asked for'}.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / f'{name}.txt').write_text(lines)
+    found = captioned_source(Source(), tmp_path, FILE_NAMES['caltech_birds2011'])
+    assert found.captions == [['an albatross'], ['a wren', 'it is brown']]
+    assert found.labels.tolist() == [7, 9] and found.images[1, 0, 0, 0] == 1
+    (tmp_path / 'x/Bird_2.txt').write_text('\n ... \n')
+    with pytest.raises(InputError, match=r'Bird_2\.txt has no captions'):
+        captioned_source(Source(), tmp_path, 'image/filename')
+    (tmp_path / 'x/Bird_1.txt').write_text('again')
+    with pytest.raises(InputError, match='are captions of one name'):
+        captioned_source(Source(), tmp_path, 'image/filename')
+
+
+def test_images_without_captions_are_named(tmp_path):
+    with pytest.raises(InputError, match='no text files'):
+        captioned_source(Source(), tmp_path, 'image/filename')
+    (tmp_path / 'Bird_2.txt').write_text('a wren')
+    with pytest.raises(InputError, match=r'no captions in .* for CUB/images/001\.Albatross/Bird_1\.jpg$'):
+        captioned_source(Source(), tmp_path, 'image/filename')
+
+
+def test_the_two_sets_name_their_files(tmp_path):
+    import tensorflow_datasets as tfds
+
+    for name, feature in FILE_NAMES.items():
+        features = tfds.builder_cls(name)(data_dir=tmp_path).info.features
+        assert isinstance(features[feature], tfds.features.Text) and isinstance(features['label'], tfds.features.ClassLabel)

@@ -1,0 +1,168 @@
+"""EBGAN: energies, codes, and the facts of its game in closed form."""
+
+import itertools
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments import ebgan
+from gan_jax import games, latents, networks, objectives
+from gan_jax.errors import InputError
+from gan_jax.features import pulling_away
+from gan_jax.networks.autoencoder import euclidean_norm, mean_energy
+
+AUTOENCODERS = {
+    'mlp': lambda **options: networks.MLPAutoencoder((16, 12), **options),
+    'convolutional': lambda **options: networks.ConvAutoencoder(2, 3, **options),
+}
+
+
+def images(seed, *shape):
+    return jax.random.normal(jax.random.key(seed), shape)
+
+
+@pytest.mark.parametrize('name', AUTOENCODERS)
+def test_an_energy_is_the_distance_of_the_reconstruction(name):
+    network, x = networks.EnergyDiscriminator(AUTOENCODERS[name]()), images(0, 3, 8, 8, 2)
+
+    @jax.jit
+    def look(key):
+        variables = network.init(key, x, train=False)
+        found = network.apply(variables, x, train=False, features_too=True)
+        return found, network.apply(variables, x, train=False), network.apply(variables, x, method='reconstruct')
+
+    (energies, (code,)), plain, reconstruction = look(jax.random.key(1))
+    assert energies.shape == (3,) and reconstruction.shape == x.shape and code.shape[0] == 3
+    expected = np.sqrt(((np.asarray(reconstruction) - np.asarray(x)) ** 2).sum((1, 2, 3)))
+    np.testing.assert_allclose(energies, expected, rtol=1e-5)
+    np.testing.assert_allclose(plain, energies, rtol=1e-6)
+    assert expected.std() > 0.01 and np.abs(code).max() > 0
+
+
+@pytest.mark.parametrize('shape', [(2, 28, 28, 1), (2, 32, 32, 3)])
+def test_shapes_at_the_sizes_of_data_sets(shape):
+    x = jax.ShapeDtypeStruct(shape, jnp.float32)
+    for make, norm in itertools.product(AUTOENCODERS.values(), ('none', 'batch', 'spectral')):
+        network = make(norm=norm)
+        both = lambda x, network=network: network.init_with_output(jax.random.key(0), x)
+        (reconstruction, code), variables = jax.eval_shape(both, x)
+        assert reconstruction.shape == shape and code.shape[0] == shape[0]
+        assert ('batch_stats' in variables) == (norm != 'none')
+
+
+def test_the_norm_has_a_gradient_where_the_reconstruction_is_exact():
+    with jax.debug_nans(True):
+        gradient = jax.grad(lambda x: euclidean_norm(x).sum())
+        np.testing.assert_array_equal(gradient(jnp.zeros((2, 3))), 0)
+        np.testing.assert_allclose(gradient(jnp.array([[3.0, 4.0]])), [[0.6, 0.8]], rtol=1e-6)
+        assert np.isfinite(jax.grad(lambda x: jnp.square(gradient(x)).sum())(jnp.zeros((2, 3)))).all()
+
+
+def test_the_scale_of_energies():
+    # Points on a sphere of radius 2 about their mean.
+    points = jnp.array([[2.0, 0], [-2, 0], [0, 2], [0, -2]]) + jnp.array([5.0, 7.0])
+    assert float(mean_energy(points)) == pytest.approx(2, rel=1e-6)
+
+
+def test_the_optimal_discriminator_by_enumeration():
+    # Zhao et al. 2017, lemma 1 and theorem 1: where p_data < p_G the best energy is m, elsewhere 0, and the loss is then
+    # m sum_x min(p_data, p_G) <= m, with equality for p_G = p_data.
+    m, energies = 3.0, jnp.linspace(0, 6, 61)
+    loss = objectives.energy_margin(margin=m).discriminator
+    of_real, of_fake = loss(energies, jnp.full(61, m)), loss(jnp.zeros(61), energies)
+    p, q = np.random.default_rng(0).dirichlet(np.ones(5), 2)
+    values = np.asarray(p[:, None] * of_real + q[:, None] * of_fake)
+    np.testing.assert_allclose(energies[values.argmin(1)], np.where(p < q, m, 0), atol=1e-6)
+    assert values.min(1).sum() == pytest.approx(m * np.minimum(p, q).sum(), rel=1e-5) and values.min(1).sum() < m
+    equal = np.asarray(of_real + of_fake)  # p_G = p_data: every energy in [0, m] is as good, and the value is m
+    np.testing.assert_allclose(equal[energies <= m + 1e-6], m, rtol=1e-6)
+    assert (equal[energies > m + 0.05] > m).all()
+
+
+def test_pulling_away_at_its_ends():
+    term = pulling_away(weight=1.0)
+    for codes, expected in ((jnp.ones((4, 3)), 1), (jnp.diag(jnp.array([1.0, -1.0])) @ jnp.ones((2, 3)), 1), (3 * jnp.eye(4), 0)):
+        assert float(term(codes, codes)) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize('name', AUTOENCODERS)
+def test_the_generator_is_pulled_apart_in_the_code_of_its_own_images(name):
+    network = networks.EnergyDiscriminator(AUTOENCODERS[name]())
+    terms = [pulling_away(weight=0.1)]
+    generator, objective = networks.MLPGenerator((8, 8, 2), (4,)), objectives.energy_margin()
+    game = games.adversarial(generator, network, objective, latent=latents.normal(3), feature_losses=terms)
+
+    @jax.jit
+    def look(key):
+        generators, discriminators = game.init(key, images(0, 1, 8, 8, 2))
+        play, _ = game.play(generators, jnp.zeros(4), key)
+        autoencoder = {'params': discriminators['params']['autoencoder']}
+        reconstruction, code = AUTOENCODERS[name]().apply(autoencoder, play)
+        energies = euclidean_norm(reconstruction - play)
+        return game.generator_loss(discriminators, play, images(2, 4, 8, 8, 2), key), energies, code.reshape(4, -1)
+
+    (loss, metrics), energies, code = jax.tree.map(np.asarray, look(jax.random.key(3)))
+    unit = code / np.linalg.norm(code, axis=1, keepdims=True)
+    cosines = np.square(unit @ unit.T)[~np.eye(4, dtype=bool)]
+    np.testing.assert_allclose(metrics['feature_loss'], 0.1 * cosines.mean(), rtol=1e-5)
+    np.testing.assert_allclose(loss, energies.mean() + 0.1 * cosines.mean(), rtol=1e-5)
+
+
+def small(path, **options) -> ebgan.Config:
+    values = {'dataset': 'digits', 'steps': 3, 'width': 4, 'batch_size': 8, 'evaluate': 40, 'latent_size': 4, 'sample_every': 2}
+    return ebgan.Config(runs_dir=str(path), **{**values, **options})
+
+
+@pytest.mark.slow
+def test_ebgan(tmp_path, capsys):
+    results = ebgan.main(small(tmp_path, size=8))
+    run = tmp_path / 'ebgan'
+    names = {path.name for path in run.iterdir()}
+    assert names >= {'samples.png', 'samples.gif', 'reconstructions.png', 'energies.png', 'results.json', 'sampler.bin'}
+    with Image.open(run / 'reconstructions.png') as picture:  # 16 columns; real, its reconstruction, generated, and its own
+        assert picture.size == (16 * 50 + 2, 4 * 50 + 2)
+    assert 'energies' not in json.loads((run / 'results.json').read_text())
+    assert all(len(values) == 40 for values in results['energies'].values())
+    assert results['held-out']['energy'] == pytest.approx(float(results['energies']['held-out'].mean()))
+    assert 'energy of the mean image' in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_ebgan_sweep_of_margins(tmp_path, capsys):
+    results = ebgan.main(small(tmp_path, size=8, margins=(1.0, 2.5), network='convolutional', steps=2))
+    assert set(results) == {1.0, 2.5} and 'margin' in capsys.readouterr().out
+    assert (tmp_path / 'ebgan/margin_2.5/reconstructions.png').exists() and (tmp_path / 'ebgan/energies.png').exists()
+    again = ebgan.main(small(tmp_path, size=8, margins=(1.0, 2.5), network='convolutional', steps=2, resume=True))
+    assert again[1.0]['generated'] == results[1.0]['generated']
+
+
+@pytest.mark.parametrize(
+    ('flags', 'message'),
+    [
+        ({'objective': 'hinge'}, 'as only energy_margin has it, not hinge'),
+        ({'objective': 'energy_margin:margin=0'}, 'margin is above 0'),
+        ({'margins': (5.0, -1.0)}, 'margin is above 0'),
+        ({'margins': (5.0, 5.0)}, '--margins are different ones'),
+        ({'minibatch': 'stddev'}, 'no --minibatch layer'),
+        ({'layers': 0}, '--layers is at least 1'),
+        ({'network': 'convolutional', 'size': 12}, 'image size 12 is not supported'),
+        ({'batch_size': 6}, 'not divisible by the 4 devices'),
+        ({'batch_size': 4096}, 'more than the 1437 examples'),
+        ({'resume': True}, 'nothing to resume'),
+    ],
+)
+def test_ebgan_refuses_what_cannot_be(tmp_path, flags, message):
+    with pytest.raises(InputError, match=message) as error:
+        ebgan.main(small(tmp_path, **flags))
+    assert '\n' not in str(error.value) and not list(tmp_path.iterdir())
+
+
+def test_ebgan_wants_labels(tmp_path):
+    (tmp_path / 'images').mkdir()
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / 'images/0.png')
+    with pytest.raises(InputError, match='has no labels'):
+        ebgan.main(small(tmp_path / 'runs', dataset=str(tmp_path / 'images')))
