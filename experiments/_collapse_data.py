@@ -86,9 +86,7 @@ def mixture_problem(mixture: data.Mixture, *, width: int, latent_size: int) -> P
         rank=lambda scores: scores['modes'] + scores['high_quality'] / 2,
         panel=panel,
         shown=500,
-        note=lambda n: (
-            f'{modes} modes, {100 * inside:.2f} % high quality, reverse KL about {(modes - 1) / (2 * n):.4f}'
-        ),
+        note=lambda n: f'{modes} modes, {100 * inside:.2f} % high quality, reverse KL about {(modes - 1) / (2 * n):.4f}',
     )
 
 

@@ -39,7 +39,8 @@ def search(cell: Cell, path: pathlib.Path, targets: int) -> Search | None:
     state, problem, key = trained(cell, path), cell.problem, jax.random.key(cell.trial.options.seed)
     source = problem.source(max(targets, PAIRED), 1)
     real = jax.jit(source.draw)(source.shared, key, jnp.int32(0))
-    generator, latent = cell.trial.generator, problem.latent
+    generator: Any = cell.trial.generator
+    latent = problem.latent
 
     @jax.jit
     def one_by_one(variables: Any) -> tuple[jax.Array, jax.Array]:

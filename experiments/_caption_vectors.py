@@ -1,0 +1,34 @@
+"""Captions as the vectors that a step sees."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gan_jax import text
+
+
+def caption_vectors(encoder: text.TextEncoder, captions: Sequence[Sequence[str]]) -> dict[str, np.ndarray]:
+    """The vectors of each image's captions, `texts [n, most, size]`, and how many there are, `captions [n]`."""
+    counts = np.array([len(own) for own in captions], np.int32)
+    flat = encoder.encode([caption for own in captions for caption in own])
+    texts = np.zeros((len(counts), counts.max(), encoder.size), np.float32)
+    texts[np.arange(counts.max()) < counts[:, None]] = flat
+    return {'texts': texts, 'captions': counts}
+
+
+def one_text(example: dict[str, jax.Array], key: jax.Array, averaged: int) -> dict[str, jax.Array]:
+    """An example with one vector: the mean of `averaged` of its captions', drawn without replacement, or of all it has."""
+    texts, count = example['texts'], example['captions']
+    order = jnp.where(jnp.arange(len(texts)) < count, jax.random.uniform(key, (len(texts),)), jnp.inf).argsort()
+    chosen = (jnp.arange(len(texts)) < jnp.minimum(averaged, count))[:, None]
+    vector = jnp.where(chosen, texts[order], 0).sum(0) / chosen.sum()
+    return {'image': example['image'], 'text': vector, 'label': example['label']}
+
+
+def tell_unknown(encoder: text.TextEncoder, captions: Sequence[str]) -> None:
+    """Says which words the encoder does not know."""
+    if unknown := encoder.unknown(captions):
+        more = f' and {len(unknown) - 10} more' if len(unknown) > 10 else ''
+        print(f'words that the text encoder does not know, read as one unknown word: {", ".join(unknown[:10])}{more}')

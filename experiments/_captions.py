@@ -1,0 +1,120 @@
+"""What text-to-image looks at: pictures of captions beside images, and what is on a captioned digit."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+import gan_jax
+from gan_jax import data, runs
+from gan_jax.data import captioned_digits as scenes
+from gan_jax.metrics.classifier import Classifier, train_classifier
+from gan_jax.runs import pictures, samples
+from gan_jax.typing import Key
+
+Draw = Callable[[gan_jax.TrainState, list[str], Key], np.ndarray]
+"""`(state, captions, key) -> uint8 images [captions, h, w, c]`"""
+
+
+def figure(captions: Sequence[str], images: np.ndarray, *, note: str = '') -> Any:
+    """Captions over rows of their images, uint8 `[rows, columns, h, w, c]`."""
+    from matplotlib.figure import Figure
+
+    rows, columns, height, width, _ = images.shape
+    scale = max(1, 64 // height)
+    inches = 6.5 * (height + 2) / (columns * (width + 2)) + 0.22
+    sheet = Figure(figsize=(6.5, inches * rows + 0.25))
+    for i, (text, row) in enumerate(zip(captions, images, strict=True)):
+        ax = sheet.add_subplot(rows, 1, i + 1)
+        ax.imshow(pictures.image_grid(row, columns=columns, scale=scale), interpolation='nearest')
+        ax.set_title(text if len(text) < 100 else text[:97] + '...', fontsize=8, loc='left', pad=2)
+        ax.axis('off')
+    sheet.subplots_adjust(left=0, right=1, bottom=0, top=1 - 0.4 / (inches * rows + 0.25), hspace=0.22 / (inches - 0.22))
+    sheet.text(1, 1, note, fontsize=8, ha='right', va='top')
+    return sheet
+
+
+def samples_of(
+    run: runs.RunDirectory, draw: Draw, train: data.Captioned, unseen: data.Captioned, key: Key, *, every: int
+) -> runs.Callback:
+    """Up to four captions that were learned from, and as many that were not: a real image of each, then samples."""
+    chosen = [
+        (kind, source.take(np.arange(min(4, len(source.images))))) for kind, source in (('seen', train), ('unseen', unseen))
+    ]
+    captions = [texts[0] for _, source in chosen for texts in source.captions]
+    titles = [f'{kind}: {texts[0]}' for kind, source in chosen for texts in source.captions]
+    real = np.concatenate([source.images for _, source in chosen])
+
+    def call(step: int, state: gan_jax.TrainState) -> None:
+        fakes = draw(state, [caption for caption in captions for _ in range(10)], key).reshape(len(real), 10, *real.shape[1:])
+        sheet = figure(titles, np.concatenate([real[:, None], fakes], 1), note=f'real image, then samples; step {step}')
+        for path in (samples.frame_path(run, step), run.path / 'samples.png'):
+            pictures.save_figure(path, sheet)
+
+    return runs.Callback(every, call)
+
+
+def share_right(
+    draw: Callable[[list[str], Key], np.ndarray], digits: str, n: int, key: Key, *, seed: int, data_dir: str | None, title: str
+) -> dict[str, Any]:
+    """The end table: what is found on samples of captions, and on real renderings of held-out digits."""
+    train, held_out = (data.load(digits, split=split, data_dir=data_dir) for split in ('train', 'test'))
+    judge = train_judge(train, digits)
+    right = {}
+    for number, kind in enumerate(('seen', 'unseen')):
+        asked = data.captioned_scenes(held_out, n, seed=seed, unseen=kind == 'unseen', captions=1)
+        fakes = draw([texts[0] for texts in asked.data.captions], jax.random.fold_in(key, number))
+        for source, images in (('samples', fakes), ('real', asked.data.images)):
+            right[f'{source} {kind}'] = read_scenes(judge, images) == asked.scenes
+    chances = [1 / len(table) for table in (scenes.DIGITS, scenes.COLOURS, scenes.POSITIONS, scenes.SIZES)]
+    results = {
+        name: dict(zip((*scenes.ATTRIBUTES, 'all four'), map(float, (*found.mean(0), found.all(1).mean())), strict=True))
+        for name, found in right.items()
+    }
+    rows: list[tuple] = [('right', *results, 'by chance')]
+    for name, chance in zip((*scenes.ATTRIBUTES, 'all four'), (*chances, float(np.prod(chances))), strict=True):
+        rows.append((name, *(values[name] for values in results.values()), chance))
+    print(runs.table(rows, title=title))
+    print('digits are read by a classifier of rendered training digits, the rest from pixels; real: held-out digits, rendered')
+    return results
+
+
+def train_judge(digits: data.Images, name: str) -> Classifier:
+    """A classifier of the digit on a canvas, of any combination, blind to colour. Trained once, and cached."""
+    rng = np.random.default_rng(0)
+    shown = np.concatenate([scenes.draw_scenes(n, rng, unseen=unseen) for n, unseen in ((16_667, False), (3_333, True))])
+    images = scenes.render(digits, shown, rng).max(-1, keepdims=True)
+    return train_classifier(images, shown[:, 0].astype(np.int32), name=f'captioned {name}', steps=2000, batch_size=64, cache=True)
+
+
+def read_scenes(judge: Classifier, images: np.ndarray) -> np.ndarray:
+    """Digit, colour, position and size of images `[n, 32, 32, 3]`, as `[n, 4]`.
+
+    The digit is the classifier's; the colour is the palette's nearest in direction to the mean of the bright pixels, the
+    position the nearest to their middle, and the size the nearest to their extent. Bright is half as bright as the brightest.
+    """
+    grey = images.max(-1).astype(np.float64)
+    bright = grey >= np.maximum(grey.max((1, 2), keepdims=True) / 2, 1)
+    mass = np.maximum(bright.sum((1, 2)), 1)
+    colour = (images * bright[..., None]).sum((1, 2)) / mass[:, None]
+    rows, columns = (bright.sum(axis) / mass[:, None] @ (np.arange(scenes.CANVAS) + 0.5) for axis in (2, 1))
+    extent = np.maximum(*(_extent(bright.any(axis)) for axis in (1, 2)))
+    palette = np.array(list(scenes.COLOURS.values()), float)
+    palette /= np.linalg.norm(palette, axis=1, keepdims=True)
+    places, sides = (np.array(list(table.values()), float) for table in (scenes.POSITIONS, scenes.SIZES))
+    middle = np.stack([rows, columns], 1)
+    return np.stack(
+        [
+            judge.probabilities(images.max(-1, keepdims=True)).argmax(1),
+            (colour @ palette.T).argmax(1),
+            np.square(middle[:, None] - places).sum(-1).argmin(1),
+            np.abs(extent[:, None] - sides).argmin(1),
+        ],
+        1,
+    )
+
+
+def _extent(occupied: np.ndarray) -> np.ndarray:
+    """From the first to the last place that is occupied, `[n, places] -> [n]`."""
+    return np.where(occupied.any(1), occupied.shape[1] - occupied[:, ::-1].argmax(1) - occupied.argmax(1), 0)

@@ -1,0 +1,92 @@
+"""Vector arithmetic on latents (Radford et al. 2016, section 6.3.2); a classifier chooses the exemplars and judges the results.
+
+The concepts are a class and a weight: of bright strokes on a black ground, mean brightness is how heavy they are.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from gan_jax import data, latents
+from gan_jax.metrics.classifier import Classifier
+from gan_jax.typing import Array, Key
+
+EXEMPLARS = 3
+COLUMNS = 3 * (EXEMPLARS + 2) + 5
+"""Of the picture: three concepts with their mean and a gap each, and five results."""
+Generate = Callable[[Any], Array]
+
+
+class Sight(NamedTuple):
+    """What the classifier sees in samples, `[n]` each."""
+
+    labels: np.ndarray
+    confidence: np.ndarray
+    weight: np.ndarray
+    """Mean brightness, from 0 to 1."""
+
+
+class Concepts(NamedTuple):
+    """Of each class that has enough samples: latents of exemplars, `[3, size]`, and the median weight."""
+
+    heavy: dict[int, np.ndarray]
+    light: dict[int, np.ndarray]
+    median: dict[int, float]
+
+
+def look(generate: Generate, classifier: Classifier, z: Any) -> Sight:
+    """What is seen in the samples of `z [n, size]`."""
+    images = np.asarray(generate(z))
+    probabilities = classifier.probabilities(images)
+    return Sight(probabilities.argmax(1), probabilities.max(1), (images.mean((1, 2, 3)) + 1) / 2)
+
+
+def find_concepts(z: np.ndarray, seen: Sight, classes: int) -> Concepts:
+    """Exemplars among samples that are recognised with probability >= .9: of the heaviest and of the lightest tenth of each class
+    the first three. A class whose tenth is fewer has none."""
+    found = Concepts({}, {}, {})
+    for label in range(classes):
+        own = np.flatnonzero((seen.labels == label) & (seen.confidence >= 0.9))
+        tenth = len(own) // 10
+        if tenth >= EXEMPLARS:
+            order = own[np.argsort(seen.weight[own])]
+            found.light[label], found.heavy[label] = (z[np.sort(part)[:EXEMPLARS]] for part in (order[:tenth], order[-tenth:]))
+            found.median[label] = float(np.median(seen.weight[own]))
+    return found
+
+
+def judge(generate: Generate, classifier: Classifier, concepts: Concepts) -> dict[str, Any]:
+    """Is heavy a - light a + light b a heavy b? Shares over every two classes; beside them, those of the exemplars' means."""
+    heavy, light, median = concepts
+    pairs = [(a, b) for a in median for b in median if a != b]
+    target, middle = np.array([b for _, b in pairs]), np.array([median[b] for _, b in pairs])
+    made = {
+        'result': [latents.analogy(heavy[a], light[a], light[b]) for a, b in pairs],
+        'light b': [light[b].mean(0) for _, b in pairs],
+        'heavy b': [heavy[b].mean(0) for _, b in pairs],
+    }
+    results: dict[str, Any] = {'pairs': len(pairs), 'classes': list(median)}
+    for name, z in made.items():
+        seen = look(generate, classifier, np.stack(z))
+        right, heavier = seen.labels == target, seen.weight > middle
+        shares = {'of class b': right, 'heavier than the median of b': heavier, 'both': right & heavier}
+        results[name] = {title: float(share.mean()) for title, share in shares.items()}
+    return results
+
+
+def picture_rows(generate: Generate, concepts: Concepts, pairs: Sequence[tuple[int, int]], key: Key) -> np.ndarray:
+    """A row of images for each pair, `[len(pairs) * COLUMNS, h, w, c]`: heavy a, light a and light b, three exemplars and the
+    image of their mean; the result, and four more with noise U(-.25, .25) added to its latent, as in the paper."""
+    heavy, light, _ = concepts
+    size = next(iter(heavy.values())).shape[1]
+    noise = np.asarray(jax.random.uniform(key, (4, size), minval=-0.25, maxval=0.25))
+    rows: list[np.ndarray] = []
+    for a, b in pairs:
+        result = np.asarray(latents.analogy(heavy[a], light[a], light[b]))
+        for z in (heavy[a], light[a], light[b]):
+            images = np.asarray(data.to_uint8(generate(np.concatenate([z, z.mean(0, keepdims=True)]))))
+            rows += [images, np.full_like(images[:1], 255)]
+        rows.append(np.asarray(data.to_uint8(generate(np.concatenate([result[None], result + noise])))))
+    return np.concatenate(rows)

@@ -1,0 +1,73 @@
+"""What WGAN-GP and SNGAN share: a pair of residual networks, and how both papers train it on CIFAR-10."""
+
+import dataclasses
+from typing import Any, ClassVar, Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+
+import gan_jax
+from experiments import _images
+from gan_jax import networks, parallel
+from gan_jax.errors import InputError
+from gan_jax.training import Step
+
+
+@dataclasses.dataclass(frozen=True)
+class ResNetOptions(_images.ImageOptions):
+    """The residual networks that WGAN-GP and SNGAN share, and how both papers train them on CIFAR-10."""
+
+    dataset: str = 'cifar10'
+    g_norm: str = 'batch'
+    g_width: int = 128
+    """Channels of every layer of G."""
+    d_width: int = 128
+    """Channels of every layer of D."""
+    pool: Literal['sum', 'mean'] = 'mean'
+    """Of D's last features, over positions."""
+    decay: float = 0.0
+    """The learning rates' value at the last step, as a share of the first; a straight line in between."""
+    discriminator_steps: int | None = 5
+    generator_batches: int = 2
+    """G learns from so many times as many samples as D: 128 in the papers, to D's 64 real and 64 generated images."""
+    evaluate: int = 5000
+    sample_every: int = 500
+
+    counts: ClassVar[tuple[str, ...]] = (*_images.ImageOptions.counts, 'g_width', 'd_width', 'generator_batches')
+
+    def networks(self, size: int, channels: int, axis_name: str | None) -> tuple[nn.Module, nn.Module]:
+        dtype = jnp.dtype(self.dtype)
+        generator = networks.SNGANGenerator(size, channels, self.g_width, dtype, axis_name, norm=self.g_norm)
+        discriminator = networks.SNGANDiscriminator(self.d_width, dtype, axis_name, norm=self.d_norm, pool=self.pool)
+        return generator, discriminator
+
+    def learning_rates(self) -> optax.Schedule:
+        return optax.linear_schedule(1.0, self.decay, self.steps)
+
+    @property
+    def minibatches(self) -> int:
+        return max(self.players().discriminator_steps, self.generator_steps * self.generator_batches)
+
+    def train_step(self, game: gan_jax.Game, **options: Any) -> Step:
+        step = super().train_step(game, generator_batches=self.generator_batches, **options)
+        return dequantised(step, options.get('axis_name'))
+
+    def check(self) -> None:
+        super().check()
+        if self.minibatch != 'none':
+            raise InputError('the residual discriminator has no --minibatch layer')
+
+
+def dequantised(step: Step, axis_name: str | None) -> Step:
+    """The step on real pixels with noise U(-1/255, 1/255), which fills a grey level of [-1, 1], and which rounding takes away."""
+
+    def noisy(state: gan_jax.TrainState, batch: Any) -> Any:
+        key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), 0xFFFFFFFF)  # apart from the step's own keys
+        rows = batch.reshape(-1, *batch.shape[-4:])  # minibatches first, if there are several
+        keys = jax.vmap(lambda key: parallel.example_keys(key, rows.shape[1], axis_name))(jax.random.split(key, len(rows)))
+        noise = lambda key: jax.random.uniform(key, rows.shape[2:], minval=-1 / 255, maxval=1 / 255)
+        return step(state, (rows + jax.vmap(jax.vmap(noise))(keys)).reshape(batch.shape))
+
+    return noisy

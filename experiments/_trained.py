@@ -1,0 +1,85 @@
+"""A trained run of an image experiment, loaded to be looked at."""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import gan_jax
+from experiments import _images
+from gan_jax import data
+from gan_jax.errors import InputError
+from gan_jax.games.adversarial import PROGRESS, apply_network
+from gan_jax.runs.checkpoints import Checkpoints
+from gan_jax.typing import Array, Variables
+
+MOST_TRAIN, MOST_TEST = 20_000, 10_000
+"""Images at most of a training set that is too large to be held in memory, and of a test set."""
+
+
+class Trained(NamedTuple):
+    """A run, ready to be looked at."""
+
+    config: Any
+    path: pathlib.Path
+    steps: int
+    generate: Callable[[Array], Array]
+    """`latents [n, size] -> images [n, h, w, c]` in [-1, 1], by the averaged generator."""
+    discriminator: nn.Module
+    variables: Variables
+    """The discriminator's."""
+    train: data.Images
+    held_out: data.Images | None
+    """None of a folder."""
+
+    def draw(self, number: int, *shape: int) -> Array:
+        """Normal latents `[*shape, size]`, independent of those of another number and of the run's."""
+        key = jax.random.fold_in(jax.random.key(self.config.seed + 3), number)
+        return jax.random.normal(key, (*shape, self.config.latent_size))
+
+
+def load(path: pathlib.Path, config_class: type[_images.ImageOptions], data_dir: str | None) -> Trained:
+    """The newest checkpoint of a run, and its data. Raises `InputError` for a directory that is no such run, or has none."""
+    file, known = path / 'config.json', config_class().identity()
+    if not file.is_file():
+        raise InputError(f'{path} is no run: it has no config.json')
+    options = json.loads(file.read_text())
+    decay_steps = options.pop('decay_steps', None)
+    known.pop('decay_steps', None)
+    if differing := set(options) ^ set(known):
+        raise InputError(f'{path} is no run of this experiment and version: options {", ".join(sorted(differing))} differ')
+    if not (path / 'checkpoints').is_dir():
+        raise InputError(f'{path} has no checkpoint yet')
+    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
+    config = config_class(**values, data_dir=data_dir)
+    if decay_steps is not None:
+        config = dataclasses.replace(config, steps=decay_steps)
+    train = data.load_or_open(
+        config.dataset, split='train', size=config.size, data_dir=data_dir, memory_limit=config.memory_limit * 1e9
+    )
+    if not isinstance(train, data.Images):
+        train = _images.sample_of(config, 'train', config.size, MOST_TRAIN)
+    held_out = None if data.is_folder(config.dataset) else _images.sample_of(config, 'test', config.size, MOST_TEST)
+    _, _, init = _images.build(config, train.size, train.channels)
+    with Checkpoints(path / 'checkpoints') as checkpoints:
+        state: gan_jax.TrainState = checkpoints.restore(init)
+    generator, discriminator = config.networks(train.size, train.channels, None)
+    generate = jax.jit(lambda z: apply_network(generator, state.ema, z, train=False)[0])
+    variables = {name: value for name, value in state.discriminator.variables.items() if name != PROGRESS}
+    return Trained(config, path, int(state.step), blocks_of(generate), discriminator, variables, train, held_out)
+
+
+def blocks_of(function: Callable[[Any], Any], size: int = 500) -> Callable[[Any], Any]:
+    """The function of `[n, ...]` by blocks, of which the last is filled up: it is compiled once."""
+
+    def run(x: Any) -> Any:
+        filled = np.pad(x, [(0, -len(x) % size), *[(0, 0)] * (x.ndim - 1)])
+        return jnp.concatenate([function(filled[i : i + size]) for i in range(0, len(x), size)])[: len(x)]
+
+    return run

@@ -1,0 +1,237 @@
+"""LAPGAN (Denton et al. 2015): a GAN for every level of a Laplacian pyramid, sampled from coarse to fine.
+
+    python -m experiments.lapgan
+    python -m experiments.lapgan --dataset fashion_mnist
+    python -m experiments.lapgan --width 64 --kernel-sizes 7 7 5 --coarse-width 1600 --coarse-generator-width 8000 \\
+        --latent-size 100 --batch-size 64 --dropout 0.5 --penalties --steps 100000
+
+The last has the networks of the authors' CIFAR-10 code, and wants an accelerator. All levels train at once, in one program. Ends
+with the losses of every level, and the Frechet distance of every stage.
+"""
+
+import dataclasses
+import json
+import pathlib
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import gan_jax
+from experiments import _images
+from gan_jax import data, games, latents, networks, parallel, pyramids, runs
+from gan_jax.errors import InputError
+from gan_jax.metrics.classifier import classifier_scores, train_classifier
+from gan_jax.metrics.frechet import frechet_distance_from_features
+from gan_jax.runs import pictures, samples
+
+Stages = tuple[np.ndarray, ...]
+"""Images at every size, finest first, `[n, h, w, c]` in about [-1, 1]."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(_images.ImageOptions):
+    """LAPGAN on images."""
+
+    name: str = 'lapgan'
+    dataset: str = 'cifar10'
+    """A TFDS name such as cifar10, fashion_mnist or mnist, 'digits' (offline), or a folder of images."""
+    halvings: int = 2
+    """How often the images are halved: a game for each, and one for the coarsest images. 32 pixels: 16, 8."""
+    steps: int = 2_500
+    batch_size: int = 16
+    """Small batches learn faster on a CPU; the authors have 64 real images and 64 generated ones."""
+    width: int = 16
+    """Channels of a level's networks; the authors have 64."""
+    kernel_sizes: tuple[int, int, int] = (5, 5, 3)
+    """Of a level's generator; the authors have 7 7 5."""
+    coarse_width: int = 512
+    """Units of each of the two hidden layers of the coarsest discriminator; the authors have 1,600."""
+    coarse_generator_width: int = 512
+    """The same of its generator; the authors have 8,000."""
+    dropout: float = 0.0
+    """In the discriminators; the authors have .5, and no penalty."""
+    penalties: tuple[str, ...] = ('r1:gamma=3',)
+    """Of every level: any of r1, r2, roth, wgan_gp, dragan. In a few thousand steps R1 gets further than dropout."""
+    latent_size: int = 64
+    """Of the coarsest level, uniform on [-1, 1); the other levels' noise is one such number a pixel."""
+    optimizers: str = 'adam:learning_rate=1e-3'
+    """Both players', by paper: adam, wgan, wgan_gp, ttur. (The authors have SGD of .02 with momentum .5.)"""
+    decay: float = 0.1
+    """The learning rates' value at the last step, as a share of the first; a cosine in between, and 1 for none."""
+    evaluate: int = 2000
+    """Samples in the end table, and real images of each split beside them."""
+    sample_every: int = 250
+    checkpoint_every: int = 1000
+
+    counts: ClassVar[tuple[str, ...]] = (*_images.ImageOptions.counts, 'width', 'coarse_width', 'coarse_generator_width')
+
+    def check(self) -> None:
+        super().check()
+        for name in ('d_norm', 'g_norm', 'minibatch'):
+            if getattr(self, name) != 'none':
+                raise InputError(f"LAPGAN's networks have no --{name.replace('_', '-')}")
+        if min(self.kernel_sizes) < 1:
+            raise InputError(f'--kernel-sizes are at least 1, not {self.kernel_sizes}')
+        if self.halvings < 0:
+            raise InputError(f'--halvings is at least 0, not {self.halvings}')
+        if not 0 <= self.dropout < 1:
+            raise InputError(f'--dropout is a share, from 0 to 1, 1 excluded, not {self.dropout}')
+        make_game(self, 1 << self.halvings, 1, None)
+        if self.size is not None:
+            pyramids.check_size(self.size, self.halvings)
+
+
+def main(config: Config) -> dict[str, Any]:
+    """Trains, draws and evaluates; returns the end table's figures."""
+    config.check()
+    source = data.load_or_open(
+        config.dataset, split='train', size=config.size, data_dir=config.data_dir, memory_limit=config.memory_limit * 1e9
+    )
+    pyramids.check_size(source.size, config.halvings)
+    train = source if isinstance(source, data.Images) else _images.sample_of(config, 'train', source.size, 20_000)
+    game, step, init = build(config, source.size, source.channels)
+    advance = _images.trainer(config, source, step)
+    run = runs.RunDirectory(config)  # once nothing more can be refused
+    grid_key, table_key = jax.random.split(jax.random.key(config.seed + 1))
+    cascade = jax.jit(lambda state, key, points: gan_jax.sample(game, state, points, key))
+    finest = lambda state, key, points: cascade(state, key, points)[0]
+    grid = samples.image_samples(run, lambda state: finest(state, grid_key, jnp.zeros(64)), every=config.sample_every)
+    state = runs.fit(
+        advance,
+        init,
+        run,
+        steps=config.steps,
+        batch_size=config.batch_size * config.minibatches,
+        checkpoint_every=config.checkpoint_every,
+        callbacks=[grid, *_images.scores(config, run, train, finest)],
+    )
+    runs.save_sampler(run, lambda key: finest(state, key, jnp.zeros(100)))
+    samples.animate(run)
+    keys = jax.random.split(table_key, -(-config.evaluate // 250))
+    blocks = [jax.tree.map(np.asarray, cascade(state, key, jnp.zeros(250))) for key in keys]
+    stages = tuple(np.concatenate(parts)[: config.evaluate] for parts in zip(*blocks, strict=True))
+    results = evaluate(config, run, state, stages, train)
+    save_stages(run.path / 'stages.png', tuple(stage[:8] for stage in stages), real_stages(config, train.images[:8]))
+    runs.write_whole(run.path / 'results.json', (json.dumps(results, indent=2) + '\n').encode())
+    print(f'pictures {run.path}/samples.png, samples.gif, stages.png, losses.png; numbers {run.path}/results.json')
+    return results
+
+
+def make_game(config: Config, size: int, channels: int, axis_name: str | None) -> gan_jax.Game:
+    """The game of all levels."""
+    options: Any = {'dtype': jnp.dtype(config.dtype)}
+    judge: Any = {**options, 'dropout': config.dropout, 'axis_name': axis_name}
+    sides = [size >> k for k in range(config.halvings + 1)]
+    coarsest = (sides[-1], sides[-1], channels)
+    generators: Any = [networks.LevelGenerator(config.width, config.kernel_sizes, **options) for _ in sides[:-1]]
+    generators.append(networks.MLPGenerator(coarsest, (config.coarse_generator_width,) * 2, **options))
+    discriminators: Any = [networks.LevelDiscriminator(config.width, **judge) for _ in sides[:-1]]
+    discriminators.append(networks.CoarsestDiscriminator((config.coarse_width,) * 2, **judge))
+    latent: Any = [*(latents.uniform(side * side) for side in sides[:-1]), latents.uniform(config.latent_size)]
+    return config.game(generators, discriminators, latent, axis_name, games.laplacian_pyramid)
+
+
+def build(config: Config, size: int, channels: int) -> tuple[gan_jax.Game, Any, gan_jax.TrainState]:
+    """The game, its train step, and the state at step 0."""
+    axis_name = parallel.choose(config.runner)[1]
+    game = make_game(config, size, channels, axis_name)
+    step = config.train_step(game, unroll_steps=config.unroll_steps, axis_name=axis_name)
+    players, example = config.players(), jnp.zeros((1, size, size, channels))
+    init = jax.jit(lambda key: gan_jax.init(game, players.generator, players.discriminator, example, key))
+    return game, step, init(jax.random.key(config.seed))
+
+
+def evaluate(config: Config, run: runs.RunDirectory, state: gan_jax.TrainState, stages: Stages, train: data.Images) -> dict:
+    """The end table: every level's losses, and every stage's distance from held-out images."""
+    rows = np.random.default_rng(0).permutation(len(train.images))[: config.evaluate]
+    known = held_out = train.images[rows]
+    if not data.is_folder(config.dataset):
+        held_out = _images.sample_of(config, 'test', train.size, config.evaluate).images
+    real = real_stages(config, held_out)
+    sets = {'cascade': stages, 'level': from_real(config, state, held_out), 'training': real_stages(config, known)}
+    logged = run.read_log()[-1]
+    table: list[tuple] = [
+        ('level', 'size', 'loss of D', 'loss of G', 'Frechet distance', 'given real low-pass', 'training images')
+    ]
+    results: dict[str, Any] = {}
+    for k in reversed(range(config.halvings + 1)):
+        distances = {name: pixel_distance(real[k], found[k]) for name, found in sets.items()}
+        losses = {name: logged[f'level_{k}_{name}_loss'] for name in ('discriminator', 'generator')}
+        results[f'level_{k}'] = {'size': real[k].shape[1], **losses, **{f'frechet_{n}': d for n, d in distances.items()}}
+        table.append((str(k), str(real[k].shape[1]), *losses.values(), *distances.values()))
+    title = f'{config.dataset} after {config.steps} steps, {len(stages[0])} samples; distances in pixels'
+    print(runs.table(table, title=title))
+    if train.labels is not None:
+        results['classifier'] = judged(
+            config, train, {'samples': stages[0], 'held-out': real[0], 'training': _images.floats(known)}
+        )
+    return results
+
+
+def real_stages(config: Config, images: np.ndarray) -> Stages:
+    """uint8 images at every size, finest first, in [-1, 1]."""
+    return tuple(np.asarray(stage) for stage in pyramids.gaussian(jnp.asarray(_images.floats(images)), config.halvings))
+
+
+def from_real(config: Config, state: gan_jax.TrainState, images: np.ndarray) -> Stages:
+    """What each level alone makes of the low-pass images of real ones, finest first."""
+    game = make_game(config, images.shape[1], images.shape[3], None)
+
+    @jax.jit
+    def one(variables: Any, images: Any, key: Any) -> Any:
+        stages = pyramids.gaussian(images, config.halvings)
+        made = game.play(variables, images, key)[0]
+        lows = [*(pyramids.up(stage) for stage in stages[1:]), 0]
+        return tuple(low + made[f'level_{k}'] for k, low in enumerate(lows))
+
+    parts = [images[i : i + 250] for i in range(0, len(images), 250)]
+    keys = jax.random.split(jax.random.key(config.seed + 2), len(parts))
+    found = [jax.tree.map(np.asarray, one(state.ema, _images.floats(part), key)) for part, key in zip(parts, keys, strict=True)]
+    return tuple(np.concatenate(stage) for stage in zip(*found, strict=True))
+
+
+def pixel_distance(real: np.ndarray, fake: np.ndarray) -> float:
+    """The Frechet distance of images in [-1, 1], clipped to it, pixels being the features."""
+    flat = [np.clip(images, -1, 1).reshape(len(images), -1) for images in (real, fake)]
+    return float(frechet_distance_from_features(*flat))
+
+
+def judged(config: Config, train: data.Images, seen: dict[str, np.ndarray]) -> dict[str, Any]:
+    """What a classifier of the data set makes of the finest images; printed, and returned."""
+    assert train.labels is not None
+    classifier = train_classifier(train.images, train.labels, name=config.dataset, cache=True)
+    clipped = {name: np.clip(images, -1, 1) for name, images in seen.items()}
+    scores = {name: classifier_scores(classifier.probabilities(images)) for name, images in clipped.items()}
+    features = {name: classifier.features(images) for name, images in clipped.items()}
+    distances = {n: float(frechet_distance_from_features(features['held-out'], features[n])) for n in ('samples', 'training')}
+    confident = {name: found.confident for name, found in scores.items()}
+    entropy = {name: found.class_entropy for name, found in scores.items()}
+    rows: list[tuple] = [('', *seen)]
+    rows.append(('recognised with probability >= .9', *confident.values()))
+    rows.append(('entropy of the classes, nats', *entropy.values()))
+    rows.append(('Frechet distance, classifier features', *(distances.get(name, '') for name in seen)))
+    print(runs.table(rows, title=f'judged by a classifier of {config.dataset}; no FID'))
+    return {'confident': confident, 'class_entropy': entropy, 'frechet_distance': distances}
+
+
+def save_stages(path: pathlib.Path, *sets: Stages) -> None:
+    """A row for each sample, from coarse to fine: the coarsest image, then each high-pass image and what it makes of the last.
+
+    Generated ones to the left, real pyramids to the right; a high-pass image is grey where it is 0.
+    """
+    blocks = []
+    for stages in sets:
+        columns = [stages[-1]]
+        for fine, coarse in zip(stages[-2::-1], stages[:0:-1], strict=True):
+            columns += [fine - np.asarray(pyramids.up(jnp.asarray(coarse))), fine]
+        blocks += [*columns, np.ones_like(stages[0])]
+    side = blocks[-1].shape[1]
+    shown = [np.asarray(data.to_uint8(x)).repeat(side // x.shape[1], 1).repeat(side // x.shape[1], 2) for x in blocks[:-1]]
+    rows = np.stack(shown, 1).reshape(-1, *shown[0].shape[1:])
+    pictures.save_picture(path, pictures.image_grid(rows, columns=len(shown), scale=max(1, 64 // side)))
+
+
+if __name__ == '__main__':
+    runs.run_main(main, Config)
