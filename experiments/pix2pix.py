@@ -1,0 +1,210 @@
+"""pix2pix (Isola et al. 2017): from label maps to photographs, or between the two images of any folder of pairs.
+
+    python -m experiments.pix2pix --dataset facades
+    python -m experiments.pix2pix --dataset PAIRS --direction a_to_b --size 256 --width 64 --receptive-field 70 --batch-size 1
+
+`facades` is the unpacked folder of the authors' facades.tar.gz: photographs to the left, labels to the right. Ends with the L1
+distance from the validation photographs, beside that of their mean image and of a U-Net trained on L1 alone.
+"""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import gan_jax
+from experiments._translation import TranslationOptions, central, floats, load_pairs, picture_every, save_progress, save_titled
+from gan_jax import data, games, networks, parallel, runs
+from gan_jax.errors import InputError
+from gan_jax.metrics.distances import pair_distances
+from gan_jax.metrics.extractors import EXTRACTORS, Extractor
+from gan_jax.metrics.frechet import frechet_distance
+from gan_jax.metrics.kernel import kernel_distance
+from gan_jax.metrics.protocols import collect
+from gan_jax.networks.translation import patch_outputs, unet_halvings
+from gan_jax.registry import build
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(TranslationOptions):
+    """pix2pix on a folder of pairs of images."""
+
+    name: str = 'pix2pix'
+    dataset: str = 'facades'
+    """A folder of pairs: images side by side, A to the left of B, or folders A and B with images of the same names. Folders
+    train, val and test are splits; without any, every tenth pair is held out."""
+    direction: Literal['a_to_b', 'b_to_a'] = 'b_to_a'
+    """What is made of what; b_to_a makes facades' photographs of labels."""
+    size: int = 64
+    """Height and width, a power of two; the paper has 256. Training images are loaded at 286 / 256 of it, cropped at
+    random and mirrored."""
+    steps: int = 1_500
+    batch_size: int = 4
+    """1 in the paper, for 200 epochs."""
+    width: int = 24
+    l1_weight: float = 100.0
+    """Of the mean absolute difference from the target, in [-1, 1], in G's loss."""
+    objective_weight: float = 1.0
+    """Of the objective in G's loss; 0 is L1 alone, with a D of a few weights that does nothing."""
+    receptive_field: int = 34
+    """The side of the square that one logit of D judges: 1, 16, 34, 70, 142 or 286. The paper has 70, at 256 pixels."""
+    g_norm: str = 'instance'
+    """In G: instance, batch (which at the paper's batch size of 1 is instance norm in training), layer, spectral, weight or
+    none."""
+    d_norm: str = 'instance'
+    """In D: the same."""
+    dropout: float = 0.5
+    """In the three innermost layers on the way up, at any time: G's only noise."""
+    compare_l1: bool = True
+    """Train the same U-Net on L1 alone, too."""
+    features: str | None = None
+    """Compare outputs with photographs in the features of this extractor of gan_jax.metrics, such as squeezenet:path=FILE,
+    inception or pixels."""
+    validation: int = 200
+    """At most so many validation pairs."""
+
+
+def main(config: Config) -> dict[str, Any]:
+    """Trains, draws and evaluates; returns the end table's figures by model."""
+    check(config)
+    extractor = build(EXTRACTORS, config.features) if config.features else None
+    train, held_out = load_pairs(config.dataset, config.size, config.validation, direction=config.direction)
+    if extractor and len(held_out['input']) < _COMPARED:
+        raise InputError(f'--features compares sets of at least {_COMPARED} images, and there are {len(held_out["input"])}')
+    parts = {'pix2pix' if config.objective_weight else 'L1 alone': config}
+    if config.compare_l1 and config.objective_weight:
+        parts['L1 alone'] = dataclasses.replace(config, name=f'{config.name}/l1', objective_weight=0.0)
+    prepared = {model: prepare(part, train) for model, part in parts.items()}
+    run = runs.RunDirectory(config)  # once nothing more can be refused
+    outputs = {}
+    for model, part in parts.items():
+        print(f'{model}: {part.steps} steps')
+        began = part is not config and (run.path / 'l1' / 'config.json').exists()
+        own = run if part is config else runs.RunDirectory(dataclasses.replace(part, resume=began))
+        outputs[model] = fit(part, own, held_out, *prepared[model])
+    shown = slice(0, _SHOWN)
+    columns = [('input', held_out['input'][shown]), *((m, x[shown]) for m, x in outputs.items())]
+    columns += [('target', held_out['target'][shown])]
+    save_titled(run.path / 'validation.png', columns)
+    results = evaluate(config, outputs, train['target'], held_out['target'], extractor)
+    runs.write_whole(run.path / 'results.json', (json.dumps(results, indent=2) + '\n').encode())
+    print(f'pictures {run.path}/progress.png, validation.png, losses.png; numbers {run.path}/results.json')
+    return results
+
+
+_SHOWN = 8
+"""How many validation images are drawn."""
+_COMPARED = 4
+"""Fewest images of which the kernel distance has a standard error."""
+
+
+def check(config: Config) -> None:
+    """Refuses what cannot work, before anything is loaded or written."""
+    config.check()
+    unet_halvings((config.size, config.size))
+    if config.objective_weight:
+        patch_outputs(config.size, config.receptive_field)
+    if not config.objective_weight and not config.l1_weight:
+        raise InputError('--objective-weight and --l1-weight are not both 0')
+    if not 0 <= config.dropout < 1:
+        raise InputError(f'--dropout is a share below 1, at least 0, not {config.dropout}')
+    if config.validation < 2:
+        raise InputError(f'--validation is at least 2, not {config.validation}')
+
+
+Draw = Callable[[gan_jax.TrainState, np.ndarray], np.ndarray]
+"""`(state, inputs) -> outputs` in [-1, 1], of uint8 inputs `[n, h, w, c]`, any number of them."""
+
+
+def prepare(config: Config, train: dict[str, np.ndarray]) -> tuple[runs.Advance, gan_jax.TrainState, Draw]:
+    """What takes training steps, the state at step 0, and what draws."""
+    (runner, axis_name), players = parallel.choose(config.runner), config.players()
+    dtype, channels = jnp.dtype(config.dtype), train['target'].shape[-1]
+    generator = networks.UNet(
+        channels, config.width, dropout=config.dropout, norm=config.g_norm, dtype=dtype, axis_name=axis_name
+    )
+    field, width, norm = (config.receptive_field, config.width, config.d_norm) if config.objective_weight else (1, 1, 'none')
+    discriminator = networks.PatchDiscriminator(field, width, norm, dtype, axis_name)
+    objective, penalties = config.method(axis_name)
+    game = games.paired_translation(
+        generator,
+        discriminator,
+        objective,
+        l1_weight=config.l1_weight,
+        objective_weight=config.objective_weight,
+        penalties=penalties,
+    )
+    step = config.train_step(game, axis_name)
+    cropped = lambda pair, key: data.jitter(pair, key, config.size)
+    count = players.discriminator_steps
+    feed = data.resident(train, config.batch_size, seed=config.seed, minibatches=count, transform=cropped, axis_name=axis_name)
+    example = jax.tree.map(lambda x: jnp.zeros((1, config.size, config.size, x.shape[-1])), train)
+    init = jax.jit(lambda key: gan_jax.init(game, players.generator, players.discriminator, example, key))
+    sample = jax.jit(lambda state, x, key: gan_jax.sample(game, state, {'input': data.to_float(x)}, key))
+    key = jax.random.key(config.seed + 1)
+
+    def draw(state: gan_jax.TrainState, inputs: np.ndarray) -> np.ndarray:
+        blocks = [sample(state, inputs[i : i + 50], jax.random.fold_in(key, i)) for i in range(0, len(inputs), 50)]
+        return np.concatenate([np.asarray(block) for block in blocks])
+
+    return runs.resident_trainer(step, feed, runner), init(jax.random.key(config.seed)), draw
+
+
+def fit(
+    config: Config,
+    run: runs.RunDirectory,
+    held_out: dict[str, np.ndarray],
+    advance: runs.Advance,
+    init: gan_jax.TrainState,
+    draw: Draw,
+) -> np.ndarray:
+    """Trains one model; returns what it makes of the validation inputs, in [-1, 1]."""
+    source, target = (held_out[name][:_SHOWN] for name in ('input', 'target'))
+    columns = lambda state: [('input', source), ('output', draw(state, source)), ('target', target)]
+    state = runs.fit(
+        advance,
+        init,
+        run,
+        steps=config.steps,
+        batch_size=config.batch_size * config.players().discriminator_steps,
+        checkpoint_every=config.checkpoint_every,
+        callbacks=[picture_every(run, columns, every=config.sample_every)],
+    )
+    save_progress(run, ('input', 'output', 'target'), 1)
+    return draw(state, held_out['input'])
+
+
+def evaluate(
+    config: Config, outputs: dict[str, np.ndarray], train: np.ndarray, targets: np.ndarray, extractor: Extractor | None
+) -> dict[str, dict[str, float]]:
+    """The end table: every model's outputs, and the label-blind mean image, beside the validation targets."""
+    photographs = central(train, config.size)
+    blind = np.broadcast_to(floats(photographs).mean(0), targets.shape)
+    truth = floats(targets)
+    results = {model: {'l1': float(np.abs(x - truth).mean())} for model, x in {**outputs, 'mean training image': blind}.items()}
+    rows: list[tuple] = [('', 'L1, [-1, 1]')]
+    if extractor is not None:
+        rows = [('', 'L1, [-1, 1]', 'kernel distance', '+-', 'Frechet distance', 'pair distances')]
+        real = collect(extractor, [targets], {'features'})
+        others = {**{model: np.asarray(data.to_uint8(x)) for model, x in outputs.items()}, 'training targets': photographs}
+        for model, images in others.items():
+            found = collect(extractor, [images], {'features'})
+            kernel = kernel_distance(real.features, found.features)
+            results.setdefault(model, {}).update(
+                kernel_distance=float(kernel.value),
+                kernel_distance_standard_error=float(np.asarray(kernel.standard_error)),
+                frechet_distance=float(frechet_distance(real.moments, found.moments)),
+                pair_distance_ratio=pair_distances(found.features, real.features).ratio,
+            )
+        print(f'features: {extractor.name}')
+    rows += [(model, *result.values(), *[''] * (len(rows[0]) - 1 - len(result))) for model, result in results.items()]
+    print(runs.table(rows, title=f'{config.dataset}, {len(targets)} validation pairs, after {config.steps} steps'))
+    return results
+
+
+if __name__ == '__main__':
+    runs.run_main(main, Config)

@@ -1,0 +1,90 @@
+"""Bars and stripes: so few units that a model's whole distribution is known, and can be held against the data's."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.taxonomy.common import Model, every_vector
+from gan_jax import runs
+from gan_jax.typing import Array, Key
+
+ROWS, COLUMNS = 3, 4
+UNITS = ROWS * COLUMNS
+DRAWS = 20_000
+"""Samples that are counted."""
+SETTINGS: dict[str, Any] = {
+    'hidden': 64, 'latent_size': 2, 'gibbs_steps': 200, 'denoising_steps': 400, 'noise': 0.1, 'walkback': 1,
+}  # fmt: skip
+"""Of the models. Two latents, so that VAE's integral is a sum; little noise, since twelve pixels say little about each other."""
+
+
+def bars_and_stripes() -> np.ndarray:
+    """The probability of every image of 3 x 4 pixels, `[4096]`, in the order of `every_vector` (MacKay 2003, section 43.3).
+
+    A coin chooses rows or columns, and another one for each of them whether it is on: 22 images.
+    """
+    images = every_vector(UNITS).reshape(-1, ROWS, COLUMNS)
+    of_rows, of_columns = ((images == images.max(axis, keepdims=True)).all((1, 2)) for axis in (2, 1))
+    return of_rows / 2 / 2**ROWS + of_columns / 2 / 2**COLUMNS
+
+
+def draw(key: Key, n: int) -> Array:
+    """n of the images, `[n, 12]`."""
+    p = bars_and_stripes()
+    support = np.flatnonzero(p)
+    rows = jax.random.categorical(key, jnp.log(jnp.asarray(p[support])), shape=(n,))
+    return jnp.asarray(every_vector(UNITS)[support])[rows]
+
+
+def histogram(pixels: Array) -> np.ndarray:
+    """The share of every vector among `pixels [n, d]`."""
+    d = pixels.shape[1]
+    numbers = np.asarray(pixels, int) @ (1 << np.arange(d)[::-1])
+    return np.bincount(numbers, minlength=2**d) / len(pixels)
+
+
+class Fit(NamedTuple):
+    """A distribution against the data's."""
+
+    kl: float
+    """KL(data || model) in nats; infinite if the model has no probability where the data have"""
+    total_variation: float
+    legal: float
+    """Probability of images that the data hold."""
+    patterns: int
+    """How many of these have a probability above 0."""
+
+
+def compare(p: np.ndarray, q: np.ndarray) -> Fit:
+    """How well q, `[vectors]`, fits p."""
+    support = p > 0
+    with np.errstate(divide='ignore'):
+        kl = p[support] @ (np.log(p[support]) - np.log(q[support]))
+    return Fit(float(kl), float(abs(p - q).sum() / 2), float(q[support].sum()), int((q[support] > 0).sum()))
+
+
+def measure(model: Model, state: Any, key: Key) -> dict[str, dict[str, float]]:
+    """The model's own distribution against the data's where it is known, and that of its samples; for JSON."""
+    p = bars_and_stripes()
+    pixels = jax.jit(lambda state, key: model.sample(state, key, DRAWS).pixels)(state, key)
+    fits = {'counted': compare(p, histogram(pixels))}
+    if model.distribution is not None:
+        fits['exact'] = compare(p, np.exp(np.asarray(jax.jit(model.distribution)(state), np.float64)))
+    return {name: fit._asdict() for name, fit in fits.items()}
+
+
+def report(results: dict[str, dict[str, dict[str, Any]]], steps: int, seed: int) -> str:
+    """A row for each model, and one for as many samples of the data."""
+    p = bars_and_stripes()
+    itself = compare(p, histogram(draw(jax.random.key(seed + 2), DRAWS)))
+    head = ('', 'KL(data || model)', 'total variation', 'legal, %', 'counted: total variation', 'legal, %', 'patterns of 22')
+    rows: list[tuple] = [head]
+    for name, fits in {**results, 'data': {'exact': compare(p, p)._asdict(), 'counted': itself._asdict()}}.items():
+        exact = Fit(**fits['exact']) if 'exact' in fits else None
+        cells = (f'{exact.kl:.4f}', f'{exact.total_variation:.3f}', f'{100 * exact.legal:.1f}') if exact else ('-', '-', '-')
+        counted = Fit(**fits['counted'])
+        rows.append((name, *cells, f'{counted.total_variation:.3f}', f'{100 * counted.legal:.1f}', counted.patterns))
+    title = f'bars and stripes, 3 x 4 pixels, {steps} steps: the exact distribution of every model that has one; {DRAWS} samples'
+    return runs.table(rows, title=title)
