@@ -40,6 +40,7 @@ def test_dcgan_on_digits(tmp_path, capsys):
     assert 'recognised with probability >= .9' in out and 'median distance to nearest training image' in out
 
 
+@pytest.mark.slow
 def test_scores_of_a_run(tmp_path, capsys):
     config = small(tmp_path, steps=2, score_every=1, evaluate=60)
     dcgan.main(config)

@@ -200,7 +200,7 @@ GAMES: dict[str, Case] = {
     'product': Case(product, points_and_labelled, slow=True),
     'multi_generator': Case(multi_generator, points, slow=True),
     'paired_translation': Case(paired_translation, input_and_target, slow=True),
-    'unpaired_translation': Case(unpaired_translation, two_sets),
+    'unpaired_translation': Case(unpaired_translation, two_sets, slow=True),
     'text_to_image': Case(text_to_image, captioned_points, slow=True),
 }
 

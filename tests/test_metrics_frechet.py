@@ -46,7 +46,7 @@ ROUTES = {
 each_route = pytest.mark.parametrize('route', ROUTES)
 
 
-@pytest.mark.parametrize('offset', [0, 100])
+@pytest.mark.parametrize('offset', [pytest.param(0, marks=pytest.mark.slow), 100])
 @pytest.mark.parametrize(
     'shape', [(300, 200, 48), (400, 128, 160), (20, 200, 48), (20, 16, 48), (49, 48, 48), (300, 2, 12), (2, 2, 12), (40, 3, 1)]
 )

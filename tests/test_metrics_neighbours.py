@@ -45,7 +45,7 @@ def test_prdc_by_hand():
 
 
 @pytest.mark.parametrize('strict', [True, False])
-@pytest.mark.parametrize('offset', [0, 100])
+@pytest.mark.parametrize('offset', [pytest.param(0, marks=pytest.mark.slow), 100])
 @pytest.mark.parametrize(
     'n, m, d, high, k',
     [(60, 90, 2, 6, 3), (90, 60, 8, 2, 5), (2, 3, 3, 9, 1), (41, 40, 1, 20, 39), (70, 50, 2048, 3, 4)],

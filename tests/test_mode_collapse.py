@@ -40,7 +40,7 @@ def little_data(monkeypatch):
         monkeypatch.setattr(_collapse_train, name, size)
 
 
-QUICK = ('gan', 'madgan', 'adagan')
+QUICK = ('gan',)
 
 
 @pytest.mark.parametrize('name', [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in METHODS])

@@ -407,6 +407,7 @@ def test_every_combination_trains(norm, minibatch):
     )
 
 
+@pytest.mark.slow
 def test_dcgan_trains_and_has_only_canonical_convolutions():
     step = train_one_step(
         networks.DCGANGenerator(8, 1, 2, 3, norm='virtual', reference_size=3),

@@ -176,7 +176,7 @@ def test_scores_and_accuracy():
 
 def test_labels_that_do_not_suffice_are_refused():
     x, labels = three_classes(40, 5)
-    with pytest.raises(InputError, match='of the others none is of class 3'):
+    with pytest.raises(InputError, match='the others lack classes: 3'):
         linear_probe(x, labels, x[:1], np.array([3]))
     with pytest.raises(InputError, match='too few'):
         linear_probe(x[:2], labels[:2], x, labels)

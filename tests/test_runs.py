@@ -93,6 +93,7 @@ def test_a_run_killed_between_checkpoints_goes_on_bit_for_bit(tmp_path):
     assert_same_bits(straight, resumed)
 
 
+@pytest.mark.slow
 def test_sigterm_saves_and_the_run_goes_on(tmp_path):
     stop = runs.Callback(1, lambda step, state: step == 3 and os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(runs.Interrupted, match='step 3, which is saved'):
@@ -138,6 +139,7 @@ def test_directories_that_are_refused(tmp_path):
     assert (tmp_path / 'mine/thesis.txt').exists()
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_in_one_line_and_leaves_the_earlier_checkpoints(tmp_path, monkeypatch):
     usage = checkpoints.shutil.disk_usage(tmp_path)
     calls = []

@@ -115,6 +115,7 @@ def dirac(tmp_path_factory):
     return path / 'dirac_gan', {(row['objective'], row['regulariser']): row for row in rows}
 
 
+@pytest.mark.slow
 def test_dirac_gan_converges_where_it_should(dirac):
     _, rows = dirac
     assert len(rows) == 2 * 7 + 3
@@ -138,6 +139,7 @@ def test_dirac_gan_converges_where_it_should(dirac):
     assert rows['non_saturating', 'none']['alternating_distance'] == pytest.approx((8 / 200) ** 0.5, rel=0.02)
 
 
+@pytest.mark.slow
 def test_dirac_gan_leaves_its_picture_and_numbers(dirac):
     path, _ = dirac
     assert {file.name for file in path.iterdir()} == {'config.json', 'results.json', 'trajectories.png'}
@@ -207,6 +209,7 @@ def test_optimal_discriminator(tmp_path, capsys):
     assert results['scales']['optimal_value'] == pytest.approx(-np.log(4) + 2 * 0.092733, abs=2e-6)
 
 
+@pytest.mark.slow
 def test_a_discriminator_learns_the_logit_of_two_gaussians(tmp_path):
     config = optimal_discriminator.Config(
         runs_dir=str(tmp_path), pairs=('gaussians',), mu=1.0, steps=300, batch_size=256, width=16, learning_rate=1e-2

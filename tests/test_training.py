@@ -141,6 +141,7 @@ def dcgan_game():
     )
 
 
+@pytest.mark.slow
 def test_a_step_of_one_player_leaves_the_others_statistics_alone():
     # A generator step that advances D's batch statistics (or spectral norm vectors) is a bug found in the field's code.
     game, optimizer = dcgan_game(), optax.sgd(0.0)

@@ -267,7 +267,9 @@ SMALL = [
 
 
 @pytest.mark.parametrize(('make', 'options', 'channels'), SMALL)
-@pytest.mark.parametrize('norm', ['batch', 'instance', 'spectral', 'weight', 'none'])
+@pytest.mark.parametrize(
+    'norm', ['batch', *(pytest.param(n, marks=pytest.mark.slow) for n in ('instance', 'spectral', 'weight', 'none'))]
+)
 def test_half_precision_keeps_parameters_and_outputs_in_float32(make, options, channels, norm):
     y, variables = shapes(make(**options, norm=norm, dtype=jnp.bfloat16), 16, channels)
     assert y.dtype == jnp.float32

@@ -79,7 +79,7 @@ def warm_state(game: gan_jax.Game, optimizer: optax.GradientTransformation) -> t
     return state, batch
 
 
-@pytest.mark.parametrize('steps', [1, 3])
+@pytest.mark.parametrize('steps', [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_gradient_through_a_warm_adam_equals_finite_differences(steps):
     # The paper unrolls Adam, moments and all; a fresh Adam would make the first step a sign, with no derivative.
     game = small_game()
@@ -172,6 +172,7 @@ def compiled_step(steps: int, width: int = 256):
     return jax.jit(step, donate_argnums=0).lower(state, batch).compile(), state.discriminator
 
 
+@pytest.mark.slow
 def test_memory_grows_by_no_more_than_one_player_a_step():
     with jax.enable_x64(False):
         (few, player), (many, _) = compiled_step(4), compiled_step(20)
