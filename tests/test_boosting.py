@@ -240,6 +240,7 @@ def modes(ensemble):
 
 
 @pytest.mark.parametrize('reweighting', ['star', 'dagger', 'top_k'])
+@pytest.mark.slow
 def test_components_that_collapse_cover_every_mode_together(reweighting, tmp_path):
     told = []
     boost = booster(3, reweighting=REWEIGHTINGS[reweighting]())
@@ -279,6 +280,7 @@ def test_a_stopped_run_goes_on_at_its_component_bit_for_bit(tmp_path):
     assert (np.asarray(other.components['mean']) != np.asarray(straight.components['mean'])).any()
 
 
+@pytest.mark.slow
 def test_seeds_at_once_are_the_seeds_alone(tmp_path):
     keys, boost = jax.random.split(KEY, 2), booster(3)
     both = runs.boost(boost, collapsed(), COMPONENT, DATA, keys, tmp_path / 'both')
@@ -289,6 +291,7 @@ def test_seeds_at_once_are_the_seeds_alone(tmp_path):
         np.testing.assert_allclose(both.data_weights[i], alone.data_weights, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_data_that_cannot_be_weighted_are_reported(tmp_path):
     told, exploding = [], booster(2, optimizer=optax.sgd(jnp.nan), classifier_steps=2)
     for i, keys in enumerate((KEY, jax.random.split(KEY, 3))):

@@ -82,6 +82,7 @@ class Difference(nn.Module):
 
 
 @pytest.mark.parametrize('non_saturating', [False, True])
+@pytest.mark.slow
 def test_one_generator_is_the_standard_game(non_saturating):
     objective = objectives.non_saturating() if non_saturating else objectives.minimax()
     terms = [penalties.r1(), penalties.r2(0.5)]

@@ -396,7 +396,16 @@ def train_one_step(generator, discriminator, shape):
     return step
 
 
-@pytest.mark.parametrize(('norm', 'minibatch'), [*itertools.product(POINT_NORMS, MINIBATCH_LAYERS)])
+QUICK = [('batch', 'none'), ('spectral', 'discrimination'), ('weight', 'stddev')]
+
+
+@pytest.mark.parametrize(
+    ('norm', 'minibatch'),
+    [
+        pair if pair in QUICK else pytest.param(*pair, marks=pytest.mark.slow)
+        for pair in itertools.product(POINT_NORMS, MINIBATCH_LAYERS)
+    ],
+)
 def test_every_combination_trains(norm, minibatch):
     # Each of the generator's normalisations once.
     g_norm = ('virtual' if norm == 'none' else norm) if minibatch == 'none' else 'none'

@@ -135,6 +135,7 @@ def test_the_svm_is_the_minimum_in_float64():
             assert float(svm.bias[k]) == pytest.approx(w[-1], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_the_probe_is_scikit_learns():
     x, labels = three_classes(400, 1)
     test, test_labels = three_classes(300, 2)

@@ -156,6 +156,7 @@ def test_weight_norm_starts_from_data():
         np.testing.assert_allclose(hidden[i] if i < 2 else logits, h if i < 2 else t, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_game_starts_the_classifier_from_the_unlabelled_examples():
     classifier = networks.SemiSupervisedClassifier((6,), 3, input_noise=0.0, noise=0.0)
     game = games.semi_supervised(networks.MLP((4,)), classifier, objectives.minimax(), latent=latents.normal(2))
@@ -213,6 +214,7 @@ def test_noise_is_fresh_for_real_and_generated_examples_and_absent_in_inference(
     classifier.apply(variables, batch['unlabelled'], train=False)
 
 
+@pytest.mark.slow
 def test_the_generator_draws_as_many_as_there_are_unlabelled_examples():
     game = games.semi_supervised(
         networks.SemiSupervisedGenerator((2,), (4,)),
@@ -230,6 +232,7 @@ def test_the_generator_draws_as_many_as_there_are_unlabelled_examples():
 # Averages, and a run.
 
 
+@pytest.mark.slow
 def test_classification_is_by_the_averaged_parameters():
     classifier = networks.SemiSupervisedClassifier((5,), 3)
     x = normal(0, 7, 2)

@@ -186,6 +186,7 @@ def test_sizes_that_do_not_come_to_4x4_are_refused():
             networks.TextGenerator(size).init(KEY, jnp.zeros((1, 2)), jnp.zeros((1, 2)))
 
 
+@pytest.mark.slow
 def test_each_text_is_judged_by_itself():
     d = networks.TextDiscriminator(2, 3, norm='none')
     x, a, b = (jax.random.normal(jax.random.key(i), shape) for i, shape in enumerate(((3, 8, 8, 1), (3, 4), (3, 4))))
