@@ -182,9 +182,10 @@ def test_lapgan(tmp_path, capsys):
         assert picture.size == (7 * 66 + 2, 8 * 66 + 2)
     out = capsys.readouterr().out
     assert 'given real low-pass' in out and 'no FID' in out
-    # It goes on where it stopped, and ends in the same bits.
-    whole = lapgan.main(small(tmp_path, size=8, steps=3, name='whole'))
-    assert lapgan.main(small(tmp_path, size=8, steps=3, resume=True))['level_0'] == whole['level_0']
+    # It goes on where it stopped, and ends in the same bits; losses are means over what was trained since.
+    whole = lapgan.main(small(tmp_path, size=8, steps=3, name='whole'))['level_0']
+    resumed = lapgan.main(small(tmp_path, size=8, steps=3, resume=True))['level_0']
+    assert all(resumed[name] == value for name, value in whole.items() if name.startswith('frechet'))
 
 
 @pytest.mark.slow
