@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, Literal
 
 import flax.linen as nn
@@ -19,6 +19,7 @@ from gan_jax.metrics.neighbours import memorisation_test, nearest_neighbours
 from gan_jax.metrics.protocols import collect
 from gan_jax.networks import dcgan
 from gan_jax.runs import pictures, samples
+from gan_jax.typing import Array, Key
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,11 +57,14 @@ class ImageOptions(runs.GameOptions):
         """The generator and the discriminator of images `[size, size, channels]`."""
         raise NotImplementedError
 
+    def make_game(self, size: int, channels: int, axis_name: str | None) -> gan_jax.Game:
+        """The game on such images."""
+        generator, discriminator = self.networks(size, channels, axis_name)
+        return self.game(generator, discriminator, latents.normal(self.latent_size), axis_name)
+
     def check(self) -> None:
         """Refuses what cannot work, before anything is loaded or written."""
-        for name in self.counts:
-            if getattr(self, name) < 1:
-                raise InputError(f'--{name.replace("_", "-")} is at least 1, not {getattr(self, name)}')
+        self.check_counts(*self.counts)
         super().check()
         if self.size is not None:
             dcgan.stages(self.size)
@@ -72,16 +76,43 @@ class ImageOptions(runs.GameOptions):
 def main(config: ImageOptions) -> dict[str, Any]:
     """Trains, draws and evaluates; returns the end table's figures."""
     config.check()
-    source = data.load_or_open(
-        config.dataset, split='train', size=config.size, data_dir=config.data_dir, memory_limit=config.memory_limit * 1e9
-    )
+    source = load(config)
     dcgan.stages(source.size)
     game, step, init = build(config, source.size, source.channels)
     advance = trainer(config, source, step)
     run = runs.RunDirectory(config)  # once nothing more can be refused
     grid_key, table_key = jax.random.split(jax.random.key(config.seed + 1))
     draw = jax.jit(lambda state, key, points: gan_jax.sample(game, state, points, key))
-    grid = samples.image_samples(run, lambda state: draw(state, grid_key, jnp.zeros(64)), every=config.sample_every)
+    state = fit(config, run, source, advance, init, draw, grid_key)
+    blocks = [draw(state, key, jnp.zeros(500)) for key in jax.random.split(table_key, -(-config.evaluate // 500))]
+    fakes = np.concatenate([np.asarray(data.to_uint8(block)) for block in blocks])[: config.evaluate]
+    results = evaluate(config, run, fakes, source if isinstance(source, data.Images) else None)
+    runs.write_whole(run.path / 'results.json', (json.dumps(results, indent=2) + '\n').encode())
+    print(f'pictures {run.path}/samples.png, samples.gif, neighbours.png, losses.png; numbers {run.path}/results.json')
+    return results
+
+
+def load(config: ImageOptions) -> data.Images | data.TfdsSource:
+    """The training images, held in memory if they are not too many."""
+    limit = config.memory_limit * 1e9
+    return data.load_or_open(config.dataset, split='train', size=config.size, data_dir=config.data_dir, memory_limit=limit)
+
+
+Draw = Callable[[gan_jax.TrainState, Key, Array], Array]
+"""`(state, key, points [n]) -> images [n, h, w, c]` in [-1, 1]."""
+
+
+def fit(
+    config: ImageOptions,
+    run: runs.RunDirectory,
+    source: data.Images | data.TfdsSource,
+    advance: runs.Advance,
+    init: gan_jax.TrainState,
+    draw: Draw,
+    key: Key,
+) -> gan_jax.TrainState:
+    """Trains, with the pictures of the key's samples and the scores; leaves the sampler. Returns the last state."""
+    grid = samples.image_samples(run, lambda state: draw(state, key, jnp.zeros(64)), every=config.sample_every)
     state = runs.fit(
         advance,
         init,
@@ -93,19 +124,13 @@ def main(config: ImageOptions) -> dict[str, Any]:
     )
     runs.save_sampler(run, lambda key: draw(state, key, jnp.zeros(100)))
     samples.animate(run)
-    blocks = [draw(state, key, jnp.zeros(500)) for key in jax.random.split(table_key, -(-config.evaluate // 500))]
-    fakes = np.concatenate([np.asarray(data.to_uint8(block)) for block in blocks])[: config.evaluate]
-    results = evaluate(config, run, fakes, source if isinstance(source, data.Images) else None)
-    runs.write_whole(run.path / 'results.json', (json.dumps(results, indent=2) + '\n').encode())
-    print(f'pictures {run.path}/samples.png, samples.gif, neighbours.png, losses.png; numbers {run.path}/results.json')
-    return results
+    return state
 
 
 def build(config: ImageOptions, size: int, channels: int) -> tuple[gan_jax.Game, Any, gan_jax.TrainState]:
     """The game, its train step, and the state at step 0."""
     axis_name = parallel.choose(config.runner)[1]
-    generator, discriminator = config.networks(size, channels, axis_name)
-    game = config.game(generator, discriminator, latents.normal(config.latent_size), axis_name)
+    game = config.make_game(size, channels, axis_name)
     step, players = config.train_step(game, unroll_steps=config.unroll_steps, axis_name=axis_name), config.players()
     example = jnp.zeros((1, size, size, channels))
     init = jax.jit(lambda key: gan_jax.init(game, players.generator, players.discriminator, example, key))
@@ -126,7 +151,9 @@ def trainer(config: ImageOptions, source: data.Images | data.TfdsSource, step: A
     return runs.stream_trainer(step, batches, runner, stacked=count > 1)
 
 
-def scores(config: ImageOptions, run: runs.RunDirectory, source: data.Images | data.TfdsSource, draw: Any) -> list[runs.Callback]:
+def scores(
+    config: ImageOptions, run: runs.RunDirectory, source: data.Images | data.TfdsSource, draw: Draw
+) -> list[runs.Callback]:
     """What scores the run as it trains, if that was asked for."""
     if not config.score_every:
         return []

@@ -60,9 +60,7 @@ def load(path: pathlib.Path, config_class: type[_images.ImageOptions], data_dir:
     config = config_class(**values, data_dir=data_dir)
     if decay_steps is not None:
         config = dataclasses.replace(config, steps=decay_steps)
-    train = data.load_or_open(
-        config.dataset, split='train', size=config.size, data_dir=data_dir, memory_limit=config.memory_limit * 1e9
-    )
+    train: Any = _images.load(config)
     if not isinstance(train, data.Images):
         train = _images.sample_of(config, 'train', config.size, MOST_TRAIN)
     held_out = None if data.is_folder(config.dataset) else _images.sample_of(config, 'test', config.size, MOST_TEST)

@@ -5,7 +5,6 @@ import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
-import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -53,9 +52,7 @@ class TranslationOptions(runs.Options):
 
     def check(self) -> None:
         """Raises `InputError` for a name, a count or a weight that does not work, before anything is loaded or written."""
-        for name in ('steps', 'batch_size', 'width', 'sample_every', 'checkpoint_every'):
-            if getattr(self, name) < 1:
-                raise InputError(f'--{name.replace("_", "-")} is at least 1, not {getattr(self, name)}')
+        self.check_counts('steps', 'batch_size', 'width', 'sample_every', 'checkpoint_every')
         for name, value in dataclasses.asdict(self).items():
             if name.endswith('_weight') and value is not None and not 0 <= value < np.inf:
                 raise InputError(f'--{name.replace("_", "-")} is a finite weight, at least 0, not {value}')
@@ -121,11 +118,6 @@ def central(images: np.ndarray, size: int) -> np.ndarray:
     """The central squares of images."""
     cut = (images.shape[1] - size) // 2
     return images[:, cut : cut + size, cut : cut + size]
-
-
-def floats(images: np.ndarray) -> np.ndarray:
-    """uint8 pixels in [-1, 1]."""
-    return np.asarray(data.to_float(jnp.asarray(images)))
 
 
 _GAP = 2

@@ -162,9 +162,7 @@ def check(config: Config) -> None:
     CONDITIONS[config.condition]
     config.check()
     counts = ('batch_size', 'width', 'kernel_size', 'latent_size', 'evaluate', 'sample_every', 'checkpoint_every')
-    for name in counts:
-        if getattr(config, name) < 1:
-            raise InputError(f'--{name.replace("_", "-")} is at least 1, not {getattr(config, name)}')
+    config.check_counts(*counts)
     if config.size is not None:
         dcgan.stages(config.size)
     parallel.check_divisible(config.batch_size)

@@ -20,11 +20,11 @@ import jax.numpy as jnp
 import numpy as np
 
 import gan_jax
+from experiments._images import floats
 from experiments._translation import (
     Columns,
     TranslationOptions,
     central,
-    floats,
     load_pairs,
     picture_every,
     save_progress,
@@ -147,8 +147,7 @@ def main(config: Config) -> dict[str, Any]:
 def check(config: Config) -> None:
     """Refuses what cannot work, before anything is loaded or written."""
     config.check()
-    if config.blocks < 1:
-        raise InputError(f'--blocks is at least 1, not {config.blocks}')
+    config.check_counts('blocks')
     if config.pool_size < 0:
         raise InputError(f'--pool-size is at least 0, not {config.pool_size}')
     if config.size is not None:

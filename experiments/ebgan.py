@@ -25,7 +25,7 @@ from gan_jax.metrics.frechet import frechet_distance_from_features
 from gan_jax.networks.autoencoder import mean_energy
 from gan_jax.objectives import OBJECTIVES
 from gan_jax.registry import build
-from gan_jax.runs import pictures, samples
+from gan_jax.runs import pictures
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,9 +100,7 @@ class Config(_images.ImageOptions):
 def main(config: Config) -> dict[str, Any]:
     """Trains, draws and evaluates; returns the end table's figures, of several margins by margin."""
     config.check()
-    source = data.load_or_open(
-        config.dataset, split='train', size=config.size, data_dir=config.data_dir, memory_limit=config.memory_limit * 1e9
-    )
+    source = _images.load(config)
     train = source if isinstance(source, data.Images) else _images.sample_of(config, 'train', source.size, 20_000)
     if train.labels is None:
         raise InputError(f'{config.dataset} has no labels to train a classifier on, which judges the samples')
@@ -148,18 +146,7 @@ def train_one(
     """One run: its pictures, and its figures with the energies of single images."""
     grid_key, table_key = jax.random.split(jax.random.key(config.seed + 1))
     draw = jax.jit(lambda state, key, points: gan_jax.sample(game, state, points, key))
-    grid = samples.image_samples(run, lambda state: draw(state, grid_key, jnp.zeros(64)), every=config.sample_every)
-    state = runs.fit(
-        advance,
-        init,
-        run,
-        steps=config.steps,
-        batch_size=config.batch_size * config.minibatches,
-        checkpoint_every=config.checkpoint_every,
-        callbacks=[grid, *_images.scores(config, run, train, draw)],
-    )
-    runs.save_sampler(run, lambda key: draw(state, key, jnp.zeros(100)))
-    samples.animate(run)
+    state = _images.fit(config, run, train, advance, init, draw, grid_key)
     blocks = [draw(state, key, jnp.zeros(500)) for key in jax.random.split(table_key, -(-config.evaluate // 500))]
     fakes = np.asarray(data.to_uint8(np.concatenate(blocks)[: config.evaluate]))
     seen = {'generated': fakes, 'held-out': held_out[: config.evaluate], 'training': train.images[: config.evaluate]}

@@ -20,11 +20,11 @@ import numpy as np
 
 import gan_jax
 from experiments import _images
-from gan_jax import data, games, latents, networks, parallel, pyramids, runs
+from gan_jax import data, games, latents, networks, pyramids, runs
 from gan_jax.errors import InputError
 from gan_jax.metrics.classifier import classifier_scores, train_classifier
 from gan_jax.metrics.frechet import frechet_distance_from_features
-from gan_jax.runs import pictures, samples
+from gan_jax.runs import pictures
 
 Stages = tuple[np.ndarray, ...]
 """Images at every size, finest first, `[n, h, w, c]` in about [-1, 1]."""
@@ -78,37 +78,37 @@ class Config(_images.ImageOptions):
             raise InputError(f'--halvings is at least 0, not {self.halvings}')
         if not 0 <= self.dropout < 1:
             raise InputError(f'--dropout is a share, from 0 to 1, 1 excluded, not {self.dropout}')
-        make_game(self, 1 << self.halvings, 1, None)
+        self.make_game(1 << self.halvings, 1, None)
         if self.size is not None:
             pyramids.check_size(self.size, self.halvings)
+
+    def make_game(self, size: int, channels: int, axis_name: str | None) -> gan_jax.Game:
+        """The game of all levels."""
+        options: Any = {'dtype': jnp.dtype(self.dtype)}
+        judge: Any = {**options, 'dropout': self.dropout, 'axis_name': axis_name}
+        sides = [size >> k for k in range(self.halvings + 1)]
+        coarsest = (sides[-1], sides[-1], channels)
+        generators: Any = [networks.LevelGenerator(self.width, self.kernel_sizes, **options) for _ in sides[:-1]]
+        generators.append(networks.MLPGenerator(coarsest, (self.coarse_generator_width,) * 2, **options))
+        discriminators: Any = [networks.LevelDiscriminator(self.width, **judge) for _ in sides[:-1]]
+        discriminators.append(networks.CoarsestDiscriminator((self.coarse_width,) * 2, **judge))
+        latent: Any = [*(latents.uniform(side * side) for side in sides[:-1]), latents.uniform(self.latent_size)]
+        return self.game(generators, discriminators, latent, axis_name, games.laplacian_pyramid)
 
 
 def main(config: Config) -> dict[str, Any]:
     """Trains, draws and evaluates; returns the end table's figures."""
     config.check()
-    source = data.load_or_open(
-        config.dataset, split='train', size=config.size, data_dir=config.data_dir, memory_limit=config.memory_limit * 1e9
-    )
+    source = _images.load(config)
     pyramids.check_size(source.size, config.halvings)
     train = source if isinstance(source, data.Images) else _images.sample_of(config, 'train', source.size, 20_000)
-    game, step, init = build(config, source.size, source.channels)
+    game, step, init = _images.build(config, source.size, source.channels)
     advance = _images.trainer(config, source, step)
     run = runs.RunDirectory(config)  # once nothing more can be refused
     grid_key, table_key = jax.random.split(jax.random.key(config.seed + 1))
     cascade = jax.jit(lambda state, key, points: gan_jax.sample(game, state, points, key))
     finest = lambda state, key, points: cascade(state, key, points)[0]
-    grid = samples.image_samples(run, lambda state: finest(state, grid_key, jnp.zeros(64)), every=config.sample_every)
-    state = runs.fit(
-        advance,
-        init,
-        run,
-        steps=config.steps,
-        batch_size=config.batch_size * config.minibatches,
-        checkpoint_every=config.checkpoint_every,
-        callbacks=[grid, *_images.scores(config, run, train, finest)],
-    )
-    runs.save_sampler(run, lambda key: finest(state, key, jnp.zeros(100)))
-    samples.animate(run)
+    state = _images.fit(config, run, train, advance, init, finest, grid_key)
     keys = jax.random.split(table_key, -(-config.evaluate // 250))
     blocks = [jax.tree.map(np.asarray, cascade(state, key, jnp.zeros(250))) for key in keys]
     stages = tuple(np.concatenate(parts)[: config.evaluate] for parts in zip(*blocks, strict=True))
@@ -117,30 +117,6 @@ def main(config: Config) -> dict[str, Any]:
     runs.write_whole(run.path / 'results.json', (json.dumps(results, indent=2) + '\n').encode())
     print(f'pictures {run.path}/samples.png, samples.gif, stages.png, losses.png; numbers {run.path}/results.json')
     return results
-
-
-def make_game(config: Config, size: int, channels: int, axis_name: str | None) -> gan_jax.Game:
-    """The game of all levels."""
-    options: Any = {'dtype': jnp.dtype(config.dtype)}
-    judge: Any = {**options, 'dropout': config.dropout, 'axis_name': axis_name}
-    sides = [size >> k for k in range(config.halvings + 1)]
-    coarsest = (sides[-1], sides[-1], channels)
-    generators: Any = [networks.LevelGenerator(config.width, config.kernel_sizes, **options) for _ in sides[:-1]]
-    generators.append(networks.MLPGenerator(coarsest, (config.coarse_generator_width,) * 2, **options))
-    discriminators: Any = [networks.LevelDiscriminator(config.width, **judge) for _ in sides[:-1]]
-    discriminators.append(networks.CoarsestDiscriminator((config.coarse_width,) * 2, **judge))
-    latent: Any = [*(latents.uniform(side * side) for side in sides[:-1]), latents.uniform(config.latent_size)]
-    return config.game(generators, discriminators, latent, axis_name, games.laplacian_pyramid)
-
-
-def build(config: Config, size: int, channels: int) -> tuple[gan_jax.Game, Any, gan_jax.TrainState]:
-    """The game, its train step, and the state at step 0."""
-    axis_name = parallel.choose(config.runner)[1]
-    game = make_game(config, size, channels, axis_name)
-    step = config.train_step(game, unroll_steps=config.unroll_steps, axis_name=axis_name)
-    players, example = config.players(), jnp.zeros((1, size, size, channels))
-    init = jax.jit(lambda key: gan_jax.init(game, players.generator, players.discriminator, example, key))
-    return game, step, init(jax.random.key(config.seed))
 
 
 def evaluate(config: Config, run: runs.RunDirectory, state: gan_jax.TrainState, stages: Stages, train: data.Images) -> dict:
@@ -177,7 +153,7 @@ def real_stages(config: Config, images: np.ndarray) -> Stages:
 
 def from_real(config: Config, state: gan_jax.TrainState, images: np.ndarray) -> Stages:
     """What each level alone makes of the low-pass images of real ones, finest first."""
-    game = make_game(config, images.shape[1], images.shape[3], None)
+    game = config.make_game(images.shape[1], images.shape[3], None)
 
     @jax.jit
     def one(variables: Any, images: Any, key: Any) -> Any:

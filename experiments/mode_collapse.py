@@ -165,10 +165,7 @@ def invert(config: Config, cells: dict[str, Cell], run: runs.RunDirectory) -> No
 
 def check(config: Config) -> dict[str, Method]:
     """The methods. Refuses what cannot work before anything is loaded or written."""
-    for name in ('seeds', 'steps', 'batch_size', 'width', 'samples', 'evaluations', 'latent_size', 'size'):
-        value = getattr(config, name)
-        if value is not None and value < 1:
-            raise InputError(f'--{name.replace("_", "-")} is at least 1, not {value}')
+    config.check_counts('seeds', 'steps', 'batch_size', 'width', 'samples', 'evaluations', 'latent_size', 'size')
     if config.invert < 0:
         raise InputError(f'--invert is a number of examples, at least 0, not {config.invert}')
     if not config.methods:

@@ -17,7 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import gan_jax
-from experiments._translation import TranslationOptions, central, floats, load_pairs, picture_every, save_progress, save_titled
+from experiments._images import floats
+from experiments._translation import TranslationOptions, central, load_pairs, picture_every, save_progress, save_titled
 from gan_jax import data, games, networks, parallel, runs
 from gan_jax.errors import InputError
 from gan_jax.metrics.distances import pair_distances

@@ -121,9 +121,7 @@ def check(config: MixtureOptions) -> data.Mixture:
     if mixture.centres.shape[1] != 2:
         raise InputError(f'{config.data} is not in the plane; this experiment draws points of the plane')
     config.check()
-    for name in ('seeds', 'batch_size', 'latent_size', 'width', 'samples'):
-        if getattr(config, name) < 1:
-            raise InputError(f'--{name.replace("_", "-")} is at least 1, not {getattr(config, name)}')
+    config.check_counts('seeds', 'batch_size', 'latent_size', 'width', 'samples')
     return mixture
 
 

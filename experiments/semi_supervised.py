@@ -132,9 +132,7 @@ def main(config: Config) -> dict[str, list[int]]:
 def check(config: Config) -> None:
     """Refuses what cannot work, before anything is loaded or written."""
     counts = ('labels', 'splits', 'batch_size', 'latent_size', 'start', 'baseline_steps', 'evaluate_every', 'sample_every')
-    for name in (*counts, 'checkpoint_every'):
-        if getattr(config, name) < 1:
-            raise InputError(f'--{name.replace("_", "-")} is at least 1, not {getattr(config, name)}')
+    config.check_counts(*counts, 'checkpoint_every')
     if not 0 <= config.average <= 1:
         raise InputError(f'--average is a rate from 0 to 1, not {config.average}')
     if not (config.d_features and config.g_features and min(config.d_features + config.g_features) > 0):

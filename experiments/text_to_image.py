@@ -182,9 +182,7 @@ def check(config: Config) -> None:
     config.game(nothing, nothing, nothing, rules=rules(config))
     counts = ('scenes', 'held_out', 'encoder_size', 'encoder_steps', 'averaged', 'batch_size', 'width', 'd_width',
               'text_features', 'latent_size', 'evaluate', 'sample_every', 'checkpoint_every')  # fmt: skip
-    for name in counts:
-        if getattr(config, name) < 1:
-            raise InputError(f'--{name.replace("_", "-")} is at least 1, not {getattr(config, name)}')
+    config.check_counts(*counts)
     if config.on_digits and config.size not in (None, scenes.CANVAS):
         raise InputError(f'captioned digits are of {scenes.CANVAS} pixels, not {config.size}')
     halvings(config.image_size)

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 import gan_jax
-from experiments import lapgan
+from experiments import _images, lapgan
 from gan_jax import data, games, latents, networks, objectives, pyramids
 from gan_jax.errors import InputError
 
@@ -191,7 +191,7 @@ def test_lapgan(tmp_path, capsys):
 @pytest.mark.slow
 def test_level_images_are_real_low_pass_images_and_the_generators_high_pass():
     config = small('.', size=8)
-    game, _, state = lapgan.build(config, 8, 1)
+    game, _, state = _images.build(config, 8, 1)
     images = np.asarray(data.to_uint8(jnp.tanh(normal(0, 5, 8, 8, 1))))
     silent = jax.tree.map(jnp.zeros_like, state.ema)
     fine, coarse = lapgan.from_real(config, state.replace(ema=silent), images)

@@ -72,8 +72,7 @@ class GameOptions(Options):
         NORMALIZATIONS[self.g_norm]
         discriminator_normalization(self.d_norm)
         minibatch_layer(self.minibatch, train=False, axis_name=None)
-        if self.steps < 1:
-            raise InputError(f'--steps is at least 1, not {self.steps}')
+        self.check_counts('steps')
         nothing: Any = None  # a game is made of its networks only when it is initialised
         self.train_step(self.game(nothing, nothing, nothing))
 

@@ -31,6 +31,13 @@ class Options:
         values = {name: value for name, value in dataclasses.asdict(self).items() if name not in _NOT_IDENTITY}
         return json.loads(json.dumps(values))
 
+    def check_counts(self, *names: str) -> None:
+        """Raises `InputError` for an option that is below 1; one that is None is not given."""
+        for name in names:
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f'--{name.replace("_", "-")} is at least 1, not {value}')
+
 
 class RunDirectory:
     """`runs/NAME/`. Opening one checks it against the configuration, and creates it if it is new.
