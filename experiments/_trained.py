@@ -1,7 +1,6 @@
 """A trained run of an image experiment, loaded to be looked at."""
 
 import dataclasses
-import json
 import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -46,20 +45,9 @@ class Trained(NamedTuple):
 
 def load(path: pathlib.Path, config_class: type[_images.ImageOptions], data_dir: str | None) -> Trained:
     """The newest checkpoint of a run, and its data. Raises `InputError` for a directory that is no such run, or has none."""
-    file, known = path / 'config.json', config_class().identity()
-    if not file.is_file():
-        raise InputError(f'{path} is no run: it has no config.json')
-    options = json.loads(file.read_text())
-    decay_steps = options.pop('decay_steps', None)
-    known.pop('decay_steps', None)
-    if differing := set(options) ^ set(known):
-        raise InputError(f'{path} is no run of this experiment and version: options {", ".join(sorted(differing))} differ')
+    config = dataclasses.replace(config_class.of_run(path), data_dir=data_dir)
     if not (path / 'checkpoints').is_dir():
         raise InputError(f'{path} has no checkpoint yet')
-    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
-    config = config_class(**values, data_dir=data_dir)
-    if decay_steps is not None:
-        config = dataclasses.replace(config, steps=decay_steps)
     train: Any = _images.load(config)
     if not isinstance(train, data.Images):
         train = _images.sample_of(config, 'train', config.size, MOST_TRAIN)

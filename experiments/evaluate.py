@@ -44,10 +44,7 @@ class Config:
 def main(config: Config) -> list[dict[str, Any]]:
     """Prints the scores, and writes them to the run as `scores.json`."""
     path = pathlib.Path(config.run)
-    file = path / 'config.json'
-    if not file.is_file():
-        raise InputError(f'{path} is no run: it has no config.json')
-    options = json.loads(file.read_text())
+    options = runs.saved_identity(path)
     if 'dataset' not in options:
         raise InputError(f'{path} has no data set of images to be scored on')
     dataset, size = options['dataset'], options.get('size')

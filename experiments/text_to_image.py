@@ -270,14 +270,7 @@ def say(config: Config) -> pathlib.Path:
     if not (config.say and config.run):
         raise InputError('--say wants a trained --run, and --run something to --say')
     path = pathlib.Path(config.run)
-    if not (path / 'config.json').is_file() or not (path / ENCODER).is_file():
-        raise InputError(f'{path} is no run of text_to_image')
-    options = json.loads((path / 'config.json').read_text())
-    options['steps'] = options.pop('decay_steps', config.steps)
-    if differing := set(options) ^ {*Config().identity(), 'steps'} - {'decay_steps'}:
-        raise InputError(f'{path} is no run of text_to_image in this version: options {", ".join(sorted(differing))} differ')
-    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
-    trained = Config(**values)
+    trained = Config.of_run(path)
     encoder = text.load(path / ENCODER)
     _caption_vectors.tell_unknown(encoder, list(config.say))
     vectors = [caption for caption in config.say for _ in range(8)]

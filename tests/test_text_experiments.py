@@ -125,7 +125,7 @@ def test_a_step_sees_the_mean_of_captions_drawn_without_replacement():
         (['--method', 'int', '--batch-size', '4'], 'captions are interpolated in pairs: --batch-size 4'),
         (['--augmentations', 'packing'], 'packing joins images of different texts'),
         (['--say', 'a seven'], '--say wants a trained --run'),
-        (['--run', 'nowhere', '--say', 'a seven'], 'nowhere is no run of text_to_image'),
+        (['--run', 'nowhere', '--say', 'a seven'], 'nowhere is no run: it has no config.json'),
     ],
 )
 def test_bad_input_gets_one_line(flags, message, capsys, monkeypatch, tmp_path):

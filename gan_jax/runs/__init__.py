@@ -6,7 +6,7 @@ from gan_jax.errors import Interrupted
 from gan_jax.files import write_whole
 from gan_jax.runs.boosting import boost, component_trainer
 from gan_jax.runs.choices import GameOptions
-from gan_jax.runs.directory import Options, RunDirectory
+from gan_jax.runs.directory import Options, RunDirectory, saved_identity
 from gan_jax.runs.loop import CALL_STEPS, Advance, Callback, fit
 from gan_jax.runs.sampler import save_sampler
 from gan_jax.runs.samples import image_samples
@@ -16,5 +16,5 @@ from gan_jax.runs.trainers import resident_trainer, stream_trainer
 __all__ = [
     'CALL_STEPS', 'Advance', 'Callback', 'GameOptions', 'Interrupted', 'Options', 'RunDirectory', 'boost',
     'component_trainer', 'fit', 'image_samples', 'resident_trainer', 'run_main', 'sample_scores', 'save_sampler',
-    'stream_trainer', 'table', 'write_whole',
+    'saved_identity', 'stream_trainer', 'table', 'write_whole',
 ]  # fmt: skip

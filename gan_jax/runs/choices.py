@@ -67,6 +67,10 @@ class GameOptions(Options):
         """What changes over the whole run makes its length part of what it is."""
         return super().identity() | ({} if self.decay == self.penalty_decay == 1 else {'decay_steps': self.steps})
 
+    @staticmethod
+    def from_identity(identity: dict[str, Any]) -> dict[str, Any]:
+        return {'steps' if name == 'decay_steps' else name: value for name, value in identity.items()}
+
     def check(self) -> None:
         """Raises `InputError` for a name, a setting or a count that does not work, before anything is loaded or written."""
         NORMALIZATIONS[self.g_norm]

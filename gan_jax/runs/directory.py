@@ -4,11 +4,12 @@ import dataclasses
 import json
 import pathlib
 import shutil
-from typing import Any
+from typing import Any, Self
 
 from gan_jax.errors import InputError
 from gan_jax.files import write_whole
 
+_CONFIG = 'config.json'
 _NOT_IDENTITY = ('steps', 'resume', 'overwrite', 'name', 'runs_dir', 'data_dir', 'runner')
 """Options that say how, where or how long to run, and may change when a run is resumed."""
 
@@ -31,12 +32,37 @@ class Options:
         values = {name: value for name, value in dataclasses.asdict(self).items() if name not in _NOT_IDENTITY}
         return json.loads(json.dumps(values))
 
+    @staticmethod
+    def from_identity(identity: dict[str, Any]) -> dict[str, Any]:
+        """The options that an identity tells, by name."""
+        return identity
+
+    @classmethod
+    def of_run(cls, path: pathlib.Path) -> Self:
+        """Those of the run at `path`, with defaults for what a run does not keep.
+
+        Raises `InputError` for a directory that is no run, or another experiment's, or another version's.
+        """
+        values = cls.from_identity(saved_identity(path))
+        if differing := (set(values) ^ set(cls.from_identity(cls().identity()))) - set(_NOT_IDENTITY):
+            raise InputError(f'{path} is no run of this experiment and version: options {", ".join(sorted(differing))} differ')
+        options: dict[str, Any] = {name: tuple(x) if isinstance(x, list) else x for name, x in values.items()}
+        return cls(**options)
+
     def check_counts(self, *names: str) -> None:
         """Raises `InputError` for an option that is below 1; one that is None is not given."""
         for name in names:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f'--{name.replace("_", "-")} is at least 1, not {value}')
+
+
+def saved_identity(path: pathlib.Path) -> dict[str, Any]:
+    """That of the run at `path`. Raises `InputError` for a directory that is no run."""
+    file = path / _CONFIG
+    if not file.is_file():
+        raise InputError(f'{path} is no run: it has no {_CONFIG}')
+    return json.loads(file.read_text())
 
 
 class RunDirectory:
@@ -50,7 +76,7 @@ class RunDirectory:
         self.path = pathlib.Path(config.runs_dir) / config.name
         self.resume = config.resume
         identity = config.identity()
-        file = self.path / 'config.json'
+        file = self.path / _CONFIG
         if config.overwrite and file.exists():
             shutil.rmtree(self.path)
         if file.exists():
