@@ -173,7 +173,7 @@ def save_progress(run: runs.RunDirectory, titles: Sequence[str], changing: int, 
     files = sorted(run.path.glob('samples/step_*.png'))
     chosen = [files[i] for i in np.unique(np.geomspace(1, len(files), steps).round().astype(int) - 1)]
     edge, *parts = zip(*(_columns(np.asarray(Image.open(file)), len(titles)) for file in chosen), strict=True)
-    numbers = [f'step {int(file.stem.removeprefix("step_")):,}' for file in chosen]
+    numbers = [f'step\n{int(file.stem.removeprefix("step_")):,}' for file in chosen]
     before, after = [part[-1] for part in parts[:changing]], [part[-1] for part in parts[changing + 1 :]]
     picture = np.concatenate([edge[0], *before, *parts[changing], *after], 1)
     path = run.path / 'progress.png'

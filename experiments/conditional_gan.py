@@ -90,6 +90,15 @@ def _concatenated(network: Callable[..., nn.Module], classes: int) -> nn.Module:
     return networks.ConcatenatedGenerator(network(), classes)
 
 
+def _normalised(network: Callable[..., nn.Module], classes: int) -> nn.Module:
+    """Conditional batch norm alone moves whole channels, of which a DCGAN of 28 pixels has too few for a class's shape."""
+    return networks.ConcatenatedGenerator(network(classes=classes), classes, labels_too=True)
+
+
+def _projected(network: nn.Module, classes: int) -> nn.Module:
+    return networks.ProjectionDiscriminator(network, classes, pooled=False)  # as DCGAN's logit, which looks at every position
+
+
 COLUMNS = 10
 """Of the picture with a class in each row."""
 CONDITIONS: Table[Condition] = Table(
@@ -97,7 +106,7 @@ CONDITIONS: Table[Condition] = Table(
     {
         'concatenation': Condition(_concatenated, networks.ConcatenatedDiscriminator),
         'auxiliary_classifier': Condition(_concatenated, networks.AuxiliaryDiscriminator, auxiliary=True),
-        'projection': Condition(lambda network, classes: network(classes=classes), networks.ProjectionDiscriminator),
+        'projection': Condition(_normalised, _projected),
     },
 )
 

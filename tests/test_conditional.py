@@ -78,6 +78,21 @@ def test_concatenation_with_convolutions():
     assert g_params['Dense_0']['kernel'].shape[0] == 7 + 10
 
 
+def test_concatenation_beside_conditional_batch_norm():
+    # With the one-hot part's weights at 0 it is the network with conditional batch norm, of the latent alone.
+    z, labels = normal(0, 5, 4), jnp.array([0, 1, 2, 1, 0])
+    bare = networks.MLP((6, 2), norm='batch', classes=CLASSES)
+    network = networks.ConcatenatedGenerator(bare, CLASSES, labels_too=True)
+    params = random_like(network.init(jax.random.key(1), z, labels))['params']['network']
+    kernel = params['Dense_0']['kernel']
+    told = lambda params: network.apply({'params': {'network': params}}, z, labels, mutable=['batch_stats'])[0]
+    cut = {**params, 'Dense_0': {**params['Dense_0'], 'kernel': kernel.at[4:].set(0)}}
+    alone = {**params, 'Dense_0': {**params['Dense_0'], 'kernel': kernel[:4]}}
+    expected = bare.apply({'params': alone}, z, labels, mutable=['batch_stats'])[0]
+    np.testing.assert_allclose(told(cut), expected, rtol=1e-5, atol=1e-5)
+    assert np.abs(told(params) - expected).max() > 0.1
+
+
 def test_projection_is_an_inner_product_of_the_label_with_the_features():
     x, labels = np.asarray(normal(0, 5, 4)), np.array([0, 1, 2, 1, 0])
     network = networks.ProjectionDiscriminator(networks.MLP((6, 1), squeeze=True), CLASSES)
@@ -91,14 +106,17 @@ def test_projection_is_an_inner_product_of_the_label_with_the_features():
     np.testing.assert_allclose(features[-1], phi, rtol=1e-5, atol=1e-5)
 
 
-def test_projection_sums_features_over_positions():
-    # psi + <v_y, sum over positions of phi>: Miyato and Koyama's global sum pooling.
+@pytest.mark.parametrize('pooled', [True, False])
+def test_projection_sums_features_over_positions_or_sees_each(pooled):
+    # psi + <v_y, sum over positions of phi>: Miyato and Koyama's global sum pooling; or v_y with a part for each position.
     x, labels = np.asarray(normal(0, 3, 4, 4, 2)), np.array([2, 0, 1])
-    network = networks.ProjectionDiscriminator(Linear(), CLASSES)
+    network = networks.ProjectionDiscriminator(Linear(), CLASSES, pooled)
     variables = random_like(network.init(jax.random.key(1), x, labels))
     psi = Linear().apply({'params': variables['params']['network']}, x)
     v = np.asarray(variables['params']['Embed_0']['embedding'])
-    expected = psi + (v[labels] * x.sum((1, 2))).sum(1)
+    phi = x.sum((1, 2)) if pooled else x.reshape(3, 32)
+    assert v.shape == (CLASSES, phi.shape[1])
+    expected = psi + (v[labels] * phi).sum(1)
     np.testing.assert_allclose(network.apply(variables, x, labels), expected, rtol=1e-5, atol=1e-4)
 
 

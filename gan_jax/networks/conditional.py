@@ -18,15 +18,18 @@ from gan_jax.typing import Array
 class ConcatenatedGenerator(nn.Module):
     """A generator of the latent and the label's one-hot vector, joined (Mirza and Osindero 2014, section 3).
 
-    `(z [n, size], labels [n]) -> examples`, by `network(z [n, size + classes])`.
+    `(z [n, size], labels [n]) -> examples`, by `network(z [n, size + classes])`; with `labels_too` by
+    `network(z [n, size + classes], labels)`, for one with conditional batch norm.
     """
 
     network: nn.Module
     classes: int
+    labels_too: bool = False
 
     @nn.compact
     def __call__(self, z: Array, labels: Array, *, train: bool = True) -> Array:
-        return self.network(jnp.concatenate([z, jax.nn.one_hot(labels, self.classes, dtype=z.dtype)], -1), train=train)
+        joined = jnp.concatenate([z, jax.nn.one_hot(labels, self.classes, dtype=z.dtype)], -1)
+        return self.network(joined, *([labels] if self.labels_too else []), train=train)
 
 
 class ConcatenatedDiscriminator(nn.Module):
@@ -51,18 +54,20 @@ class ConcatenatedDiscriminator(nn.Module):
 class ProjectionDiscriminator(nn.Module):
     """`logit(x, y) = psi(x) + <v_y, phi(x)>` (Miyato and Koyama 2018, eq. 4): `(examples, labels [n]) -> logits [n]`.
 
-    psi is the network's own logit, phi its last features, summed over positions, and v a vector for each class, spectrally
-    normalised where the network's layers are.
+    psi is the network's own logit, phi its last features, and v a vector for each class, spectrally normalised where the
+    network's layers are. With `pooled` phi is summed over positions, as in the paper's networks; without, it is flattened, for a
+    network whose logit looks at every position.
     """
 
     network: nn.Module
     classes: int
+    pooled: bool = True
 
     @nn.compact
     def __call__(self, x: Array, labels: Array, *, train: bool = True, features_too: bool = False) -> Any:
         psi, features = self.network(x, train=train, features_too=True)
         phi = at_least_float32(features[-1])
-        phi = phi.sum(tuple(range(1, phi.ndim - 1)))
+        phi = phi.sum(tuple(range(1, phi.ndim - 1))) if self.pooled else phi.reshape(phi.shape[0], -1)
         wrap = _weight_normalization(self.network, train)
         v = wrap(nn.Embed(self.classes, phi.shape[-1], embedding_init=nn.initializers.glorot_uniform()))(labels)
         logits = psi + (v * phi).sum(-1)
