@@ -250,6 +250,16 @@ def test_the_residual_networks_start_as_linear_maps():
     assert [r3gan.halved(n, 3) for n in (28, 32, 9)] == [[28, 14, 7, 4], [32, 16, 8, 4], [9, 5, 3, 2]]
 
 
+@pytest.mark.parametrize(('size', 'base'), [(28, 4), (16, 4), (8, 4), (3, 3)])
+def test_small_images_of_r3gan_have_positions(size, base):
+    # The only positions are the smallest map's weights: of one position there would be none.
+    generator, discriminator = networks.stacked_networks('r3gan', size)
+    x, g = shapes(generator, jnp.zeros((2, 64)))
+    logits, d = shapes(discriminator, x)
+    assert x.shape == (2, size, size, 3) and logits.shape == (2,)
+    assert g['params']['basis'].shape == d['params']['basis'].shape == (base, base, 96)
+
+
 def test_choices_that_networks_do_not_have_are_refused():
     generator, discriminator = networks.stacked_networks('metz_half', 16, 1, d_norm='none', minibatch='stddev', outputs=4)
     x, g = shapes(generator, jnp.zeros((2, 5)))

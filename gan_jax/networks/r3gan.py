@@ -1,6 +1,6 @@
 """R3GAN's residual networks (Huang et al. 2024, section 3, config D): no normalisation, mirror images of each other.
 
-A stage is a bilinear resampling, a 1 x 1 convolution where the width changes, and residual blocks: 1 x 1, LeakyReLU, 3 x 3,
+A stage is a bilinear resampling (down to a side of 4), a 1 x 1 convolution where the width changes, and residual blocks: 1 x 1, LeakyReLU, 3 x 3,
 LeakyReLU, 1 x 1 without bias. The generator's smallest map is learned and modulated by the latent; the discriminator's is summed
 with learned weights, channel by channel. The generator ends without tanh.
 
@@ -24,6 +24,14 @@ _SLOPE = 0.2
 def halved(size: int, times: int) -> list[int]:
     """`size` and its halves, rounded up: `halved(28, 3)` is `[28, 14, 7, 4]`."""
     return [-(-size // 2**i) for i in range(times + 1)]
+
+
+def _sides(size: int, stages: int) -> list[int]:
+    """Of the stages' maps, from the full size down to 4, the paper's smallest, at which further stages stay.
+
+    The networks have no positions but those of the smallest map's learned weights: from a single one nothing but frames grows.
+    """
+    return [max(side, min(4, size)) for side in halved(size, stages - 1)]
 
 
 def _scaled(gain: float) -> nn.initializers.Initializer:
@@ -73,7 +81,7 @@ class Generator(nn.Module):
     @nn.compact
     def __call__(self, z: Array, *, train: bool = True) -> Array:
         del train
-        total, sides = self.blocks * len(self.widths), halved(self.size, len(self.widths) - 1)
+        total, sides = self.blocks * len(self.widths), _sides(self.size, len(self.widths))
         width, base = self.widths[0], sides[-1]
         basis = self.param('basis', nn.initializers.normal(1.0), (base, base, width))
         modulation = nn.Dense(width, use_bias=False, dtype=self.dtype, kernel_init=_scaled(1.0))(z)
@@ -102,7 +110,7 @@ class Discriminator(nn.Module):
     @nn.compact
     def __call__(self, x: Array, *, train: bool = True, features_too: bool = False) -> Any:
         del train
-        total, sides = self.blocks * len(self.widths), halved(x.shape[1], len(self.widths) - 1)
+        total, sides = self.blocks * len(self.widths), _sides(x.shape[1], len(self.widths))
         features = []
         for width, side in zip(self.widths, sides, strict=True):
             x = x if side == x.shape[1] else _resized(x, side)
