@@ -1,8 +1,8 @@
 """R3GAN's residual networks (Huang et al. 2024, section 3, config D): no normalisation, mirror images of each other.
 
-A stage is a bilinear resampling (down to a side of 4), a 1 x 1 convolution where the width changes, and residual blocks: 1 x 1, LeakyReLU, 3 x 3,
-LeakyReLU, 1 x 1 without bias. The generator's smallest map is learned and modulated by the latent; the discriminator's is summed
-with learned weights, channel by channel. The generator ends without tanh.
+A stage is a bilinear resampling (down to a side of 4), a 1 x 1 convolution where the width changes, and residual blocks: 1 x 1,
+LeakyReLU, 3 x 3, LeakyReLU, 1 x 1 without bias. The generator's smallest map is learned and modulated by the latent; the
+discriminator's is summed with learned weights, channel by channel. The generator ends without tanh.
 
 Initialisation is fix-up's (Zhang et al. 2019): the last layer of a block is 0, and the two before it are He's times L^(-1/4) for
 L blocks in the network. The defaults are a small network, for stacked MNIST; the paper's have 25 million parameters each.
