@@ -21,6 +21,8 @@ from gan_jax.runs import pictures
 from gan_jax.typing import Array, Key
 
 Scores = dict[str, Any]
+RECOGNISED = 0.9
+"""Probability with which a classifier has to read a digit: noise is read as something too."""
 
 
 class Problem(NamedTuple):
@@ -107,10 +109,16 @@ def stacked_problem(digits: data.Images, name: str, *, pair: str, latent_size: i
         classify = train_classifier(digits.images, digits.labels, name=name, cache=True).extractor.apply
 
         def observe(images: Array) -> Array:
+            """Each stack's label, and how many of its digits are recognised, int `[n, 2]`."""
             channels = images.transpose(0, 3, 1, 2).reshape(-1, size, size, 1)
-            return stacked_labels(classify(channels).logits.argmax(-1).reshape(-1, 3))
+            probabilities = jax.nn.softmax(classify(channels).logits).reshape(-1, 3, 10)
+            recognised = (probabilities.max(-1) >= RECOGNISED).sum(-1)
+            return jnp.stack([stacked_labels(probabilities.argmax(-1)), recognised], -1)
 
         return observe
+
+    def score(observed: Array) -> Scores:
+        return {**label_coverage(observed[:, 0], 1000)._asdict(), 'recognised': observed[:, 1].mean() / 3}
 
     def panel(ax: Any, images: np.ndarray) -> None:
         ax.imshow(pictures.image_grid(np.asarray(data.to_uint8(images)), columns=4))
@@ -126,9 +134,9 @@ def stacked_problem(digits: data.Images, name: str, *, pair: str, latent_size: i
         latent=latents.uniform(latent_size) if pair == 'veegan' else latents.normal(latent_size),
         unrolled={},
         observer=observer,
-        score=lambda labels: label_coverage(labels, 1000)._asdict(),
-        columns=('modes', 'kl'),
-        rank=lambda scores: scores['modes'] - scores['kl'] / 100,
+        score=score,
+        columns=('modes', 'kl', 'recognised'),
+        rank=lambda scores: scores['modes'] * scores['recognised'] - scores['kl'] / 100,
         panel=panel,
         shown=16,
         note=note,

@@ -62,7 +62,10 @@ SOURCES = {
     'MEG': 'Kumar et al. 2019',
     'R3GAN': 'Huang et al. 2024, small residual networks',
 }
-TITLES = {'modes': 'modes', 'high_quality': 'high quality, %', 'reverse_kl': 'reverse KL', 'kl': 'KL'}
+TITLES = {
+    'modes': 'modes', 'high_quality': 'high quality, %', 'reverse_kl': 'reverse KL', 'kl': 'KL', 'recognised': 'recognised, %'
+}  # fmt: skip
+SHARES = ('high_quality', 'recognised')
 COLUMNS = 5
 """Moments in the picture."""
 
@@ -74,9 +77,7 @@ def report(data: str, title: str, problem: Problem, results: dict[str, dict[str,
     rows: list[tuple] = [('method', *heads, 'diverged', 's', 'published')]
     for text, result in results.items():
         values = [
-            cell(unlisted(result[moment][name]), 100 if name == 'high_quality' else 1)
-            for moment in ('last', 'best')
-            for name in names
+            cell(unlisted(result[moment][name]), 100 if name in SHARES else 1) for moment in ('last', 'best') for name in names
         ]
         lost = sum(result['diverged'])
         diverged = f'{lost} of {len(result["diverged"])}' if lost else '-'
@@ -85,7 +86,7 @@ def report(data: str, title: str, problem: Problem, results: dict[str, dict[str,
     lines = [
         runs.table(rows, title=title),
         f'a perfect sampler: {problem.note(samples)}',
-        'published: ' + ' / '.join(TITLES[name] for name in names),
+        'published: ' + ' / '.join(TITLES[name] for name in names if name != 'recognised'),
         *(f'  {name}: {source}' for name, source in SOURCES.items() if f'({name}' in published),
         'not as in the recipe:',
         *(f'  {text}: {settings_text(result["settings"])}' for text, result in results.items() if result['settings']),

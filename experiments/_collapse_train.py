@@ -210,7 +210,7 @@ class _Log:
     def _scores(self, observed: Array, finite: Array) -> dict[str, list]:
         """A seed that diverged covers nothing, whatever its samples are taken for."""
         scores: Scores = self._score(observed)
-        worst = {'modes': 0, 'high_quality': 0}
+        worst = {'modes': 0, 'high_quality': 0, 'recognised': 0}
         return {name: listed(np.where(finite, value, worst.get(name, np.inf))) for name, value in scores.items()}
 
     def result(self) -> dict[str, Any]:

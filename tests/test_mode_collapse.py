@@ -249,13 +249,21 @@ def test_stacked_digits(tmp_path, capsys, monkeypatch):
     problem = _collapse_data.stacked_problem(digits, 'digits', pair='metz_quarter', latent_size=3)
     source = problem.source(3000, 1)
     batch = source.draw(source.shared, jax.random.key(0), jnp.int32(0))
-    labels = problem.observer()(batch)
+    observed = problem.observer()(batch)
     values = np.round((np.asarray(batch)[:, 0, 0] + 1) * 127.5 / 20).astype(int)
-    np.testing.assert_array_equal(labels, values @ [100, 10, 1])
-    assert int(problem.score(labels)['modes']) == len(np.unique(labels)) > 900
+    np.testing.assert_array_equal(observed[:, 0], values @ [100, 10, 1])
+    assert int(problem.score(observed)['modes']) == len(np.unique(observed[:, 0])) > 900
+    assert float(problem.score(observed)['recognised']) == 1
+    blurred = batch.at[..., 0].add(10 / 127.5)  # between two digits in one channel: read, and not recognised
+    assert float(problem.score(problem.observer()(blurred))['recognised']) == pytest.approx(2 / 3, abs=0.04)
+    noise_first = {'modes': jnp.array([500.0, 300.0]), 'kl': jnp.ones(2), 'recognised': jnp.array([0.1, 0.9])}
+    assert int(problem.rank(noise_first).argmax()) == 1
     options = {'data': 'stacked_mnist', 'batch_size': 6, 'steps': 2, 'evaluations': 1, 'samples': 30}
     result = mode_collapse.main(small(tmp_path, 'madgan:generators=2', **options))['madgan:generators=2']
-    assert set(result['last']) == {'modes', 'kl'} and (tmp_path / 'mode_collapse/stacked_mnist_metz_quarter/samples.png').exists()
+    assert (
+        set(result['last']) == {'modes', 'kl', 'recognised'}
+        and (tmp_path / 'mode_collapse/stacked_mnist_metz_quarter/samples.png').exists()
+    )
     assert 'a perfect sampler: 29.6 modes' in capsys.readouterr().out  # 1000 (1 - .999^30)
 
 
