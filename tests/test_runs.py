@@ -120,6 +120,19 @@ def test_only_the_newest_checkpoints_are_kept(tmp_path):
     assert kept == [6, 8]
 
 
+@pytest.mark.parametrize('decay', [0.5, 1.0])
+def test_a_run_tells_what_it_was_started_with(tmp_path, decay):
+    options = runs.GameOptions(name='r', runs_dir=str(tmp_path), steps=7, decay=decay, penalties=('r1', 'r2'), seed=3)
+    path = runs.RunDirectory(options).path
+    found = runs.GameOptions.of_run(path)
+    assert found.identity() == options.identity() and found.penalties == ('r1', 'r2')
+    assert found.steps == (7 if decay < 1 else runs.GameOptions().steps)  # the length is kept where it shapes the run
+    with pytest.raises(InputError, match='is no run of this experiment and version: options .*width'):
+        Config.of_run(path)
+    with pytest.raises(InputError, match=r'is no run: it has no config\.json'):
+        runs.GameOptions.of_run(tmp_path)
+
+
 def test_directories_that_are_refused(tmp_path):
     with pytest.raises(InputError, match=r'nothing to resume: .* holds no run'):
         train(tmp_path, 4, resume=True)
