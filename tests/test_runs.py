@@ -127,7 +127,7 @@ def test_a_run_tells_what_it_was_started_with(tmp_path, decay):
     found = runs.GameOptions.of_run(path)
     assert found.identity() == options.identity() and found.penalties == ('r1', 'r2')
     assert found.steps == (7 if decay < 1 else runs.GameOptions().steps)  # the length is kept where it shapes the run
-    with pytest.raises(InputError, match='is no run of this experiment and version: options .*width'):
+    with pytest.raises(InputError, match=r'is no run of this experiment and version: options .*width'):
         Config.of_run(path)
     with pytest.raises(InputError, match=r'is no run: it has no config\.json'):
         runs.GameOptions.of_run(tmp_path)
