@@ -1,7 +1,7 @@
 """Semi-supervised learning by a GAN on permutation-invariant MNIST (Salimans et al. 2016, section 5), 100 labels of 60,000.
 
     python -m experiments.semi_supervised
-    python -m experiments.semi_supervised --splits 3 --steps 6000 --decay 0.01
+    python -m experiments.semi_supervised --splits 1 --steps 7000
     python -m experiments.semi_supervised --features --objective-weight 1 --minibatch discrimination
 
 The first is the paper's protocol: 300 epochs, 10 splits, feature matching; the last its other generator, with minibatch
