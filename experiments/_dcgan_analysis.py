@@ -1,6 +1,5 @@
 """What DCGAN's paper does with a trained network (Radford et al. 2016, sections 5 and 6): `experiments.dcgan --analyse RUN`."""
 
-import json
 import pathlib
 from collections.abc import Callable
 from typing import Any
@@ -48,7 +47,7 @@ def main(run: str, config_class: type[_images.ImageOptions], data_dir: str | Non
     else:
         print(f'{found.config.dataset} has no labels: no vector arithmetic, whose exemplars a classifier chooses, and no probe')
     print(table(found, results))
-    runs.write_whole(found.path / 'analysis.json', (json.dumps(results, indent=2) + '\n').encode())
+    runs.write_json(found.path / 'analysis.json', results)
     drawn = ('interpolation', 'nearest', 'filters', *(['arithmetic'] if results.get('arithmetic') else []))
     print(f'pictures {found.path}/ {", ".join(f"{name}.png" for name in drawn)}; numbers {found.path}/analysis.json')
     return results

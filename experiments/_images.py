@@ -1,7 +1,6 @@
 """What experiments on images share, from their options to the end table; a paper's file adds its networks and settings."""
 
 import dataclasses
-import json
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, Literal
 
@@ -87,7 +86,7 @@ def main(config: ImageOptions) -> dict[str, Any]:
     blocks = [draw(state, key, jnp.zeros(500)) for key in jax.random.split(table_key, -(-config.evaluate // 500))]
     fakes = np.concatenate([np.asarray(data.to_uint8(block)) for block in blocks])[: config.evaluate]
     results = evaluate(config, run, fakes, source if isinstance(source, data.Images) else None)
-    runs.write_whole(run.path / 'results.json', (json.dumps(results, indent=2) + '\n').encode())
+    runs.write_json(run.path / 'results.json', results)
     print(f'pictures {run.path}/samples.png, samples.gif, neighbours.png, losses.png; numbers {run.path}/results.json')
     return results
 

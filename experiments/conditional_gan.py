@@ -11,7 +11,6 @@ latents in every row, and with how many samples a classifier of the same data re
 
 import dataclasses
 import functools
-import json
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
@@ -156,7 +155,7 @@ def main(config: Config) -> dict[str, Any]:
     keys = jax.random.split(table_key, len(parts))
     fakes = np.concatenate([data.to_uint8(draw(state, part, key)) for part, key in zip(parts, keys, strict=True)])
     results = compare(config, fakes, labels, train, test)
-    runs.write_whole(run.path / 'results.json', (json.dumps(results, indent=2) + '\n').encode())
+    runs.write_json(run.path / 'results.json', results)
     print(f'pictures {run.path}/samples.png (a class in each row), samples.gif, losses.png; numbers {run.path}/results.json')
     return results
 

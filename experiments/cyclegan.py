@@ -10,7 +10,6 @@ compares with.
 """
 
 import dataclasses
-import json
 import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -139,7 +138,7 @@ def main(config: Config) -> dict[str, Any]:
     save_progress(run, [title for title, _ in there], 1)
     save_titled(run.path / 'validation.png', [*there, *columns(sets, few, made, 'ba')])
     results = evaluate(config, sets, draw(state, sets.held_out))
-    runs.write_whole(run.path / 'results.json', (json.dumps(results, indent=2) + '\n').encode())
+    runs.write_json(run.path / 'results.json', results)
     print(f'pictures {run.path}/progress.png, validation.png, losses.png; numbers {run.path}/results.json')
     return results
 

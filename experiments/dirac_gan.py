@@ -13,7 +13,6 @@ alternating steps of size h lead to r = (8 / hn)^(1/2), and simultaneous ones, w
 
 import cmath
 import dataclasses
-import json
 import math
 import time
 from collections.abc import Callable
@@ -133,7 +132,7 @@ def main(config: Config) -> list[dict[str, Any]]:
         picture = run.path / 'trajectories.png'
         pictures.save_figure(picture, draw(listed, [paths for _, paths in measured], config))
     rows = [row for row, _ in measured]
-    runs.write_whole(run.path / 'results.json', (json.dumps(rows, indent=2) + '\n').encode())
+    runs.write_json(run.path / 'results.json', rows)
     print(report(config, rows))
     print(f'{time.perf_counter() - start:.0f} s; picture {picture}, numbers {run.path / "results.json"}')
     return rows

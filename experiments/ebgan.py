@@ -8,7 +8,6 @@ Ends with the energies of real and generated images, and what a classifier of th
 """
 
 import dataclasses
-import json
 from typing import Any, ClassVar, Literal
 
 import flax.linen as nn
@@ -123,7 +122,7 @@ def main(config: Config) -> dict[str, Any]:
     else:
         (results,) = results.values()
         print(table(config, results))
-    runs.write_whole(run.path / 'results.json', (json.dumps(without_energies(results), indent=2) + '\n').encode())
+    runs.write_json(run.path / 'results.json', without_energies(results))
     print(f'pictures in {run.path}; numbers {run.path}/results.json')
     return results
 

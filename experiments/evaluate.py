@@ -7,7 +7,6 @@ The run's sampler makes the images, anew. A data set without labels is compared 
 """
 
 import dataclasses
-import json
 import pathlib
 from typing import Annotated, Any
 
@@ -72,7 +71,7 @@ def main(config: Config) -> list[dict[str, Any]]:
     rows = [score._asdict() for score in scores]
     if not config.protocol:
         rows += _neighbours(path, dataset, size, config)
-    runs.write_whole(path / 'scores.json', (json.dumps(rows, indent=2) + '\n').encode())
+    runs.write_json(path / 'scores.json', rows)
     print(f'numbers {path}/scores.json')
     return rows
 

@@ -9,7 +9,6 @@ sigma). About 2 minutes on one CPU core.
 """
 
 import dataclasses
-import json
 import math
 import time
 from collections.abc import Sequence
@@ -117,7 +116,7 @@ def main(config: Config) -> dict[str, dict[str, Any]]:
         results[text] = {**best, **fits, 'value_hat': at_fits.tolist(), 'seconds': time.perf_counter() - began}
     picture = run.path / 'fits.png'
     pictures.save_figure(picture, draw(mixture, results))
-    runs.write_whole(run.path / 'results.json', (json.dumps(results, indent=2) + '\n').encode())
+    runs.write_json(run.path / 'results.json', results)
     print(report(config, mixture, results))
     print(f'{time.perf_counter() - start:.0f} s; picture {picture}, numbers {run.path / "results.json"}')
     return results

@@ -10,7 +10,6 @@ with the losses of every level, and the Frechet distance of every stage.
 """
 
 import dataclasses
-import json
 import pathlib
 from typing import Any, ClassVar
 
@@ -114,7 +113,7 @@ def main(config: Config) -> dict[str, Any]:
     stages = tuple(np.concatenate(parts)[: config.evaluate] for parts in zip(*blocks, strict=True))
     results = evaluate(config, run, state, stages, train)
     save_stages(run.path / 'stages.png', tuple(stage[:8] for stage in stages), real_stages(config, train.images[:8]))
-    runs.write_whole(run.path / 'results.json', (json.dumps(results, indent=2) + '\n').encode())
+    runs.write_json(run.path / 'results.json', results)
     print(f'pictures {run.path}/samples.png, samples.gif, stages.png, losses.png; numbers {run.path}/results.json')
     return results
 

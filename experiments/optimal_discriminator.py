@@ -104,7 +104,7 @@ def main(config: Config) -> dict[str, dict[str, Any]]:
         results[name]['seconds'] = time.perf_counter() - start
     picture = run.path / 'discriminators.png'
     pictures.save_figure(picture, draw(results, curves))
-    runs.write_whole(run.path / 'results.json', (json.dumps(results, indent=2) + '\n').encode())
+    runs.write_json(run.path / 'results.json', results)
     print(report(config, results))
     print(f'picture {picture}, numbers {run.path / "results.json"}')
     return results

@@ -8,7 +8,6 @@ distance from the validation photographs, beside that of their mean image and of
 """
 
 import dataclasses
-import json
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -92,7 +91,7 @@ def main(config: Config) -> dict[str, Any]:
     columns += [('target', held_out['target'][shown])]
     save_titled(run.path / 'validation.png', columns)
     results = evaluate(config, outputs, train['target'], held_out['target'], extractor)
-    runs.write_whole(run.path / 'results.json', (json.dumps(results, indent=2) + '\n').encode())
+    runs.write_json(run.path / 'results.json', results)
     print(f'pictures {run.path}/progress.png, validation.png, losses.png; numbers {run.path}/results.json')
     return results
 

@@ -109,7 +109,7 @@ def main(config: Config) -> dict[str, Any]:
     seeds = prepare(config, mixture, *ring_networks(config), config.unroll_steps)
     run = runs.RunDirectory(config)
     result, _ = train(config, mixture, seeds, run, config.name)
-    runs.write_whole(run.path / 'results.json', (json.dumps(listed(result), indent=2) + '\n').encode())
+    runs.write_json(run.path / 'results.json', listed(result))
     print(runs.table([('modes', 'high quality, %', 'reverse KL'), coverage_cells(result)], title=title(config)))
     print(f'pictures {run.path}/samples.gif and {run.path}/samples/; numbers {run.path / "results.json"}')
     return result

@@ -11,7 +11,6 @@ classifier gets wrong, beside the same classifier trained on the same labels alo
 
 import dataclasses
 import functools
-import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -115,7 +114,7 @@ def main(config: Config) -> dict[str, list[int]]:
     )
     samples.animate(run)
     results = {'semi_supervised': count(state.discriminator).tolist(), 'labels_alone': count(splits.baseline()).tolist()}
-    runs.write_whole(run.path / 'results.json', (json.dumps(results, indent=2) + '\n').encode())
+    runs.write_json(run.path / 'results.json', results)
     pictures.save_figure(run.path / 'errors.png', learning_curve(config, run, results))
     known = config.dataset == 'mnist' and config.objective_weight == 0
     rows = [

@@ -12,7 +12,6 @@ of unseen combinations. A folder holds images and a captions.csv with columns `f
 
 import dataclasses
 import functools
-import json
 import pathlib
 import re
 from collections.abc import Callable
@@ -169,7 +168,7 @@ def main(config: Config) -> dict[str, Any] | pathlib.Path:
             data_dir=config.data_dir,
             title=f'{config.method} after {config.steps} steps, {config.evaluate} captions of each kind',
         )
-    runs.write_whole(run.path / 'results.json', (json.dumps(results, indent=2) + '\n').encode())
+    runs.write_json(run.path / 'results.json', results)
     print(f'pictures {run.path}/samples.png, samples.gif, losses.png; numbers {run.path}/results.json')
     print(f'your own: python -m experiments.text_to_image --run {run.path} --say "{train.captions[0][0]}"')
     return results

@@ -9,7 +9,6 @@ on 2 CPU cores.
 """
 
 import dataclasses
-import json
 import time
 from typing import Any
 
@@ -58,7 +57,7 @@ def main(config: Config) -> dict[int, dict[str, Any]]:
     picture = run.path / 'samples.png'
     pictures.save_figure(picture, pictures.scatter(clouds, mixture.centres, limit=limit, columns=columns))
     listed = {str(k): ring.listed(result) for k, result in results.items()}
-    runs.write_whole(run.path / 'results.json', (json.dumps(listed, indent=2) + '\n').encode())
+    runs.write_json(run.path / 'results.json', listed)
     rows: list[tuple] = [('K', 'modes', 'high quality, %', 'reverse KL', 's')]
     rows += [(str(k), *ring.coverage_cells(result), f'{result["seconds"]:.0f}') for k, result in results.items()]
     print(runs.table(rows, title=ring.title(config)))

@@ -10,7 +10,6 @@ keep their size, clipping once its weights have grown to the limit. About 1.5 mi
 """
 
 import dataclasses
-import json
 import math
 import time
 from collections.abc import Sequence
@@ -123,7 +122,7 @@ def main(config: Config) -> dict[str, dict[str, Any]]:
     pictures.save_figure(picture, draw(config, results))
     listed = {name: {key: np.asarray(value).tolist() for key, value in result.items()} for name, result in results.items()}
     content = {'moments': moments(config.steps), **listed}
-    runs.write_whole(run.path / 'results.json', (json.dumps(content, indent=2) + '\n').encode())
+    runs.write_json(run.path / 'results.json', content)
     print(report(config, results))
     print(f'{time.perf_counter() - start:.0f} s; picture {picture}, numbers {run.path / "results.json"}')
     return results

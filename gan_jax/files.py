@@ -1,8 +1,10 @@
 """Files: where they are kept, and how they are written."""
 
 import hashlib
+import json
 import os
 import pathlib
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +18,11 @@ def write_whole(path: pathlib.Path, content: bytes) -> None:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def write_json(path: pathlib.Path, value: Any) -> None:
+    """The same of what JSON has, indented for people."""
+    write_whole(path, (json.dumps(value, indent=2) + '\n').encode())
 
 
 def cache_directory() -> pathlib.Path:

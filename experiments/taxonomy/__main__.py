@@ -144,7 +144,7 @@ def main(config: Config) -> dict[str, Any]:
         if config.toy_steps:
             results[name]['toy'] = on_toy(config, name)
         runs.write_whole(run.path / f'{name}.npz', report.zipped(arrays))
-        runs.write_whole(file, (json.dumps(results, indent=2) + '\n').encode())
+        runs.write_json(file, results)
     chosen = {name: results[name] for name in config.models}
     real = judged(judge, test.pixels[: config.evaluate], intensities(train.grey[: config.evaluate]), validation, test)
     title = f'{config.dataset}, binarised, {config.steps} steps of {config.batch_size}; {config.evaluate} samples'

@@ -3,7 +3,7 @@
 from gan_jax.commandline import run as run_main
 from gan_jax.commandline import table
 from gan_jax.errors import Interrupted
-from gan_jax.files import write_whole
+from gan_jax.files import write_json, write_whole
 from gan_jax.runs.boosting import boost, component_trainer
 from gan_jax.runs.choices import GameOptions
 from gan_jax.runs.directory import Options, RunDirectory, saved_identity
@@ -16,5 +16,5 @@ from gan_jax.runs.trainers import resident_trainer, stream_trainer
 __all__ = [
     'CALL_STEPS', 'Advance', 'Callback', 'GameOptions', 'Interrupted', 'Options', 'RunDirectory', 'boost',
     'component_trainer', 'fit', 'image_samples', 'resident_trainer', 'run_main', 'sample_scores', 'save_sampler',
-    'saved_identity', 'stream_trainer', 'table', 'write_whole',
+    'saved_identity', 'stream_trainer', 'table', 'write_json', 'write_whole',
 ]  # fmt: skip

@@ -7,7 +7,7 @@ import shutil
 from typing import Any, Self
 
 from gan_jax.errors import InputError
-from gan_jax.files import write_whole
+from gan_jax.files import write_json, write_whole
 
 _CONFIG = 'config.json'
 _NOT_IDENTITY = ('steps', 'resume', 'overwrite', 'name', 'runs_dir', 'data_dir', 'runner')
@@ -87,7 +87,7 @@ class RunDirectory:
             raise InputError(f'{self.path} exists and is no run of this project; give another --name')
         self.path.mkdir(parents=True, exist_ok=True)
         if not file.exists():
-            write_whole(file, (json.dumps(identity, indent=2) + '\n').encode())
+            write_json(file, identity)
 
     def _check(self, found: dict[str, Any], asked: dict[str, Any], config: Options) -> None:
         names = [name for name in {**found, **asked} if found.get(name) != asked.get(name)]
