@@ -6,25 +6,35 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan_jax import text
+from gan_jax import data, text
 
 
-def caption_vectors(encoder: text.TextEncoder, captions: Sequence[Sequence[str]]) -> dict[str, np.ndarray]:
-    """The vectors of each image's captions, `texts [n, most, size]`, and how many there are, `captions [n]`."""
-    counts = np.array([len(own) for own in captions], np.int32)
-    flat = encoder.encode([caption for own in captions for caption in own])
+def caption_vectors(encoder: text.TextEncoder, source: data.Captioned) -> dict[str, np.ndarray]:
+    """The vectors of each image's captions, `texts [n, most, size]`, and how many there are, `captions [n]`.
+
+    Where the images have wrong captions, as many each, theirs too: `wrong [n, captions, size]`.
+    """
+    counts = np.array([len(own) for own in source.captions], np.int32)
+    encode = lambda captions: encoder.encode([caption for own in captions for caption in own])
     texts = np.zeros((len(counts), counts.max(), encoder.size), np.float32)
-    texts[np.arange(counts.max()) < counts[:, None]] = flat
-    return {'texts': texts, 'captions': counts}
+    texts[np.arange(counts.max()) < counts[:, None]] = encode(source.captions)
+    wrong = {} if source.wrong is None else {'wrong': encode(source.wrong).reshape(len(counts), -1, encoder.size)}
+    return {'texts': texts, 'captions': counts} | wrong
 
 
 def one_text(example: dict[str, jax.Array], key: jax.Array, averaged: int) -> dict[str, jax.Array]:
-    """An example with one vector: the mean of `averaged` of its captions', drawn without replacement, or of all it has."""
+    """An example with one vector: the mean of `averaged` of its captions', drawn without replacement, or of all it has.
+
+    As 'mismatched' one of its wrong captions', if it has any.
+    """
     texts, count = example['texts'], example['captions']
     order = jnp.where(jnp.arange(len(texts)) < count, jax.random.uniform(key, (len(texts),)), jnp.inf).argsort()
     chosen = (jnp.arange(len(texts)) < jnp.minimum(averaged, count))[:, None]
     vector = jnp.where(chosen, texts[order], 0).sum(0) / chosen.sum()
-    return {'image': example['image'], 'text': vector, 'label': example['label']}
+    one = {'image': example['image'], 'text': vector, 'label': example['label']}
+    if 'wrong' in example:
+        one['mismatched'] = jax.random.choice(jax.random.fold_in(key, 1), example['wrong'])
+    return one
 
 
 def tell_unknown(encoder: text.TextEncoder, captions: Sequence[str]) -> None:

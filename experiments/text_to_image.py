@@ -75,6 +75,9 @@ class Config(runs.GameOptions):
     encoder_size: int = 128
     """Of the vectors of a joint encoder."""
     encoder_steps: int = 1500
+    mismatches: str | None = None
+    """The false captions of cls: any (another image's, the paper's), or near (true but for one attribute), which only captioned
+    digits have; it is their default. Another image's caption is rarely false by the digit alone."""
     averaged: int = 1
     """How many of an image's captions a step averages into one vector, drawn anew; the authors have 4."""
     steps: int = 6000
@@ -110,6 +113,11 @@ class Config(runs.GameOptions):
         return self.data == 'captioned_digits'
 
     @property
+    def near(self) -> bool:
+        """Whether false captions are nearly true."""
+        return METHODS[self.method]['mismatch_weight'] > 0 and (self.mismatches or 'near') == 'near' and self.on_digits
+
+    @property
     def image_size(self) -> int:
         return scenes.CANVAS if self.on_digits else self.size or 64
 
@@ -124,7 +132,7 @@ def main(config: Config) -> dict[str, Any] | pathlib.Path:
     check(config)
     train, unseen = load(config)
     encoder = fixed_encoder(config, train)
-    vectors = encoder and _caption_vectors.caption_vectors(encoder, train.captions)
+    vectors = encoder and _caption_vectors.caption_vectors(encoder, train)
     game, step, init = build(config, encoder.size if encoder else config.encoder_size)
     run = runs.RunDirectory(config)  # once nothing more can be refused
     if encoder is None:
@@ -135,7 +143,7 @@ def main(config: Config) -> dict[str, Any] | pathlib.Path:
     arrays = {
         'image': train.images,
         'label': train.labels,
-        **(vectors or _caption_vectors.caption_vectors(encoder, train.captions)),
+        **(vectors or _caption_vectors.caption_vectors(encoder, train)),
     }
     feed = data.resident(
         arrays,
@@ -184,6 +192,9 @@ def check(config: Config) -> None:
     config.check_counts(*counts)
     if config.on_digits and config.size not in (None, scenes.CANVAS):
         raise InputError(f'captioned digits are of {scenes.CANVAS} pixels, not {config.size}')
+    if config.mismatches not in (None, 'any', 'near') or (config.mismatches == 'near' and not config.on_digits):
+        known = 'any, near' if config.on_digits else 'any: only captioned digits have near ones'
+        raise InputError(f'unknown mismatches {config.mismatches!r}; known: {known}')
     halvings(config.image_size)
     parallel.check_divisible(config.batch_size)
     if METHODS[config.method]['interpolation_weight'] and config.batch_size // jax.local_device_count() % 2:
@@ -197,7 +208,8 @@ def load(config: Config) -> tuple[data.Captioned, data.Captioned]:
     if config.on_digits:
         digits = data.load(config.digits, split='train', data_dir=config.data_dir)
         draw = lambda n, **options: data.captioned_scenes(digits, n, seed=config.seed, **options).data
-        return draw(config.scenes), draw(100, unseen=True)
+        train = draw(config.scenes)
+        return train if config.near else train._replace(wrong=None), draw(100, unseen=True)
     if config.data in FILE_NAMES:
         if config.captions is None:
             raise InputError(f'--data {config.data} wants --captions, the folder of its captions')
@@ -229,7 +241,7 @@ def learned_encoder(config: Config, run: runs.RunDirectory, train: data.Captione
     if run.resume and (run.path / ENCODER).exists():
         return text.load(run.path / ENCODER)
     options: dict[str, Any] = {'features': config.encoder_size, 'steps': config.encoder_steps, 'seed': config.seed}
-    return text.joint_embedding(*train, min_count=1 if config.on_digits else 2, **options)
+    return text.joint_embedding(train.images, train.captions, train.labels, min_count=1 if config.on_digits else 2, **options)
 
 
 def rules(config: Config) -> Callable[..., gan_jax.Game]:

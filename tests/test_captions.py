@@ -1,6 +1,7 @@
 """Images with captions: digits in colours and places, folders with a CSV, and data sets with a folder of text files."""
 
 import pathlib
+import re
 
 import numpy as np
 import pytest
@@ -58,6 +59,25 @@ def test_scenes_are_drawn_by_the_seed_and_labelled_by_combination(digits):
     assert a.data.captions == b.data.captions and a.data.captions != c.data.captions
     alike = (a.scenes[:, None] == a.scenes).all(-1)
     np.testing.assert_array_equal(a.data.labels[:, None] == a.data.labels, alike)
+
+
+def test_wrong_captions_are_true_but_for_one_attribute(digits):
+    rng = np.random.default_rng(0)
+    shown = scenes.draw_scenes(3000, rng, unseen=False)
+    for attribute, values in enumerate((10, 6, 5, 2)):
+        others = scenes.change(shown, attribute, rng)
+        np.testing.assert_array_equal((others != shown).nonzero()[1], attribute)
+        assert (others != shown).sum() == 3000 and not scenes.is_held_out(others).any()
+        assert len(np.unique(others[:, attribute])) == values
+    found = data.captioned_scenes(digits, 40, seed=0)
+    names = [list(table) for table in (scenes.DIGITS, scenes.COLOURS)]
+    assert found.data.wrong is not None and len(found.data.wrong) == 40
+    for (digit, colour, _, _), wrong in zip(found.scenes, found.data.wrong, strict=True):
+        tells = [{names[0][digit], str(digit)} & set(re.findall(r'\w+', caption)) != set() for caption in wrong]
+        coloured = [names[1][colour] in caption for caption in wrong]
+        assert tells == [False, True, True, True] and coloured == [True, False, True, True]
+    assert data.captioned_scenes(digits, 4, seed=0, unseen=True).data.wrong is None
+    assert found.data.take(np.array([3, 1])).wrong == [found.data.wrong[3], found.data.wrong[1]]
 
 
 def test_ink_fills_the_square():

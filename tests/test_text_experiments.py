@@ -93,9 +93,24 @@ def test_pixels_tell_colour_position_and_size():
     assert _captions.read_scenes(OfTheDigit([0]), np.zeros((1, 32, 32, 3), np.uint8)).shape == (1, 4)  # nothing at all
 
 
+def captioned(captions, wrong=None):
+    n = len(captions)
+    return data.Captioned(np.zeros((n, 1, 1, 3), np.uint8), captions, np.arange(n, dtype=np.int32), wrong)
+
+
+def test_a_step_sees_one_of_the_wrong_captions():
+    encoder = text.bag_of_words(['a b c d e f'])
+    vectors = _caption_vectors.caption_vectors(encoder, captioned([['a'], ['b']], [['c', 'd'], ['e', 'f']]))
+    assert vectors['wrong'].shape == (2, 2, encoder.size)
+    example = {name: jnp.asarray(value[1]) for name, value in vectors.items()} | {'image': jnp.zeros(1), 'label': jnp.int32(1)}
+    draw = jax.jit(jax.vmap(lambda key: _caption_vectors.one_text(example, key, 1)['mismatched']))
+    share = (np.asarray(draw(jax.random.split(jax.random.key(0), 300))) > 0).mean(0)
+    assert (share[:-2] == 0).all() and np.abs(share[-2:] - 0.5).max() < 0.1  # a to d never, e and f
+
+
 def test_a_step_sees_the_mean_of_captions_drawn_without_replacement():
     encoder = text.bag_of_words(['a b c d'])
-    vectors = _caption_vectors.caption_vectors(encoder, [['a', 'b', 'c'], ['d']])
+    vectors = _caption_vectors.caption_vectors(encoder, captioned([['a', 'b', 'c'], ['d']]))
     assert vectors['texts'].shape == (2, 3, encoder.size) and vectors['captions'].tolist() == [3, 1]
     example = {'image': jnp.zeros(1), 'label': jnp.int32(0), 'texts': jnp.asarray(vectors['texts'][0]), 'captions': jnp.int32(3)}
     draw = jax.jit(lambda averaged, keys: jax.vmap(lambda key: _caption_vectors.one_text(example, key, averaged)['text'])(keys))
@@ -119,6 +134,8 @@ def test_a_step_sees_the_mean_of_captions_drawn_without_replacement():
         (['--data', 'nothing'], "--data 'nothing' is no folder, and none of captioned_digits"),
         (['--data', './nothing'], 'no folder nothing'),
         (['--data', 'oxford_flowers102'], 'wants --captions'),
+        (['--mismatches', 'nearly'], "unknown mismatches 'nearly'; known: any, near"),
+        (['--data', '.', '--mismatches', 'near'], "unknown mismatches 'near'; known: any: only captioned digits"),
         (['--size', '64'], 'captioned digits are of 32 pixels, not 64'),
         (['--data', '.', '--size', '28'], 'image size 28 is not supported'),
         (['--width', '0'], '--width is at least 1'),

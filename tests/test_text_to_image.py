@@ -70,6 +70,14 @@ def test_cls_in_closed_form():
     assert losses(objective=objectives.hinge(), mismatch_weight=0.3)[0] == pytest.approx(hinge.mean(), rel=1e-6)
 
 
+def test_a_batch_may_bring_its_own_mismatched_texts():
+    x, other = np.asarray(BATCH['image']), jnp.array([[3.0, 1.0], [1.0, -2.0], [0.5, 0.5], [2.0, 2.0]])
+    brought = {**BATCH, 'mismatched': other}
+    assert float(losses(brought)[2]['mismatched_logit']) == pytest.approx(logits(x, np.asarray(other)).mean())
+    assert losses(brought)[1] == losses()[1]
+    assert losses(brought, mismatch_weight=0.0)[:2] == losses(mismatch_weight=0.0)[:2]
+
+
 def test_without_a_weight_it_is_the_plain_conditional_game():
     x, t = np.asarray(BATCH['image']), np.asarray(BATCH['text'])
     real, fake = logits(x, t), logits(np.array([0.5, -0.5]) + 2 * t, t)
@@ -197,6 +205,19 @@ def test_each_text_is_judged_by_itself():
     both = apply(variables, x, a, b)
     np.testing.assert_allclose(both, jnp.concatenate([apply(variables, x, a), apply(variables, x, b)], 1), rtol=1e-4)
     assert np.abs(both[:, 0] - both[:, 1]).min() > 1e-6
+
+
+def test_texts_of_an_image_share_their_batch_statistics():
+    # So a text is judged as it is wherever it stands: batches in which all first texts are true do not give the answer away.
+    d = networks.TextDiscriminator(2, 3, norm='batch')
+    x, a, b = (jax.random.normal(jax.random.key(i), shape) for i, shape in enumerate(((4, 8, 8, 1), (4, 4), (4, 4))))
+    variables = jax.jit(d.init)(KEY, x, a)
+    variables = {**variables, 'params': jax.tree.map(lambda w: 5 * w, variables['params'])}
+    apply = jax.jit(lambda *texts: d.apply(variables, x, *texts, mutable=['batch_stats'])[0])
+    swapped = jnp.array([True, False, False, True])[:, None]
+    in_order, moved = apply(a, b), apply(jnp.where(swapped, b, a), jnp.where(swapped, a, b))
+    np.testing.assert_allclose(moved, jnp.where(swapped, in_order[:, ::-1], in_order), rtol=1e-3, atol=1e-5)
+    assert np.abs(in_order[:, 0] - in_order[:, 1]).min() > 1e-3
 
 
 @pytest.mark.slow

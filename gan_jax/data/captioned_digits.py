@@ -60,13 +60,15 @@ def captioned_scenes(digits: Images, n: int, *, seed: int, unseen: bool = False,
     """n scenes, drawn by the seed: of combinations for training, or with `unseen` of those that are held out.
 
     `digits` are grey images labelled 0 to 9, as of `data.load('digits')`. Each scene has `captions` captions in as many
-    phrasings as there are; its label is its combination. Raises `InputError` for images of another kind.
+    phrasings as there are; its label is its combination. Scenes for training have a wrong caption for each attribute, true but
+    for that. Raises `InputError` for images of another kind.
     """
     rng = np.random.default_rng(seed)
     scenes = draw_scenes(n, rng, unseen=unseen)
     texts = [[caption(scene, rng, i) for i in range(captions)] for scene in scenes]
     labels = np.ravel_multi_index(tuple(scenes.T), _COUNTS).astype(np.int32)
-    return CaptionedDigits(Captioned(render(digits, scenes, rng), texts, labels), scenes)
+    images = render(digits, scenes, rng)
+    return CaptionedDigits(Captioned(images, texts, labels, None if unseen else _wrong_captions(scenes, rng)), scenes)
 
 
 def draw_scenes(n: int, rng: np.random.Generator, *, unseen: bool) -> np.ndarray:
@@ -79,6 +81,24 @@ def draw_scenes(n: int, rng: np.random.Generator, *, unseen: bool) -> np.ndarray
 def is_held_out(scenes: np.ndarray) -> np.ndarray:
     """Whether scenes `[n, 4]` are held out of training, by digit and colour."""
     return np.asarray(HELD_OUT)[scenes[:, 0]] == scenes[:, 1]
+
+
+def change(scenes: np.ndarray, attribute: int, rng: np.random.Generator) -> np.ndarray:
+    """Scenes `[n, 4]` with another digit, colour, position or size (attribute 0 to 3), none of them held out of training."""
+    values = np.arange(_COUNTS[attribute])
+    others = np.repeat(scenes[:, None], len(values), 1)
+    others[..., attribute] = values
+    allowed = (values != scenes[:, attribute, None]) & ~is_held_out(others.reshape(-1, 4)).reshape(others.shape[:2])
+    chosen = np.where(allowed, rng.random(allowed.shape), -1).argmax(1)
+    return others[np.arange(len(scenes)), chosen]
+
+
+def _wrong_captions(scenes: np.ndarray, rng: np.random.Generator) -> list[list[str]]:
+    """Of each scene, one for each attribute, in any phrasing."""
+    changed = np.stack([change(scenes, attribute, rng) for attribute in range(len(_COUNTS))], 1)
+    phrasings = rng.integers(len(_PHRASES), size=changed.shape[:2])
+    pairs = (zip(*rows, strict=True) for rows in zip(changed, phrasings, strict=True))
+    return [[caption(scene, rng, phrasing) for scene, phrasing in row] for row in pairs]
 
 
 def caption(scene: np.ndarray, rng: np.random.Generator | None = None, phrasing: int = 0) -> str:

@@ -25,10 +25,13 @@ class Captioned(NamedTuple):
     """Of each image, at least one."""
     labels: np.ndarray
     """int32, `[n]`: what the captions are about. Captions of one label may be true of each other's images."""
+    wrong: list[list[str]] | None = None
+    """Captions that are nearly true of each image, and false; None if there are none but other images' captions."""
 
     def take(self, rows: np.ndarray) -> 'Captioned':
         """The images of these rows."""
-        return Captioned(self.images[rows], [self.captions[i] for i in rows], self.labels[rows])
+        wrong = self.wrong and [self.wrong[i] for i in rows]
+        return Captioned(self.images[rows], [self.captions[i] for i in rows], self.labels[rows], wrong)
 
 
 def captioned_folder(path: str | pathlib.Path, size: int, *, captions: str = 'captions.csv', channels: int = 3) -> Captioned:

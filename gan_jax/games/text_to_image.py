@@ -44,8 +44,8 @@ def text_to_image(
         (1 - mismatch_weight) L(D(x, t), D(G(z, t), t)) + mismatch_weight L(D(x, t), D(x, t')).
 
     With cross-entropies and a weight of .5 that is the paper's; with a weight of 0 the plain conditional game. The other text t'
-    is that of the next example in the whole batch, cyclically, whose label and text are both others; of the next example at
-    all if there is none.
+    is the batch's own choice if it has any, `{'mismatched': [n, size]}`; otherwise that of the next example in the whole batch,
+    cyclically, whose label and text are both others; of the next example at all if there is none.
 
     GAN-INT (eq. 5) adds `interpolation_weight` times the generator's loss on half as many images again, of the texts
     `beta t_2k + (1 - beta) t_2k+1`, which have no real image: the discriminator never learns from them.
@@ -105,14 +105,18 @@ def text_to_image(
         interpolated, state = base.play({**variables, **state}, texts, between_key)
         return Play(images, interpolated), state
 
+    def with_mismatched(batch: Batch) -> Batch:
+        # Both players' batches: the discriminator may normalise by what it is shown.
+        if not mismatch_weight:
+            return {name: value for name, value in batch.items() if name != _MISMATCHED}
+        return {_MISMATCHED: mismatched(batch['text'], batch['label'], axis_name), **batch}
+
     def discriminator_loss(variables: Variables, play: Play, batch: Batch, key: Key) -> tuple[Array, tuple[Variables, Metrics]]:
-        if mismatch_weight:
-            batch = {**batch, _MISMATCHED: mismatched(batch['text'], batch['label'], axis_name)}
-        return base.discriminator_loss(variables, play.image, batch, key)
+        return base.discriminator_loss(variables, play.image, with_mismatched(batch), key)
 
     def generator_loss(variables: Variables, play: Play, batch: Batch, key: Key) -> tuple[Array, Metrics]:
         own_key, between_key = jax.random.split(key)
-        loss, metrics = base.generator_loss(variables, play.image, batch, own_key)
+        loss, metrics = base.generator_loss(variables, play.image, with_mismatched(batch), own_key)
         if play.interpolated is None:
             return loss, metrics
         extra, _ = base.generator_loss(variables, play.interpolated, between(batch), between_key)

@@ -3,7 +3,11 @@
 Images are of size 4 * 2^n from 8 on, 64 in the paper. Both players make a small vector of the text by a dense layer of their
 own. The generator starts from it and the latent. The discriminator looks at the image alone down to a map of 4 x 4, puts the
 vector at each of the 16 positions, and mixes the two by a convolution of 1 x 1. Both have a residual block at 4 x 4, the
-generator one at 8 x 8 too. Strided kernels are of 4 x 4; weights are N(0, .02), batch norm scales N(1, .02).
+generator one at 8 x 8 too. Strided kernels are of 4 x 4.
+
+Weights are N(0, .02) and batch norm scales N(1, .02), as in the authors' code, but for weights whose scale no normalization
+sets: those of the dense layers that read a text, and of networks without norms, are He et al.'s. With the authors' a text would
+hardly count beside a latent at first, and a discriminator without norms would hardly see its images.
 """
 
 import functools
@@ -17,15 +21,21 @@ import jax.numpy as jnp
 from gan_jax.errors import InputError
 from gan_jax.networks.dcgan import stages
 from gan_jax.networks.layers import NORMALIZATIONS, Conv, ConvTranspose, at_least_float32
-from gan_jax.networks.normalization import Layer, discriminator_normalization, with_reference
+from gan_jax.networks.normalization import Layer, Normalization, discriminator_normalization, with_reference
 from gan_jax.typing import Array, Key
 
-_normal = nn.initializers.normal(0.02)
+_normal, _he = nn.initializers.normal(0.02), nn.initializers.he_normal()
 _leaky = functools.partial(nn.leaky_relu, negative_slope=0.2)
 
 
 def _scale_init(key: Key, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
     return 1 + 0.02 * jax.random.normal(key, shape, dtype)
+
+
+def _options(normalization: Normalization, norm: str, dtype: Any) -> dict[str, Any]:
+    """What the layers of a network of this norm have in common."""
+    kernel_init = _he if norm == 'none' else _normal
+    return {'dtype': dtype, 'kernel_init': kernel_init, 'use_bias': normalization.use_bias}
 
 
 def halvings(size: int) -> int:
@@ -60,10 +70,10 @@ class Generator(nn.Module):
         normalization = NORMALIZATIONS[self.norm]
         reference = self.reference_size if normalization.needs_reference else 0
         wrap, norm = normalization.parts(train, self.dtype, self.axis_name, _scale_init, reference)
-        options: dict[str, Any] = {'dtype': self.dtype, 'kernel_init': _normal, 'use_bias': normalization.use_bias}
+        options = _options(normalization, self.norm, self.dtype)
         levels = halvings(self.size)
 
-        told = _leaky(nn.Dense(self.text_features, dtype=self.dtype, kernel_init=_normal)(text))
+        told = _leaky(nn.Dense(self.text_features, dtype=self.dtype, kernel_init=_he)(text))
         x = with_reference(self, jnp.concatenate([z, told], -1), reference)
         width = self.width << (levels - 1)
         x = norm()(wrap(nn.Dense(4 * 4 * width, **options))(x).reshape(-1, 4, 4, width))
@@ -80,8 +90,9 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """`(images [batch, size, size, channels], *texts [batch, any]) -> logits [batch, texts]`: each image with each of its texts.
 
-    The image is looked at once; each text has batch statistics of its own. With `features_too=True` also the activations of
-    the image alone, finest first. Raises `InputError` for norm 'virtual'.
+    The image is looked at once. Its texts share their batch statistics: with statistics of its own, a batch of texts of which
+    none is true would be found out by them, and no text would have to be read. With `features_too=True` also the activations
+    of the image alone, finest first. Raises `InputError` for norm 'virtual'.
     """
 
     width: int = 64
@@ -94,7 +105,7 @@ class Discriminator(nn.Module):
     def __call__(self, x: Array, *texts: Array, train: bool = True, features_too: bool = False) -> Any:
         normalization = discriminator_normalization(self.norm)
         wrap, norm = normalization.parts(train, self.dtype, self.axis_name, _scale_init)
-        options: dict[str, Any] = {'dtype': self.dtype, 'kernel_init': _normal, 'use_bias': normalization.use_bias}
+        options = _options(normalization, self.norm, self.dtype)
         features = []
         for level in range(halvings(x.shape[1])):
             options['use_bias'] = level == 0 or normalization.use_bias
@@ -106,7 +117,8 @@ class Discriminator(nn.Module):
             x = _leaky(x)
             features.append(x)
         judge = _Judge(width, self.text_features, self.dtype, self.axis_name, self.norm)
-        logits = jnp.stack([judge(x, text, train=train) for text in texts], -1)
+        logits = judge(jnp.tile(x, (len(texts), 1, 1, 1)), jnp.concatenate(texts), train=train)
+        logits = logits.reshape(len(texts), -1).T
         return (logits, features) if features_too else logits
 
 
@@ -123,13 +135,13 @@ class _Judge(nn.Module):
     def __call__(self, x: Array, text: Array, *, train: bool) -> Array:
         normalization = discriminator_normalization(self.norm)
         wrap, norm = normalization.parts(train, self.dtype, self.axis_name, _scale_init)
-        options: dict[str, Any] = {'dtype': self.dtype, 'kernel_init': _normal, 'use_bias': normalization.use_bias}
+        options = _options(normalization, self.norm, self.dtype)
         # As a map of one position, so that norms over channels and positions are what they are elsewhere.
-        told = wrap(nn.Dense(self.text_features, **options))(text)[:, None, None]
+        told = wrap(nn.Dense(self.text_features, **{**options, 'kernel_init': _he}))(text)[:, None, None]
         told = _leaky(told if self.norm == 'instance' else norm()(told))
         told = jnp.broadcast_to(told, (*x.shape[:3], self.text_features))
         x = _leaky(norm()(wrap(Conv(features=self.width, kernel_size=(1, 1), **options))(jnp.concatenate([x, told], -1))))
-        logits = wrap(nn.Dense(1, dtype=self.dtype, kernel_init=_normal))(x.reshape(len(x), -1))
+        logits = wrap(nn.Dense(1, **{**options, 'use_bias': True}))(x.reshape(len(x), -1))
         return at_least_float32(logits.squeeze(-1))
 
 
