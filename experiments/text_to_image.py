@@ -80,24 +80,26 @@ class Config(runs.GameOptions):
     digits have; it is their default. Another image's caption is rarely false by the digit alone."""
     averaged: int = 1
     """How many of an image's captions a step averages into one vector, drawn anew; the authors have 4."""
-    steps: int = 6000
+    steps: int = 12_000
     batch_size: int = 16
     """Few images learn faster from many small steps; the paper has 64."""
     width: int = 32
     """Of the generator: channels at half the image's size, doubled at each halving. The paper's has 128."""
     d_width: int = 32
     """Of the discriminator; the paper's has 64."""
-    text_features: int = 64
-    """What each player makes of a caption's vector; the paper's has 128."""
+    text_features: int = 128
+    """What each player makes of a caption's vector."""
     latent_size: int = 32
     """The paper's is 100."""
-    penalties: tuple[str, ...] = ('r1:gamma=1',)
+    penalties: tuple[str, ...] = ('r1:gamma=0.3',)
     """Any of r1, r2, roth, wgan_gp, dragan. R1 keeps D from winning at once; the paper has none."""
-    optimizers: str = 'adam:learning_rate=1e-3'
-    """Both players', by paper: adam (whose default is the paper's 2e-4), wgan, wgan_gp, ttur."""
+    optimizers: str = 'adam:learning_rate=5e-4,beta1=0,beta2=0.99,discriminator_rate=1e-3'
+    """Both players', by paper: adam (whose default is the paper's 2e-4), wgan, wgan_gp, ttur. Momentum has G hop from stroke to
+    stroke, and its average blur."""
     decay: float = 0.1
     """The learning rates' value at the last step, as a share of the first; a cosine in between, and 1 for none."""
-    d_norm: str = 'batch'
+    d_norm: str = 'none'
+    """The paper's is batch, which R1 does not go well with."""
     g_norm: str = 'batch'
     dtype: Literal['float32', 'bfloat16'] = 'float32'
     """What the layers compute in; parameters, logits and losses are float32."""
