@@ -76,8 +76,8 @@ class Config(runs.GameOptions):
     """Of the vectors of a joint encoder."""
     encoder_steps: int = 1500
     mismatches: str | None = None
-    """The false captions of cls: any (another image's, the paper's), or near (true but for one attribute), which only captioned
-    digits have; it is their default. Another image's caption is rarely false by the digit alone."""
+    """The false captions of cls and cls_int: any (another image's, the paper's), or near (true but for one attribute), which only
+    captioned digits have, by default. Another image's caption is rarely false by the digit alone."""
     averaged: int = 1
     """How many of an image's captions a step averages into one vector, drawn anew; the authors have 4."""
     steps: int = 12_000
@@ -94,12 +94,12 @@ class Config(runs.GameOptions):
     penalties: tuple[str, ...] = ('r1:gamma=0.3',)
     """Any of r1, r2, roth, wgan_gp, dragan. R1 keeps D from winning at once; the paper has none."""
     optimizers: str = 'adam:learning_rate=5e-4,beta1=0,beta2=0.99,discriminator_rate=1e-3'
-    """Both players', by paper: adam (whose default is the paper's 2e-4), wgan, wgan_gp, ttur. Momentum has G hop from stroke to
-    stroke, and its average blur."""
+    """Both players', by paper: adam (whose default is the paper's 2e-4), wgan, wgan_gp, ttur. Without momentum and
+    with a slower G strokes change less from step to step, and G's average is sharper."""
     decay: float = 0.1
     """The learning rates' value at the last step, as a share of the first; a cosine in between, and 1 for none."""
     d_norm: str = 'none'
-    """The paper's is batch, which R1 does not go well with."""
+    """The paper's is batch; with none each image is judged by itself."""
     g_norm: str = 'batch'
     dtype: Literal['float32', 'bfloat16'] = 'float32'
     """What the layers compute in; parameters, logits and losses are float32."""
@@ -117,7 +117,7 @@ class Config(runs.GameOptions):
     @property
     def near(self) -> bool:
         """Whether false captions are nearly true."""
-        return METHODS[self.method]['mismatch_weight'] > 0 and (self.mismatches or 'near') == 'near' and self.on_digits
+        return self.mismatches != 'any' and self.on_digits and METHODS[self.method]['mismatch_weight'] > 0
 
     @property
     def image_size(self) -> int:
@@ -197,6 +197,8 @@ def check(config: Config) -> None:
     if config.mismatches not in (None, 'any', 'near') or (config.mismatches == 'near' and not config.on_digits):
         known = 'any, near' if config.on_digits else 'any: only captioned digits have near ones'
         raise InputError(f'unknown mismatches {config.mismatches!r}; known: {known}')
+    if config.mismatches and not METHODS[config.method]['mismatch_weight']:
+        raise InputError(f'--mismatches is of cls and cls_int, not of {config.method}')
     halvings(config.image_size)
     parallel.check_divisible(config.batch_size)
     if METHODS[config.method]['interpolation_weight'] and config.batch_size // jax.local_device_count() % 2:

@@ -136,6 +136,7 @@ def test_a_step_sees_the_mean_of_captions_drawn_without_replacement():
         (['--data', 'oxford_flowers102'], 'wants --captions'),
         (['--mismatches', 'nearly'], "unknown mismatches 'nearly'; known: any, near"),
         (['--data', '.', '--mismatches', 'near'], "unknown mismatches 'near'; known: any: only captioned digits"),
+        (['--method', 'gan', '--mismatches', 'any'], '--mismatches is of cls and cls_int, not of gan'),
         (['--size', '64'], 'captioned digits are of 32 pixels, not 64'),
         (['--data', '.', '--size', '28'], 'image size 28 is not supported'),
         (['--width', '0'], '--width is at least 1'),
