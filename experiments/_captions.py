@@ -63,7 +63,7 @@ def share_right(
     judge = train_judge(train, digits)
     right = {}
     for number, kind in enumerate(('seen', 'unseen')):
-        asked = data.captioned_scenes(held_out, n, seed=seed, unseen=kind == 'unseen', captions=1)
+        asked = data.captioned_scenes(held_out, n, seed=seed, unseen=kind == 'unseen', captions=1, wrong=False)
         fakes = draw([texts[0] for texts in asked.data.captions], jax.random.fold_in(key, number))
         for source, images in (('samples', fakes), ('real', asked.data.images)):
             right[f'{source} {kind}'] = read_scenes(judge, images) == asked.scenes

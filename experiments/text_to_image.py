@@ -212,8 +212,7 @@ def load(config: Config) -> tuple[data.Captioned, data.Captioned]:
     if config.on_digits:
         digits = data.load(config.digits, split='train', data_dir=config.data_dir)
         draw = lambda n, **options: data.captioned_scenes(digits, n, seed=config.seed, **options).data
-        train = draw(config.scenes)
-        return train if config.near else train._replace(wrong=None), draw(100, unseen=True)
+        return draw(config.scenes, wrong=config.near), draw(100, unseen=True)
     if config.data in FILE_NAMES:
         if config.captions is None:
             raise InputError(f'--data {config.data} wants --captions, the folder of its captions')

@@ -56,19 +56,23 @@ class CaptionedDigits(NamedTuple):
     """int `[n, 4]`: digit, colour, position and size, by their order in DIGITS, COLOURS, POSITIONS and SIZES."""
 
 
-def captioned_scenes(digits: Images, n: int, *, seed: int, unseen: bool = False, captions: int = 5) -> CaptionedDigits:
+def captioned_scenes(
+    digits: Images, n: int, *, seed: int, unseen: bool = False, captions: int = 5, wrong: bool = True
+) -> CaptionedDigits:
     """n scenes, drawn by the seed: of combinations for training, or with `unseen` of those that are held out.
 
     `digits` are grey images labelled 0 to 9, as of `data.load('digits')`. Each scene has `captions` captions in as many
-    phrasings as there are; its label is its combination. Scenes for training have a wrong caption for each attribute, true but
-    for that. Raises `InputError` for images of another kind.
+    phrasings as there are; its label is its combination. With `wrong`, scenes for training have a wrong caption for each
+    attribute, true but for that. Raises `InputError` for images of another kind.
     """
     rng = np.random.default_rng(seed)
     scenes = draw_scenes(n, rng, unseen=unseen)
     texts = [[caption(scene, rng, i) for i in range(captions)] for scene in scenes]
     labels = np.ravel_multi_index(tuple(scenes.T), _COUNTS).astype(np.int32)
     images = render(digits, scenes, rng)
-    return CaptionedDigits(Captioned(images, texts, labels, None if unseen else _wrong_captions(scenes, rng)), scenes)
+    return CaptionedDigits(
+        Captioned(images, texts, labels, _wrong_captions(scenes, rng) if wrong and not unseen else None), scenes
+    )
 
 
 def draw_scenes(n: int, rng: np.random.Generator, *, unseen: bool) -> np.ndarray:

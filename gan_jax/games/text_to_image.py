@@ -109,7 +109,9 @@ def text_to_image(
         # Both players' batches: the discriminator may normalise by what it is shown.
         if not mismatch_weight:
             return {name: value for name, value in batch.items() if name != _MISMATCHED}
-        return {_MISMATCHED: mismatched(batch['text'], batch['label'], axis_name), **batch}
+        if _MISMATCHED in batch:
+            return batch
+        return {**batch, _MISMATCHED: mismatched(batch['text'], batch['label'], axis_name)}
 
     def discriminator_loss(variables: Variables, play: Play, batch: Batch, key: Key) -> tuple[Array, tuple[Variables, Metrics]]:
         return base.discriminator_loss(variables, play.image, with_mismatched(batch), key)

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from gan_jax.errors import InputError
 from gan_jax.networks.dcgan import stages
 from gan_jax.networks.layers import NORMALIZATIONS, Conv, ConvTranspose, at_least_float32
-from gan_jax.networks.normalization import Layer, Normalization, discriminator_normalization, with_reference
+from gan_jax.networks.normalization import Layer, discriminator_normalization, with_reference
 from gan_jax.typing import Array, Key
 
 _normal, _he = nn.initializers.normal(0.02), nn.initializers.he_normal()
@@ -32,10 +32,10 @@ def _scale_init(key: Key, shape: tuple[int, ...], dtype: Any = jnp.float32) -> A
     return 1 + 0.02 * jax.random.normal(key, shape, dtype)
 
 
-def _options(normalization: Normalization, norm: str, dtype: Any) -> dict[str, Any]:
+def _options(norm: str, dtype: Any) -> dict[str, Any]:
     """What the layers of a network of this norm have in common."""
     kernel_init = _he if norm == 'none' else _normal
-    return {'dtype': dtype, 'kernel_init': kernel_init, 'use_bias': normalization.use_bias}
+    return {'dtype': dtype, 'kernel_init': kernel_init, 'use_bias': NORMALIZATIONS[norm].use_bias}
 
 
 def halvings(size: int) -> int:
@@ -70,7 +70,7 @@ class Generator(nn.Module):
         normalization = NORMALIZATIONS[self.norm]
         reference = self.reference_size if normalization.needs_reference else 0
         wrap, norm = normalization.parts(train, self.dtype, self.axis_name, _scale_init, reference)
-        options = _options(normalization, self.norm, self.dtype)
+        options = _options(self.norm, self.dtype)
         levels = halvings(self.size)
 
         told = _leaky(nn.Dense(self.text_features, dtype=self.dtype, kernel_init=_he)(text))
@@ -105,7 +105,7 @@ class Discriminator(nn.Module):
     def __call__(self, x: Array, *texts: Array, train: bool = True, features_too: bool = False) -> Any:
         normalization = discriminator_normalization(self.norm)
         wrap, norm = normalization.parts(train, self.dtype, self.axis_name, _scale_init)
-        options = _options(normalization, self.norm, self.dtype)
+        options = _options(self.norm, self.dtype)
         features = []
         for level in range(halvings(x.shape[1])):
             options['use_bias'] = level == 0 or normalization.use_bias
@@ -135,7 +135,7 @@ class _Judge(nn.Module):
     def __call__(self, x: Array, text: Array, *, train: bool) -> Array:
         normalization = discriminator_normalization(self.norm)
         wrap, norm = normalization.parts(train, self.dtype, self.axis_name, _scale_init)
-        options = _options(normalization, self.norm, self.dtype)
+        options = _options(self.norm, self.dtype)
         # As a map of one position, so that norms over channels and positions are what they are elsewhere.
         told = wrap(nn.Dense(self.text_features, **{**options, 'kernel_init': _he}))(text)[:, None, None]
         told = _leaky(told if self.norm == 'instance' else norm()(told))
