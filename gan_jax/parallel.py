@@ -114,6 +114,7 @@ def shard_map(function: Callable, *, batch_axis: int | None = 0, devices: Sequen
     devices = list(devices or jax.local_devices())
     mesh = Mesh(np.array(devices), (AXIS,), axis_types=(AxisType.Auto,))
     replicated = PartitionSpec()
+    everywhere = NamedSharding(mesh, replicated)
     split = replicated if batch_axis is None else PartitionSpec(*[None] * batch_axis, AXIS)
 
     def run(state: Any, batch: Any, *others: Any) -> Any:
@@ -126,7 +127,8 @@ def shard_map(function: Callable, *, batch_axis: int | None = 0, devices: Sequen
     def checked(state: Any, batch: Any, *others: Any) -> Any:
         if batch_axis is not None:
             check_divisible(jax.tree.leaves(batch)[0].shape[batch_axis], devices)
-        return compiled(state, batch, *others)
+        # A restored state may be bound to one device; jit itself moves only what is bound to none.
+        return compiled(jax.device_put(state, everywhere), batch, *others)
 
     return checked
 

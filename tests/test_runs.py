@@ -114,6 +114,54 @@ def test_the_newest_whole_checkpoint_is_used_and_it_says_so(tmp_path, capsys):
     assert_same_bits(straight, resumed)
 
 
+ON_ONE_DEVICE = """
+import sys
+sys.path.insert(0, {tests!r})
+import jax, test_runs
+assert jax.device_count() == 1
+test_runs.train(sys.argv[1], 4, resume=True)
+"""
+
+
+def test_a_run_goes_on_on_fewer_devices(tmp_path):
+    straight, _ = train(tmp_path / 'straight', 4)
+    train(tmp_path / 'moved', 2)
+    script = ON_ONE_DEVICE.format(tests=str(ROOT / 'tests'))
+    options = {'cwd': ROOT, 'env': {**os.environ, 'XLA_FLAGS': ''}, 'capture_output': True, 'text': True, 'timeout': 300}
+    moved = subprocess.run([sys.executable, '-c', script, str(tmp_path / 'moved')], **options)
+    assert moved.returncode == 0, moved.stderr
+    _, state = small_training()
+    with checkpoints.Checkpoints(tmp_path / 'moved/r/checkpoints') as kept:
+        state = kept.restore(state)
+    assert int(state.step) == 4
+    jax.tree.map(
+        lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6), state.generator.params, straight.generator.params
+    )
+
+
+@pytest.mark.parametrize('runner', parallel.RUNNERS)
+def test_a_restored_state_can_be_split_over_devices(tmp_path, runner):
+    _, state = small_training()
+    with checkpoints.Checkpoints(tmp_path) as kept:
+        kept.save(0, state)
+        kept.wait()
+        state = kept.restore(state)
+    run = parallel.RUNNERS[runner](lambda state, batch: (state, parallel.pmean(batch.mean(), parallel.AXIS)))
+    moved, mean = run(state, jnp.arange(8.0))
+    assert float(mean) == 3.5 and len(moved.generator.params['Dense_0']['bias'].sharding.device_set) == 4
+
+
+def test_a_checkpoint_of_another_state_is_refused_and_kept(tmp_path):
+    with checkpoints.Checkpoints(tmp_path) as kept:
+        kept.save(3, {'w': jnp.ones(2)})
+        kept.wait()
+        with pytest.raises(InputError, match=r'checkpoint 3 cannot be read: .*an earlier one is used'):
+            kept.restore({'w': jnp.ones((2, 2))})
+        with pytest.raises(InputError, match='checkpoint 3 cannot be read'):
+            kept.restore({'v': jnp.ones(2)})
+        assert float(kept.restore({'w': jnp.zeros(2)})['w'].sum()) == 2
+
+
 def test_only_the_newest_checkpoints_are_kept(tmp_path):
     _, run = train(tmp_path, 8, keep=2)
     kept = sorted(int(path.name) for path in (run.path / 'checkpoints').iterdir() if path.name.isdigit())

@@ -62,20 +62,27 @@ class Checkpoints:
             raise OSError('its files are not of the size they were written in')
 
     def restore(self, like: Any, report: Callable[[str], None] = print) -> Any:
-        """The newest whole checkpoint, in the shape of `like`; says so if a newer one is damaged, and removes that.
+        """The newest whole checkpoint, in the shape of `like` and on its devices, whichever ones it was saved from.
 
-        Raises `InputError` if there is none.
+        Says so if a newer one was cut short, and removes that. Raises `InputError` if there is none, or if the newest cannot be
+        read for another reason, such as other shapes; nothing is removed then.
         """
-        abstract = jax.eval_shape(lambda: like)
-        for step in sorted(self._manager.all_steps(), reverse=True):
+        abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like)
+        for step in reversed(self.steps()):
             try:
                 self._check_sizes(step)
-                state = self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
-                return jax.block_until_ready(state)
-            except Exception as error:  # whatever a damaged file makes of the reader
-                reason = str(error).strip().split('\n')[0][:120]
-                report(f'checkpoint {step} is damaged and was removed: {reason}')
+            except OSError as error:
+                report(f'checkpoint {step} is damaged and was removed: {error}')
                 self._manager.delete(step)
+                continue
+            try:
+                return jax.block_until_ready(self._manager.restore(step, args=ocp.args.StandardRestore(abstract)))
+            except Exception as error:  # whatever a damaged file, or one of another state, makes of the reader
+                reason = str(error).strip().split('\n')[0][:120]
+                folder = self._directory / str(step)
+                raise InputError(
+                    f'checkpoint {step} cannot be read: {reason}; without {folder} an earlier one is used'
+                ) from error
         raise InputError(f'nothing to resume: {self._directory} holds no whole checkpoint')
 
     def steps(self) -> list[int]:
