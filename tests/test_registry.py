@@ -22,7 +22,11 @@ def example(scale: float = 1.0, name: str = 'x', flag: bool = False, axis_name: 
     return scale, name, flag, axis_name
 
 
-TABLE = Table('example', {'example': example, 'bare': lambda: 'bare'})
+def typed(count: int = 1, share: float | None = None, flag: bool = False, name: str = 'x', names: str | list[str] = '') -> tuple:
+    return count, share, flag, name, names
+
+
+TABLE = Table('example', {'example': example, 'bare': lambda: 'bare', 'typed': typed})
 
 
 @pytest.mark.parametrize(('noun', 'table'), TABLES.items())
@@ -41,6 +45,12 @@ def test_settings_are_read_as_literals_or_strings():
     assert build(TABLE, 'example:scale=.5,name=a+b,flag=True') == (0.5, 'a+b', True, None)
 
 
+def test_values_are_of_their_parameters_types():
+    found = build(TABLE, 'typed:count=2.0,share=3,flag=True,name=a,names=5')
+    assert found == (2, 3, True, 'a', 5) and type(found[0]) is int
+    assert build(TABLE, 'typed:share=None') == build(TABLE, 'typed')
+
+
 def test_context_goes_to_those_who_take_it():
     assert build(TABLE, 'bare', axis_name='i') == 'bare'
     assert build(TABLE, 'example', axis_name='i', seed=3) == (1.0, 'x', False, 'i')
@@ -55,6 +65,12 @@ def test_context_goes_to_those_who_take_it():
         ('example:scale=-1', "example 'example:scale=-1': scale is at least 0, got -1"),
         ('example:scale=a', 'example .example:scale=a.'),
         ('bare:x=1', 'has no setting .x.; it has: none'),
+        ('typed:count=1.5', "example 'typed:count=1.5': count is a whole number, not 1.5"),
+        ('typed:count=True', 'count is a whole number, not True'),
+        ('typed:count=1e999', 'count is a whole number, not inf'),
+        ('typed:share=a', "share is a number or None, not 'a'"),
+        ('typed:flag=1', 'flag is True or False, not 1'),
+        ('typed:name=3', 'name is a string, not 3'),
     ],
 )
 def test_what_does_not_work_is_one_line(text, message):

@@ -24,7 +24,7 @@ class MinibatchDiscrimination(nn.Module):
         M_i = f_i T,   c_b(i, j) = exp(-|M_ib - M_jb|_1),   o_b(i) = sum_j c_b(i, j)
 
     The sum has the paper's self term, c(i, i) = 1; `include_self=False` leaves it out, as the authors' code does. The defaults of
-    B and C are that code's. The batch is that of all devices along the axis.
+    B and C are that code's. The batch is that of all devices along the axis. Raises `InputError` for sizes below 1.
     """
 
     features: int = 100
@@ -35,6 +35,9 @@ class MinibatchDiscrimination(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
+        if min(self.features, self.dimensions) < 1:
+            sizes = f'features={self.features}, dimensions={self.dimensions}'
+            raise InputError(f'minibatch discrimination has at least 1 feature of at least 1 dimension, got {sizes}')
         f = x.reshape(x.shape[0], -1)
         T = self.param('T', self.kernel_init, (f.shape[1], self.features, self.dimensions))
         M = jnp.tensordot(f.astype(jnp.promote_types(f.dtype, T.dtype)), T, 1)
@@ -75,7 +78,7 @@ class MinibatchStddev(nn.Module):
         n = x.shape[0]
         axis_name = None if self.is_initializing() or self.group_size else self.axis_name
         group = min(n, self.group_size or n)
-        if n % group:
+        if group < 1 or n % group:
             raise InputError(f'a batch of {n} examples is not made of groups of {group}; choose a group_size that divides it')
         groups = x.reshape(n // group, group, *x.shape[1:]).astype(jnp.promote_types(x.dtype, jnp.float32))
         mean = parallel.pmean(groups.mean(1, keepdims=True), axis_name)
