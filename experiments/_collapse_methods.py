@@ -12,6 +12,9 @@ from gan_jax.games.multi_generator import mixture, multi_generator
 from gan_jax.registry import Table
 from gan_jax.typing import Array, Key
 
+BOOSTED = 20_000
+"""Examples that AdaGAN weights, the same for all seeds; other methods draw afresh."""
+
 
 class Setting(NamedTuple):
     """What every method is given."""
@@ -155,7 +158,7 @@ def adagan(components: int = 4) -> Method:
     def trial(setting: Setting) -> Trial:
         options = dataclasses.replace(setting.options, steps=max(1, setting.options.steps // components))
         game = options.game(*setting.make(), setting.latent)
-        return Trial(game, options, {'components': components}, components=components)
+        return Trial(game, options, {'components': components, 'examples': BOOSTED}, components=components)
 
     return trial
 

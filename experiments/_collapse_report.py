@@ -133,6 +133,7 @@ def compare_serial(cells: dict[str, Cell], *, steps: int = 100, repetitions: int
     ratios: dict[str, float] = {}
     rows: list[tuple] = [('method', 'ms / step', 'single runs, ms', 'ratio', 'compile, s', 'single', 'ratio of whole runs')]
     for text, together in cells.items():
+        together.problem.observer()  # whose classifier, trained once, is no part of compiling
         count, total = together.seeds, together.trial.options.steps
         sides = [_Timed(together, steps), _Timed(together._replace(seeds=1), steps)]
         times: list[list[float]] = [[], []]

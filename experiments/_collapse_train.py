@@ -22,8 +22,6 @@ from gan_jax.typing import Array, Key
 
 CHOOSING = 2500
 """Samples that the best checkpoint is chosen on, which no score is reported of."""
-BOOSTED = 20_000
-"""Examples that AdaGAN weights, the same for all seeds."""
 CLASSIFIER_STEPS = 2000
 
 
@@ -84,7 +82,7 @@ def train(cell: Cell, path: pathlib.Path) -> dict[str, Any]:
     )
     file = path / 'config.json'
     begun = file.exists() and json.loads(file.read_text()) == options.identity()
-    saved = any(path.glob('checkpoints/[0-9]*'))
+    saved = any(step.name.isdigit() for step in path.glob('checkpoints/*'))  # and not one that was being written
     run = runs.RunDirectory(dataclasses.replace(options, resume=begun and saved, overwrite=not (begun and saved)))
     log = _Log(cell, run.path)
     diverged = _boost(cell, run, log) if cell.trial.components > 1 else _fit(cell, run, log)
@@ -126,7 +124,7 @@ def _boost(cell: Cell, run: runs.RunDirectory, log: '_Log') -> np.ndarray:
     problem, trial, observe = cell.problem, cell.trial, cell.problem.observer()
     game, options, players = trial.game, trial.options, trial.options.players()
     init_key, data_key, sample_key = jax.random.split(jax.random.key(options.seed), 3)
-    source = problem.source(BOOSTED, 1)
+    source = problem.source(trial.settings['examples'], 1)
     examples = jax.jit(source.draw)(source.shared, data_key, jnp.int32(0))
 
     def init(key: Key) -> gan_jax.TrainState:
@@ -163,7 +161,11 @@ def _boost(cell: Cell, run: runs.RunDirectory, log: '_Log') -> np.ndarray:
     @jax.jit
     def look(ensembles: Ensemble, number: Array) -> tuple[Array, Array, Array]:
         first = jnp.arange(trial.components) < number
-        ensembles = dataclasses.replace(ensembles, weights=jnp.broadcast_to(first / number, ensembles.weights.shape))
+        # Those that come later are left out: what is not a number there would count here too.
+        there = lambda x: jnp.where(first.reshape(1, -1, *[1] * (x.ndim - 2)), x, 0)
+        components = jax.tree.map(there, ensembles.components)
+        weights = jnp.broadcast_to(first / number, ensembles.weights.shape)
+        ensembles = dataclasses.replace(ensembles, components=components, weights=weights)
         shown = booster.sample(jax.tree.map(lambda x: x[0], ensembles), sample_key, problem.shown)
         observed = jax.vmap(observed_of)(ensembles, jax.random.split(sample_key, cell.seeds))
         return observed, jax.vmap(all_finite)(ensembles.components), shown

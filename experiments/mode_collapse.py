@@ -7,10 +7,10 @@
 All seeds of a method train in one program. Every method takes as many steps of the generator, on batches of one size, with the
 recipe's optimizer or its own paper's where it has one; the last lines of the table say what differs.
 
-Each score stands twice in the table: at the last step, and at each seed's best of 20 checkpoints. The best has the most modes,
-and of these the highest quality, on 2,500 samples from which no score is reported; on stacked digits the most modes times the
-share of digits that the classifier recognises, for noise too is read as many stacks. Samples are of the present generator, not
-of its average.
+Each score stands twice in the table: at the last step, and at each seed's best of the evaluations (`--evaluations`; AdaGAN's are
+its components). The best has the most modes, and of these the highest quality, on 2,500 samples from which no score is reported;
+on stacked digits the most modes times the share of digits that the classifier recognises, for noise too is read as many stacks.
+Samples are of the present generator, not of its average.
 
 `ring` and `grid` are VEEGAN's and PacGAN's, `gmm1d` is MAD-GAN's; other mixtures go by their names, as in `--data gmm:modes=10`.
 Networks have two hidden layers of 128. Published numbers on mixtures are of larger networks and 400,000 steps of Adam(1e-4).
@@ -144,8 +144,8 @@ def main(config: Config) -> dict[str, Any]:
         results[text] = done
     runs.write_whole(run.path / 'results.json', (json.dumps(results, indent=1, allow_nan=False) + '\n').encode())
     pictures.save_figure(run.path / 'samples.png', picture(problem, folders))
-    title = f'{folder(config)}, {config.seeds} seeds, {config.steps} steps: mean +- standard error'
-    print(report(config.networks if config.data == STACKED else config.data, title, problem, results, config.samples or 0))
+    title = f'{folder(config)}{of_digits(config)}, {config.seeds} seeds, {config.steps} steps: mean +- standard error'
+    print(report(published_under(config), title, problem, results, config.samples or 0))
     print(f'picture {run.path / "samples.png"}; numbers {run.path / "results.json"}')
     if config.invert:
         invert(config, {text: cell for text, cell in cells.items() if not any(results[text]['diverged'])}, run)
@@ -192,8 +192,8 @@ def make_problem(config: Config) -> problems.Problem:
 
 def make_cell(config: Config, problem: problems.Problem, method: Method) -> Cell:
     """A method on the data set. Raises `InputError` for what does not go together."""
-    assert config.steps and config.batch_size and config.samples and config.optimizers and config.learning_rate
-    assert config.decay is not None
+    assert config.steps and config.batch_size and config.samples
+    assert config.optimizers is not None and config.learning_rate is not None and config.decay is not None
     options = runs.GameOptions(steps=config.steps, optimizers=config.optimizers, decay=config.decay, seed=config.seed)
     try:
         trial = method(Setting(problem.networks, problem.latent, options, config.learning_rate, problem.unrolled))
@@ -208,6 +208,17 @@ def make_cell(config: Config, problem: problems.Problem, method: Method) -> Cell
 def folder(config: Config) -> str:
     """Where the cells of a data set are."""
     return filename(config.data + (f'_{config.networks}' if config.data == STACKED else ''))
+
+
+def of_digits(config: Config) -> str:
+    """What is stacked, for titles, where it is not MNIST as it is."""
+    changed = config.data == STACKED and (config.digits != 'mnist' or config.size not in (None, 28))
+    return f' of {config.digits}' + (f' at {config.size} pixels' if config.size else '') if changed else ''
+
+
+def published_under(config: Config) -> str:
+    """What published values of the data set are found under: numbers on MNIST's stacks are of no others."""
+    return config.data if config.data != STACKED else '' if of_digits(config) else config.networks
 
 
 def filename(text: str) -> str:

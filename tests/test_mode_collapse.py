@@ -12,7 +12,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import _collapse_data, _collapse_report, _collapse_search, _collapse_train, _seeds, mode_collapse, ring
+from experiments import (
+    _collapse_data,
+    _collapse_methods,
+    _collapse_report,
+    _collapse_search,
+    _collapse_train,
+    _seeds,
+    mode_collapse,
+    ring,
+)
 from experiments._collapse_methods import METHODS, standard
 from gan_jax import data, runs
 from gan_jax.errors import Interrupted
@@ -36,7 +45,8 @@ def small(path, *methods, **options) -> mode_collapse.Config:
 
 @pytest.fixture(autouse=True)
 def little_data(monkeypatch):
-    for name, size in (('CHOOSING', 20), ('BOOSTED', 200), ('CLASSIFIER_STEPS', 2)):
+    monkeypatch.setattr(_collapse_methods, 'BOOSTED', 200)
+    for name, size in (('CHOOSING', 20), ('CLASSIFIER_STEPS', 2)):
         monkeypatch.setattr(_collapse_train, name, size)
 
 
@@ -54,7 +64,7 @@ def test_every_method_trains_and_is_counted(name, tmp_path, capsys):
     assert json.loads((run / 'results.json').read_text())[name] == result == json.loads((run / f'{name}.json').read_text())
     assert (run / 'samples.png').exists()
     out = capsys.readouterr().out
-    assert 'a perfect sampler: 8 modes, 98.89 % high quality' in out and (name == 'gan' or f'  {name}: ' in out)
+    assert 'a perfect sampler: 8 modes, at least 98.89 % high quality' in out and (name == 'gan' or f'  {name}: ' in out)
 
 
 def test_methods_play_what_they_are_named_after():
@@ -91,6 +101,29 @@ def test_published_values_belong_to_methods_and_name_their_source(monkeypatch):
         for source in re.findall(r'\(([^)]*)\)', value):
             assert source.split(',')[0] in _collapse_report.SOURCES
             assert ('unverified' in source) == ('MAD-GAN' in source)
+
+
+@pytest.mark.parametrize(
+    ('options', 'title', 'key'),
+    [
+        ({'data': 'grid'}, '', 'grid'),
+        ({'data': 'stacked_mnist'}, '', 'metz_quarter'),
+        ({'data': 'stacked_mnist', 'size': 28}, '', 'metz_quarter'),
+        ({'data': 'stacked_mnist', 'size': 16}, ' of mnist at 16 pixels', ''),
+        ({'data': 'stacked_mnist', 'digits': 'digits'}, ' of digits', ''),
+    ],
+)
+def test_published_values_stand_beside_their_own_data_alone(options, title, key):
+    config = mode_collapse.Config(**options)
+    assert (mode_collapse.of_digits(config), mode_collapse.published_under(config)) == (title, key)
+    assert key in {data for data, _ in _collapse_report.PUBLISHED} or not key
+
+
+def test_a_single_mode_is_a_data_set_too():
+    problem = _collapse_data.mixture_problem(data.mixture('gmm:modes=1'), width=4, latent_size=3)
+    points = problem.source(500, 1).draw((), jax.random.key(0), jnp.int32(0))
+    scores = problem.score(points)
+    assert int(scores['modes']) == 1 and float(scores['high_quality']) > 0.95
 
 
 @pytest.mark.slow
@@ -152,6 +185,25 @@ def test_a_cell_that_diverges_is_reported_and_the_others_go_on(tmp_path, capsys,
     assert re.search(r'explosive .* infinite .* 2 of 2', out) and not re.search(r'^gan .* of 2 ', out, re.M)
 
 
+@pytest.mark.slow
+def test_a_component_that_diverges_leaves_the_earlier_ones_their_scores(tmp_path, monkeypatch):
+    make = runs.component_trainer
+
+    def trainer(*args, **options):
+        train = make(*args, **options)
+        lost = lambda x: jnp.full_like(x, jnp.nan) if jnp.issubdtype(x.dtype, jnp.floating) else x
+        return lambda key, weights, number: jax.tree.map(lost if number == 1 else jnp.copy, train(key, weights, number))
+
+    monkeypatch.setattr(runs, 'component_trainer', trainer)
+    write, finite = _collapse_train._Log.write, []
+    monkeypatch.setattr(
+        _collapse_train._Log, 'write', lambda log, *args: finite.append(np.asarray(args[2]).tolist()) or write(log, *args)
+    )
+    name = 'adagan:components=2'
+    assert mode_collapse.main(small(tmp_path, name))[name]['diverged'] == [True, True]
+    assert finite == [[True, True], [False, False]]
+
+
 def test_one_seed_of_two_diverges(tmp_path):
     problem = _collapse_data.mixture_problem(data.mixture('ring_veegan'), width=4, latent_size=3)
     log = _collapse_train._Log(types.SimpleNamespace(problem=problem), tmp_path)
@@ -207,7 +259,7 @@ def test_a_cell_that_was_killed_before_its_first_checkpoint_starts_again(tmp_pat
     before = json.loads((run / 'gan.json').read_text())
     (run / 'gan.json').unlink()
     for step in (run / 'gan/checkpoints').glob('[0-9]*'):
-        step.rename(run / f'gan/{step.name}')
+        step.rename(run / f'gan/checkpoints/{step.name}.orbax-checkpoint-tmp')  # as a save that was cut short leaves it
     after = mode_collapse.main(small(tmp_path, resume=True))
     assert without_times(after) == without_times({'gan': before})
 
@@ -222,7 +274,7 @@ def test_a_method_with_other_settings_is_another_cell(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_points_on_a_line_and_random_mixtures(tmp_path, capsys):
-    for name, modes, inside in (('gmm1d', 5, '99.73'), ('gmm:modes=7', 7, '98.89')):
+    for name, modes, inside in (('gmm1d', 5, 'at least 99.73'), ('gmm:modes=7', 7, 'at least 98.89')):
         mode_collapse.main(small(tmp_path, data=name, steps=1))
         assert f'{modes} modes, {inside} % high quality' in capsys.readouterr().out
     assert (tmp_path / 'mode_collapse/gmm_modes=7/samples.png').exists()
@@ -286,12 +338,17 @@ def test_time_of_many_seeds_beside_single_runs(tmp_path, capsys):
         (['--methods', 'madgan:generators=0'], 'generators are 1 or more'),
         (['--methods', 'adagan:components=0'], 'components are 1 or more, got 0'),
         (['--methods', 'unrolled:steps=-1'], 'nothing unrolls a negative number of steps'),
+        (['--methods', 'unrolled:steps=1.5'], "method 'unrolled:steps=1.5': steps is a whole number, not 1.5"),
+        (['--methods', 'adagan:components=many'], "components is a whole number, not 'many'"),
+        (['--methods', 'historical_averaging:weight=abc'], "weight is a number, not 'abc'"),
+        (['--methods', 'minibatch_discrimination:features=0'], 'at least 1 feature of at least 1 dimension, got features=0'),
         (['--methods'], '--methods'),
         (['--seeds', '0'], '--seeds is at least 1'),
         (['--steps', '0'], '--steps is at least 1'),
         (['--evaluations', '0'], '--evaluations is at least 1'),
         (['--decay', '2'], '--decay is a share'),
         (['--optimizers', 'sgd'], "unknown optimizers 'sgd'"),
+        (['--optimizers', ''], "unknown optimizers ''"),
         (['--learning-rate', '-1'], 'a learning rate is at least 0'),
         (['--data', 'stacked_mnist', '--digits', 'digits', '--networks', 'metz_third'], 'unknown networks for stacked MNIST'),
         (['--data', 'stacked_mnist', '--digits', 'digits', '--networks', 'r3gan'], "the networks 'r3gan' have no minibatch"),

@@ -59,7 +59,7 @@ def resident(
             return batch
         return jax.vmap(transform)(batch, parallel.example_keys(jax.random.fold_in(transform_key, number), len(rows), axis_name))
 
-    return Feed(jax.tree.map(jnp.asarray, arrays), _stacked(minibatch, minibatches))
+    return Feed(jax.tree.map(jnp.asarray, arrays), several(minibatch, minibatches))
 
 
 def weighted(
@@ -79,7 +79,7 @@ def weighted(
         rows = weighted_rows(data[1], parallel.example_keys(jax.random.fold_in(key, number), local, axis_name))
         return jax.tree.map(lambda x: to_float(x[rows]), data[0])
 
-    return Feed((jax.tree.map(jnp.asarray, arrays), share_edges(weights)), _stacked(minibatch, minibatches))
+    return Feed((jax.tree.map(jnp.asarray, arrays), share_edges(weights)), several(minibatch, minibatches))
 
 
 def share_edges(weights: AnyArray) -> Array:
@@ -111,7 +111,7 @@ def generated(
         local = batch_size // parallel.axis_size(axis_name)
         return jax.vmap(sampler)(parallel.example_keys(jax.random.fold_in(key, number), local, axis_name))
 
-    return Feed((), _stacked(minibatch, minibatches))
+    return Feed((), several(minibatch, minibatches))
 
 
 def joined(feeds: Mapping[str, Feed]) -> Feed:
@@ -120,7 +120,8 @@ def joined(feeds: Mapping[str, Feed]) -> Feed:
     return Feed({name: feed.data for name, feed in feeds.items()}, draw)
 
 
-def _stacked(minibatch: Callable[[Any, Array], Batch], count: int) -> Callable[[Any, Array], Batch]:
+def several(minibatch: Callable[[Any, Array], Batch], count: int) -> Callable[[Any, Array], Batch]:
+    """`minibatch(data, number)` as a feed's `draw(data, step)`: with a count above 1, so many a step on a leading axis."""
     if count == 1:
         return minibatch
     return lambda data, step: jax.vmap(lambda i: minibatch(data, step * count + i))(jnp.arange(count))

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan_jax import parallel
-from gan_jax.data.feeds import Feed, to_float
+from gan_jax.data.feeds import Feed, several, to_float
 from gan_jax.data.images import Images
 from gan_jax.errors import InputError
 from gan_jax.typing import AnyArray, Array, Key
@@ -46,12 +46,7 @@ def stacked_digits(images: AnyArray, batch_size: int, *, seed: int, minibatches:
         keys = parallel.example_keys(jax.random.fold_in(data.key, number), local, axis_name)
         return to_float(jax.vmap(one, (None, 0))(data.images, keys))
 
-    def draw(data: Digits, step: Array) -> Array:
-        if minibatches == 1:
-            return minibatch(data, step)
-        return jax.vmap(lambda i: minibatch(data, step * minibatches + i))(jnp.arange(minibatches))
-
-    return Feed(Digits(jnp.asarray(images), jax.random.key(seed)), draw)
+    return Feed(Digits(jnp.asarray(images), jax.random.key(seed)), several(minibatch, minibatches))
 
 
 def stacked_test_set(digits: Images, n: int, *, seed: int = 0) -> Images:
