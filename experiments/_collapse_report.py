@@ -10,6 +10,7 @@ import numpy as np
 
 from experiments._collapse_data import Problem
 from experiments._collapse_train import Cell, prepare, unlisted
+from experiments._seeds import mean_and_error
 from gan_jax import runs
 
 # Modes / high quality, % / reverse KL on mixtures; modes / KL on stacked MNIST.
@@ -77,7 +78,9 @@ def report(data: str, title: str, problem: Problem, results: dict[str, dict[str,
     rows: list[tuple] = [('method', *heads, 'diverged', 's', 'published')]
     for text, result in results.items():
         values = [
-            cell(unlisted(result[moment][name]), 100 if name in SHARES else 1) for moment in ('last', 'best') for name in names
+            mean_and_error(unlisted(result[moment][name]), 100 if name in SHARES else 1)
+            for moment in ('last', 'best')
+            for name in names
         ]
         lost = sum(result['diverged'])
         diverged = f'{lost} of {len(result["diverged"])}' if lost else '-'
@@ -98,15 +101,6 @@ def settings_text(settings: dict[str, Any]) -> str:
     """As on a command line."""
     text = lambda value: ' '.join(value) if isinstance(value, list | tuple) else f'{value}'
     return ', '.join(f'{name.replace("_", " ")} {text(value)}' for name, value in settings.items())
-
-
-def cell(values: np.ndarray, scale: float = 1.0, digits: int = 2) -> str:
-    """Mean and standard error over the seeds; where some have no finite value, of the others, and how many those are."""
-    finite = scale * values[np.isfinite(values)]
-    if not len(finite):
-        return 'infinite'
-    error = f' +- {finite.std(ddof=1) / len(finite) ** 0.5:.{digits}f}' if len(finite) > 1 else ''
-    return f'{finite.mean():.{digits}f}{error}' + (f' ({len(finite)} of {len(values)})' if len(finite) < len(values) else '')
 
 
 def picture(problem: Problem, folders: dict[str, pathlib.Path]) -> Any:

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import gan_jax
-from experiments._collapse_report import cell as entry
 from experiments._collapse_train import Cell, prepare
+from experiments._seeds import mean_and_error
 from gan_jax import inversion, runs
 from gan_jax.metrics.distances import PairDistances, pair_distances
 from gan_jax.runs.checkpoints import Checkpoints
@@ -70,7 +70,7 @@ def report(searches: dict[str, Search], images: bool) -> str:
     for i, (text, found) in enumerate(searches.items()):
         ratios = np.array([pairs.ratio for pairs in found.distances])
         best = 100 * np.array([share[i] for share in shares])
-        rows.append((text, entry(scale * found.errors.mean(1), digits=4), entry(best), entry(ratios)))
+        rows.append((text, mean_and_error(scale * found.errors.mean(1), digits=4), mean_and_error(best), mean_and_error(ratios)))
     unit = 'of images in [0, 1]' if images else 'of coordinates'
     return runs.table(rows, title=f'{every.shape[-1]} real examples searched, errors {unit}: mean +- standard error')
 

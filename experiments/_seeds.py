@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 import gan_jax
 from gan_jax import data, parallel, runs
@@ -116,3 +117,13 @@ def placement(seeds: int) -> Callable[[Any], Any]:
     """Splits the leading axis of arrays, `[seeds, ...]`, over the devices; on one it leaves them as they are."""
     chosen = devices(seeds)
     return (lambda tree: tree) if len(chosen) == 1 else (lambda tree: parallel.split_rows(tree, chosen))
+
+
+def mean_and_error(values: Any, scale: float = 1.0, digits: int = 2) -> str:
+    """Mean and standard error over the seeds; where some have no finite value, of the others, and how many those are."""
+    values = np.asarray(values, np.float64)
+    finite = scale * values[np.isfinite(values)]
+    if not len(finite):
+        return 'infinite'
+    error = f' +- {finite.std(ddof=1) / len(finite) ** 0.5:.{digits}f}' if len(finite) > 1 else ''
+    return f'{finite.mean():.{digits}f}{error}' + (f' ({len(finite)} of {len(values)})' if len(finite) < len(values) else '')

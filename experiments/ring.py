@@ -18,7 +18,7 @@ import jax
 import numpy as np
 
 import gan_jax
-from experiments._seeds import Seeds, mixture_source
+from experiments._seeds import Seeds, mean_and_error, mixture_source
 from experiments._seeds import prepare as seeds_of
 from gan_jax import data, latents, networks, runs
 from gan_jax.errors import InputError
@@ -258,14 +258,9 @@ def listed(result: dict[str, Any]) -> dict[str, list]:
 
 def coverage_cells(result: dict[str, Any]) -> tuple[str, str, str]:
     """Modes, high quality in percent, and reverse KL: mean and standard error over the seeds."""
-
-    def cell(values: Any, scale: float = 1.0) -> str:
-        values = scale * np.asarray(values, np.float64)
-        if len(values) == 1 or not np.isfinite(values).all():
-            return f'{values.mean():.2f}'
-        return f'{values.mean():.2f} +- {values.std(ddof=1) / np.sqrt(len(values)):.2f}'
-
-    return cell(result['modes']), cell(result['high_quality'], 100), cell(result['reverse_kl'])
+    scales = {'modes': 1, 'high_quality': 100, 'reverse_kl': 1}
+    modes, quality, kl = (mean_and_error(result[name], scale) for name, scale in scales.items())
+    return modes, quality, kl
 
 
 if __name__ == '__main__':

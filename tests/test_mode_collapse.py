@@ -214,8 +214,8 @@ def test_one_seed_of_two_diverges(tmp_path):
     log.write(1, ring_points, np.array([True, False]), jnp.zeros((1, 2)))
     assert log.result()['last'] == {'modes': [8, 0], 'high_quality': [1, 0], 'reverse_kl': [pytest.approx(0, abs=1e-6), None]}
     assert bool(_collapse_train.all_finite([jnp.ones(2)])) and not _collapse_train.all_finite([jnp.ones(2), jnp.array([jnp.inf])])
-    assert _collapse_report.cell(np.array([1.0, 3, np.inf])) == '2.00 +- 1.00 (2 of 3)'
-    assert _collapse_report.cell(np.array([np.inf])) == 'infinite' and _collapse_report.cell(np.array([0.5]), 100) == '50.00'
+    assert _seeds.mean_and_error(np.array([1.0, 3, np.inf])) == '2.00 +- 1.00 (2 of 3)'
+    assert _seeds.mean_and_error(np.array([np.inf])) == 'infinite' and _seeds.mean_and_error(np.array([0.5]), 100) == '50.00'
 
 
 def without_times(results):
