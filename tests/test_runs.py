@@ -160,6 +160,7 @@ def test_a_checkpoint_of_another_state_is_refused_and_kept(tmp_path):
         with pytest.raises(InputError, match='checkpoint 3 cannot be read'):
             kept.restore({'v': jnp.ones(2)})
         assert float(kept.restore({'w': jnp.zeros(2)})['w'].sum()) == 2
+        assert float(kept.restore({'w': np.zeros(2, np.float32)})['w'].sum()) == 2
 
 
 def test_only_the_newest_checkpoints_are_kept(tmp_path):

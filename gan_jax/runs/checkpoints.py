@@ -67,7 +67,7 @@ class Checkpoints:
         Says so if a newer one was cut short, and removes that. Raises `InputError` if there is none, or if the newest cannot be
         read for another reason, such as other shapes; nothing is removed then.
         """
-        abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like)
+        abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=getattr(x, 'sharding', None)), like)
         for step in reversed(self.steps()):
             try:
                 self._check_sizes(step)
