@@ -9,6 +9,7 @@ sigma). About 2 minutes on one CPU core.
 """
 
 import dataclasses
+import functools
 import math
 import time
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ import optax
 from jax.scipy.stats import norm
 
 import gan_jax
+from experiments._seeds import mean_and_error
 from gan_jax import games, latents, networks, runs
 from gan_jax.divergences import DIVERGENCES, Divergence, quadrature
 from gan_jax.errors import InputError
@@ -264,11 +266,7 @@ def draw(mixture: Mixture, results: dict[str, dict[str, Any]]) -> Any:
 
 def report(config: Config, mixture: Mixture, results: dict[str, dict[str, Any]]) -> str:
     """The end table, from the widest exact fit to the narrowest."""
-
-    def cell(values: list[float]) -> str:
-        if len(values) == 1:
-            return f'{values[0]:.3f}'
-        return f'{np.mean(values):.3f} +- {np.std(values, ddof=1) / math.sqrt(len(values)):.3f}'
+    cell = functools.partial(mean_and_error, digits=3)
 
     rows: list[tuple] = [('divergence', 'D_f(P||Q*)', 'D_f(P||Q^)', 'bound', 'mu*', 'mu^', 'sigma*', 'sigma^', 's')]
     for name, r in by_sigma(results):

@@ -212,13 +212,16 @@ def folder(config: Config) -> str:
 
 def of_digits(config: Config) -> str:
     """What is stacked, for titles, where it is not MNIST as it is."""
-    changed = config.data == STACKED and (config.digits != 'mnist' or config.size not in (None, 28))
-    return f' of {config.digits}' + (f' at {config.size} pixels' if config.size else '') if changed else ''
+    if config.data != STACKED or (config.digits == 'mnist' and config.size in (None, 28)):
+        return ''
+    return f' of {config.digits}' + (f' at {config.size} pixels' if config.size else '')
 
 
 def published_under(config: Config) -> str:
     """What published values of the data set are found under: numbers on MNIST's stacks are of no others."""
-    return config.data if config.data != STACKED else '' if of_digits(config) else config.networks
+    if config.data != STACKED:
+        return config.data
+    return '' if of_digits(config) else config.networks
 
 
 def filename(text: str) -> str:
