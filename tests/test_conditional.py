@@ -1,23 +1,18 @@
 """Labels: who is told, what each of the three papers makes of it, and what is refused."""
 
-import functools
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from helpers import quick
 
 import gan_jax
 from gan_jax import augmentations, data, games, latents, networks, objectives, penalties
 from gan_jax.errors import InputError
 from gan_jax.games.conditional import auxiliary_classifier
 
-quick = functools.partial(
-    jax.jit, compiler_options={'xla_backend_optimization_level': 0, 'xla_llvm_disable_expensive_passes': True}
-)
-"""Compiling is most of the time these tests take."""
 CLASSES = 3
 
 

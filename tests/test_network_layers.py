@@ -1,4 +1,4 @@
-"""Normalisations and minibatch layers: the papers' formulas, batches over devices, and one table of tests for all."""
+"""Minibatch layers by their formulas and over devices; one table of tests for them and all normalisations; the networks' use."""
 
 import functools
 import itertools
@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from helpers import close, normal, paths, quick
 
 import gan_jax
 from gan_jax import games, latents, networks, objectives, parallel, penalties
@@ -17,24 +18,8 @@ from gan_jax.errors import InputError
 from gan_jax.networks import layers
 from gan_jax.networks.layers import MINIBATCH_LAYERS, NORMALIZATIONS
 
-quick = functools.partial(
-    jax.jit, compiler_options={'xla_backend_optimization_level': 0, 'xla_llvm_disable_expensive_passes': True}
-)
-"""Compiling is most of the time these tests take."""
 DISCRIMINATOR_NORMS = [name for name, member in NORMALIZATIONS.items() if not member.needs_reference]
 POINT_NORMS = [name for name in DISCRIMINATOR_NORMS if name != 'instance']  # which is over the positions of an image
-
-
-def normal(seed, *shape):
-    return jax.random.normal(jax.random.key(seed), shape)
-
-
-def paths(variables):
-    return {'/'.join(str(k.key) for k in path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(variables)}
-
-
-def close(a, b, atol=1e-6):
-    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=atol, rtol=0), a, b)
 
 
 # Minibatch discrimination and the minibatch standard deviation.
@@ -113,228 +98,6 @@ def test_a_batch_over_four_devices_is_one_batch(make, runner):
         out, found = quick(jax.shard_map(split, mesh=mesh, check_vma=False, **specs))(params, x, weight)
         close(gradient, found)
     close(expected, out.reshape(8, 1))
-
-
-# Spectral and weight normalisation.
-
-
-def spectral_dense(W, u):
-    """`(variables) -> (W normalised, state)` of a spectrally normalised Dense(2), and its variables. Flax's kernel is W^T."""
-
-    class Net(nn.Module):
-        @nn.compact
-        def __call__(self, x, train):
-            return layers.spectral_norm(nn.Dense(2, use_bias=False, dtype=None), train=train)(x)
-
-    stats = {'SpectralNorm_0': {'Dense_0/kernel/u': u, 'Dense_0/kernel/sigma': jnp.ones((), W.dtype)}}
-    variables = {'params': {'Dense_0': {'kernel': W.T}}, 'batch_stats': stats}
-    identity = jnp.eye(2, dtype=W.dtype)
-
-    def call(variables, train=True):
-        y, state = Net().apply(variables, identity, train, mutable=['batch_stats'])
-        return y.T, {**variables, **state}
-
-    return call, variables
-
-
-def vector(variables):
-    (stats,) = variables['batch_stats'].values()
-    (u,) = (value for name, value in stats.items() if name.endswith('/u'))
-    return u
-
-
-def test_power_iteration_by_hand():
-    # W W^T has eigenvalues 45 and 5: sigma_1 = sqrt(45). The estimate's error shrinks by (sigma_2 / sigma_1)^4 = 1 / 81 a step.
-    with jax.enable_x64(True):
-        W = jnp.array([[3.0, 0.0], [4.0, 5.0]])
-        call, variables = spectral_dense(W, jnp.array([[1.0, 0.0]]))
-        errors = []
-        for _ in range(6):
-            normalised, variables = call(variables)
-            errors.append(np.sqrt(45) - float(W[0, 0] / normalised[0, 0]))
-        ratios = [a / b for a, b in itertools.pairwise(errors[1:])]
-        np.testing.assert_allclose(ratios, 81, rtol=0.02)
-        assert errors[-1] < 1e-8
-        assert np.linalg.norm(normalised, 2) == pytest.approx(1, abs=1e-8)
-        _, after = call(variables, train=False)
-        np.testing.assert_array_equal(vector(after), vector(variables))
-        assert not np.array_equal(vector(call(variables)[1]), vector(variables))
-
-
-def test_the_gradient_goes_through_sigma_and_not_through_the_vectors():
-    # sigma = u^T W v with u, v constant, so d sigma / dW = u v^T; and that of <A, W / sigma>, A / sigma - <A, W> u v^T / sigma^2.
-    with jax.enable_x64(True):
-        W, A, u = np.asarray(normal(0, 2, 2)), np.asarray(normal(1, 2, 2)), np.array([0.6, 0.8])
-        call, variables = spectral_dense(jnp.asarray(W), jnp.asarray(u)[None])
-        gradient = jax.grad(lambda W: (A * call({**variables, 'params': {'Dense_0': {'kernel': W.T}}})[0]).sum())(jnp.asarray(W))
-        v = u @ W / np.linalg.norm(u @ W)
-        u = W @ v / np.linalg.norm(W @ v)
-        sigma = u @ W @ v
-        np.testing.assert_allclose(gradient, A / sigma - (A * W).sum() * np.outer(u, v) / sigma**2, atol=1e-9)
-
-
-def convolution(features):
-    return layers.Conv(features=features, kernel_size=(3, 3), use_bias=False)
-
-
-def transposed(features):
-    return layers.ConvTranspose(features, (3, 3), (2, 2), use_bias=False)
-
-
-class Wrapped(nn.Module):
-    """One layer within one of the two weight normalisations."""
-
-    wrap: object
-    make: object
-
-    @nn.compact
-    def __call__(self, x, train=True):
-        return self.wrap(self.make(4), train=train)(x)
-
-
-@pytest.mark.parametrize('make', [nn.Dense, convolution, transposed])
-def test_the_largest_singular_value_becomes_one(make):
-    x = normal(0, 2, 5, 5, 3)
-    net = Wrapped(layers.spectral_norm, make)
-    variables = net.init(jax.random.key(1), x)
-    advance = quick(lambda v: {**v, **net.apply(v, x, mutable=['batch_stats'])[1]})
-    for _ in range(60):
-        variables = advance(variables)
-    # A second pass over the normalised kernel, by the plain layer, tells what the first computed with.
-    (kernel,) = (leaf['kernel'] for leaf in variables['params'].values())
-    sigma = np.linalg.svd(np.asarray(kernel).reshape(-1, kernel.shape[-1]), compute_uv=False)[0]
-    plain = make(4).apply({'params': {**next(iter(variables['params'].values())), 'kernel': kernel / sigma}}, x)
-    np.testing.assert_allclose(net.apply(variables, x, train=False), plain, atol=1e-5)
-
-
-@pytest.mark.parametrize('make', [nn.Dense, convolution, transposed])
-def test_weight_norm_has_one_norm_for_each_output_feature(make):
-    x = normal(0, 2, 5, 5, 3)
-    net = Wrapped(layers.weight_norm, make)
-    variables = net.init(jax.random.key(1), x)
-    (name,) = (name for name in variables['params'] if not name.startswith('WeightNorm'))
-    axis = -2 if make is transposed else -1
-    kernel = np.asarray(variables['params'][name]['kernel'])
-    size = np.sqrt(np.square(kernel).sum(tuple(i for i in range(kernel.ndim) if i != kernel.ndim + axis), keepdims=True))
-    g = np.arange(1.0, 5.0, dtype=np.float32).reshape(size.shape)
-    scales = {'WeightNorm_0': {f'{name}/kernel/scale': g.ravel()}}
-
-    def call(kernel):
-        return net.apply({'params': {name: {**variables['params'][name], 'kernel': kernel}, **scales}}, x)
-
-    plain = make(4).apply({'params': {**variables['params'][name], 'kernel': g * kernel / size}}, x)
-    np.testing.assert_allclose(call(kernel), plain, atol=1e-5)
-    np.testing.assert_allclose(call(kernel * g * 3), plain, atol=1e-5)  # the lengths of v do not matter, each feature's alone
-
-
-def spectral_game():
-    discriminator = networks.MLP((3, 1), squeeze=True, norm='spectral')
-    return games.adversarial(
-        networks.MLP((3, 2)), discriminator, objectives.non_saturating(), latent=latents.normal(2), penalties=[penalties.r1(1.0)]
-    )
-
-
-def test_only_the_discriminators_own_updates_advance_its_vectors():
-    # With frozen weights u is a function of the number of power iterations alone. Three steps of the generator, each against a
-    # discriminator unrolled once, and the penalty, must leave it where the discriminator's one loss left it.
-    game, frozen = spectral_game(), optax.set_to_zero()
-    state = gan_jax.init(game, optax.sgd(0.1), frozen, jnp.zeros((1, 2)), jax.random.key(0))
-    step = gan_jax.make_train_step(game, optax.sgd(0.1), frozen, generator_steps=3, unroll_steps=1)
-    batch = normal(1, 3, 4, 2)
-    after, _ = quick(step)(state, batch)
-    _, (expected, _) = quick(game.discriminator_loss)(state.discriminator.variables, batch[1], batch[0], jax.random.key(3))
-    close(after.discriminator.state, expected)
-    u = {path: leaf for path, leaf in jax.tree_util.tree_leaves_with_path(expected) if 'u' in str(path[-1])}
-    before = dict(jax.tree_util.tree_leaves_with_path(state.discriminator.state))
-    assert any(np.abs(leaf - before[path]).max() > 1e-2 for path, leaf in u.items())
-
-
-# Virtual and conditional batch norm.
-
-
-@pytest.mark.parametrize('shape', [(5,), (3, 4, 5)])
-def test_virtual_batch_norm_by_its_formula(shape):
-    R, n = 6, 3
-    x = np.asarray(normal(0, R + n, *shape)) * 2 + 1
-    norm = layers.VirtualBatchNorm(R)
-    scale, bias = np.arange(1.0, 6.0, dtype=np.float32), np.arange(5.0, dtype=np.float32)
-    out = norm.apply({'params': {'scale': scale, 'bias': bias}}, x)
-
-    x = x.astype(np.float64)
-    axes = tuple(range(x.ndim - 1))
-    first, second = x[:R].mean(axes), np.square(x[:R]).mean(axes)
-    expected = [(row - first) / np.sqrt(second - first**2 + 1e-5) for row in x[:R]]
-    for row in x[R:]:
-        m1 = (R * first + row.mean(axes[:-1])) / (R + 1)
-        m2 = (R * second + np.square(row).mean(axes[:-1])) / (R + 1)
-        expected.append((row - m1) / np.sqrt(m2 - m1**2 + 1e-5))
-    np.testing.assert_allclose(out, np.stack(expected) * scale + bias, atol=2e-5)
-    with pytest.raises(ValueError, match='the first 6 rows are the reference batch, got 5'):
-        norm.init(jax.random.key(0), x[:5])
-
-
-@pytest.mark.parametrize(
-    ('make', 'train'),
-    [
-        (functools.partial(networks.DCGANGenerator, 16, 1, 2), True),
-        (functools.partial(networks.MLP, (8, 8, 2)), True),
-        (functools.partial(networks.MLP, (8, 8, 2)), False),
-    ],
-)
-def test_a_virtual_generators_sample_is_its_own(make, train):
-    generator = make(norm='virtual', reference_size=5)
-    z = normal(0, 4, 3)
-    variables = quick(generator.init)(jax.random.key(1), z)
-    assert paths(variables['reference']) == {'z': (5, 3)}
-    assert float(jnp.abs(variables['reference']['z']).min()) > 0
-    call = quick(lambda z, variables=variables: generator.apply(variables, z, train=train))
-    together = call(z)
-    assert together.shape[0] == 4
-    np.testing.assert_allclose(call(z.at[1:].multiply(100))[0], together[0], atol=1e-6)
-    np.testing.assert_allclose(call(z[:1])[0], together[0], atol=1e-6)
-    moved = call(z, {**variables, 'reference': {'z': 3 * variables['reference']['z'] + 1}})
-    assert np.abs(moved - together).max() > 1e-3 * np.abs(together).max()
-
-
-def test_virtual_batch_norm_is_for_generators():
-    message = "normalization 'virtual' is a generator's; a discriminator has batch, none, spectral, weight"
-    for network in (networks.DCGANDiscriminator(2, norm='virtual'), networks.MLP((2, 1), squeeze=True, norm='virtual')):
-        with pytest.raises(InputError, match=message):
-            network.init(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
-
-
-def test_conditional_batch_norm_by_its_formula():
-    x, labels = np.asarray(normal(0, 6, 2, 2, 3)) * 3 + 1, jnp.array([0, 1, 1, 3, 0, 1])
-    norm = layers.ConditionalBatchNorm(4)
-    variables = norm.init(jax.random.key(0), x, labels)
-    assert paths(variables['params']) == {'bias': (4, 3), 'scale': (4, 3)}
-    mean, variance = x.mean((0, 1, 2)), x.var((0, 1, 2))  # of all classes together
-    standard = (x - mean) / np.sqrt(variance + 1e-5)
-    np.testing.assert_allclose(norm.apply(variables, x, labels, mutable=['batch_stats'])[0], standard, atol=1e-5)
-
-    scale, bias = np.asarray(normal(1, 4, 3)), np.asarray(normal(2, 4, 3))
-    variables = {**variables, 'params': {'scale': scale, 'bias': bias}}
-    out, state = norm.apply(variables, x, labels, mutable=['batch_stats'])
-    expected = np.stack([standard[i] * scale[c] + bias[c] for i, c in enumerate(labels)])
-    np.testing.assert_allclose(out, expected, atol=1e-5)
-    (running,) = state['batch_stats'].values()
-    np.testing.assert_allclose(running['mean'], 0.1 * mean, atol=1e-6)
-    np.testing.assert_allclose(running['var'], 0.9 + 0.1 * variance, atol=1e-5)
-    inference = norm.apply({**variables, **state}, x[:1], labels[:1], train=False)
-    expected = (x[:1] - 0.1 * mean) / np.sqrt(0.9 + 0.1 * variance + 1e-5) * scale[0] + bias[0]
-    np.testing.assert_allclose(inference, expected, atol=1e-5)
-    with pytest.raises(ValueError, match=r'one label for each of 6 examples, got labels of shape \(2,\)'):
-        norm.init(jax.random.key(0), x, labels[:2])
-
-
-def test_conditional_batch_norm_shares_its_statistics_over_devices():
-    x, labels = normal(0, 8, 3), jnp.arange(8) % 4
-    norm = layers.ConditionalBatchNorm(4)
-    variables = norm.init(jax.random.key(0), x, labels)
-    expected = norm.apply(variables, x, labels, mutable=['batch_stats'])
-    split = lambda x, labels: layers.ConditionalBatchNorm(4, axis_name='i').apply(variables, x, labels, mutable=['batch_stats'])
-    out, state = jax.vmap(split, axis_name='i')(x.reshape(4, 2, 3), labels.reshape(4, 2))
-    close(expected, (out.reshape(8, 3), jax.tree.map(lambda v: v[2], state)))
 
 
 # What is common to all members.

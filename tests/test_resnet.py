@@ -8,17 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from helpers import quick
 from jax import lax
 
 import gan_jax
 from gan_jax import games, latents, networks, objectives, penalties
 from gan_jax.errors import InputError
 from gan_jax.games.conditional import auxiliary_classifier
-
-quick = functools.partial(
-    jax.jit, compiler_options={'xla_backend_optimization_level': 0, 'xla_llvm_disable_expensive_passes': True}
-)
-"""Compiling is most of the time these tests take."""
 
 
 def normal(seed, *shape):

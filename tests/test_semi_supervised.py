@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from helpers import quick
 
 import gan_jax
 from gan_jax import data, features, games, latents, networks, objectives, optimizers
@@ -15,10 +16,6 @@ from gan_jax.errors import InputError
 from gan_jax.games.semi_supervised import classify
 from gan_jax.networks.semi_supervised import GaussianNoise
 
-quick = functools.partial(
-    jax.jit, compiler_options={'xla_backend_optimization_level': 0, 'xla_llvm_disable_expensive_passes': True}
-)
-"""Compiling is most of the time these tests take."""
 SALIMANS = jnp.array([[1.0, -2.0, 0.5]])
 
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from helpers import quick
 
 import gan_jax
 from gan_jax import games, networks, objectives, optimizers, penalties
@@ -16,9 +17,6 @@ from gan_jax.games.image_pool import empty_pool, exchange
 from gan_jax.games.paired_translation import absolute_difference
 from gan_jax.games.unpaired_translation import POOL
 
-quick = functools.partial(
-    jax.jit, compiler_options={'xla_backend_optimization_level': 0, 'xla_llvm_disable_expensive_passes': True}
-)
 KEY = jax.random.key(0)
 
 

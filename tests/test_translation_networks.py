@@ -7,15 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import quick
 
 from gan_jax import networks
 from gan_jax.errors import InputError
 from gan_jax.networks import layers, translation
 from gan_jax.networks.normalization import instance_norm
 
-quick = functools.partial(
-    jax.jit, compiler_options={'xla_backend_optimization_level': 0, 'xla_llvm_disable_expensive_passes': True}
-)
 NOISE = {'noise': jax.random.key(9)}
 
 
