@@ -14,7 +14,7 @@ import numpy as np
 import gan_jax
 from experiments._collapse_train import Cell, prepare
 from experiments._seeds import mean_and_error
-from gan_jax import inversion, runs
+from gan_jax import compilation, inversion, runs
 from gan_jax.metrics.distances import PairDistances, pair_distances
 from gan_jax.runs.checkpoints import Checkpoints
 
@@ -38,11 +38,11 @@ def search(cell: Cell, path: pathlib.Path, targets: int) -> Search | None:
         return None
     state, problem, key = trained(cell, path), cell.problem, jax.random.key(cell.trial.options.seed)
     source = problem.source(max(targets, PAIRED), 1)
-    real = jax.jit(source.draw)(source.shared, key, jnp.int32(0))
+    real = compilation.jit(source.draw)(source.shared, key, jnp.int32(0))
     generator: Any = cell.trial.generator
     latent = problem.latent
 
-    @jax.jit
+    @compilation.jit
     def one_by_one(variables: Any) -> tuple[jax.Array, jax.Array]:
         def one(variables: Any) -> tuple[jax.Array, jax.Array]:
             generate = lambda z: generator.apply(variables, z, train=False)

@@ -15,7 +15,7 @@ import gan_jax
 from experiments import _seeds
 from experiments._collapse_data import Problem, Scores
 from experiments._collapse_methods import Trial
-from gan_jax import boosting, runs
+from gan_jax import boosting, compilation, runs
 from gan_jax.boosting import Ensemble
 from gan_jax.errors import InputError
 from gan_jax.typing import Array, Key
@@ -92,9 +92,9 @@ def train(cell: Cell, path: pathlib.Path) -> dict[str, Any]:
 
 def _fit(cell: Cell, run: runs.RunDirectory, log: '_Log') -> np.ndarray:
     seeds, trial = prepare(cell), cell.trial
-    finite = jax.jit(jax.vmap(lambda state: all_finite((state.generator.params, state.discriminator.params))))
+    finite = compilation.jit(jax.vmap(lambda state: all_finite((state.generator.params, state.discriminator.params))))
 
-    @jax.jit
+    @compilation.jit
     def show(state: gan_jax.TrainState) -> Array:
         first = jax.tree.map(lambda x: x[0], state)
         key = jax.random.key(trial.options.seed)
@@ -125,7 +125,7 @@ def _boost(cell: Cell, run: runs.RunDirectory, log: '_Log') -> np.ndarray:
     game, options, players = trial.game, trial.options, trial.options.players()
     init_key, data_key, sample_key = jax.random.split(jax.random.key(options.seed), 3)
     source = problem.source(trial.settings['examples'], 1)
-    examples = jax.jit(source.draw)(source.shared, data_key, jnp.int32(0))
+    examples = compilation.jit(source.draw)(source.shared, data_key, jnp.int32(0))
 
     def init(key: Key) -> gan_jax.TrainState:
         return gan_jax.init(game, players.generator, players.discriminator, examples[:1], key)
@@ -158,7 +158,7 @@ def _boost(cell: Cell, run: runs.RunDirectory, log: '_Log') -> np.ndarray:
         block = lambda key, n: observe(booster.sample(ensemble, key, n))
         return _seeds.in_blocks(block, key, CHOOSING + cell.samples)
 
-    @jax.jit
+    @compilation.jit
     def look(ensembles: Ensemble, number: Array) -> tuple[Array, Array, Array]:
         first = jnp.arange(trial.components) < number
         # Those that come later are left out: what is not a number there would count here too.
@@ -186,7 +186,7 @@ class _Log:
 
     def __init__(self, cell: Cell, path: pathlib.Path) -> None:
         self._problem, self._path = cell.problem, path
-        self._score = jax.jit(jax.vmap(cell.problem.score))
+        self._score = compilation.jit(jax.vmap(cell.problem.score))
         self._clock = path / 'seconds.json'
         self._before = json.loads(self._clock.read_text()) if self._clock.exists() else 0.0
         self._start = time.perf_counter()

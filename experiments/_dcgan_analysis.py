@@ -13,7 +13,7 @@ from jax import lax
 from experiments import _dcgan_arithmetic as vectors
 from experiments import _images
 from experiments._trained import Trained, blocks_of, load
-from gan_jax import data, latents, runs
+from gan_jax import compilation, data, latents, runs
 from gan_jax.games.adversarial import apply_network
 from gan_jax.metrics.classifier import Classifier, train_classifier
 from gan_jax.metrics.neighbours import memorisation_test, nearest_neighbours
@@ -132,7 +132,7 @@ def first_filters(variables: Variables, channels: int) -> np.ndarray:
 def untrained(found: Trained) -> Variables:
     """The discriminator's variables before training, from another key than the run's."""
     example = jnp.zeros((1, *found.train.images.shape[1:]))
-    return jax.jit(lambda key: found.discriminator.init(key, example, train=False))(jax.random.key(found.config.seed + 4))
+    return compilation.jit(lambda key: found.discriminator.init(key, example, train=False))(jax.random.key(found.config.seed + 4))
 
 
 def probes(found: Trained) -> dict[str, dict[str, Any]]:
@@ -161,7 +161,7 @@ def features_of(discriminator: nn.Module, variables: Variables) -> Callable[[np.
         (_, maps), _ = apply_network(discriminator, variables, data.to_float(x), train=False, features_too=True)
         return pooled_features(maps).astype(jnp.float32)
 
-    return blocks_of(jax.jit(features))
+    return blocks_of(compilation.jit(features))
 
 
 def with_statistics(discriminator: nn.Module, variables: Variables, images: np.ndarray) -> Variables:
@@ -174,7 +174,7 @@ def with_statistics(discriminator: nn.Module, variables: Variables, images: np.n
         _, state = apply_network(discriminator, variables, data.to_float(x), noise=jax.random.key(0))
         return {**variables, **state}, None
 
-    return jax.jit(lambda variables, x: lax.scan(one, variables, x)[0])(variables, images[rows])
+    return compilation.jit(lambda variables, x: lax.scan(one, variables, x)[0])(variables, images[rows])
 
 
 def table(found: Trained, results: dict[str, Any]) -> str:

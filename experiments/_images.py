@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import gan_jax
-from gan_jax import data, latents, parallel, runs
+from gan_jax import compilation, data, latents, parallel, runs
 from gan_jax.errors import InputError
 from gan_jax.metrics.classifier import classifier_scores, train_classifier
 from gan_jax.metrics.frechet import frechet_distance_from_features
@@ -81,7 +81,7 @@ def main(config: ImageOptions) -> dict[str, Any]:
     advance = trainer(config, source, step)
     run = runs.RunDirectory(config)  # once nothing more can be refused
     grid_key, table_key = jax.random.split(jax.random.key(config.seed + 1))
-    draw = jax.jit(lambda state, key, points: gan_jax.sample(game, state, points, key))
+    draw = compilation.jit(lambda state, key, points: gan_jax.sample(game, state, points, key))
     state = fit(config, run, source, advance, init, draw, grid_key)
     blocks = [draw(state, key, jnp.zeros(500)) for key in jax.random.split(table_key, -(-config.evaluate // 500))]
     fakes = np.concatenate([np.asarray(data.to_uint8(block)) for block in blocks])[: config.evaluate]
@@ -132,7 +132,7 @@ def build(config: ImageOptions, size: int, channels: int) -> tuple[gan_jax.Game,
     game = config.make_game(size, channels, axis_name)
     step, players = config.train_step(game, unroll_steps=config.unroll_steps, axis_name=axis_name), config.players()
     example = jnp.zeros((1, size, size, channels))
-    init = jax.jit(lambda key: gan_jax.init(game, players.generator, players.discriminator, example, key))
+    init = compilation.jit(lambda key: gan_jax.init(game, players.generator, players.discriminator, example, key))
     return game, step, init(jax.random.key(config.seed))
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import gan_jax
-from gan_jax import data, parallel, runs
+from gan_jax import compilation, data, parallel, runs
 from gan_jax.errors import InputError
 from gan_jax.typing import Array, Batch, Key
 
@@ -73,13 +73,13 @@ def prepare(
         return source.draw(*feed, number)
 
     try:
-        # lax.map, for under vmap the orthogonal initialisers' QR can hang XLA's CPU back end.
-        state = jax.jit(lambda keys: jax.lax.map(one, keys))(model_keys)
+        state = compilation.jit(jax.vmap(one))(model_keys)
         batches = jax.eval_shape(jax.vmap(draw, ((None, 0), None)), (source.shared, data_keys), 0)
         jax.eval_shape(jax.vmap(step), state, batches)
     except ValueError as error:  # shapes that do not fit, such as a batch and its packs
         raise InputError(str(error)) from error
-    many = jax.jit(jax.vmap(gan_jax.many_steps(step, draw, runs.CALL_STEPS), in_axes=(0, (None, 0), None)), donate_argnums=0)
+    steps = jax.vmap(gan_jax.many_steps(step, draw, runs.CALL_STEPS), in_axes=(0, (None, 0), None))
+    many = compilation.jit(steps, cached=False, donate_argnums=0)
 
     def advance(state: gan_jax.TrainState, n: int) -> tuple[gan_jax.TrainState, Any]:
         state, rows = many(place(state), (source.shared, data_keys), n)
@@ -91,7 +91,7 @@ def prepare(
 
         return in_blocks(block, key, samples)
 
-    @jax.jit
+    @compilation.jit
     def sample(state: gan_jax.TrainState) -> Array:
         keys = jax.random.split(jax.random.key(config.seed + 1), seeds)
         return jax.vmap(draw_samples)(state, keys)

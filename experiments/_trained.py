@@ -12,7 +12,7 @@ import numpy as np
 
 import gan_jax
 from experiments import _images
-from gan_jax import data
+from gan_jax import compilation, data
 from gan_jax.errors import InputError
 from gan_jax.games.adversarial import PROGRESS, apply_network
 from gan_jax.runs.checkpoints import Checkpoints
@@ -56,7 +56,7 @@ def load(path: pathlib.Path, config_class: type[_images.ImageOptions], data_dir:
     with Checkpoints(path / 'checkpoints') as checkpoints:
         state: gan_jax.TrainState = checkpoints.restore(init)
     generator, discriminator = config.networks(train.size, train.channels, None)
-    generate = jax.jit(lambda z: apply_network(generator, state.ema, z, train=False)[0])
+    generate = compilation.jit(lambda z: apply_network(generator, state.ema, z, train=False)[0])
     variables = {name: value for name, value in state.discriminator.variables.items() if name != PROGRESS}
     return Trained(config, path, int(state.step), blocks_of(generate), discriminator, variables, train, held_out)
 

@@ -21,7 +21,7 @@ import optax
 
 import gan_jax
 from experiments import metric_speed
-from gan_jax import data, games, latents, networks, runs
+from gan_jax import compilation, data, games, latents, networks, runs
 from gan_jax.errors import InputError
 from gan_jax.networks import dcgan
 from gan_jax.objectives import non_saturating
@@ -141,12 +141,12 @@ def jax_candidates(config: Config, unroll_steps: int) -> dict[str, tuple[Callabl
     step = gan_jax.make_train_step(game, optimizer, optimizer, unroll_steps=unroll_steps)
     images = np.random.default_rng(0).integers(0, 256, (2 * config.batch_size, *shape), np.uint8)
     feed = data.resident(images, config.batch_size, seed=0)
-    init = jax.jit(lambda key: gan_jax.init(game, optimizer, optimizer, jnp.zeros((1, *shape)), key))
+    init = compilation.jit(lambda key: gan_jax.init(game, optimizer, optimizer, jnp.zeros((1, *shape)), key))
 
     def candidate(function: Callable, *arguments: Any, steps: int) -> tuple[Callable[[], None], float, int]:
         state = init(jax.random.key(0))
         start = time.perf_counter()
-        compiled = jax.jit(function, donate_argnums=0).lower(state, *arguments).compile()
+        compiled = compilation.jit(function, donate_argnums=0).lower(state, *arguments).compile()
         seconds = time.perf_counter() - start
 
         def run() -> None:

@@ -21,7 +21,7 @@ import numpy as np
 
 import gan_jax
 from experiments import _labelled
-from gan_jax import data, games, latents, networks, parallel, runs
+from gan_jax import compilation, data, games, latents, networks, parallel, runs
 from gan_jax.errors import InputError
 from gan_jax.games.conditional import auxiliary_classifier
 from gan_jax.metrics.classifier import Classifier, train_classifier
@@ -127,7 +127,7 @@ def main(config: Config) -> dict[str, Any]:
         axis_name=axis_name,
     )
     run = runs.RunDirectory(config)  # once nothing more can be refused
-    draw = jax.jit(lambda state, labels, key: gan_jax.sample(game, state, {'label': labels}, key))
+    draw = compilation.jit(lambda state, labels, key: gan_jax.sample(game, state, {'label': labels}, key))
     grid_key, table_key = jax.random.split(jax.random.key(config.seed + 1))
     state = runs.fit(
         runs.resident_trainer(step, feed, runner),
@@ -196,7 +196,7 @@ def build(config: Config, train: _labelled.Labelled) -> tuple[gan_jax.Game, Any,
     game = config.game(generator, condition.discriminator(judge, classes), latent, axis_name, rules=rules)
     step, players = config.train_step(game, unroll_steps=config.unroll_steps, axis_name=axis_name), config.players()
     example = {'image': jnp.zeros((1, *train.images.shape[1:])), 'label': jnp.zeros(1, jnp.int32)}
-    init = jax.jit(lambda key: gan_jax.init(game, players.generator, players.discriminator, example, key))
+    init = compilation.jit(lambda key: gan_jax.init(game, players.generator, players.discriminator, example, key))
     return game, step, init(jax.random.key(config.seed))
 
 

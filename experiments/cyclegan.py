@@ -29,7 +29,7 @@ from experiments._translation import (
     save_progress,
     save_titled,
 )
-from gan_jax import data, games, networks, parallel, runs
+from gan_jax import compilation, data, games, networks, parallel, runs
 from gan_jax.data.pairs import SPLITS
 from gan_jax.errors import InputError
 from gan_jax.games.unpaired_translation import Translations
@@ -253,8 +253,8 @@ def prepare(
         for number, (side, images) in enumerate(train.items())
     }
     example = {side: jnp.zeros((1, size, size, images.shape[-1])) for side, images in train.items()}
-    init = jax.jit(lambda key: gan_jax.init(game, players.generator, players.discriminator, example, key))
-    sample = jax.jit(lambda state, batch, key: gan_jax.sample(game, state, jax.tree.map(data.to_float, batch), key))
+    init = compilation.jit(lambda key: gan_jax.init(game, players.generator, players.discriminator, example, key))
+    sample = compilation.jit(lambda state, batch, key: gan_jax.sample(game, state, jax.tree.map(data.to_float, batch), key))
 
     def draw(state: gan_jax.TrainState, images: dict[str, np.ndarray]) -> Translations:
         keys = enumerate(range(0, len(images['a']), 50))

@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan_jax import runs
+from gan_jax import compilation, runs
 from gan_jax.errors import InputError
 from gan_jax.objectives import OBJECTIVES, Objective
 from gan_jax.penalties import PENALTIES, Penalty
@@ -145,7 +145,7 @@ def analyse(case: Case, config: Config) -> tuple[dict[str, Any], dict[str, np.nd
     # in the library; simultaneous ones rest in the second half.
     masks = np.array([[[1, 1], [0, 0]], [[0, 1], [1, 0]]])
 
-    @jax.jit
+    @compilation.jit
     def compute(z: Array) -> tuple[Array, Array, Array]:
         origin = jnp.zeros(2)
         above, below = v(jnp.array([[0, 1e-9], [0, -1e-9]]))
@@ -210,7 +210,7 @@ def draw(listed: list[Case], paths: list[dict[str, np.ndarray]], config: Config)
             if not group:
                 continue
             case, path = group[len(group) // 2]
-            v = np.asarray(jax.jit(jax.vmap(case.field))(points.reshape(-1, 2))).reshape(points.shape)
+            v = np.asarray(compilation.jit(jax.vmap(case.field))(points.reshape(-1, 2))).reshape(points.shape)
             ax = axes[i, j]
             ax.set_axis_on()
             ax.streamplot(ticks, ticks, v[..., 0], v[..., 1], color='0.8', linewidth=0.6, arrowsize=0.6, density=0.55)

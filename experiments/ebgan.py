@@ -17,7 +17,7 @@ import numpy as np
 
 import gan_jax
 from experiments import _images
-from gan_jax import data, networks, runs
+from gan_jax import compilation, data, networks, runs
 from gan_jax.errors import InputError
 from gan_jax.metrics.classifier import Classifier, classifier_scores, train_classifier
 from gan_jax.metrics.frechet import frechet_distance_from_features
@@ -144,14 +144,14 @@ def train_one(
 ) -> dict[str, Any]:
     """One run: its pictures, and its figures with the energies of single images."""
     grid_key, table_key = jax.random.split(jax.random.key(config.seed + 1))
-    draw = jax.jit(lambda state, key, points: gan_jax.sample(game, state, points, key))
+    draw = compilation.jit(lambda state, key, points: gan_jax.sample(game, state, points, key))
     state = _images.fit(config, run, train, advance, init, draw, grid_key)
     blocks = [draw(state, key, jnp.zeros(500)) for key in jax.random.split(table_key, -(-config.evaluate // 500))]
     fakes = np.asarray(data.to_uint8(np.concatenate(blocks)[: config.evaluate]))
     seen = {'generated': fakes, 'held-out': held_out[: config.evaluate], 'training': train.images[: config.evaluate]}
     variables = state.discriminator.variables
     discriminator = config.networks(train.size, train.channels, None)[1]
-    energy = jax.jit(lambda x: discriminator.apply(variables, data.to_float(x), train=False))
+    energy = compilation.jit(lambda x: discriminator.apply(variables, data.to_float(x), train=False))
     energies = {
         name: np.concatenate([np.asarray(energy(images[i : i + 500])) for i in range(0, len(images), 500)])
         for name, images in seen.items()

@@ -24,7 +24,7 @@ from jax.scipy.stats import norm
 
 import gan_jax
 from experiments._seeds import mean_and_error
-from gan_jax import games, latents, networks, runs
+from gan_jax import compilation, games, latents, networks, runs
 from gan_jax.divergences import DIVERGENCES, Divergence, quadrature
 from gan_jax.errors import InputError
 from gan_jax.objectives import f_gan
@@ -114,7 +114,9 @@ def main(config: Config) -> dict[str, dict[str, Any]]:
         best, fits = exact(divergence, mixture), adversarial(config, divergence, mixture)
         with jax.enable_x64(True):
             value = on_grid(divergence, mixture)
-            at_fits = jax.jit(jax.vmap(value))(jnp.stack([jnp.array(fits['mu_hat']), jnp.log(jnp.array(fits['sigma_hat']))], 1))
+            at_fits = compilation.jit(jax.vmap(value))(
+                jnp.stack([jnp.array(fits['mu_hat']), jnp.log(jnp.array(fits['sigma_hat']))], 1)
+            )
         results[text] = {**best, **fits, 'value_hat': at_fits.tolist(), 'seconds': time.perf_counter() - began}
     picture = run.path / 'fits.png'
     pictures.save_figure(picture, draw(mixture, results))
@@ -168,7 +170,7 @@ def exact(divergence: Divergence, mixture: Mixture, starts: Sequence[tuple[float
     with jax.enable_x64(True):
         value, zero = on_grid(divergence, mixture), divergence.f(jnp.ones(()))
         # log(1 + D_f), of the same minima: far out chi-squared is beyond all bounds.
-        loss = jax.jit(jax.value_and_grad(lambda theta: jnp.log1p(value(theta) - zero)))
+        loss = compilation.jit(jax.value_and_grad(lambda theta: jnp.log1p(value(theta) - zero)))
 
         def pair(theta: np.ndarray) -> tuple[float, np.ndarray]:
             f, gradient = map(np.asarray, loss(jnp.asarray(theta)))
@@ -198,11 +200,11 @@ def adversarial(config: Config, divergence: Divergence, mixture: Mixture) -> dic
     draw = lambda key, number: mixture.sample(jax.random.fold_in(key, number), config.batch_size)
     model_keys, data_keys, end_keys = jax.random.split(jax.random.key(config.seed), (3, config.seeds))
     state = jax.vmap(lambda key: gan_jax.init(game, *optimizers, jnp.zeros((1, 1)), key))(model_keys)
-    many = jax.jit(jax.vmap(gan_jax.many_steps(step, draw, runs.CALL_STEPS), in_axes=(0, 0, None)), donate_argnums=0)
+    many = compilation.jit(jax.vmap(gan_jax.many_steps(step, draw, runs.CALL_STEPS), in_axes=(0, 0, None)), donate_argnums=0)
     for done in range(0, config.steps, runs.CALL_STEPS):
         state, _ = many(state, data_keys, min(runs.CALL_STEPS, config.steps - done))
 
-    @jax.jit
+    @compilation.jit
     @jax.vmap
     def bound(state: gan_jax.TrainState, key: Key) -> Array:
         real_key, fake_key = jax.random.split(key)

@@ -19,7 +19,7 @@ import numpy as np
 
 import gan_jax
 from experiments import _images
-from gan_jax import data, games, latents, networks, pyramids, runs
+from gan_jax import compilation, data, games, latents, networks, pyramids, runs
 from gan_jax.errors import InputError
 from gan_jax.metrics.classifier import classifier_scores, train_classifier
 from gan_jax.metrics.frechet import frechet_distance_from_features
@@ -105,7 +105,7 @@ def main(config: Config) -> dict[str, Any]:
     advance = _images.trainer(config, source, step)
     run = runs.RunDirectory(config)  # once nothing more can be refused
     grid_key, table_key = jax.random.split(jax.random.key(config.seed + 1))
-    cascade = jax.jit(lambda state, key, points: gan_jax.sample(game, state, points, key))
+    cascade = compilation.jit(lambda state, key, points: gan_jax.sample(game, state, points, key))
     finest = lambda state, key, points: cascade(state, key, points)[0]
     state = _images.fit(config, run, train, advance, init, finest, grid_key)
     keys = jax.random.split(table_key, -(-config.evaluate // 250))
@@ -154,7 +154,7 @@ def from_real(config: Config, state: gan_jax.TrainState, images: np.ndarray) -> 
     """What each level alone makes of the low-pass images of real ones, finest first."""
     game = config.make_game(images.shape[1], images.shape[3], None)
 
-    @jax.jit
+    @compilation.jit
     def one(variables: Any, images: Any, key: Any) -> Any:
         stages = pyramids.gaussian(images, config.halvings)
         made = game.play(variables, images, key)[0]

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gan_jax import compilation
 from gan_jax.metrics.frechet import frechet_distance
 from gan_jax.metrics.moments import FeatureMoments, feature_moments
 
@@ -26,7 +27,7 @@ def frechet(dimension: int, samples: int) -> dict[str, Candidate]:
     a, b = (feature_moments(np.maximum(rng.normal(size=(samples, dimension)) @ mixing + 0.4, 0)) for _ in range(2))
     difference = float(((a.mean - b.mean) ** 2).sum() + np.trace(a.covariance) + np.trace(b.covariance))
     on_device = [jax.tree.map(jnp.asarray, x)._replace(size=jnp.int32(samples)) for x in (a, b)]
-    compiled = jax.jit(frechet_distance)
+    compiled = compilation.jit(frechet_distance)
 
     def eigenvalues(x: FeatureMoments, y: FeatureMoments) -> float:
         return difference - 2 * float(np.sqrt(np.linalg.eigvals(x.covariance @ y.covariance).astype(complex)).real.sum())
@@ -49,7 +50,7 @@ def inception(batch_size: int) -> dict[str, Candidate]:
 
     arrays = convert.random_arrays(0)
     images = np.random.default_rng(0).integers(0, 256, (batch_size, 299, 299, 3), np.uint8)
-    extract = jax.jit(network.inception(convert.fold(arrays), outputs='2048'))
+    extract = compilation.jit(network.inception(convert.fold(arrays), outputs='2048'))
     found = {f'gan_jax ({jax.default_backend()})': lambda: float(np.asarray(extract(images)).mean())}
     try:
         import torch

@@ -20,7 +20,7 @@ import numpy as np
 import optax
 
 import gan_jax
-from gan_jax import data, games, networks, parallel, runs
+from gan_jax import compilation, data, games, networks, parallel, runs
 from gan_jax.divergences import DIVERGENCES, quadrature
 from gan_jax.errors import InputError
 from gan_jax.objectives import OBJECTIVES
@@ -122,7 +122,7 @@ def train(config: Config, name: str, pair: Pair, run: runs.RunDirectory) -> tupl
     x = grid(pair)
     log_p, log_q = log_density(pair.p, x), log_density(pair.q, x)
     points = jnp.asarray(x, jnp.float32)[:, None]
-    apply = jax.jit(lambda state: discriminator.apply(state.discriminator.variables, points))
+    apply = compilation.jit(lambda state: discriminator.apply(state.discriminator.variables, points))
     logits = lambda state: np.asarray(apply(state), np.float64)
     part = dataclasses.replace(config, name=f'{config.name}/{name}', resume=(run.path / name / 'config.json').exists())
     directory = runs.RunDirectory(part)

@@ -18,7 +18,7 @@ import numpy as np
 import gan_jax
 from experiments._images import floats
 from experiments._translation import TranslationOptions, central, load_pairs, picture_every, save_progress, save_titled
-from gan_jax import data, games, networks, parallel, runs
+from gan_jax import compilation, data, games, networks, parallel, runs
 from gan_jax.errors import InputError
 from gan_jax.metrics.distances import pair_distances
 from gan_jax.metrics.extractors import EXTRACTORS, Extractor
@@ -143,8 +143,8 @@ def prepare(config: Config, train: dict[str, np.ndarray]) -> tuple[runs.Advance,
     count = players.discriminator_steps
     feed = data.resident(train, config.batch_size, seed=config.seed, minibatches=count, transform=cropped, axis_name=axis_name)
     example = jax.tree.map(lambda x: jnp.zeros((1, config.size, config.size, x.shape[-1])), train)
-    init = jax.jit(lambda key: gan_jax.init(game, players.generator, players.discriminator, example, key))
-    sample = jax.jit(lambda state, x, key: gan_jax.sample(game, state, {'input': data.to_float(x)}, key))
+    init = compilation.jit(lambda key: gan_jax.init(game, players.generator, players.discriminator, example, key))
+    sample = compilation.jit(lambda state, x, key: gan_jax.sample(game, state, {'input': data.to_float(x)}, key))
     key = jax.random.key(config.seed + 1)
 
     def draw(state: gan_jax.TrainState, inputs: np.ndarray) -> np.ndarray:

@@ -23,7 +23,7 @@ import optax
 import gan_jax
 from experiments import _labelled
 from experiments._seeds import placement
-from gan_jax import data, games, latents, networks, runs
+from gan_jax import compilation, data, games, latents, networks, runs
 from gan_jax.errors import InputError
 from gan_jax.games.adversarial import apply_network
 from gan_jax.games.semi_supervised import classify
@@ -94,7 +94,9 @@ def main(config: Config) -> dict[str, list[int]]:
     subsets = [data.labelled_subset(train.labels, config.labels, classes=classes, seed=int(seed)) for seed in seeds]
     splits = prepare(config, train, subsets)
     run = runs.RunDirectory(config)  # once nothing more can be refused
-    wrong = jax.jit(lambda players, images, labels: jax.lax.map(lambda p: errors(splits.classifier, p, images, labels), players))
+    wrong = compilation.jit(
+        lambda players, images, labels: jax.lax.map(lambda p: errors(splits.classifier, p, images, labels), players)
+    )
     count = lambda players: np.asarray(wrong(players, test.images, test.labels))
 
     def note(step: int, state: gan_jax.TrainState) -> None:
@@ -180,7 +182,7 @@ def prepare(config: Config, train: _labelled.Labelled, subsets: list[np.ndarray]
     many = gan_jax.many_steps(step, draw, runs.CALL_STEPS)
     one = lambda state, labelled, images, n: many(state, {'labelled': labelled, 'unlabelled': images}, n)
     place = placement(config.splits) if config.side_by_side else (lambda tree: tree)
-    run = jax.jit(over_splits(one, 2, config.side_by_side), donate_argnums=0)
+    run = compilation.jit(over_splits(one, 2, config.side_by_side), donate_argnums=0)
     labelled = place(labelled)
 
     def advance(state: gan_jax.TrainState, n: int) -> tuple[gan_jax.TrainState, Any]:
@@ -190,10 +192,10 @@ def prepare(config: Config, train: _labelled.Labelled, subsets: list[np.ndarray]
     def baseline() -> gan_jax.Player:
         optimizer = dataclasses.replace(config, steps=config.baseline_steps).players().discriminator
         fit = functools.partial(supervised, classifier, optimizer, resident(subsets[0], 1).draw, config.baseline_steps)
-        return jax.jit(over_splits(fit, 2, config.side_by_side))(place(keys), labelled)
+        return compilation.jit(over_splits(fit, 2, config.side_by_side))(place(keys), labelled)
 
-    state = jax.jit(lambda *x: jax.lax.map(lambda x: init(*x), x))(keys, labelled)
-    sample = jax.jit(lambda state: gan_jax.sample(game, state, jnp.zeros(64), jax.random.key(config.seed + 1)))
+    state = compilation.jit(lambda *x: jax.lax.map(lambda x: init(*x), x))(keys, labelled)
+    sample = compilation.jit(lambda state: gan_jax.sample(game, state, jnp.zeros(64), jax.random.key(config.seed + 1)))
     return Splits(classifier, place(state), advance, sample, baseline)
 
 

@@ -23,7 +23,7 @@ import numpy as np
 
 import gan_jax
 from experiments import _caption_vectors, _captions
-from gan_jax import data, games, latents, networks, parallel, runs, text
+from gan_jax import compilation, data, games, latents, networks, parallel, runs, text
 from gan_jax.data import captioned_digits as scenes
 from gan_jax.data.captions import FILE_NAMES
 from gan_jax.errors import InputError
@@ -261,13 +261,13 @@ def build(config: Config, text_size: int) -> tuple[gan_jax.Game, Any, gan_jax.Tr
     game = config.game(generator, discriminator, latents.normal(config.latent_size), axis_name, rules(config))
     step, players = config.train_step(game, axis_name=axis_name), config.players()
     example = {'image': jnp.zeros((1, size, size, 3)), 'text': jnp.zeros((1, text_size)), 'label': jnp.zeros(1, jnp.int32)}
-    init = jax.jit(lambda key: gan_jax.init(game, players.generator, players.discriminator, example, key))
+    init = compilation.jit(lambda key: gan_jax.init(game, players.generator, players.discriminator, example, key))
     return game, step, init(jax.random.key(config.seed))
 
 
 def drawer(game: gan_jax.Game, encoder: text.TextEncoder) -> _captions.Draw:
     """`(state, captions, key) -> uint8 images [captions, h, w, c]`, in blocks."""
-    block = jax.jit(lambda state, texts, key: data.to_uint8(gan_jax.sample(game, state, {'text': texts}, key).image))
+    block = compilation.jit(lambda state, texts, key: data.to_uint8(gan_jax.sample(game, state, {'text': texts}, key).image))
 
     def draw(state: gan_jax.TrainState, captions: list[str], key: jax.Array) -> np.ndarray:
         vectors = encoder.encode(captions)

@@ -22,7 +22,7 @@ import optax
 from jax.flatten_util import ravel_pytree
 
 import gan_jax
-from gan_jax import data, games, latents, networks, runs
+from gan_jax import compilation, data, games, latents, networks, runs
 from gan_jax.augmentations import Augmentation, instance_noise
 from gan_jax.errors import InputError
 from gan_jax.objectives import Objective, minimax, non_saturating, wasserstein
@@ -159,7 +159,7 @@ def measurements(config: Config, mixture: data.Mixture, case: Case) -> dict[str,
     points = lambda key, n: jax.vmap(mixture.sample)(jax.random.split(key, n))
     draw_batch = lambda key, number: points(jax.random.fold_in(key, number), config.batch_size)
 
-    @jax.jit
+    @compilation.jit
     @jax.vmap
     def measure(state: gan_jax.TrainState, batches: Array, key: Key) -> dict[str, Array]:
         def one(real: Array, key: Key) -> dict[str, Array]:
@@ -177,7 +177,9 @@ def measurements(config: Config, mixture: data.Mixture, case: Case) -> dict[str,
     state = jax.vmap(lambda key: gan_jax.init(game, still, optimizer, jnp.zeros((1, 2)), key))(model_keys)
     batches = jax.vmap(lambda key: points(key, config.minibatches * config.batch_size))(real_keys)
     batches = batches.reshape(config.seeds, config.minibatches, config.batch_size, 2)
-    many = jax.jit(jax.vmap(gan_jax.many_steps(step, draw_batch, runs.CALL_STEPS), in_axes=(0, 0, None)), donate_argnums=0)
+    many = compilation.jit(
+        jax.vmap(gan_jax.many_steps(step, draw_batch, runs.CALL_STEPS), in_axes=(0, 0, None)), donate_argnums=0
+    )
     rows, done = [], 0
     for moment in moments(config.steps):
         while done < moment:

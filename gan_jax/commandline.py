@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from gan_jax import compilation
 from gan_jax.errors import InputError, Interrupted
 
 C = TypeVar('C')
@@ -15,6 +16,7 @@ C = TypeVar('C')
 def run(main: Callable[[C], object], config: type[C]) -> None:
     """Runs `main(config)` on the flags of the command line. Bad input and a full disk end in one line and exit code 2."""
     program = f'python -m {main.__module__ if main.__module__ != "__main__" else _module_name()}'
+    compilation.configure()
     try:
         main(_parse(config, program))
     except InputError as error:

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from gan_jax import compilation
 from gan_jax.errors import InputError
 from gan_jax.typing import Array, Key
 
@@ -99,9 +100,8 @@ def pmap(function: Callable, *, batch_axis: int | None = 0, devices: Sequence[ja
     def run(state: Any, batch: Any, *others: Any) -> Any:
         if len(others) not in mapped:
             axes = (0, None, batch_axis, *[None] * len(others))
-            mapped[len(others)] = jax.pmap(
-                with_index, AXIS, in_axes=axes, out_axes=(None, None), devices=devices, donate_argnums=1
-            )
+            program = jax.pmap(with_index, AXIS, in_axes=axes, out_axes=(None, None), devices=devices)
+            mapped[len(others)] = compilation.jit(program, cached=False, donate_argnums=1)
         if batch_axis is not None:
             batch = jax.tree.map(split, batch)
         return mapped[len(others)](index, state, batch, *others)
@@ -122,7 +122,7 @@ def shard_map(function: Callable, *, batch_axis: int | None = 0, devices: Sequen
         # With check_vma the gradients after a pmean would come out multiplied by the number of devices.
         return jax.shard_map(function, mesh=mesh, in_specs=specs, out_specs=replicated, check_vma=False)(state, batch, *others)
 
-    compiled = jax.jit(run, donate_argnums=0)
+    compiled = compilation.jit(run, cached=False, donate_argnums=0)
 
     def checked(state: Any, batch: Any, *others: Any) -> Any:
         if batch_axis is not None:
@@ -135,7 +135,7 @@ def shard_map(function: Callable, *, batch_axis: int | None = 0, devices: Sequen
 
 def single(function: Callable, *, batch_axis: int | None = 0) -> Callable:
     """Runs a function that was written against no axis on one device."""
-    return jax.jit(function, donate_argnums=0)
+    return compilation.jit(function, cached=False, donate_argnums=0)
 
 
 RUNNERS: dict[str, Callable] = {'pmap': pmap, 'shard_map': shard_map}
@@ -148,8 +148,9 @@ def split_map(function: Callable) -> Callable:
     """
     devices = jax.local_devices()
     if len(devices) == 1:
-        return jax.jit(lambda replicated, rows: function(replicated, rows, None))
-    mapped = jax.pmap(lambda *arguments: function(*arguments, AXIS), AXIS, in_axes=(None, 0), out_axes=None, devices=devices)
+        return compilation.jit(lambda replicated, rows: function(replicated, rows, None))
+    program = jax.pmap(lambda *arguments: function(*arguments, AXIS), AXIS, in_axes=(None, 0), out_axes=None, devices=devices)
+    mapped = compilation.jit(program)
     return lambda replicated, rows: mapped(replicated, jax.tree.map(lambda x: x.reshape(len(devices), -1, *x.shape[1:]), rows))
 
 

@@ -64,15 +64,6 @@ def test_every_member_of_every_table_is_here():
     assert [name for table in tables for name in table if name not in text] == []
 
 
-@pytest.fixture
-def quick_compilation():
-    """These programs are compiled for a minute and run for a millisecond."""
-    jax.config.update('jax_disable_most_optimizations', True)
-    yield
-    jax.config.update('jax_disable_most_optimizations', False)
-
-
-@pytest.mark.usefixtures('quick_compilation')
 @pytest.mark.parametrize('name', LINE)
 def test_any_combination_trains_unrolled_and_the_same_on_many_devices(name):
     unroll_steps = 0 if name in ('least_squares', 'hinge') else 1  # an unroll through image transforms is compiled for long

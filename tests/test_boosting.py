@@ -34,14 +34,6 @@ DAGGERS = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def quick_compilation():
-    """These programs are compiled for long and run for a millisecond."""
-    jax.config.update('jax_disable_most_optimizations', True)
-    yield
-    jax.config.update('jax_disable_most_optimizations', False)
-
-
 @pytest.mark.parametrize(
     ('name', 'p_g', 'beta', 'threshold', 'q'), [('star', *x) for x in STARS] + [('dagger', *x) for x in DAGGERS]
 )

@@ -213,14 +213,6 @@ class Config(runs.Options):
     pass
 
 
-@pytest.fixture(autouse=True)
-def quick_compilation():
-    """These programs are compiled for long and run for a millisecond."""
-    jax.config.update('jax_disable_most_optimizations', True)
-    yield
-    jax.config.update('jax_disable_most_optimizations', False)
-
-
 def prepare(case: Case, unroll_steps: int = 2, axis_name: str | None = None):
     game = case.make(axis_name)
     step = gan_jax.make_train_step(game, OPTIMIZER, OPTIMIZER, unroll_steps=unroll_steps, axis_name=axis_name)

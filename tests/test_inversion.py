@@ -8,14 +8,6 @@ import pytest
 from gan_jax import inversion, latents, networks
 
 
-@pytest.fixture(autouse=True)
-def quick_compilation():
-    """These programs are compiled for long and run for a millisecond."""
-    jax.config.update('jax_disable_most_optimizations', True)
-    yield
-    jax.config.update('jax_disable_most_optimizations', False)
-
-
 def inverted(generate, targets, size, *, key=0, **options):
     search = lambda targets: inversion.invert(generate, targets, latents.normal(size), jax.random.key(key), **options)
     return jax.jit(search)(targets)

@@ -28,6 +28,7 @@ LAYERS = [  # a module may import from its own line's package, and from any line
     {'gan_jax.divergences', 'gan_jax.parallel'},
     {'gan_jax.registry'},
     {'gan_jax.commandline'},
+    {'gan_jax.compilation'},
     {'gan_jax.typing', 'gan_jax.errors', 'gan_jax.files'},
 ]
 PACKAGES = {package: level for level, packages in enumerate(LAYERS) for package in packages}

@@ -30,14 +30,6 @@ from gan_jax.registry import build
 from gan_jax.runs import run_main
 
 
-@pytest.fixture(autouse=True)
-def quick_compilation():
-    """These programs are compiled for long and run for a millisecond."""
-    jax.config.update('jax_disable_most_optimizations', True)
-    yield
-    jax.config.update('jax_disable_most_optimizations', False)
-
-
 def small(path, *methods, **options) -> mode_collapse.Config:
     values = {'seeds': 2, 'steps': 4, 'evaluations': 2, 'width': 4, 'batch_size': 12, 'latent_size': 3, 'samples': 50}
     return mode_collapse.Config(runs_dir=str(path), methods=methods or ('gan',), **{**values, **options})

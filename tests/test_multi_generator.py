@@ -23,14 +23,6 @@ KEY = jax.random.key(0)
 OPTIMA = {1: -1.386294, 2: -1.909543, 3: -2.249341, 4: -2.502012}
 
 
-@pytest.fixture(autouse=True)
-def quick_compilation():
-    """These programs are compiled for long and run for a millisecond."""
-    jax.config.update('jax_disable_most_optimizations', True)
-    yield
-    jax.config.update('jax_disable_most_optimizations', False)
-
-
 def make(K=3, features=2, discriminator=None, **options):
     discriminator = discriminator or networks.MLP((6, K + 1), activation=nn.tanh)
     return games.multi_generator(networks.MLP((5, features)), discriminator, generators=K, latent=latents.normal(4), **options)

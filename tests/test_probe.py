@@ -13,14 +13,6 @@ from gan_jax.metrics.probe import LinearSVM, fit_svm, linear_probe, pooled, pool
 from gan_jax.metrics.smoothness import smoothness
 
 
-@pytest.fixture(autouse=True)
-def quick_compilation():
-    """These programs are compiled for long and run for a millisecond."""
-    jax.config.update('jax_disable_most_optimizations', True)
-    yield
-    jax.config.update('jax_disable_most_optimizations', False)
-
-
 def normal(seed, *shape):
     return jax.random.normal(jax.random.key(seed), shape)
 

@@ -21,14 +21,6 @@ from gan_jax.runs import run_main
 MIXTURE = f_gan.Mixture(*(getattr(f_gan.Config(), name) for name in ('weights', 'means', 'stds')))
 
 
-@pytest.fixture(scope='module', autouse=True)
-def quick_compilation():
-    """Programs here are small and run once: optimising them would take more than half of the time."""
-    jax.config.update('jax_disable_most_optimizations', True)
-    yield
-    jax.config.update('jax_disable_most_optimizations', False)
-
-
 @pytest.fixture(scope='module')
 def best():
     return {name: f_gan.exact(DIVERGENCES[name](), MIXTURE) for name in DIVERGENCES}

@@ -28,7 +28,7 @@ from experiments.benchmark import take_turns
 from experiments.taxonomy import gan, gsn, made, rbm, report, toy, vae
 from experiments.taxonomy.common import Model
 from experiments.taxonomy.images import Binary, black_and_white, intensities, load
-from gan_jax import data, runs
+from gan_jax import compilation, data, runs
 from gan_jax.errors import InputError
 from gan_jax.metrics.classifier import Classifier, classifier_scores, train_classifier
 from gan_jax.metrics.parzen import parzen_bandwidth, parzen_log_likelihood
@@ -179,8 +179,8 @@ def fit(model: Model, draw: Callable[[Any, Array], Array], source: Any, steps: i
     """The trained state, and the median time of a step in seconds. `draw(source, step)` is a batch."""
     from tqdm import tqdm
 
-    many = jax.jit(gan_jax.many_steps(model.step, draw, runs.CALL_STEPS), donate_argnums=0)
-    state, seconds = jax.jit(model.init)(key), []
+    many = compilation.jit(gan_jax.many_steps(model.step, draw, runs.CALL_STEPS), donate_argnums=0)
+    state, seconds = compilation.jit(model.init)(key), []
     with tqdm(total=steps, unit='step', desc=title, dynamic_ncols=True, mininterval=1) as bar:
         while bar.n < steps:
             n, start = min(runs.CALL_STEPS, steps - bar.n), time.perf_counter()
@@ -196,11 +196,11 @@ def measure(config: Config, model: Model, state: Any, test: Binary) -> tuple[dic
     """What a trained model is asked: likelihoods of the test set, samples, and their time."""
     keys = jax.random.split(jax.random.key(config.seed + 1), 3)
     x = jnp.asarray(test.pixels, jnp.float32)
-    likelihoods = {kind: jax.jit(evaluate)(state, x, keys[0]) for kind, evaluate in model.evaluate.items()}
-    sample = jax.jit(model.sample, static_argnums=2)
+    likelihoods = {kind: compilation.jit(evaluate)(state, x, keys[0]) for kind, evaluate in model.evaluate.items()}
+    sample = compilation.jit(model.sample, static_argnums=2)
     arrays = jax.tree.map(np.asarray, sample(state, keys[1], config.evaluate)._asdict())
     if model.walk is not None:
-        arrays['walk'] = np.asarray(jax.jit(model.walk)(state, keys[2]))
+        arrays['walk'] = np.asarray(compilation.jit(model.walk)(state, keys[2]))
     wait = lambda n: jax.block_until_ready(sample(state, keys[2], n))
     timed: dict[str, Callable[[], Any]] = {str(n): functools.partial(wait, n) for n in (1, 100)}
     for call in timed.values():

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.taxonomy.common import Model, every_vector
-from gan_jax import runs
+from gan_jax import compilation, runs
 from gan_jax.typing import Array, Key
 
 ROWS, COLUMNS = 3, 4
@@ -68,10 +68,10 @@ def compare(p: np.ndarray, q: np.ndarray) -> Fit:
 def measure(model: Model, state: Any, key: Key) -> dict[str, dict[str, float]]:
     """The model's own distribution against the data's where it is known, and that of its samples; for JSON."""
     p = bars_and_stripes()
-    pixels = jax.jit(lambda state, key: model.sample(state, key, DRAWS).pixels)(state, key)
+    pixels = compilation.jit(lambda state, key: model.sample(state, key, DRAWS).pixels)(state, key)
     fits = {'counted': compare(p, histogram(pixels))}
     if model.distribution is not None:
-        fits['exact'] = compare(p, np.exp(np.asarray(jax.jit(model.distribution)(state), np.float64)))
+        fits['exact'] = compare(p, np.exp(np.asarray(compilation.jit(model.distribution)(state), np.float64)))
     return {name: fit._asdict() for name, fit in fits.items()}
 
 

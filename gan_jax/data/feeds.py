@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan_jax import parallel
+from gan_jax import compilation, parallel
 from gan_jax.data.order import batch_indices
 from gan_jax.errors import InputError
 from gan_jax.typing import AnyArray, Array, Batch, Key
@@ -148,7 +148,7 @@ def stream(
     _check_size(len(source), batch_size)
     key = jax.random.key(seed)
     cpu = jax.local_devices(backend='cpu')[0]
-    order = jax.jit(lambda number: batch_indices(len(source), batch_size, number, key))
+    order = compilation.jit(lambda number: batch_indices(len(source), batch_size, number, key))
 
     def batch(step: int) -> Batch:
         with jax.default_device(cpu):

@@ -1,5 +1,6 @@
 """Image data sets as arrays: handwritten digits, a folder, arrays of your own."""
 
+import importlib.util
 import pathlib
 from typing import NamedTuple
 
@@ -36,13 +37,25 @@ def digits(split: str = 'train') -> Images:
     """
     if split not in ('train', 'test'):
         raise InputError(f"the digits have splits 'train' and 'test', not {split!r}")
-    from sklearn.datasets import load_digits
+    images, labels = _scikit_learn_digits()
+    order = np.random.default_rng(0).permutation(len(images))
+    chosen = np.sort(order[:360] if split == 'test' else order[360:])
+    pixels = np.round(images[chosen] * (255 / 16)).astype(np.uint8)
+    return Images(pixels[..., None], labels[chosen].astype(np.int32), tuple('0123456789'))
+
+
+def _scikit_learn_digits() -> tuple[np.ndarray, np.ndarray]:
+    """Images `[n, 8, 8]` from 0 to 16, and labels, from the file in the package: importing scikit-learn takes seconds."""
+    package = importlib.util.find_spec('sklearn')
+    for folder in (package and package.submodule_search_locations) or ():
+        file = pathlib.Path(folder) / 'datasets' / 'data' / 'digits.csv.gz'
+        if file.is_file():
+            table = np.loadtxt(file, delimiter=',')
+            return table[:, :-1].reshape(-1, 8, 8), table[:, -1]
+    from sklearn.datasets import load_digits  # a release that keeps the file elsewhere
 
     data = load_digits()
-    order = np.random.default_rng(0).permutation(len(data.images))
-    chosen = np.sort(order[:360] if split == 'test' else order[360:])
-    images = np.round(data.images[chosen] * (255 / 16)).astype(np.uint8)
-    return Images(images[..., None], data.target[chosen].astype(np.int32), tuple('0123456789'))
+    return data.images, data.target
 
 
 def folder(path: str | pathlib.Path, size: int, channels: int = 3) -> Images:

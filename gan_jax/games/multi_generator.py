@@ -67,8 +67,7 @@ def multi_generator(
     def init(key: Key, batch: Batch) -> tuple[Variables, Variables]:
         g_key, d_key, z_key = jax.random.split(key, 3)
         z = latent(z_key)[None]
-        # lax.map, for under vmap the orthogonal initialisers' QR can hang XLA's CPU back end.
-        stacked = jax.lax.map(lambda key: generator.init(key, z, train=False), jax.random.split(g_key, K))
+        stacked = jax.vmap(lambda key: generator.init(key, z, train=False))(jax.random.split(g_key, K))
         layers = list(stacked.get('params', {}))
         if unknown := sorted(set(shared) - set(layers)):
             raise InputError(f'the generator has no layer {", ".join(unknown)} to share; it has {", ".join(layers)}')

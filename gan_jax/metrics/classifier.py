@@ -15,6 +15,7 @@ import optax
 from flax import traverse_util
 from jax import lax
 
+from gan_jax import compilation
 from gan_jax.errors import InputError
 from gan_jax.files import cache_directory, fingerprint, write_whole
 from gan_jax.metrics.extractors import Extractor, Outputs, as_float
@@ -92,7 +93,7 @@ def train_classifier(
         variables = _fit(network, images, labels, steps=steps, batch_size=batch_size, seed=seed)
         if cache:
             _write(file, variables)
-    apply = jax.jit(network.apply)
+    apply = compilation.jit(network.apply)
 
     def blocks(x: AnyArray, output: int) -> np.ndarray:
         return np.concatenate([np.asarray(apply(variables, as_float(x[i : i + 500]))[output]) for i in range(0, len(x), 500)])
@@ -113,7 +114,7 @@ def _fit(network: Network, images: np.ndarray, labels: np.ndarray, *, steps: int
         logits, _ = network.apply(variables, x)
         return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
 
-    @jax.jit
+    @compilation.jit
     def fit(x: Array, y: Array) -> Variables:
         variables = network.init(init_key, as_float(x[:1]))
 

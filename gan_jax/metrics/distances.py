@@ -3,10 +3,10 @@
 from functools import partial
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gan_jax import compilation
 from gan_jax.metrics.pairwise import as_rows, feature_sets, rounded_mean, scan_blocks, squared_distances
 from gan_jax.typing import AnyArray, Array
 
@@ -63,7 +63,7 @@ def _bound(x: Array) -> Array:
     return 2 * jnp.linalg.norm(_centred(x), axis=1).max()
 
 
-@partial(jax.jit, static_argnames=('bins', 'block'))
+@partial(compilation.jit, static_argnames=('bins', 'block'))
 def _histogram(x: Array, bound: Array, bins: int, block: int) -> Array:
     x = _centred(x)
 

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan_jax import parallel
+from gan_jax import compilation, parallel
 from gan_jax.errors import InputError
 from gan_jax.registry import Table
 from gan_jax.typing import AnyArray, Array
@@ -104,7 +104,7 @@ def extract(extractor: Extractor, batches: Iterable[np.ndarray], *, batch_size: 
     """
     devices = jax.local_device_count()
     size = math.ceil(batch_size / devices) * devices
-    apply = jax.jit(extractor.apply)
+    apply = compilation.jit(extractor.apply)
     for rows in _rebatched(batches, size):
         if extractor.shape not in (None, rows.shape[1:]):
             raise InputError(f'{extractor.name} takes images {extractor.shape}, not {rows.shape[1:]}; --resize may help')

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from gan_jax import compilation
 from gan_jax.metrics.estimates import Estimate
 from gan_jax.metrics.pairwise import concrete, dots, feature_sets, scan_blocks
 from gan_jax.typing import AnyArray, Array, Key
@@ -169,7 +170,7 @@ def _all_sums(x: Array, y: Array, block: int) -> tuple[Array, tuple[_Sums, _Sums
     return value, (xx, yy, xy)
 
 
-@partial(jax.jit, static_argnames='block')
+@partial(compilation.jit, static_argnames='block')
 def _kernel_distance(x: Array, y: Array, block: int) -> Estimate:
     value, sums = _all_sums(x, y, block)
     if min(len(x), len(y)) < 4:
@@ -177,7 +178,7 @@ def _kernel_distance(x: Array, y: Array, block: int) -> Estimate:
     return Estimate(value, jnp.sqrt(variance(_components(*sums), len(x), len(y))))
 
 
-@partial(jax.jit, static_argnames=('m', 'n', 'subsets', 'size'))
+@partial(compilation.jit, static_argnames=('m', 'n', 'subsets', 'size'))
 def _draw(key: Key, m: int, n: int, subsets: int, size: int) -> tuple[Array, Array]:
     draw = lambda key, rows: jax.random.choice(key, rows, (size,), replace=False)
 
@@ -188,7 +189,7 @@ def _draw(key: Key, m: int, n: int, subsets: int, size: int) -> tuple[Array, Arr
     return lax.map(one, jax.random.split(key, subsets))
 
 
-@jax.jit
+@compilation.jit
 def _subset_distances(x: Array, y: Array, rows: tuple[Array, Array]) -> SubsetEstimate:
     values = lax.map(lambda i: _all_sums(x[i[0]], y[i[1]], len(i[0]))[0], rows)
     return SubsetEstimate(values.mean(), values.std())

@@ -4,11 +4,11 @@ import math
 from functools import partial
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from gan_jax import compilation
 from gan_jax.metrics.pairwise import as_rows, feature_sets, rounded_mean, scan_blocks, smallest, squared_distances
 from gan_jax.typing import AnyArray, Array
 
@@ -42,7 +42,7 @@ def nearest_neighbours(
     return _nearest(query, bank, k, exclude_self, block)
 
 
-@partial(jax.jit, static_argnames=('k', 'exclude_self', 'block'))
+@partial(compilation.jit, static_argnames=('k', 'exclude_self', 'block'))
 def _nearest(query: Array, bank: Array, k: int, exclude_self: bool, block: int) -> Neighbours:
     centre = rounded_mean(bank)
     query, bank = query - centre, bank - centre

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from gan_jax import compilation
 from gan_jax.metrics.estimates import Estimate
 from gan_jax.metrics.pairwise import concrete, feature_sets, rounded_mean, scan_blocks, squared_distances
 from gan_jax.typing import AnyArray, Array
@@ -69,7 +70,7 @@ def _log_densities(samples: AnyArray, data: AnyArray, sigmas: AnyArray | float, 
     return _blocked(samples, data, sigmas.reshape(-1), block)
 
 
-@partial(jax.jit, static_argnames='block')
+@partial(compilation.jit, static_argnames='block')
 def _blocked(samples: Array, data: Array, sigmas: Array, block: int) -> Array:
     """Log-densities `[n, sigmas]`."""
     m, d = samples.shape

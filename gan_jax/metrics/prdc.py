@@ -3,10 +3,10 @@
 from functools import partial
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 
+from gan_jax import compilation
 from gan_jax.metrics.pairwise import feature_sets, rounded_mean, scan_blocks, smallest, squared_distances
 from gan_jax.typing import AnyArray, Array
 
@@ -44,7 +44,7 @@ def prdc(real: AnyArray, fake: AnyArray, k: int = 5, *, strict: bool = True, blo
     return _prdc(real, fake, k, strict, block)
 
 
-@partial(jax.jit, static_argnames=('k', 'strict', 'block'))
+@partial(compilation.jit, static_argnames=('k', 'strict', 'block'))
 def _prdc(real: Array, fake: Array, k: int, strict: bool, block: int) -> PRDC:
     centre = rounded_mean(real)
     real, fake = real - centre, fake - centre

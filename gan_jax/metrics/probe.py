@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gan_jax import compilation
 from gan_jax.errors import InputError
 from gan_jax.inversion import minimise
 from gan_jax.metrics.pairwise import feature_sets
@@ -98,7 +99,7 @@ def fit_svm(
     return LinearSVM(w[:-1], w[-1])
 
 
-_fit = jax.jit(fit_svm, static_argnames=('classes', 'steps', 'tolerance'))
+_fit = compilation.jit(fit_svm, static_argnames=('classes', 'steps', 'tolerance'))
 
 
 class Probe(NamedTuple):

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gan_jax import data
+from gan_jax import compilation, data
 from gan_jax.data.images import image_files, read_image, resize
 from gan_jax.errors import InputError
 from gan_jax.files import fingerprint
@@ -147,7 +147,7 @@ def _from_run(path: pathlib.Path, size: int | None, seed: int) -> Source:
 
     content = (path / SAMPLER).read_bytes()
     sampler = jax.export.deserialize(bytearray(content))
-    block = sampler.out_avals[0].shape[0]
+    call, block = compilation.jit(sampler.call), sampler.out_avals[0].shape[0]
     kept: dict[int, np.ndarray] = {}  # the newest block: images are asked for in order
 
     def read(numbers: Sequence[int]) -> np.ndarray:
@@ -155,7 +155,7 @@ def _from_run(path: pathlib.Path, size: int | None, seed: int) -> Source:
         for number in numbers:
             if number // block not in kept:
                 kept.clear()
-                kept[number // block] = np.asarray(sampler.call(np.uint32(seed), np.uint32(number // block)))
+                kept[number // block] = np.asarray(call(np.uint32(seed), np.uint32(number // block)))
             images.append(kept[number // block][number % block])
         stack = np.stack(images)
         return stack if size is None else resize(stack, size)

@@ -18,6 +18,7 @@ Images are `[batch, height, width, channels]`, kernels `[height, width, channels
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -27,6 +28,9 @@ from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
+from gan_jax import compilation
+from gan_jax.networks import convolution_routes as routes
+from gan_jax.networks import onednn
 from gan_jax.typing import Array
 
 Pair = tuple[int, int]
@@ -130,66 +134,10 @@ def _native_conv_kernel(x: Array, y: Array, g: Geometry) -> Array:
     return jax.linear_transpose(lambda w: _native_conv(x, w, g), w)(y)[0]
 
 
-# CPU: canonical convolutions and matrix products only.
-
-
-def _phases(n: int, o: int, k: int, s: int, pad: int) -> list[tuple[slice, Pair]]:
-    """For each residue of the input's position modulo the stride: the taps that reach it, and the padding of `y` for them.
-
-    Tap `a` of output `i` touches input `i s + a - pad`. So input `t s + r` sees the taps `a = (r + pad) mod s + s m`, each
-    with output `t + (r + pad) // s - m`: a stride-1 convolution of `y` with those taps, flipped.
-    """
-    result = []
-    for r in range(min(s, n)):
-        first, shift = (r + pad) % s, (r + pad) // s
-        taps, length = len(range(first, k, s)), len(range(r, n, s))
-        result.append((slice(first, k, s), (taps - 1 - shift, length - 1 + shift - (o - 1))))
-    return result
-
-
-def _cpu_conv_input(y: Array, w: Array, g: Geometry) -> Array:
-    # One convolution a phase, interleaved: dilating y instead would spend 1 - 1/s^2 of the products on zeros.
-    rows, columns = (
-        _phases(*sizes)
-        for sizes in zip(g.input_size, g.output_size, g.kernel_size, g.strides, (p[0] for p in g.padding), strict=True)
-    )
-    (height, width), (sh, sw) = g.input_size, g.strides
-    shape = (y.shape[0], -(-height // sh), -(-width // sw), w.shape[2])
-
-    def phase(taps: tuple[slice, slice], pads: tuple[Pair, Pair]) -> Array:
-        kernel = w[taps[0], taps[1]]
-        if 0 in kernel.shape:
-            return jnp.zeros(shape, y.dtype)
-        kernel = kernel[::-1, ::-1].swapaxes(2, 3)
-        x = lax.conv_general_dilated(y, kernel, (1, 1), pads, dimension_numbers=_NHWC)
-        return jnp.pad(x, [(0, full - part) for full, part in zip(shape, x.shape, strict=True)])
-
-    if (sh, sw) == (1, 1):
-        return phase((rows[0][0], columns[0][0]), (rows[0][1], columns[0][1]))
-    grid = [[phase((r, c), (top, left)) for c, left in columns] for r, top in rows]
-    x = jnp.stack([jnp.stack(row, axis=3) for row in grid], axis=2)
-    return x.reshape(shape[0], shape[1] * len(rows), shape[2] * len(columns), shape[3])[:, :height, :width]
-
-
-def _cpu_conv_kernel(x: Array, y: Array, g: Geometry) -> Array:
-    # One matrix product a tap.
-    (sh, sw), (kh, kw), (oh, ow) = g.strides, g.kernel_size, g.output_size
-    pads = [
-        (low, (o - 1) * s + k - n - low, 0)
-        for n, o, k, s, (low, _) in zip(g.input_size, g.output_size, g.kernel_size, g.strides, g.padding, strict=True)
-    ]
-    x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *pads, (0, 0, 0)])
-    height, width = (oh - 1) * sh + 1, (ow - 1) * sw + 1
-    taps = [
-        lax.dot_general(x[:, a : a + height : sh, b : b + width : sw], y, _OVER_POSITIONS) for a in range(kh) for b in range(kw)
-    ]
-    return jnp.stack(taps).reshape(kh, kw, x.shape[3], y.shape[3])
-
-
 # The primitives. `grouped` operands and results carry one more leading axis, over which the map is applied.
 
 
-def _primitive(name: str, native: Callable, cpu: Callable, shape: Callable) -> Primitive:
+def _primitive(name: str, native: Callable, cpu: Callable, shape: Callable, operands: Callable) -> Primitive:
     primitive = Primitive(name)
 
     def abstract(a: Any, b: Any, *, geometry: Geometry, grouped: bool) -> jax.core.ShapedArray:
@@ -203,16 +151,26 @@ def _primitive(name: str, native: Callable, cpu: Callable, shape: Callable) -> P
 
         return mlir.lower_fun(apply, multiple_results=False)
 
+    def one_by_one(one: Callable) -> Callable:
+        return lambda a, b: lax.map(lambda ab: one(*ab), (a, b))
+
+    by_xla, by_onednn = (lowering(functools.partial(cpu, fast=fast), one_by_one) for fast in (False, True))
+
+    def lower_on_cpu(context: mlir.LoweringRuleContext, a: Any, b: Any, *, geometry: Geometry, grouped: bool) -> Any:
+        values: list[Any] = [*context.avals_in, *context.avals_out]
+        _, w, y = (value.shape[grouped:] for value in operands(*values))
+        products = math.prod(w) * math.prod(y[:3])
+        fast = all(value.dtype == jnp.float32 for value in values) and onednn.chosen(context, products)
+        return (by_onednn if fast else by_xla)(context, a, b, geometry=geometry, grouped=grouped)
+
     @functools.cache
     def compiled(geometry: Geometry, grouped: bool) -> Callable:
-        return jax.jit(functools.partial(primitive.bind, geometry=geometry, grouped=grouped))
+        return compilation.jit(functools.partial(primitive.bind, geometry=geometry, grouped=grouped))
 
     primitive.def_impl(lambda a, b, *, geometry, grouped: compiled(geometry, grouped)(a, b))
     primitive.def_abstract_eval(abstract)
     mlir.register_lowering(primitive, lowering(native, jax.vmap))
-    mlir.register_lowering(
-        primitive, lowering(cpu, lambda one: lambda a, b: lax.map(lambda ab: one(*ab), (a, b))), platform='cpu'
-    )
+    mlir.register_lowering(primitive, lower_on_cpu, platform='cpu')
     batching.primitive_batchers[primitive] = functools.partial(_batch, primitive)
     return primitive
 
@@ -238,10 +196,23 @@ def _batch(
     return result.reshape(*groups, *result.shape[1:]), 0
 
 
-_conv_p = _primitive('gan_jax_conv', _native_conv, _native_conv, lambda x, w, g: (x[0], *g.output_size, w[3]))
-_conv_input_p = _primitive('gan_jax_conv_input', _native_conv_input, _cpu_conv_input, lambda y, w, g: (y[0], *g.input_size, w[2]))
+# Each with what an operand's shape follows from, and how to tell x, w and y among operands and result.
+_conv_p = _primitive(
+    'gan_jax_conv', _native_conv, routes.conv, lambda x, w, g: (x[0], *g.output_size, w[3]), lambda x, w, y: (x, w, y)
+)
+_conv_input_p = _primitive(
+    'gan_jax_conv_input',
+    _native_conv_input,
+    routes.conv_input,
+    lambda y, w, g: (y[0], *g.input_size, w[2]),
+    lambda y, w, x: (x, w, y),
+)
 _conv_kernel_p = _primitive(
-    'gan_jax_conv_kernel', _native_conv_kernel, _cpu_conv_kernel, lambda x, y, g: (*g.kernel_size, x[3], y[3])
+    'gan_jax_conv_kernel',
+    _native_conv_kernel,
+    routes.conv_kernel,
+    lambda x, y, g: (*g.kernel_size, x[3], y[3]),
+    lambda x, y, w: (x, w, y),
 )
 
 ad.defbilinear(

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan_jax import parallel
+from gan_jax import compilation, parallel
 from gan_jax.boosting import Booster, Ensemble
 from gan_jax.data.feeds import share_edges, to_float, weighted_rows
 from gan_jax.errors import Interrupted
@@ -50,7 +50,7 @@ def boost(
     seeds = key.shape
 
     def compiled(function: Callable, *axes: int | None, out_axes: int = 0) -> Callable:
-        return jax.jit(jax.vmap(function, axes, out_axes) if seeds else function)
+        return compilation.jit(jax.vmap(function, axes, out_axes) if seeds else function)
 
     component_keys = compiled(lambda key, number: jax.random.split(jax.random.fold_in(key, number)), 0, None, out_axes=1)
     append, reweigh = compiled(booster.append, 0, 0), compiled(booster.reweigh, 0, None, 0)
@@ -103,10 +103,9 @@ def component_trainer(
         return batch if minibatches == 1 else batch.reshape(minibatches, batch_size, *batch.shape[1:])
 
     one = many_steps(step, draw, CALL_STEPS)
-    train_one = jax.jit(one, donate_argnums=0)
-    train_all = jax.jit(jax.vmap(one, (0, (None, 0, 0), None)), donate_argnums=0)
-    # lax.map, for under vmap the orthogonal initialisers' QR can hang XLA's CPU back end.
-    init_one, init_all = jax.jit(init), jax.jit(lambda keys: jax.lax.map(init, keys))
+    train_one = compilation.jit(one, cached=False, donate_argnums=0)
+    train_all = compilation.jit(jax.vmap(one, (0, (None, 0, 0), None)), cached=False, donate_argnums=0)
+    init_one, init_all = compilation.jit(init), compilation.jit(jax.vmap(init))
     split_all = jax.vmap(jax.random.split, out_axes=1)
 
     def train(key: Key, weights: Array, number: int) -> Variables:

@@ -11,6 +11,7 @@ import numpy as np
 import optax
 from flax import traverse_util
 
+from gan_jax import compilation
 from gan_jax.data.feeds import to_float
 from gan_jax.data.order import batch_indices
 from gan_jax.networks.layers import Conv
@@ -147,11 +148,11 @@ def joint_embedding(
         updates, opt_state = optimizer.update(gradient, opt_state, params)
         return optax.apply_updates(params, updates), opt_state, 0.95 * found + 0.05 * best
 
-    @functools.partial(jax.jit, donate_argnums=0)
+    @functools.partial(compilation.jit, donate_argnums=0)
     def train(carry: tuple, data: Any, ids: Array, first: Array, n: Array) -> tuple:
         return jax.lax.fori_loop(0, n, lambda i, carry: update(i, carry, data, ids, first), carry)
 
-    params = jax.jit(network.init)(init_key, to_float(jnp.asarray(images[:1])), jnp.asarray(flat[:1]))['params']
+    params = compilation.jit(network.init)(init_key, to_float(jnp.asarray(images[:1])), jnp.asarray(flat[:1]))['params']
     carry = params, optimizer.init(params), jnp.float32(0)
     arrays, ids = jax.tree.map(jnp.asarray, data), jnp.asarray(flat)
     for first in range(0, steps, _CALL_STEPS):
@@ -169,7 +170,7 @@ def joint_from_arrays(arrays: dict[str, np.ndarray]) -> TextEncoder:
 
 def _encoder(words: Vocabulary, variables: Variables, features: int) -> TextEncoder:
     network = TextNetwork(words.size, features)
-    apply = jax.jit(network.apply)
+    apply = compilation.jit(network.apply)
 
     def encode(texts: Sequence[str]) -> np.ndarray:
         ids = words.ids(texts)

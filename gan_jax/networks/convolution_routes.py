@@ -1,0 +1,172 @@
+"""How the three convolution maps of `networks.convolution` are computed on a CPU.
+
+Everything is written in two forms that run at full speed anywhere in a program, inside loops too: one matrix product, and the
+canonical convolution `NHWC, HWIO -> NHWC` with padding, strides and a dilated kernel, which is oneDNN's or XLA's own. The
+functions below the choices know how; `conv`, `conv_input` and `conv_kernel` choose, by shape alone. Milliseconds in comments are
+medians on 2 cores with AVX2 (`size x size x channels in -> channels out`, batch 64).
+"""
+
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from gan_jax.networks import onednn
+from gan_jax.typing import Array
+
+if TYPE_CHECKING:
+    from gan_jax.networks.convolution import Geometry
+
+Pair = tuple[int, int]
+Canonical = Callable[..., Array]
+"""`(x, w, strides, padding, dilation=(1, 1)) -> y`"""
+
+FEW_CHANNELS = 8
+FEW_IMAGES = 8
+SMALL_WINDOW = 64
+
+
+def conv(x: Array, w: Array, g: 'Geometry', fast: bool) -> Array:
+    """The convolution; `fast` allows oneDNN's."""
+    if not fast and x.shape[3] <= FEW_CHANNELS:  # 28x28x1 -> 32: .7 by a product, 2.0 by XLA's convolution, .8 by oneDNN's
+        return as_product(x, w, g.strides, g.padding)
+    return canonical(fast)(x, w, g.strides, g.padding)
+
+
+def conv_input(y: Array, w: Array, g: 'Geometry', fast: bool) -> Array:
+    """The transpose in the input."""
+    if w.shape[2] <= FEW_CHANNELS and g.strides != (1, 1):  # 32x32x3 <- 64: 5.7 against 8.5 by phases (XLA's: 9.2, 19.1)
+        return as_one_convolution(y, w, g, canonical(fast))
+    return as_phases(y, w, g, canonical(fast))
+
+
+def conv_kernel(x: Array, y: Array, g: 'Geometry', fast: bool) -> Array:
+    """The transpose in the kernel."""
+    positions = g.output_size[0] * g.output_size[1]
+    if g.kernel_size == (1, 1) or x.shape[0] < FEW_IMAGES:
+        # 16x16x128 -> 128, 1x1: 11 against 19 canonical. One image of 64x64x128, 3x3: 26 against 46.
+        return as_patches(x, y, g)
+    # The canonical convolution has y as its kernel. oneDNN is slow where that is large: 32x32x64, 3x3: 302, XLA's 108.
+    return as_canonical(x, y, g, canonical(fast and (g.strides != (1, 1) or positions <= SMALL_WINDOW)))
+
+
+def canonical(fast: bool) -> Canonical:
+    """oneDNN's convolution or XLA's."""
+    return onednn.convolution if fast else _xla_convolution
+
+
+def _xla_convolution(x: Array, w: Array, strides: Pair, padding: tuple[Pair, Pair], dilation: Pair = (1, 1)) -> Array:
+    return lax.conv_general_dilated(x, w, strides, padding, rhs_dilation=dilation, dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+
+
+def _patches(x: Array, kernel_size: Pair, output_size: Pair, strides: Pair, padding: tuple[Pair, Pair]) -> Array:
+    """`[n, h, w, c] -> [n h' w', a b c]`: what each output position sees; padding may be negative."""
+    (sh, sw), (oh, ow), channels = strides, output_size, x.shape[3]
+    ends = [
+        (o - 1) * s + k - n - low
+        for n, o, s, k, (low, _) in zip(x.shape[1:3], output_size, strides, kernel_size, padding, strict=True)
+    ]
+    pads = [(low, end, 0) for (low, _), end in zip(padding, ends, strict=True)]
+    x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *pads, (0, 0, 0)])
+    taps = [
+        x[:, a : a + (oh - 1) * sh + 1 : sh, b : b + (ow - 1) * sw + 1 : sw]
+        for a in range(kernel_size[0])
+        for b in range(kernel_size[1])
+    ]
+    return jnp.concatenate(taps, -1).reshape(-1, len(taps) * channels)
+
+
+def as_product(x: Array, w: Array, strides: Pair, padding: tuple[Pair, Pair]) -> Array:
+    """The convolution as one matrix product of patches."""
+    height, width = (
+        (n + low + high - k) // s + 1 for n, k, s, (low, high) in zip(x.shape[1:3], w.shape[:2], strides, padding, strict=True)
+    )
+    rows = _patches(x, w.shape[:2], (height, width), strides, padding)  # type: ignore[arg-type]
+    return (rows @ w.reshape(-1, w.shape[3])).reshape(x.shape[0], height, width, w.shape[3])
+
+
+def as_patches(x: Array, y: Array, g: 'Geometry') -> Array:
+    """The kernel's gradient as one matrix product of patches."""
+    rows = _patches(x, g.kernel_size, g.output_size, g.strides, g.padding)
+    return lax.dot_general(rows, y.reshape(-1, y.shape[3]), (((0,), (0,)), ((), ()))).reshape(*g.kernel_size, x.shape[3], -1)
+
+
+def as_canonical(x: Array, y: Array, g: 'Geometry', convolve: Canonical) -> Array:
+    """The kernel's gradient as a convolution of images whose batch is x's channels with a kernel that is y."""
+    padding = [
+        (low, (o - 1) * s + k - n - low)
+        for n, o, k, s, (low, _) in zip(g.input_size, g.output_size, g.kernel_size, g.strides, g.padding, strict=True)
+    ]
+    w = convolve(x.transpose(3, 1, 2, 0), y.transpose(1, 2, 0, 3), (1, 1), tuple(padding), g.strides)
+    return w.transpose(1, 2, 0, 3)
+
+
+# The transpose in the input. For an input position t s + r, tap a of output i touches position i s + a - pad. So the taps that
+# reach it are a = (r + pad) mod s + s m, each with output t + (r + pad) // s - m: for each residue r, a "phase", a convolution
+# of y of stride 1. Dilating y instead would spend 1 - 1 / s^2 of the products on zeros.
+
+
+def _phases(n: int, o: int, k: int, s: int, pad: int) -> list[tuple[slice, Pair]]:
+    """For each residue of the input's position modulo the stride: the taps that reach it, and the padding of `y` for them."""
+    result = []
+    for r in range(min(s, n)):
+        first, shift = (r + pad) % s, (r + pad) // s
+        taps, length = len(range(first, k, s)), len(range(r, n, s))
+        result.append((slice(first, k, s), (taps - 1 - shift, length - 1 + shift - (o - 1))))
+    return result
+
+
+def as_phases(y: Array, w: Array, g: 'Geometry', convolve: Canonical) -> Array:
+    """The transpose in the input as one convolution a phase, interleaved."""
+    rows, columns = (
+        _phases(*sizes)
+        for sizes in zip(g.input_size, g.output_size, g.kernel_size, g.strides, (p[0] for p in g.padding), strict=True)
+    )
+    (height, width), (sh, sw) = g.input_size, g.strides
+    shape = (y.shape[0], -(-height // sh), -(-width // sw), w.shape[2])
+
+    def phase(taps: tuple[slice, slice], pads: tuple[Pair, Pair]) -> Array:
+        kernel = w[taps[0], taps[1]]
+        if 0 in kernel.shape:
+            return jnp.zeros(shape, y.dtype)
+        x = convolve(y, kernel[::-1, ::-1].swapaxes(2, 3), (1, 1), pads)
+        return jnp.pad(x, [(0, full - part) for full, part in zip(shape, x.shape, strict=True)])
+
+    if (sh, sw) == (1, 1):
+        return phase((rows[0][0], columns[0][0]), (rows[0][1], columns[0][1]))
+    grid = [[phase((r, c), (top, left)) for c, left in columns] for r, top in rows]
+    x = jnp.stack([jnp.stack(row, axis=3) for row in grid], axis=2)
+    return x.reshape(shape[0], shape[1] * len(rows), shape[2] * len(columns), shape[3])[:, :height, :width]
+
+
+@functools.cache
+def _shared_taps(k: int, s: int, pad: int) -> tuple[int, np.ndarray]:
+    """The lowest offset of `y` that a phase reads, and from there on the tap of each offset and phase: k where there is none."""
+    reads = [((r + pad) // s - m, r, (r + pad) % s + s * m) for r in range(s) for m in range(len(range((r + pad) % s, k, s)))]
+    low, high = min(offset for offset, _, _ in reads), max(offset for offset, _, _ in reads)
+    taps = np.full((high - low + 1, s), k)
+    for offset, r, tap in reads:
+        taps[offset - low, r] = tap
+    return low, taps
+
+
+def as_one_convolution(y: Array, w: Array, g: 'Geometry', convolve: Canonical) -> Array:
+    """The transpose in the input with the phases as channels: more products, fewer passes. For few channels."""
+    (sh, sw), (height, width) = g.strides, g.input_size
+    sizes = -(-height // sh), -(-width // sw)
+    (top, rows), (left, columns) = (
+        _shared_taps(k, s, pad) for k, s, (pad, _) in zip(g.kernel_size, g.strides, g.padding, strict=True)
+    )
+    # A row and a column of zeros, for phases that have no tap at an offset.
+    kernel = jnp.pad(w, ((0, 1), (0, 1), (0, 0), (0, 0)))[rows][:, :, columns]  # [offset, phase, offset, phase, c, o]
+    kernel = kernel.transpose(0, 2, 5, 1, 3, 4).reshape(len(rows), len(columns), w.shape[3], -1)
+    pads = tuple(
+        (-low, n + low + len(taps) - 1 - o)
+        for low, taps, n, o in zip((top, left), (rows, columns), sizes, g.output_size, strict=True)
+    )
+    x = convolve(y, kernel, (1, 1), pads).reshape(y.shape[0], *sizes, sh, sw, w.shape[2])
+    x = x.transpose(0, 1, 3, 2, 4, 5).reshape(y.shape[0], sizes[0] * sh, sizes[1] * sw, w.shape[2])
+    return x[:, :height, :width]
