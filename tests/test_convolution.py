@@ -10,7 +10,8 @@ import pytest
 
 import gan_jax
 from gan_jax import data, games, latents, networks, objectives
-from gan_jax.networks import convolution, layers
+from gan_jax.networks import convolution, layers, onednn
+from gan_jax.networks import convolution_routes as routes
 from gan_jax.networks.convolution import Geometry
 
 CASES = [  # height, kernel, stride, padding
@@ -51,6 +52,60 @@ def test_values_first_and_second_derivatives_equal_lax(case):
         np.testing.assert_allclose(convolution.conv(x, w, geometry), value, atol=1e-6)
         np.testing.assert_allclose(convolution.conv_input(y, w, geometry), transpose(y)[0], atol=1e-6)
         np.testing.assert_allclose(convolution.conv_kernel(x, y, geometry), transpose(y)[1], atol=1e-6)
+
+
+def every_route(x, w, y, g, convolve):
+    """Name -> (a route's result, what it has to be)."""
+    value, transpose = jax.vjp(lambda x, w: lax_conv(x, w, g), x, w)
+    dx, dw = transpose(y)
+    return {
+        'conv': (convolve(x, w, g.strides, g.padding), value),
+        'as_product': (routes.as_product(x, w, g.strides, g.padding), value),
+        'as_phases': (routes.as_phases(y, w, g, convolve), dx),
+        'as_one_convolution': (routes.as_one_convolution(y, w, g, convolve), dx),
+        'as_canonical': (routes.as_canonical(x, y, g, convolve), dw),
+        'as_patches': (routes.as_patches(x, y, g), dw),
+    }
+
+
+@pytest.mark.parametrize('case', CASES)
+def test_every_route_is_the_map(case):
+    with jax.enable_x64(True):
+        geometry, x, w, y = operands(case, jnp.float64)
+        for name, (found, expected) in every_route(x, w, y, geometry, routes.canonical(False)).items():
+            np.testing.assert_allclose(found, expected, atol=1e-9, err_msg=name)
+
+
+@pytest.mark.skipif(not onednn.available(), reason='the call was not tested with this jaxlib or on this machine')
+@pytest.mark.parametrize('case', CASES)
+def test_every_route_by_onednn_is_the_map(case):
+    geometry, x, w, y = operands(case, jnp.float32)
+    for name, (found, expected) in every_route(x, w, y, geometry, routes.canonical(True)).items():
+        np.testing.assert_allclose(found, expected, atol=2e-5, err_msg=name)
+
+
+@pytest.mark.skipif(not onednn.available(), reason='the call was not tested with this jaxlib or on this machine')
+@pytest.mark.parametrize('shape', [(16, 8, 3, 16, 2), (8, 8, 16, 16, 1), (16, 12, 16, 12, 1)])
+def test_programs_hold_the_chosen_routes(shape, monkeypatch):
+    monkeypatch.setattr(onednn, 'WORTHWHILE', 1)
+    n, size, c, o, stride = shape
+    g = convolution.same_geometry((size, size), (3, 3), (stride, stride))
+    x, w = jnp.ones((n, size, size, c)), jnp.ones((3, 3, c, o))
+    y = jnp.ones((n, *g.output_size, o))
+    calls = lambda map_, *a: jax.jit(lambda *a: map_(*a, g)).lower(*a).compile().as_text().count('__onednn$convolution"')
+    assert calls(convolution.conv, x, w) == 1
+    # Few channels: all phases in one convolution. Else one a phase.
+    assert calls(convolution.conv_input, y, w) == (1 if c <= 8 else stride**2)
+    # oneDNN is slow where the kernel of the canonical convolution, y, is large.
+    assert calls(convolution.conv_kernel, x, y) == (1 if stride > 1 or size <= 8 else 0)
+
+
+def test_exported_programs_hold_no_call_of_onednn(monkeypatch):
+    monkeypatch.setattr(onednn, 'WORTHWHILE', 1)
+    g = convolution.same_geometry((8, 8), (3, 3), (1, 1))
+    function = jax.jit(lambda x, w: convolution.conv(x, w, g))
+    exported = jax.export.export(function)(jnp.ones((2, 8, 8, 4)), jnp.ones((3, 3, 4, 4)))
+    assert '__onednn' not in exported.mlir_module()
 
 
 def test_forward_mode_and_vmap():
@@ -120,4 +175,4 @@ def test_the_cpu_program_holds_only_canonical_convolutions(options, scanned):
     text = program.compile().as_text()
     layouts = set(re.findall(r'dim_labels=(\w+->\w+)', text))
     assert layouts == {'b01f_01io->b01f'}
-    assert 'lhs_dilate' not in text and 'rhs_dilate' not in text
+    assert 'lhs_dilate' not in text

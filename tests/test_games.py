@@ -1,6 +1,7 @@
 """What every game owes its users, whatever it plays: one line in GAMES and these tests cover it."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -27,8 +28,6 @@ class Case(NamedTuple):
     """`axis_name -> game`, of small networks without convolutions where it can be (those compile for long)."""
     batch: Callable[[jax.Array], Any]
     """`key -> batch` of 8 examples."""
-    slow: bool = False
-    """Compiled for long: only `pytest -m slow` asks it."""
 
 
 def adversarial(axis_name: str | None) -> gan_jax.Game:
@@ -195,17 +194,17 @@ def captioned_points(key: jax.Array) -> dict[str, jax.Array]:
 GAMES: dict[str, Case] = {
     'adversarial': Case(adversarial, points),
     'conditional': Case(conditional, labelled_points),
-    'semi_supervised': Case(semi_supervised, few_labels, slow=True),
-    'laplacian_pyramid': Case(laplacian_pyramid, small_images, slow=True),
-    'product': Case(product, points_and_labelled, slow=True),
-    'multi_generator': Case(multi_generator, points, slow=True),
-    'paired_translation': Case(paired_translation, input_and_target, slow=True),
-    'unpaired_translation': Case(unpaired_translation, two_sets, slow=True),
-    'text_to_image': Case(text_to_image, captioned_points, slow=True),
+    'semi_supervised': Case(semi_supervised, few_labels),
+    'laplacian_pyramid': Case(laplacian_pyramid, small_images),
+    'product': Case(product, points_and_labelled),
+    'multi_generator': Case(multi_generator, points),
+    'paired_translation': Case(paired_translation, input_and_target),
+    'unpaired_translation': Case(unpaired_translation, two_sets),
+    'text_to_image': Case(text_to_image, captioned_points),
 }
 
 
-NAMES = [pytest.param(name, marks=[pytest.mark.slow] if case.slow else []) for name, case in GAMES.items()]
+NAMES = [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in GAMES]  # one process has a game's programs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -217,6 +216,13 @@ def prepare(case: Case, unroll_steps: int = 2, axis_name: str | None = None):
     game = case.make(axis_name)
     step = gan_jax.make_train_step(game, OPTIMIZER, OPTIMIZER, unroll_steps=unroll_steps, axis_name=axis_name)
     return gan_jax.init(case.make(None), OPTIMIZER, OPTIMIZER, case.batch(jax.random.key(1)), jax.random.key(0)), step
+
+
+@functools.cache
+def compiled(name: str, unroll_steps: int):
+    """The first state, and the compiled step; most of the time goes into these."""
+    state, step = prepare(GAMES[name], unroll_steps)
+    return state, jax.jit(step)
 
 
 def batches(case: Case, count: int):
@@ -236,8 +242,7 @@ def test_every_game_is_here():
 @pytest.mark.parametrize('name', NAMES)
 def test_trains_unrolled_in_one_program_and_resumes_bit_for_bit(name, tmp_path):
     case = GAMES[name]
-    first, step = prepare(case)
-    step = jax.jit(step)
+    first, step = compiled(name, 2)
     state, middle = first, None
     for i, batch in enumerate(batches(case, 4)):
         state, metrics = step(state, batch)
@@ -264,8 +269,8 @@ def test_unrolling_looks_into_the_future(name):
     case = GAMES[name]
     after = []
     for unroll_steps in (0, 2):
-        state, step = prepare(case, unroll_steps)
-        after.append(jax.jit(step)(state, batches(case, 1)[0])[0])
+        state, step = compiled(name, unroll_steps)
+        after.append(step(state, batches(case, 1)[0])[0])
     same = lambda player: [
         np.array_equal(a, b) for a, b in zip(*(jax.tree.leaves(getattr(s, player).params) for s in after), strict=True)
     ]
@@ -276,11 +281,11 @@ def test_unrolling_looks_into_the_future(name):
 def test_four_devices_are_one(name):
     # Under vmap every replica is visible: one that drifts apart shows here, and only here.
     case = GAMES[name]
-    state, step = prepare(case, 1)
-    many = jax.jit(jax.vmap(prepare(case, 1, parallel.AXIS)[1], axis_name=parallel.AXIS))
+    state, step = compiled(name, 2)
+    many = jax.jit(jax.vmap(prepare(case, 2, parallel.AXIS)[1], axis_name=parallel.AXIS))
     states = jax.tree.map(lambda x: jnp.stack([x] * DEVICES), state)
     for batch in batches(case, 2):
-        state, metrics = jax.jit(step)(state, batch)
+        state, metrics = step(state, batch)
         states, found = many(states, jax.tree.map(lambda x: x.reshape(DEVICES, -1, *x.shape[1:]), batch))
     for row in range(DEVICES):
         for a, b in zip(jax.tree.leaves(states), jax.tree.leaves(state), strict=True):
@@ -293,11 +298,21 @@ def test_four_devices_are_one(name):
 @pytest.mark.parametrize('name', NAMES)
 def test_pmap_runs_it(name):
     case = GAMES[name]
-    state, step = prepare(case, 0)
+    state, step = compiled(name, 0)
     run = parallel.pmap(prepare(case, 0, parallel.AXIS)[1], devices=jax.devices()[:DEVICES])
     batch = batches(case, 1)[0]
-    expected, _ = jax.jit(step)(state, batch)
+    expected, _ = step(state, batch)
     found, _ = run(state, batch)
     for a, b in zip(jax.tree.leaves(expected), jax.tree.leaves(found), strict=True):
         if not jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
             np.testing.assert_allclose(numbers(a), numbers(b), atol=2e-6)
+
+
+@pytest.mark.parametrize('unroll_steps', [0, 2])
+@pytest.mark.parametrize('name', NAMES)
+def test_lowers_for_gpus_and_tpus(name, unroll_steps):
+    # From a machine that has neither.
+    case = GAMES[name]
+    state, step = prepare(case, unroll_steps)
+    exported = jax.export.export(jax.jit(step), platforms=['cuda', 'tpu'])(state, batches(case, 1)[0])
+    assert exported.platforms == ('cuda', 'tpu')

@@ -70,3 +70,10 @@ def test_importing_the_library_is_light():
     code = f'import sys, gan_jax; print([m for m in {heavy} if m in sys.modules])'
     found = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == '[]'
+
+
+def test_every_module_imports():
+    names = ['.'.join(p.relative_to(ROOT).with_suffix('').parts).removesuffix('.__init__') for p in MODULES]
+    code = f'import importlib, jax\nfor name in {names}: importlib.import_module(name)\n'
+    code += 'assert not jax._src.xla_bridge.backends_are_initialized()'  # `compilation.configure` would come too late
+    subprocess.run([sys.executable, '-W', 'error', '-c', code], cwd=ROOT, check=True)

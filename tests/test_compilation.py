@@ -1,0 +1,201 @@
+"""Programs compile with the options that a CPU needs: XLA's wrong reductions are not in them, and nothing else is lost."""
+
+import functools
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import jaxlib
+import numpy as np
+import pytest
+
+from gan_jax import compilation, parallel
+
+ROOT = pathlib.Path(__file__).parents[1]
+AFFECTED = {'0.10.2': {'constant', 'rows'}, '0.12.0.1': {'constant'}}
+"""jaxlib -> the examples below that it computes wrongly by default."""
+
+
+def constant():
+    """`sum(E @ C, 0)` with a constant C: errors of 1e27 and more, or NaN."""
+    matrix = jax.random.normal(jax.random.key(0), (128, 128))
+    expected = (np.asarray(matrix, np.float64) @ np.full((128, 128), 0.37)).sum(0)
+    return lambda e: jnp.sum(e @ jnp.full_like(e, 0.37), 0), matrix, expected
+
+
+def rows():
+    """`|M r|^2` of 36,000 rows r of 3 (jax issue 39103)."""
+    matrix, x = (jax.random.normal(jax.random.key(seed), shape) for seed, shape in ((2, (3, 3)), (3, (36_000, 3))))
+    expected = ((np.asarray(x, np.float64) @ np.asarray(matrix, np.float64).T) ** 2).sum(1)
+    return jax.vmap(lambda r: jnp.sum((matrix @ r) ** 2)), x, expected
+
+
+EXAMPLES = {'constant': constant, 'rows': rows}
+
+
+def right(compiled, example):
+    function, x, expected = example()
+    return np.allclose(np.asarray(compiled(function)(x)), expected, atol=1e-3)
+
+
+pytestmark = pytest.mark.usefixtures('optimised')
+
+
+@pytest.mark.parametrize('name', EXAMPLES)
+def test_what_xla_computes_wrongly_is_right_with_our_options(name):
+    assert right(compilation.jit, EXAMPLES[name])
+    assert right(functools.partial(jax.jit, compiler_options=compilation.options()), EXAMPLES[name])
+
+
+@pytest.mark.skipif(jaxlib.__version__ not in AFFECTED, reason=f'written for jaxlib {", ".join(AFFECTED)}')
+def test_without_our_options_it_is_wrong():
+    wrong = {name for name, example in EXAMPLES.items() if not right(jax.jit, example)}
+    assert wrong == AFFECTED[jaxlib.__version__], (
+        f'jaxlib {jaxlib.__version__} computes {sorted(wrong)} wrongly; when a release computes all of them rightly, '
+        'gan_jax.compilation.CPU_OPTIONS can lose the first entry for it'
+    )
+
+
+def test_options_of_the_environment_win(monkeypatch):
+    monkeypatch.setenv('XLA_FLAGS', '--xla_cpu_experimental_ynn_fusion_type=-reduce')
+    assert set(compilation.options()) == {'xla_cpu_scheduler_type'}
+    compilation.configure(cache=False)
+    flags = os.environ['XLA_FLAGS'].split()
+    assert flags == [
+        '--xla_cpu_experimental_ynn_fusion_type=-reduce',
+        '--xla_cpu_scheduler_type=CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED',
+    ]
+    assert compilation.options() is None
+
+
+def test_under_a_transformation_the_options_are_the_callers():
+    double = compilation.jit(lambda x: 2 * x)
+    x = jnp.arange(3.0)
+    np.testing.assert_array_equal(jax.jit(lambda x: double(x) + 1)(x), [1, 3, 5])
+    np.testing.assert_array_equal(jax.vmap(double)(x), [0, 2, 4])
+    np.testing.assert_array_equal(jax.grad(lambda x: double(x).sum())(x), [2, 2, 2])
+    np.testing.assert_array_equal(jax.lax.scan(lambda c, x: (c, double(x)), 0, x)[1], [0, 2, 4])
+
+
+def test_an_error_of_the_function_is_the_functions():
+    @compilation.jit
+    def fails(x):
+        raise ValueError('mine')
+
+    with pytest.raises(ValueError, match='mine'):
+        fails(jnp.zeros(2))
+
+
+@pytest.mark.parametrize('runner', [parallel.pmap, parallel.shard_map, parallel.single])
+def test_runners_compile_with_the_options(runner):
+    # By default XLA makes a YNNPACK fusion of this sum, and names it so.
+    function = lambda state, batch: (state + batch.sum(0), batch.mean())
+    before = programs()
+    run = runner(function)
+    state, _ = run(jnp.zeros(3), jnp.ones((400, 3)))
+    assert state.shape == (3,)
+    new = [text for text in programs() - before if 'reduce_sum' in text]
+    assert new
+    assert not any(wrong_fusions(text) for text in new)
+
+
+def programs() -> set[str]:
+    """The texts of all compiled programs of this process."""
+    executables = jax.devices()[0].client.live_executables()
+    return {module.to_string() for executable in executables for module in executable.hlo_modules()}
+
+
+def wrong_fusions(program: str) -> list[str]:
+    """The computations of YNNPACK fusions in the text of a compiled program that hold a reduction."""
+    called = set(re.findall(r'calls=%([\w.]+)[^\n]*__ynn_fusion', program))
+    bodies = dict(re.findall(r'^%([\w.]+) [^\n]*{\n(.*?)^}', program, re.MULTILINE | re.DOTALL))
+    return [name for name in called if re.search(r' reduce(-window)?\(', bodies.get(name, ''))]
+
+
+def test_the_scan_sees_a_wrong_fusion():
+    text = jax.jit(lambda x: x.sum(0)).lower(jnp.ones((256, 256))).compile().as_text()
+    assert bool(wrong_fusions(text)) == (jaxlib.__version__ in AFFECTED)
+
+
+SCAN = """
+import jax, jax.numpy as jnp, numpy as np, sys
+sys.path.insert(0, {tests!r})
+from test_compilation import programs, wrong_fusions
+import gan_jax
+from gan_jax import compilation, parallel, games, latents, networks, objectives, data, penalties
+from gan_jax.metrics import classifier, distances, frechet, kernel, modes, moments, neighbours, parzen, prdc, probe, scores
+import optax
+
+rng = np.random.default_rng(0)
+def game():
+    return games.adversarial(networks.DCGANGenerator(16, 1, 4), networks.DCGANDiscriminator(4), objectives.non_saturating(),
+                             latent=latents.normal(8), penalties=[penalties.r1()])
+optimizer = optax.adam(1e-3)
+step = gan_jax.make_train_step(game(), optimizer, optimizer)
+feed = data.resident(np.zeros((8, 16, 16, 1), np.uint8), 4, seed=0)
+init = compilation.jit(lambda key: gan_jax.init(game(), optimizer, optimizer, jnp.zeros((1, 16, 16, 1)), key))
+parallel.single(gan_jax.many_steps(step, feed.draw, 3), batch_axis=None)(init(jax.random.key(0)), feed.data, jnp.int32(2))
+x, y = rng.normal(size=(2, 300, 8)).astype(np.float32)
+neighbours.nearest_neighbours(x, y, 3); neighbours.memorisation_test(x, y, x + .1)
+kernel.kernel_distance(x, y); prdc.prdc(x, y, k=5)
+frechet.frechet_distance(moments.feature_moments(x), moments.feature_moments(y))
+moments.update(moments.init(8), jnp.asarray(x))
+images = rng.integers(0, 256, (64, 16, 16, 1), np.uint8)
+judge = classifier.train_classifier(images, np.arange(64) % 4, name='noise', steps=2)
+judge.probabilities(images / 127.5 - 1); judge.features(images / 127.5 - 1)
+found = programs()
+wrong = [p.splitlines()[0][:80] for p in found if wrong_fusions(p)]
+print(len(found), *wrong, sep='\\n')
+"""
+
+
+def test_no_program_of_runners_and_metrics_holds_a_wrong_fusion():
+    code = SCAN.format(tests=str(ROOT / 'tests'))
+    environment = {**os.environ, 'XLA_FLAGS': '', 'JAX_DISABLE_MOST_OPTIMIZATIONS': '0'}
+    done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    count, *wrong = done.stdout.split('\n', 1)
+    assert int(count) > 20
+    assert wrong == ['']
+
+
+ENTRY = """
+import jax, jax.numpy as jnp, os
+from gan_jax import compilation
+compilation.configure()
+from gan_jax.networks import convolution
+g = convolution.same_geometry((16, 16), (5, 5), (2, 2))
+x, w = jnp.ones((16, 16, 16, 32)), jnp.ones((5, 5, 32, 32))
+for cached in (True, False):
+    def {name}(x, w): return convolution.conv(x, w, g).sum() + {offset}
+    print(cached, float(compilation.jit({name}, cached=cached)(x, w)))
+"""
+
+
+def test_entry_points_keep_programs_on_disk_unless_they_cannot_be_kept(tmp_path):
+    environment = {**os.environ, 'XLA_FLAGS': '', 'GAN_JAX_CACHE': str(tmp_path), 'JAX_DISABLE_MOST_OPTIMIZATIONS': '0'}
+    for name, offset, off in (('first', 0, {}), ('second', 1, {'JAX_ENABLE_COMPILATION_CACHE': 'false'})):
+        code = ENTRY.format(name=name, offset=offset)
+        done = subprocess.run(
+            [sys.executable, '-W', 'error', '-c', code], cwd=ROOT, env={**environment, **off}, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        assert len(done.stdout.splitlines()) == 2
+    kept = [path.name for path in tmp_path.rglob('*-cache') if 'first' in path.name]
+    assert len(kept) == 1, kept  # of the two programs of that name; oneDNN's is another program, and cannot be serialised
+    assert not [path for path in tmp_path.rglob('*-cache') if 'second' in path.name]
+
+
+def test_many_orthogonal_initialisers_at_once_end():
+    # By default the batched QRs wait for each other about every second time.
+    code = (
+        'import jax, flax.linen as nn\nfrom gan_jax import compilation\n'
+        'one = lambda key: [nn.initializers.orthogonal()(k, (128, 128)) for k in jax.random.split(key, 4)]\n'
+        'jax.block_until_ready(compilation.jit(jax.vmap(one))(jax.random.split(jax.random.key(0), 10)))'
+    )
+    for _ in range(2):
+        subprocess.run([sys.executable, '-c', code], cwd=ROOT, env={**os.environ, 'XLA_FLAGS': ''}, timeout=60, check=True)
