@@ -57,6 +57,7 @@ def main(config: Config) -> list[dict[str, Any]]:
     """Prints the table and returns its rows."""
     if min(config.repetitions, config.steps, config.batch_size, config.width) < 1 or min(config.unroll_steps, default=-1) < 0:
         raise InputError('repetitions, steps, batch-size and width are at least 1, and unroll-steps names counts of at least 0')
+    jax.config.update('jax_enable_compilation_cache', False)  # compile times are measured, and steps compiled as for long runs
     if config.metric:
         return time_metric(config)
     if config.game == 'dcgan':
