@@ -25,7 +25,6 @@ Pair = tuple[int, int]
 TESTED = frozenset({'0.10.2', '0.12.0.1'})
 """The versions of jaxlib that the call was tested with."""
 
-
 WORTHWHILE = 1_000_000
 """Products from which on a convolution, a tenth of a millisecond and more, is worth a program that has to be compiled again."""
 
