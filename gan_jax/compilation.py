@@ -68,8 +68,9 @@ def options() -> dict[str, str] | None:
     device = _setting('jax_default_device')
     if (getattr(device, 'platform', device) or jax.default_backend()) != 'cpu':
         return None
+    # What `configure` wrote is said again: XLA reads its flags once, and may have read them before.
     flags = os.environ.get('XLA_FLAGS', '')
-    return {name: value for name, value in CPU_OPTIONS.items() if name not in flags} or None
+    return {name: value for name, value in CPU_OPTIONS.items() if name not in flags or f'--{name}={value}' in flags} or None
 
 
 def jit(function: Callable | None = None, *, cached: bool = True, **arguments: Any) -> Any:

@@ -94,6 +94,7 @@ def pmap(function: Callable, *, batch_axis: int | None = 0, devices: Sequence[ja
         check_divisible(x.shape[batch_axis], devices)  # type: ignore[index]
         return x.reshape(*x.shape[:batch_axis], len(devices), -1, *x.shape[batch_axis + 1 :])  # type: ignore[operator,misc]
 
+    everywhere = NamedSharding(Mesh(np.array(devices), (AXIS,), axis_types=(AxisType.Auto,)), PartitionSpec())
     mapped: dict[int, Callable] = {}  # by number of arguments
     index = np.arange(len(devices))
 
@@ -104,7 +105,8 @@ def pmap(function: Callable, *, batch_axis: int | None = 0, devices: Sequence[ja
             mapped[len(others)] = compilation.jit(program, cached=False, donate_argnums=1)
         if batch_axis is not None:
             batch = jax.tree.map(split, batch)
-        return mapped[len(others)](index, state, batch, *others)
+        # A restored state may be bound to one device; jit itself moves only what is bound to none.
+        return mapped[len(others)](index, jax.device_put(state, everywhere), batch, *others)
 
     return run
 

@@ -69,7 +69,7 @@ def test_options_of_the_environment_win(monkeypatch):
         '--xla_cpu_experimental_ynn_fusion_type=-reduce',
         '--xla_cpu_scheduler_type=CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED',
     ]
-    assert compilation.options() is None
+    assert set(compilation.options()) == {'xla_cpu_scheduler_type'}  # `configure` may have come too late for XLA
 
 
 def test_under_a_transformation_the_options_are_the_callers():
