@@ -57,12 +57,15 @@ def all_gather(rows: Array, axis_name: str | None) -> Array:
     return rows if axis_name is None else jax.lax.all_gather(rows, axis_name, tiled=True)
 
 
+def _mesh(devices: Sequence[jax.Device]) -> Mesh:
+    return Mesh(np.array(devices), (AXIS,), axis_types=(AxisType.Auto,))
+
+
 def split_rows(rows: Any, devices: Sequence[jax.Device] | None = None) -> Any:
     """Arrays whose leading axis lies split over all local devices, or the given ones; their number has to divide it. For
     `jax.jit`.
     """
-    mesh = Mesh(np.array(devices or jax.local_devices()), (AXIS,), axis_types=(AxisType.Auto,))
-    return jax.device_put(rows, NamedSharding(mesh, PartitionSpec(AXIS)))
+    return jax.device_put(rows, NamedSharding(_mesh(devices or jax.local_devices()), PartitionSpec(AXIS)))
 
 
 def example_keys(key: Key, n: int, axis_name: str | None = None) -> Key:
@@ -94,7 +97,7 @@ def pmap(function: Callable, *, batch_axis: int | None = 0, devices: Sequence[ja
         check_divisible(x.shape[batch_axis], devices)  # type: ignore[index]
         return x.reshape(*x.shape[:batch_axis], len(devices), -1, *x.shape[batch_axis + 1 :])  # type: ignore[operator,misc]
 
-    everywhere = NamedSharding(Mesh(np.array(devices), (AXIS,), axis_types=(AxisType.Auto,)), PartitionSpec())
+    everywhere = NamedSharding(_mesh(devices), PartitionSpec())
     mapped: dict[int, Callable] = {}  # by number of arguments
     index = np.arange(len(devices))
 
@@ -114,7 +117,7 @@ def pmap(function: Callable, *, batch_axis: int | None = 0, devices: Sequence[ja
 def shard_map(function: Callable, *, batch_axis: int | None = 0, devices: Sequence[jax.Device] | None = None) -> Callable:
     """As `pmap`, by `jax.shard_map` on a one-dimensional mesh."""
     devices = list(devices or jax.local_devices())
-    mesh = Mesh(np.array(devices), (AXIS,), axis_types=(AxisType.Auto,))
+    mesh = _mesh(devices)
     replicated = PartitionSpec()
     everywhere = NamedSharding(mesh, replicated)
     split = replicated if batch_axis is None else PartitionSpec(*[None] * batch_axis, AXIS)

@@ -35,7 +35,6 @@ from gan_jax.typing import Array
 
 Pair = tuple[int, int]
 _NHWC = ('NHWC', 'HWIO', 'NHWC')
-_OVER_POSITIONS = (((0, 1, 2), (0, 1, 2)), ((), ()))
 
 
 @dataclasses.dataclass(frozen=True)
