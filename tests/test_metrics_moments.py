@@ -202,4 +202,4 @@ import gan_jax.metrics.frechet, gan_jax.metrics.scores, gan_jax.metrics.moments,
 print(sorted({{name.split('.')[1] for name in sys.modules if name.startswith('gan_jax.')}}), 'flax' in sys.modules)
 """
     found = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "['errors', 'files', 'metrics', 'parallel', 'typing'] False"
+    assert found.stdout.strip() == "['compilation', 'errors', 'files', 'metrics', 'parallel', 'typing'] False"
