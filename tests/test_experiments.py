@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import benchmark, dcgan, evaluate, ring, unrolled_gan
+from experiments import dcgan, evaluate, ring, unrolled_gan
 from gan_jax.errors import InputError
 from gan_jax.runs import run_main, table
 
@@ -130,21 +130,6 @@ def test_ring_sweep_goes_on_where_it_stopped(tmp_path, capsys, monkeypatch):
     again = ring.main(small_ring(tmp_path, resume=True, **options))
     assert trained == [('r1:gamma=0.1', 'r2:gamma=0.1')]
     assert {name: result['modes'] for name, result in again.items()} == {n: r['modes'] for n, r in results.items()}
-
-
-@pytest.mark.parametrize('game', ['dcgan', 'unrolled_ring'])
-def test_benchmark(game, capsys):
-    config = benchmark.Config(game=game, size=8, width=4, batch_size=4, unroll_steps=(0, 1), repetitions=1, steps=1)
-    rows = benchmark.main(config)
-    assert len(rows) == 4 and all(row['seconds'] > 0 for row in rows)
-    assert 'ms / step' in capsys.readouterr().out
-
-
-def test_torch_and_jax_time_the_same_network():
-    torch = pytest.importorskip('torch')
-    assert torch
-    rows = benchmark.main(benchmark.Config(size=8, width=4, batch_size=4, repetitions=1, steps=1, against='torch'))
-    assert len(rows) == 3
 
 
 def test_every_experiment_is_listed_and_begins_with_one_line():

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments.metric_speed import torch_fidelity_network
+from experiments.benchmark.metrics import torch_fidelity_network
 from gan_jax.errors import InputError
 from gan_jax.metrics import inception
 from gan_jax.metrics.inception import convert, network, preprocessing

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from safetensors import numpy as safetensors
 
-from experiments.metric_speed import torch_state
+from experiments.benchmark.metrics import torch_state
 from gan_jax.errors import InputError
 from gan_jax.metrics import inception
 from gan_jax.metrics.inception import __main__ as command

@@ -24,7 +24,7 @@ import numpy as np
 import optax
 
 import gan_jax
-from experiments.benchmark import take_turns
+from experiments.benchmark.timing import median_seconds
 from experiments.taxonomy import gan, gsn, made, rbm, report, toy, vae
 from experiments.taxonomy.common import Model
 from experiments.taxonomy.images import Binary, black_and_white, intensities, load
@@ -205,7 +205,7 @@ def measure(config: Config, model: Model, state: Any, test: Binary) -> tuple[dic
     timed: dict[str, Callable[[], Any]] = {str(n): functools.partial(wait, n) for n in (1, 100)}
     for call in timed.values():
         call()  # compiles
-    one, hundred = take_turns(timed, 3).values()
+    one, hundred = median_seconds(timed, 3).values()
     return {
         'likelihoods': {kind: [float(value) for value in estimate] for kind, estimate in likelihoods.items()},
         'parameters': sum(leaf.size for leaf in jax.tree.leaves(model.parameters(state))),

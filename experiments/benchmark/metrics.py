@@ -1,4 +1,4 @@
-"""The candidates of `experiments.benchmark --metric`: the same number by our route and by the routes of others."""
+"""The metrics that are timed: the same number by our route and by the routes of others."""
 
 import importlib
 import importlib.util
@@ -109,8 +109,18 @@ def torch_state(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return state
 
 
-METRICS: dict[str, Callable[[Any], dict[str, Candidate]]] = {
-    'frechet': lambda config: frechet(config.dimension, config.samples),
-    'inception': lambda config: inception(config.batch_size),
-}
-"""Name -> candidates, of `benchmark.Config`."""
+METRICS: dict[str, Callable[..., dict[str, Candidate]]] = {'frechet': frechet, 'inception': inception}
+"""Name -> candidates, by what computes them; ours are first."""
+
+
+def pair(name: str, **settings: Any) -> tuple[Candidate, Callable[[], Candidate]]:
+    """Our route, and what gives the fastest of those that PyTorch's users have. The second raises `ImportError` without one."""
+    candidates = METRICS[name](**settings)
+
+    def theirs() -> Candidate:
+        found = [candidate for label, candidate in candidates.items() if 'torch-fidelity' in label]
+        if not found:
+            raise ImportError('torch_fidelity')
+        return found[-1]
+
+    return next(iter(candidates.values())), theirs

@@ -1,0 +1,119 @@
+"""The suite: every kind of step of this library, and two metrics, each beside PyTorch's fastest way on the same machine."""
+
+import contextlib
+import importlib.util
+import json
+import pathlib
+import platform
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from experiments.benchmark.timing import take_turns
+from experiments.benchmark.worker import FRAMEWORKS, Work, worker
+from gan_jax import runs
+from gan_jax.errors import InputError
+
+
+class Entry(NamedTuple):
+    """A row of the table."""
+
+    name: str
+    """In `steps.STEPS` or `metrics.METRICS`."""
+    settings: dict[str, Any]
+    steps: int = 1
+    """In one timing."""
+    compiles: bool = True
+    """Whether `torch.compile` can do it: not where gradients are differentiated again."""
+
+
+SUITE: dict[str, Entry] = {
+    'DCGAN': Entry('dcgan', {}, steps=3),
+    'DCGAN, unrolled K = 5': Entry('dcgan', {'unroll_steps': 5}, compiles=False),
+    'SNGAN, residual': Entry('sngan', {}, steps=3),
+    'WGAN-GP, residual': Entry('wgan_gp', {}, compiles=False),
+    'pix2pix, U-Net': Entry('pix2pix', {}, steps=3),
+    'CycleGAN': Entry('cyclegan', {}, steps=3),
+    'ring, MLP': Entry('unrolled_ring', {}, steps=100),
+    'ring, unrolled K = 10': Entry('unrolled_ring', {'unroll_steps': 10}, steps=10, compiles=False),
+    'ring, 10 seeds': Entry('unrolled_ring', {'seeds': 10, 'batch_size': 64, 'latent_size': 2}, steps=50),
+    'R3GAN, R1 + R2': Entry('r3gan', {}, compiles=False),
+    'Improved GAN, MNIST': Entry('improved_gan', {}, steps=10),
+    'Inception features': Entry('inception', {'batch_size': 8}, compiles=False),
+    'Fréchet distance': Entry('frechet', {'dimension': 2048, 'samples': 5000}, compiles=False),
+}
+
+
+def measure(entry: Entry, repetitions: int, against_torch: bool) -> list[dict[str, Any]]:
+    """One row for each framework: its timings of a step in seconds, and what its process said."""
+    theirs = [FRAMEWORKS[2], *([FRAMEWORKS[3]] if entry.compiles else [])] if against_torch else []
+    works = [Work(framework, entry.name, entry.settings, entry.steps) for framework in (FRAMEWORKS[0], *theirs)]
+    return time_works(works, repetitions)
+
+
+def time_works(works: list[Work], repetitions: int) -> list[dict[str, Any]]:
+    """The works in turns, one row for each."""
+    with contextlib.ExitStack() as stack:
+        started = [stack.enter_context(worker(work)) for work in works]  # one by one: compiling disturbs no other
+        times = take_turns({str(i): one.time for i, one in enumerate(started)}, repetitions)
+        facts = [one.end() for one in started]
+    rows = zip(works, times.values(), facts, strict=True)
+    return [{'framework': w.framework, 'seconds': float(np.median(t)), 'all_seconds': t, **f} for w, t, f in rows]
+
+
+def run(repetitions: int, against_torch: bool, only: tuple[str, ...]) -> dict[str, list[dict[str, Any]]]:
+    """Label -> rows, of the entries whose label contains one of `only`, if there are any."""
+    if against_torch and importlib.util.find_spec('torch') is None:
+        raise InputError('--against torch needs PyTorch: pip install torch')
+    chosen = {label: entry for label, entry in SUITE.items() if not only or any(part in label for part in only)}
+    if not chosen:
+        raise InputError(f'--only {" ".join(only)}: no workload has that in its name; there are {", ".join(SUITE)}')
+    bar = tqdm(chosen.items(), unit='workload', leave=False)
+    return {label: measure(entry, repetitions, against_torch) for label, entry in bar}
+
+
+def ratio(rows: list[dict[str, Any]]) -> float:
+    """Our time as a share of the fastest other's; not a number where there is none."""
+    ours, *theirs = (row['seconds'] for row in rows)
+    return ours / min(theirs) if theirs else np.nan
+
+
+def report(found: dict[str, list[dict[str, Any]]], earlier: dict[str, Any]) -> None:
+    """Prints the table, with the times of an earlier one if it is not empty."""
+    table: list[tuple] = [('', 'ms / step', 'images / s', 'compile, s', 'GB', 'PyTorch: ms', 'GB', 'ratio', 'before')]
+    for label, (ours, *theirs) in found.items():
+        best = min(theirs, key=lambda row: row['seconds'], default=None)
+        other = (_ms(best), _gigabytes(best), f'{ratio([ours, *theirs]):.2f}') if best else ('', '', '')
+        images = f'{ours["images"] / ours["seconds"]:.0f}' if ours['images'] else ''
+        then = earlier.get(label)
+        before = f'{ours["seconds"] / then[0]["seconds"]:.2f}' if then else ''
+        table.append((label, _ms(ours), images, f'{ours["compile_seconds"]:.1f}', _gigabytes(ours), *other, before))
+    print(runs.table(table, title=f"medians; ratio: of PyTorch's fastest; before: of --compare's; {jax.default_backend()}"))
+    ratios = [ratio(rows) for rows in found.values()]
+    if np.isfinite(ratios).any():
+        finite = [value for value in ratios if np.isfinite(value)]
+        print(f'geometric mean of {len(finite)} ratios {np.exp(np.mean(np.log(finite))):.3f}, largest {max(finite):.2f}')
+
+
+def _ms(row: dict[str, Any]) -> str:
+    return f'{1e3 * row["seconds"]:.4g}'
+
+
+def _gigabytes(row: dict[str, Any]) -> str:
+    return f'{row["peak_bytes"] / 1e9:.2f}'
+
+
+def save(path: pathlib.Path, found: dict[str, list[dict[str, Any]]]) -> None:
+    """Writes what `load` reads."""
+    machine = {'machine': platform.processor() or platform.machine(), 'backend': jax.default_backend(), 'jax': jax.__version__}
+    runs.write_json(path, {**machine, 'workloads': found})
+
+
+def load(path: pathlib.Path) -> dict[str, Any]:
+    """The workloads of an earlier suite. Raises `InputError` for a file that is none."""
+    try:
+        return json.loads(path.read_text())['workloads']
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f'--compare {path} is not the JSON of an earlier suite') from error

@@ -1,0 +1,81 @@
+"""The benchmark: every step can be taken, its twin in PyTorch has its parameters, and the command prints and compares."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import gan_jax
+from experiments.benchmark import __main__ as benchmark
+from experiments.benchmark import steps, suite
+from experiments.benchmark.worker import Work, worker
+from gan_jax.errors import InputError
+
+SETTINGS = [('dcgan', {'unroll_steps': 1}), ('unrolled_ring', {'seeds': 3}), *((name, {}) for name in steps.STEPS)]
+
+
+def first_state(training: steps.Training):
+    init = lambda key: gan_jax.init(training.game, *training.optimizers[:2], training.start, key)
+    return jax.eval_shape(init, jax.random.key(0))
+
+
+@pytest.mark.parametrize(('name', 'settings'), SETTINGS)
+def test_every_step_takes_a_batch_of_its_feed(name, settings):
+    training = steps.STEPS[name](**settings)
+    step = gan_jax.make_train_step(training.game, *training.optimizers[:2], unroll_steps=training.unroll_steps)
+    state = first_state(training)
+    draw = lambda state: step(state, training.feed.draw(training.feed.data, state.step))
+    after, metrics = jax.eval_shape(draw, state)
+    assert jax.tree.map(jnp.shape, after) == jax.tree.map(jnp.shape, state)
+    assert {'discriminator_loss', 'generator_loss'} <= set(metrics)
+
+
+@pytest.mark.parametrize('name', steps.STEPS)
+def test_the_twin_has_the_same_parameters(name):
+    pytest.importorskip('torch')
+    from experiments.benchmark import torch_steps
+
+    state = first_state(steps.STEPS[name]())
+    ours = sum(leaf.size for player in (state.generator, state.discriminator) for leaf in jax.tree.leaves(player.params))
+    modules = torch_steps.STEPS[name]().modules
+    assert ours == sum(p.numel() for module in modules for p in module.parameters() if p.requires_grad)
+
+
+def test_a_game_at_the_sizes_of_the_command_line(capsys):
+    options = {'size': 8, 'width': 4, 'batch_size': 4, 'unroll_steps': (0, 1), 'repetitions': 1, 'steps': 1}
+    rows = benchmark.main(benchmark.Config(game='dcgan', **options))
+    assert [row['name'] for row in rows] == [f'JAX, {kind} step, K = {k}' for k in (0, 1) for kind in ('plain', 'scanned')]
+    assert all(row['seconds'] > 0 and row['peak_bytes'] > 1e7 for row in rows)
+    assert 'ms / step' in capsys.readouterr().out
+
+
+def test_a_suite_is_written_and_compared_with(capsys, tmp_path):
+    options = {'suite': True, 'only': ('ring, MLP',), 'repetitions': 1}
+    found = benchmark.main(benchmark.Config(**options, json=tmp_path / 'suite.json'))
+    assert suite.load(tmp_path / 'suite.json') == json.loads(json.dumps(found))
+    (ours,) = found['ring, MLP']
+    ours['seconds'] = 4 * ours['seconds']
+    suite.report(found, suite.load(tmp_path / 'suite.json'))
+    assert capsys.readouterr().out.splitlines()[-1].split()[-1] == '4.00'
+
+
+def test_ratios_are_of_the_fastest_other(capsys):
+    row = lambda seconds: {'seconds': seconds, 'images': 8, 'compile_seconds': 1.0, 'peak_bytes': 10**9}
+    found = {'a': [row(1.0), row(4.0), row(2.0)], 'b': [row(1.0), row(8.0)]}
+    suite.report(found, {})
+    assert 'geometric mean of 2 ratios 0.250, largest 0.50' in capsys.readouterr().out
+
+
+def test_bad_input_is_one_line(tmp_path):
+    broken = tmp_path / 'broken.json'
+    broken.write_text('{')
+    for options, line in [
+        ({'suite': True, 'compare': broken}, 'is not the JSON of an earlier suite'),
+        ({'suite': True, 'only': ('nothing',)}, 'no workload has that in its name'),
+        ({'compare': broken}, 'are for --suite'),
+    ]:
+        with pytest.raises(InputError, match=line):
+            benchmark.main(benchmark.Config(**options))
+    with pytest.raises(InputError, match='unexpected keyword'), worker(Work('jax', 'unrolled_ring', {'nothing': 1})):
+        pass
