@@ -105,7 +105,7 @@ def load_pairs(path: str | pathlib.Path, size: int, limit: int, **options: Any) 
     """
     split = next((split for split in ('val', 'test') if split in data.pair_splits(path)), 'train')
     train = data.PairSource(path, data.loading_size(size), split='train', **options)
-    held_out = data.PairSource(path, size, split=split, **options)
+    held_out = data.PairSource(path, size, split=split, **{**options, 'channels': train.channels})
     rows, judged = (np.arange(len(source)) for source in (train, held_out))
     if split == 'train':
         rows, judged = rows[rows % 10 > 0], judged[::10]

@@ -30,7 +30,7 @@ from experiments._translation import (
     save_titled,
 )
 from gan_jax import compilation, data, games, networks, parallel, runs
-from gan_jax.data.pairs import SPLITS
+from gan_jax.data.folders import SPLITS
 from gan_jax.errors import InputError
 from gan_jax.games.unpaired_translation import Translations
 from gan_jax.networks.translation import check_resnet_size, patch_outputs
@@ -195,7 +195,7 @@ def _from_folder(config: Config) -> Sets:
         judged = {side: data.resize(images[::10], size) for side, images in train.items()}
         train = {side: images[np.arange(len(images)) % 10 > 0] for side, images in train.items()}
     else:
-        judged = data.unpaired(*two[split], size)
+        judged = data.unpaired(*two[split], size, train['a'].shape[-1])
     if min(map(len, train.values())) < 1:
         raise InputError(f'{path} has too few images: one of ten is held out, and some are to train on')
     count = min(_HELD_OUT, *map(len, judged.values()))

@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from gan_jax.data.images import read_image
+from gan_jax.data.reading import read_image
 from gan_jax.errors import InputError
 
 FILE_COLUMNS = ('file', 'image', 'filename', 'file_name')

@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan_jax.data.images import folder, image_files, read_image, resize
+from gan_jax.data.folders import SPLITS, common_channels, folder
+from gan_jax.data.images import resize
+from gan_jax.data.reading import image_files, read_image
 from gan_jax.errors import InputError
 from gan_jax.typing import AnyArray, Array, Key
-
-SPLITS = ('train', 'val', 'test')
 
 
 class PairSource:
@@ -27,7 +27,7 @@ class PairSource:
         size: of the images.
         split: which of the splits.
         direction: what is made of what.
-        channels: 3, or 1 for grey images.
+        channels: 1 or 3; by default 1 if every image is grey, and 3 otherwise.
 
     Raises `InputError` for a folder or split that is not there, for images without a partner or in two shapes, and for images
     that cannot be read, by name.
@@ -40,13 +40,14 @@ class PairSource:
         *,
         split: str = 'train',
         direction: Literal['a_to_b', 'b_to_a'] = 'a_to_b',
-        channels: int = 3,
+        channels: int | None = None,
     ) -> None:
         if direction not in ('a_to_b', 'b_to_a'):
             raise InputError(f"direction is 'a_to_b' or 'b_to_a', not {direction!r}")
-        self.size, self.direction, self.channels = size, direction, channels
+        self.size, self.direction = size, direction
         folders = _folders(pathlib.Path(path), split)
         self.files = _partners(*folders) if len(folders) == 2 else [(file,) for file in image_files(folders[0])]
+        self.channels = channels or common_channels([file for pair in self.files for file in pair])
 
     def __len__(self) -> int:
         return len(self.files)
@@ -76,8 +77,14 @@ def pairs(path: str | pathlib.Path, size: int, **options: Any) -> dict[str, np.n
     return source.read(range(len(source)))
 
 
-def unpaired(path_a: str | pathlib.Path, path_b: str | pathlib.Path, size: int, channels: int = 3) -> dict[str, np.ndarray]:
-    """Two folders of images as `{'a': [n, size, size, channels], 'b': [m, size, size, channels]}`, uint8; see `data.folder`."""
+def unpaired(
+    path_a: str | pathlib.Path, path_b: str | pathlib.Path, size: int, channels: int | None = None
+) -> dict[str, np.ndarray]:
+    """Two folders of images as `{'a': [n, size, size, channels], 'b': [m, size, size, channels]}`, uint8; see `data.folder`.
+
+    By default they have 1 channel if every image of both is grey, and 3 otherwise.
+    """
+    channels = channels or common_channels([*image_files(path_a), *image_files(path_b)])
     return {'a': folder(path_a, size, channels).images, 'b': folder(path_b, size, channels).images}
 
 

@@ -8,7 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from gan_jax import compilation, data
-from gan_jax.data.images import image_files, read_image, resize
+from gan_jax.data.folders import common_channels
+from gan_jax.data.images import resize
+from gan_jax.data.reading import image_files, read_image
 from gan_jax.errors import InputError
 from gan_jax.files import fingerprint
 
@@ -84,13 +86,14 @@ def batches(source: Source, count: int | None, *, seed: int = 0) -> Iterator[np.
 
 def _from_folder(path: pathlib.Path, size: int | None, skip_broken: bool) -> Source:
     files = image_files(path)
+    channels = common_channels(files, skip_broken)
     broken: list[str] = []
     found: list[tuple[pathlib.Path, tuple[int, ...]]] = []  # the first image that could be read, and its shape
     pool = ThreadPoolExecutor(8)
 
     def one(file: pathlib.Path) -> np.ndarray | None:
         try:
-            return read_image(file, size, 3)
+            return read_image(file, size, channels)
         except InputError:
             if not skip_broken:
                 raise
@@ -101,7 +104,7 @@ def _from_folder(path: pathlib.Path, size: int | None, skip_broken: bool) -> Sou
         chosen = [files[i] for i in numbers]
         images = [(file, image) for file, image in zip(chosen, pool.map(one, chosen), strict=True) if image is not None]
         if not images:
-            return np.empty((0, 1, 1, 3), np.uint8)
+            return np.empty((0, 1, 1, channels), np.uint8)
         found.extend((file, image.shape) for file, image in images[: 1 - len(found)])
         for file, image in images:
             if image.shape != found[0][1]:
