@@ -10,7 +10,7 @@ import numpy as np
 
 from gan_jax.data.folders import SPLITS, common_channels, folder
 from gan_jax.data.images import resize
-from gan_jax.data.reading import image_files, read_image
+from gan_jax.data.reading import SUFFIXES, files_below, image_files, read_image
 from gan_jax.errors import InputError
 from gan_jax.typing import AnyArray, Array, Key
 
@@ -127,6 +127,24 @@ def pair_splits(path: str | pathlib.Path) -> tuple[str, ...]:
     return tuple(name for name in SPLITS if any((below / name).is_dir() for below in (path, path / 'A', path / 'B')))
 
 
+def two_sets(path: str | pathlib.Path) -> dict[str, tuple[pathlib.Path, pathlib.Path]]:
+    """The splits of a folder of two sets of images without pairs, and their folders of A and B; empty if it is not one.
+
+    That is `trainA` and `trainB` (CycleGAN's form), or folders `A` and `B` above or below the splits, or without them. Raises
+    `InputError` for a folder of one set without the other's.
+    """
+    layouts = {split: (f'{split}{{0}}', f'{split}/{{0}}', f'{{0}}/{split}') for split in SPLITS}
+    folders = lambda layout: tuple(pathlib.Path(path) / layout.format(side) for side in 'AB')
+    found = {}
+    for split, layout in [*((name, layout) for name in layouts for layout in layouts[name]), ('train', '{0}')]:
+        there = [folder for folder in folders(layout) if folder.is_dir()]
+        if len(there) == 1:
+            raise InputError(f'no folder of the other set beside {there[0]}')
+        if there and split not in found:
+            found[split] = (there[0], there[1])
+    return found
+
+
 def _folders(path: pathlib.Path, split: str) -> list[pathlib.Path]:
     """The split's one folder of images side by side, or its A and B."""
     if not path.is_dir():
@@ -138,10 +156,30 @@ def _folders(path: pathlib.Path, split: str) -> list[pathlib.Path]:
     sides = [top / name for name in ('A', 'B')]
     missing = [side for side in sides if not side.is_dir()]
     if len(missing) == 2:
+        _check_side_by_side(path, top)
         return [top]
     if missing:
         raise InputError(f'no folder {missing[0]} beside the other of its pair')
     return [side / split if (side / split).is_dir() else side for side in sides]
+
+
+def _check_side_by_side(path: pathlib.Path, top: pathlib.Path) -> None:
+    """Raises `InputError` for a folder whose images are two sets, which would be cut in two as if they were pairs.
+
+    `top` is the folder of its split.
+    """
+    if sets := two_sets(path):
+        names = ' and '.join(str(folder.relative_to(path)) for folder in next(iter(sets.values())))
+        raise InputError(
+            f'{path} holds {names}, two sets without pairs: python -m experiments.cyclegan --task {path} learns from those; '
+            'pairs are two images of one name in folders A and B, or one image side by side'
+        )
+    below = sorted(folder for folder in top.iterdir() if folder.is_dir() and not folder.name.startswith('.'))
+    names_of = lambda folder: {file.relative_to(folder).with_suffix('') for file in files_below(folder, SUFFIXES)}
+    if len(below) == 2 and names_of(below[0]) == names_of(below[1]) != set():
+        raise InputError(
+            f'the images of {below[0]} and {below[1].name} have the same names: if they are pairs, call the folders A and B'
+        )
 
 
 def _partners(a: pathlib.Path, b: pathlib.Path) -> list[tuple[pathlib.Path, ...]]:
