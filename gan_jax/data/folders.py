@@ -4,8 +4,6 @@ import contextlib
 import copy
 import os
 import pathlib
-import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Self
@@ -15,7 +13,7 @@ import numpy as np
 from gan_jax.data.images import Images
 from gan_jax.data.reading import image_files, is_grey, read_image
 from gan_jax.errors import InputError
-from gan_jax.files import cache_directory, fingerprint
+from gan_jax.files import cache_directory, fingerprint, load_arrays
 
 SPLITS = ('train', 'val', 'test')
 _READER = 'read_image 1'
@@ -186,10 +184,10 @@ def _classes(files: Sequence[pathlib.Path]) -> tuple[tuple[str, ...], np.ndarray
 def _cached(entry: pathlib.Path, identity: str) -> tuple[np.ndarray, np.ndarray] | None:
     """What was kept of these files; None if nothing was, or if it is of others or damaged."""
     try:
-        with np.load(entry) as kept:
-            return (kept['images'], kept['readable']) if kept['identity'] == identity else None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+        kept = load_arrays(entry)
+    except InputError:
         return None
+    return (kept['images'], kept['readable']) if kept.get('identity') == identity else None
 
 
 def _keep(entry: pathlib.Path, **arrays: np.ndarray | str) -> None:

@@ -1,12 +1,14 @@
-"""One name for every image data set: `digits`, a folder's path, or a TFDS name."""
+"""One name for every image data set: `digits`, the path of a folder or of a file of arrays, or a TFDS name."""
 
 import os
 import pathlib
 from typing import TypeAlias
 
-from gan_jax.data.folders import FolderSource
+from gan_jax.data.arrays import SUFFIXES, array_file
+from gan_jax.data.folders import FolderSource, folder_splits
 from gan_jax.data.images import Images, digits, recoloured, resize
 from gan_jax.data.tfds import TfdsSource
+from gan_jax.errors import InputError
 
 DIGITS_SIZE = 16
 """The digits are 8 x 8; by default they are enlarged to this."""
@@ -28,7 +30,8 @@ def load(
     """An image data set in memory, uint8 `[n, size, size, channels]`.
 
     Args:
-        name: 'digits', the path of a folder of images (see `FolderSource`), or a TFDS name.
+        name: 'digits', the path of a folder of images (see `FolderSource`) or of a `.npz` or `.npy` file (see
+            `arrays.array_file`), or a TFDS name.
         split: which of its splits.
         size: the data set's own if it is not given; 16 for the digits, 64 for a folder.
         data_dir: where TFDS data sets are prepared.
@@ -40,6 +43,10 @@ def load(
     if name == 'digits':
         data = digits(split)
         return data._replace(images=recoloured(resize(data.images, size or DIGITS_SIZE), channels))
+    if is_array_file(name):
+        if split != 'train':
+            raise InputError(f'{name} has no splits, not {split!r}')
+        return _squares(name, array_file(name, size=size, channels=channels))
     return _in_memory(_open(name, split, size, data_dir, channels, skip_broken))
 
 
@@ -67,7 +74,7 @@ def load_or_open(
     skip_broken: bool = False,
 ) -> Images | ImageSource:
     """`load`, or `open_source` for a data set of more than `memory_limit` bytes of pixels."""
-    if name == 'digits':
+    if name == 'digits' or is_array_file(name):
         return load(name, split=split, size=size, channels=channels)
     source = _open(name, split, size, data_dir, channels, skip_broken)
     return (_on_disk if len(source) * source.size**2 * source.channels > memory_limit else _in_memory)(source)
@@ -95,6 +102,13 @@ def _on_disk(source: ImageSource) -> ImageSource:
     return source.readable() if isinstance(source, FolderSource) else source
 
 
+def _squares(name: str, images: Images) -> Images:
+    height, width = images.images.shape[1:3]
+    if height != width:
+        raise InputError(f'the images of {name} are {height} x {width}, not square: give a size')
+    return images
+
+
 def describe(name: str, images: Images | ImageSource) -> str:
     """One line on a data set: how many images there are, of which size, and how many were left out."""
     count = len(images.images) if isinstance(images, Images) else len(images)
@@ -109,3 +123,15 @@ def describe(name: str, images: Images | ImageSource) -> str:
 def is_folder(name: str) -> bool:
     """Whether a data set's name is the path of a folder: one that exists, or that is spelled with a separator."""
     return pathlib.Path(name).is_dir() or os.sep in name or name.startswith(('.', '~'))
+
+
+def is_array_file(name: str) -> bool:
+    """Whether a data set's name is that of a file of arrays."""
+    return pathlib.Path(name).suffix in SUFFIXES
+
+
+def has_test_set(name: str) -> bool:
+    """Whether a data set has held-out images: all but files of arrays, and folders without splits."""
+    if is_array_file(name):
+        return False
+    return not is_folder(name) or bool({'val', 'test'} & set(folder_splits(name)))

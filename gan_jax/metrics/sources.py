@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gan_jax import compilation, data
+from gan_jax.data import arrays
 from gan_jax.data.folders import common_channels
 from gan_jax.data.images import resize
 from gan_jax.data.reading import image_files, read_image
@@ -42,15 +43,16 @@ def open_source(
     skip_broken: bool = False,
     seed: int = 0,
 ) -> Source:
-    """The images that a text names: a folder of them, an `.npz` file, a run directory, `digits`, or a TFDS name.
+    """The images that a text names: a folder of them, an `.npz` or `.npy` file, a run directory, `digits`, or a TFDS name.
 
     A data set's split may follow a colon, `mnist:test`, and is `split` otherwise. `size` crops images to their central square
     and resizes it; without it they stay as they are, and a folder of several sizes is refused. `skip_broken` leaves unreadable
     files out and notes them. `seed` is of a run's samples. Raises `InputError` for what cannot be read.
     """
     path = pathlib.Path(text)
-    if path.suffix == '.npz':
-        return _from_npz(path, size)
+    if path.suffix in arrays.SUFFIXES:
+        images = arrays.array_file(path, size=size).images
+        return Source(text, len(images), lambda numbers: images[list(numbers)], fingerprint(images), [])
     if (path / SAMPLER).is_file():
         return _from_run(path, size, seed)
     if (path / 'config.json').is_file():
@@ -115,20 +117,6 @@ def _from_folder(path: pathlib.Path, size: int | None, skip_broken: bool) -> Sou
     stats = [file.stat() for file in files]
     identity = fingerprint(*(f'{f.name} {s.st_size} {s.st_mtime_ns}' for f, s in zip(files, stats, strict=True)), f'{size}')
     return Source(str(path), len(files), read, identity, broken)
-
-
-def _from_npz(path: pathlib.Path, size: int | None) -> Source:
-    try:
-        with np.load(path) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError) as error:
-        raise InputError(f'cannot read {path}: {error}') from error
-    images = next((x for x in arrays.values() if x.ndim == 4 and x.dtype == np.uint8), None)
-    if images is None:
-        what = ', '.join(f'{name} {x.dtype}{list(x.shape)}' for name, x in arrays.items())
-        raise InputError(f'{path} has no array of uint8 images [n, h, w, c]; it has {what}')
-    images = images if size is None else resize(images, size)
-    return Source(str(path), len(images), lambda numbers: images[list(numbers)], fingerprint(images), [])
 
 
 def _from_data_set(name: str, split: str, size: int | None, data_dir: str | None) -> Source:
