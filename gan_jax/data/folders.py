@@ -24,8 +24,8 @@ class FolderSource:
     """The images below a folder, read by index (a `feeds.Source`), cropped to their central square and resized to `size`.
 
     A folder that holds a folder `train` has splits: the folders `train`, `val` and `test`, and 'test' is `val` where there is
-    no `test`. Otherwise everything is 'train'. The topmost folders in which images differ are their classes, sorted by name,
-    if every image is in one.
+    no `test`. Otherwise everything is 'train'. The topmost folders in which training images differ are the classes, sorted by
+    name, if every training image is in one.
 
     Args:
         path: the folder.
@@ -34,8 +34,8 @@ class FolderSource:
         channels: 1 or 3; by default 1 if every image is grey, and 3 otherwise.
         skip_broken: whether `load` and `readable` leave out images that cannot be read, or raise.
 
-    Raises `InputError` for a folder or a split that is not there, and for a folder without images; when images are read, for
-    one that cannot be, by name.
+    Raises `InputError` for a folder or a split that is not there, for a folder without images, and for an image of another
+    class than the training images'; when images are read, for one that cannot be, by name.
     """
 
     def __init__(
@@ -48,14 +48,13 @@ class FolderSource:
         skip_broken: bool = False,
     ) -> None:
         self.path, self.size, self.skip_broken = split_folder(path, split), size, skip_broken
+        self.files = image_files(self.path)
         self.broken: list[str] = []
         """Files that were left out."""
-        self._set_files(image_files(self.path))
         self.channels = channels or common_channels(self.files, skip_broken)
-
-    def _set_files(self, files: list[pathlib.Path]) -> None:
-        self.files = files
-        self.classes, self._labels = _classes(files)
+        train = split_folder(path, 'train')
+        self.classes = class_names(self.files if train == self.path else image_files(train))
+        self._labels = class_numbers(self.path, self.files, self.classes)
 
     def __len__(self) -> int:
         return len(self.files)
@@ -116,7 +115,8 @@ class FolderSource:
             raise InputError(f'none of the {len(self)} images in {self.path} can be read')
         source = copy.copy(self)
         source.broken = [str(file) for file, fine in zip(self.files, readable, strict=True) if not fine]
-        source._set_files([file for file, fine in zip(self.files, readable, strict=True) if fine])
+        source.files = [file for file, fine in zip(self.files, readable, strict=True) if fine]
+        source._labels = None if self._labels is None else self._labels[readable]
         return source
 
 
@@ -171,14 +171,22 @@ def _state(file: pathlib.Path) -> str:
     return f'{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}'
 
 
-def _classes(files: Sequence[pathlib.Path]) -> tuple[tuple[str, ...], np.ndarray | None]:
-    """The names of the folders right below the one that all files are in, and each file's number among them."""
+def class_names(files: Sequence[pathlib.Path]) -> tuple[str, ...]:
+    """The folders right below the one that all files are in, if every file is in one of those; otherwise there are none."""
     top = os.path.commonpath([file.parent for file in files])
     inside = [file.relative_to(top).parts for file in files]
-    if any(len(parts) == 1 for parts in inside):
-        return (), None
-    classes, labels = np.unique([parts[0] for parts in inside], return_inverse=True)
-    return tuple(classes.tolist()), labels.astype(np.int32)
+    return () if any(len(parts) == 1 for parts in inside) else tuple(sorted({parts[0] for parts in inside}))
+
+
+def class_numbers(path: pathlib.Path, files: Sequence[pathlib.Path], classes: Sequence[str]) -> np.ndarray | None:
+    """The number of the class that each file below `path` is in, int32 `[n]`; None without classes. Raises `InputError`."""
+    if not classes:
+        return None
+    numbers = {name: number for number, name in enumerate(classes)}
+    found = [next((numbers[part] for part in file.relative_to(path).parts if part in numbers), None) for file in files]
+    if None in found:
+        raise InputError(f'{files[found.index(None)]} is in none of the {len(classes)} folders of the training images')
+    return np.array(found, np.int32)
 
 
 def _cached(entry: pathlib.Path, identity: str) -> tuple[np.ndarray, np.ndarray] | None:
