@@ -172,6 +172,8 @@ def load(config: Config) -> Sets:
     a, b = (sets.train[side] for side in 'ab')
     if config.identity_share and a.shape[-1] != b.shape[-1]:
         raise InputError(f'--identity-weight is 0 where A has {a.shape[-1]} channels and B {b.shape[-1]}')
+    name = config.dataset if config.synthetic else config.task
+    print(f'{name}: {len(a):,} images of A and {len(b):,} of B to train on, {len(sets.held_out["a"]):,} of each held out')
     return sets
 
 

@@ -227,6 +227,8 @@ def load(config: Config) -> tuple[data.Captioned, data.Captioned]:
     if len(labels) <= config.held_out:
         raise InputError(f'--held-out {config.held_out} of {len(labels)} labels leaves nothing to learn from')
     unseen = np.isin(every.labels, labels[: config.held_out])
+    count = sum(map(len, every.captions))
+    print(f'{config.data}: {len(unseen):,} images with {count:,} captions, of which {unseen.sum():,} images are held out')
     return every.take(np.flatnonzero(~unseen)), every.take(np.flatnonzero(unseen))
 
 

@@ -300,6 +300,15 @@ def test_a_data_set_to_invert_has_a_test_set_and_no_task_beside_it(capsys, monke
     assert len(sets.train['a']) == len(sets.train['b']) == 3 and len(sets.held_out['a']) == 6
 
 
+def test_what_was_found_is_said_first(tmp_path, capsys):
+    pictures(tmp_path / 'pairs', NAMES, (8, 16, 3))
+    _translation.load_pairs(tmp_path / 'pairs', 8, 1)
+    assert capsys.readouterr().out == f'{tmp_path}/pairs: 18 pairs of images to train on, 1 held out\n'
+    cyclegan.load(cyclegan.Config(size=8))
+    line = 'digits: 718 images of A and 719 of B to train on, 360 of each held out\n'
+    assert capsys.readouterr().out == line
+
+
 def test_grey_and_colour_splits_have_one_number_of_channels(tmp_path):
     for split, shape in (('train', (8, 16)), ('val', (8, 16, 3))):
         pictures(tmp_path / split, NAMES[:4], shape)
