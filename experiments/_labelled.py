@@ -32,14 +32,13 @@ def load(name: str, **options: Any) -> tuple[Labelled, Labelled]:
     print(data.describe(name, found))
     if data.has_test_set(name):
         options['channels'] = found.channels
-        test = data.load(name, split='test', **options)
-        assert test.labels is not None  # as the training images have them
-        return _labelled(found.images, found.labels, found.classes), _labelled(test.images, test.labels, found.classes)
+        held_out = data.load(name, split='test', **options)
+        return _labelled(found.images, found.labels, found.classes), _labelled(held_out.images, held_out.labels, found.classes)
     rows = data.held_out_examples(found.labels)
     print(f'of which {rows.sum():,} are held out: every tenth of each class')
     train, test = (_labelled(found.images[x], found.labels[x], found.classes) for x in (~rows, rows))
     return train, test
 
 
-def _labelled(images: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]) -> Labelled:
+def _labelled(images: np.ndarray, labels: np.ndarray | None, classes: tuple[str, ...]) -> Labelled:
     return Labelled(images, data.check_labels(labels, len(classes)), classes)

@@ -216,7 +216,7 @@ def load(config: Config) -> tuple[data.Captioned, data.Captioned]:
     if config.data in FILE_NAMES:
         if config.captions is None:
             raise InputError(f'--data {config.data} wants --captions, the folder of its captions')
-        source = data.open_source(config.data, size=config.image_size, data_dir=config.data_dir)
+        source = data.TfdsSource(config.data, 'train', size=config.image_size, data_dir=config.data_dir)
         every = data.captioned_source(source, config.captions, FILE_NAMES[config.data])
     elif data.is_folder(config.data):
         every = data.captioned_folder(config.data, config.image_size, captions=config.captions or 'captions.csv')

@@ -74,7 +74,7 @@ def is_grey(file: pathlib.Path) -> bool:
     try:
         with Image.open(file) as image:
             if image.mode in ('P', 'PA'):
-                palette = np.reshape(image.getpalette(), (-1, 3))
+                palette = np.array(image.getpalette()).reshape(-1, 3)
                 return bool((palette == palette[:, :1]).all())
             return image.mode in _GREY or image.mode.startswith('I')
     except Exception as error:  # as in `read_image`
@@ -98,8 +98,8 @@ def _eight_bit(image: 'Image.Image') -> 'Image.Image':
     if image.mode == 'F':
         return Image.fromarray(_scaled(np.asarray(image), 1))
     if image.mode == 'LAB':
-        profiles = (ImageCms.createProfile(name) for name in ('LAB', 'sRGB'))
-        return ImageCms.profileToProfile(image, *profiles, outputMode='RGB')  # type: ignore[return-value]
+        lab, srgb = ImageCms.createProfile('LAB'), ImageCms.createProfile('sRGB')
+        return ImageCms.applyTransform(image, ImageCms.buildTransform(lab, srgb, 'LAB', 'RGB'))  # type: ignore[return-value]
     if image.has_transparency_data:
         colours = image.convert('LA').convert('RGBA') if image.mode == 'La' else image.convert('RGBA')
         return Image.alpha_composite(Image.new('RGBA', image.size, 'white'), colours).convert('RGB')
