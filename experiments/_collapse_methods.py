@@ -44,6 +44,8 @@ class Trial(NamedTuple):
     """Of AdaGAN; each is trained for `options.steps`."""
     generator: nn.Module | None = None
     """None for a model of several."""
+    batches: int = 1
+    """Of the recipe's size, that a batch is made of."""
 
 
 Method = Callable[[Setting], Trial]
@@ -74,9 +76,20 @@ def unrolled(steps: int = 5) -> Method:
     return lambda setting: _trial(setting, steps, setting.unrolled)
 
 
-def packing(size: int = 2) -> Method:
-    """PacGAN (Lin et al. 2018). A batch has as many examples as any other's, and so fewer packs."""
-    return standard(augmentations=(f'packing:size={size}',))
+def packing(size: int = 2, keep: str = 'examples') -> Method:
+    """PacGAN (Lin et al. 2018). A batch has as many examples as any other's, and so fewer packs; or, as in the authors' code,
+    with keep=packs as many packs as another's has examples."""
+    if keep not in ('examples', 'packs'):
+        raise ValueError(f"a batch keeps its number of 'examples' or of 'packs', not {keep!r}")
+    packed = standard(augmentations=(f'packing:size={size}',))
+    if keep == 'examples':
+        return packed
+
+    def trial(setting: Setting) -> Trial:
+        found = packed(setting)
+        return found._replace(batches=size, settings=found.settings | {'batches': size})
+
+    return trial
 
 
 def minibatch_discrimination(features: int = 16, dimensions: int = 5) -> Method:

@@ -102,7 +102,7 @@ def neighbours(found: Trained, classifier: Classifier | None) -> dict[str, Any]:
     results, shown = {}, [fakes[:12, None]]
     for name, space in spaces.items():
         bank = space(found.train.images)
-        shown.append(found.train.images[np.asarray(nearest_neighbours(space(fakes[:12]), bank, 3).index)])
+        shown.append(found.train.images[np.asarray(nearest_neighbours(space(fakes[:12]), bank, min(3, len(bank))).index)])
         if found.held_out is not None:
             test = memorisation_test(space(fakes), bank, space(found.held_out.images[:SAMPLES]))
             results[name] = {**test._asdict(), 'ratio': test.ratio}

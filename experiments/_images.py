@@ -26,11 +26,16 @@ class ImageOptions(runs.GameOptions):
     """One generator and one discriminator of images."""
 
     dataset: str = 'digits'
-    """'digits' (offline), a TFDS name such as mnist, fashion_mnist or cifar10, or a folder of images."""
+    """'digits' (offline), a TFDS name such as mnist, fashion_mnist or cifar10, a folder of images, whose folders are classes if
+    every image is in one, or a .npz or .npy file. A folder may hold folders train and test."""
     data_dir: str | None = None
     """Where TFDS data sets are prepared; TFDS_DATA_DIR if it is not given."""
     size: int | None = None
     """Height and width: 28 or 4 * 2^n. The data set's own if it is not given (16 for the digits, 64 for a folder)."""
+    channels: Literal[1, 3] | None = None
+    """1 for grey images, 3 for colour; the data set's own if it is not given."""
+    skip_broken: bool = False
+    """Leave out the images of a folder that cannot be read, and count them."""
     batch_size: int = 64
     latent_size: int = 128
     """Standard normal."""
@@ -40,7 +45,7 @@ class ImageOptions(runs.GameOptions):
     runner: Literal['pmap', 'shard_map'] = 'pmap'
     """What splits a batch over several devices."""
     evaluate: int = 2000
-    """Samples in the end table."""
+    """Samples in the end table, at least 2."""
     sample_every: int = 400
     score_every: int = 0
     """Every so many steps, the Frechet distance of --evaluate samples to the data, in the features of a classifier of the data
@@ -67,6 +72,8 @@ class ImageOptions(runs.GameOptions):
         super().check()
         if self.size is not None:
             dcgan.stages(self.size)
+        if self.evaluate < 2:
+            raise InputError(f'--evaluate is at least 2 samples, which have a distribution, not {self.evaluate}')
         if self.score_every < 0:
             raise InputError(f'--score-every is at least 0, not {self.score_every}')
         parallel.check_divisible(self.batch_size)
@@ -77,6 +84,7 @@ def main(config: ImageOptions) -> dict[str, Any]:
     config.check()
     source = load(config)
     dcgan.stages(source.size)
+    held_out = held_out_images(config, source)
     game, step, init = build(config, source.size, source.channels)
     advance = trainer(config, source, step)
     run = runs.RunDirectory(config)  # once nothing more can be refused
@@ -85,16 +93,27 @@ def main(config: ImageOptions) -> dict[str, Any]:
     state = fit(config, run, source, advance, init, draw, grid_key)
     blocks = [draw(state, key, jnp.zeros(500)) for key in jax.random.split(table_key, -(-config.evaluate // 500))]
     fakes = np.concatenate([np.asarray(data.to_uint8(block)) for block in blocks])[: config.evaluate]
-    results = evaluate(config, run, fakes, source if isinstance(source, data.Images) else None)
+    results = evaluate(config, run, fakes, at_most(source, 20_000), held_out)
     runs.write_json(run.path / 'results.json', results)
     print(f'pictures {run.path}/samples.png, samples.gif, neighbours.png, losses.png; numbers {run.path}/results.json')
     return results
 
 
-def load(config: ImageOptions) -> data.Images | data.TfdsSource:
-    """The training images, held in memory if they are not too many."""
-    limit = config.memory_limit * 1e9
-    return data.load_or_open(config.dataset, split='train', size=config.size, data_dir=config.data_dir, memory_limit=limit)
+def load(config: ImageOptions) -> data.Images | data.ImageSource:
+    """The training images, held in memory if they are not too many; what they are is printed."""
+    source = data.load_or_open(
+        config.dataset,
+        split='train',
+        size=config.size,
+        data_dir=config.data_dir,
+        memory_limit=config.memory_limit * 1e9,
+        channels=config.channels,
+        skip_broken=config.skip_broken,
+    )
+    if config.score_every and not source.classes:
+        raise InputError(f'--score-every needs labels to train a classifier on, and {config.dataset} has none')
+    print(data.describe(config.dataset, source))
+    return source
 
 
 Draw = Callable[[gan_jax.TrainState, Key, Array], Array]
@@ -104,7 +123,7 @@ Draw = Callable[[gan_jax.TrainState, Key, Array], Array]
 def fit(
     config: ImageOptions,
     run: runs.RunDirectory,
-    source: data.Images | data.TfdsSource,
+    source: data.Images | data.ImageSource,
     advance: runs.Advance,
     init: gan_jax.TrainState,
     draw: Draw,
@@ -136,7 +155,7 @@ def build(config: ImageOptions, size: int, channels: int) -> tuple[gan_jax.Game,
     return game, step, init(jax.random.key(config.seed))
 
 
-def trainer(config: ImageOptions, source: data.Images | data.TfdsSource, step: Any) -> runs.Advance:
+def trainer(config: ImageOptions, source: data.Images | data.ImageSource, step: Any) -> runs.Advance:
     """Steps on data that live on the device, or that are read from disk as they are needed."""
     (runner, axis_name), count = parallel.choose(config.runner), config.minibatches
     if isinstance(source, data.Images):
@@ -151,14 +170,13 @@ def trainer(config: ImageOptions, source: data.Images | data.TfdsSource, step: A
 
 
 def scores(
-    config: ImageOptions, run: runs.RunDirectory, source: data.Images | data.TfdsSource, draw: Draw
+    config: ImageOptions, run: runs.RunDirectory, source: data.Images | data.ImageSource, draw: Draw
 ) -> list[runs.Callback]:
     """What scores the run as it trains, if that was asked for."""
     if not config.score_every:
         return []
-    train = source if isinstance(source, data.Images) else sample_of(config, 'train', source.size, 20_000)
-    if train.labels is None:
-        raise InputError(f'--score-every needs labels to train a classifier on, and {config.dataset} has none')
+    train = at_most(source, 20_000)
+    assert train.labels is not None  # as `load` has seen
     extractor = train_classifier(train.images, train.labels, name=config.dataset, cache=True).extractor
     reference = collect(extractor, [train.images], ()).moments
     block = lambda state, key: draw(state, key, jnp.zeros(100))
@@ -166,32 +184,46 @@ def scores(
     return [runs.sample_scores(run, block, extractor, reference, key, every=config.score_every, samples=config.evaluate)]
 
 
-def evaluate(config: ImageOptions, run: runs.RunDirectory, fakes: np.ndarray, train: data.Images | None) -> dict[str, Any]:
+def evaluate(
+    config: ImageOptions, run: runs.RunDirectory, fakes: np.ndarray, train: data.Images, held_out: data.Images | None
+) -> dict[str, Any]:
     """The end table: samples beside held-out real images, where the data set has some."""
-    if train is None:
-        train = sample_of(config, 'train', fakes.shape[1], 20_000)
-    if data.is_folder(config.dataset):
+    if held_out is None:
         distance = nearest_neighbours(fakes / 127.5, train.images / 127.5).distance
         results = {'median_neighbour_distance': float(np.median(distance))}
         print(runs.table([('samples', 'value'), *results.items()], title=f'{config.name} after {config.steps} steps'))
     else:
-        held_out = sample_of(config, 'test', fakes.shape[1], 10_000)
         results = compare(config, fakes, train, held_out)
-    nearest = np.asarray(nearest_neighbours(fakes[:16], train.images, 3).index)
+    nearest = np.asarray(nearest_neighbours(fakes[:16], train.images, min(3, len(train.images))).index)
     rows = np.concatenate([fakes[:16, None], train.images[nearest]], 1).reshape(-1, *fakes.shape[1:])
     scale = max(1, 64 // fakes.shape[1])
     pictures.save_picture(run.path / 'neighbours.png', pictures.image_grid(rows, columns=8, scale=scale))
     return results
 
 
-def sample_of(config: ImageOptions, split: str, size: int | None, limit: int) -> data.Images:
-    """At most `limit` images of a split of a data set; all digits."""
-    if config.dataset == 'digits':
-        return data.load('digits', split=split, size=size)
-    source = data.open_source(config.dataset, split=split, size=size, data_dir=config.data_dir)
+def at_most(source: data.Images | data.ImageSource, limit: int) -> data.Images:
+    """Images in memory as they are; of those on disk at most `limit`."""
+    if isinstance(source, data.Images):
+        return source
     rows = np.random.default_rng(0).permutation(len(source))[:limit]
     batch = source.read(np.sort(rows).tolist())
     return data.Images(batch['image'], batch.get('label'), source.classes)
+
+
+def held_out_images(config: ImageOptions, like: data.Images | data.ImageSource, limit: int = 10_000) -> data.Images | None:
+    """At most `limit` held-out images of the size and the channels of `like`; all digits, and None where there are none.
+
+    Raises `InputError` if there is but one.
+    """
+    if not data.has_test_set(config.dataset):
+        return None
+    options: dict[str, Any] = {'split': 'test', 'size': like.size, 'channels': like.channels, 'data_dir': config.data_dir}
+    if config.dataset == 'digits':
+        return data.load('digits', **options)
+    found = at_most(data.open_source(config.dataset, skip_broken=config.skip_broken, **options), limit)
+    if len(found.images) < 2:
+        raise InputError(f'{config.dataset} has 1 test image, and samples are compared with at least 2')
+    return found
 
 
 def compare(config: ImageOptions, fakes: np.ndarray, train: data.Images, held_out: data.Images) -> dict[str, Any]:

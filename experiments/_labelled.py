@@ -1,6 +1,6 @@
 """Labelled images, for experiments that learn from the labels."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,9 +19,26 @@ class Labelled(NamedTuple):
     """A name for each label."""
 
 
-def load(name: str, split: str, *, data_dir: str | None, size: int | None = None) -> Labelled:
-    """`data.load`. Raises `InputError` unless every class has examples, and every example a class."""
-    found = data.load(name, split=split, size=size, data_dir=data_dir)
+def load(name: str, **options: Any) -> tuple[Labelled, Labelled]:
+    """The training and the test set of `data.load`, whose options it takes; what they are is printed.
+
+    Of a data set without a test set every tenth image of each class is held out. Raises `InputError` unless every class has
+    examples, and every example a class.
+    """
+    found = data.load(name, split='train', **options)
     if found.labels is None:
-        raise InputError(f'{name} has no labels to learn from')
-    return Labelled(found.images, data.check_labels(found.labels, len(found.classes)), found.classes)
+        folder = '; each class is a folder of its images' if data.is_folder(name) else ''
+        raise InputError(f'{name} has no labels to learn from{folder}')
+    print(data.describe(name, found))
+    if data.has_test_set(name):
+        options['channels'] = found.channels
+        held_out = data.load(name, split='test', **options)
+        return _labelled(found.images, found.labels, found.classes), _labelled(held_out.images, held_out.labels, found.classes)
+    rows = data.held_out_examples(found.labels)
+    print(f'of which {rows.sum():,} are held out: every tenth of each class')
+    train, test = (_labelled(found.images[x], found.labels[x], found.classes) for x in (~rows, rows))
+    return train, test
+
+
+def _labelled(images: np.ndarray, labels: np.ndarray | None, classes: tuple[str, ...]) -> Labelled:
+    return Labelled(images, data.check_labels(labels, len(classes)), classes)

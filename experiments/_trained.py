@@ -35,7 +35,7 @@ class Trained(NamedTuple):
     """The discriminator's."""
     train: data.Images
     held_out: data.Images | None
-    """None of a folder."""
+    """None of a data set without a test set."""
 
     def draw(self, number: int, *shape: int) -> Array:
         """Normal latents `[*shape, size]`, independent of those of another number and of the run's."""
@@ -48,10 +48,8 @@ def load(path: pathlib.Path, config_class: type[_images.ImageOptions], data_dir:
     config = dataclasses.replace(config_class.of_run(path), data_dir=data_dir)
     if not (path / 'checkpoints').is_dir():
         raise InputError(f'{path} has no checkpoint yet')
-    train: Any = _images.load(config)
-    if not isinstance(train, data.Images):
-        train = _images.sample_of(config, 'train', config.size, MOST_TRAIN)
-    held_out = None if data.is_folder(config.dataset) else _images.sample_of(config, 'test', config.size, MOST_TEST)
+    train = _images.at_most(_images.load(config), MOST_TRAIN)
+    held_out = _images.held_out_images(config, train, MOST_TEST)
     _, _, init = _images.build(config, train.size, train.channels)
     with Checkpoints(path / 'checkpoints') as checkpoints:
         state: gan_jax.TrainState = checkpoints.restore(init)

@@ -105,13 +105,15 @@ def load_pairs(path: str | pathlib.Path, size: int, limit: int, **options: Any) 
     """
     split = next((split for split in ('val', 'test') if split in data.pair_splits(path)), 'train')
     train = data.PairSource(path, data.loading_size(size), split='train', **options)
-    held_out = data.PairSource(path, size, split=split, **options)
+    held_out = data.PairSource(path, size, split=split, **{**options, 'channels': train.channels})
     rows, judged = (np.arange(len(source)) for source in (train, held_out))
     if split == 'train':
         rows, judged = rows[rows % 10 > 0], judged[::10]
     if min(len(rows), len(judged)) < 2:
         raise InputError(f'{path} has {len(train)} pairs to train on, held-out ones included: at least 2 of each are needed')
-    return train.read(rows.tolist()), held_out.read(judged[:limit].tolist())
+    judged = judged[:limit]
+    print(f'{path}: {len(rows):,} pairs of images to train on, {len(judged):,} held out')
+    return train.read(rows.tolist()), held_out.read(judged.tolist())
 
 
 def central(images: np.ndarray, size: int) -> np.ndarray:

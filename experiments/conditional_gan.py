@@ -40,11 +40,16 @@ class Config(runs.GameOptions):
     condition: str = 'auxiliary_classifier'
     """How the players know the label: concatenation, auxiliary_classifier (AC-GAN) or projection."""
     dataset: str = 'mnist'
-    """A TFDS name of labelled images, or 'digits' (offline)."""
+    """A TFDS name of labelled images, 'digits' (offline), or a folder with a folder of images for each class; it may hold
+    folders train and test, and otherwise every tenth image is held out."""
     data_dir: str | None = None
     """Where TFDS data sets are prepared; TFDS_DATA_DIR if it is not given."""
     size: int | None = None
-    """Height and width: 28 or 4 * 2^n. The data set's own if it is not given (16 for the digits)."""
+    """Height and width: 28 or 4 * 2^n. The data set's own if it is not given (16 for the digits, 64 for a folder)."""
+    channels: Literal[1, 3] | None = None
+    """1 for grey images, 3 for colour; the data set's own if it is not given."""
+    skip_broken: bool = False
+    """Leave out the images of a folder that cannot be read, and count them."""
     steps: int = 3000
     batch_size: int = 64
     width: int = 16
@@ -113,10 +118,16 @@ CONDITIONS: Table[Condition] = Table(
 def main(config: Config) -> dict[str, Any]:
     """Trains, draws and evaluates; returns the end table's figures."""
     check(config)
-    train, test = (
-        _labelled.load(config.dataset, split, size=config.size, data_dir=config.data_dir) for split in ('train', 'test')
+    train, test = _labelled.load(
+        config.dataset,
+        size=config.size,
+        data_dir=config.data_dir,
+        channels=config.channels,
+        skip_broken=config.skip_broken,
     )
     classes = len(train.classes)
+    if config.evaluate < classes:
+        raise InputError(f'--evaluate is at least one sample of each of the {classes} classes, not {config.evaluate}')
     game, step, init = build(config, train)
     runner, axis_name = parallel.choose(config.runner)
     feed = data.resident(

@@ -30,7 +30,6 @@ from experiments._translation import (
     save_titled,
 )
 from gan_jax import compilation, data, games, networks, parallel, runs
-from gan_jax.data.pairs import SPLITS
 from gan_jax.errors import InputError
 from gan_jax.games.unpaired_translation import Translations
 from gan_jax.networks.translation import check_resnet_size, patch_outputs
@@ -47,7 +46,7 @@ class Config(TranslationOptions):
     turned yellow. Or a folder: with A and B, or trainA, trainB, testA and testB, two sets; else, of pairs side by side as for
     pix2pix, the left sides of one half of the pairs and the right sides of the other."""
     dataset: str = 'digits'
-    """Of the first two tasks: 'digits' (offline), or a TFDS name such as mnist."""
+    """Of the first two tasks: 'digits' (offline), a TFDS name such as mnist, or a folder with folders train and test."""
     data_dir: str | None = None
     """Where TFDS data sets are prepared; TFDS_DATA_DIR if it is not given."""
     size: int | None = None
@@ -153,6 +152,13 @@ def check(config: Config) -> None:
         _check_size(config, config.size)
     if not config.synthetic and not pathlib.Path(config.task).is_dir():
         raise InputError(f'--task is {", ".join(map(repr, TASKS))} or a folder, and there is no folder {config.task!r}')
+    if not config.synthetic and config.dataset != Config.dataset:
+        raise InputError(f'--task {config.task} names the images: leave out --dataset, which is for {" and ".join(TASKS)}')
+    if config.synthetic and data.is_folder(config.dataset) and data.two_sets(config.dataset):
+        raise InputError(
+            f'--dataset {config.dataset} holds two sets of images, which --task {config.task} would mix: '
+            f'--task {config.dataset} translates between them'
+        )
 
 
 def _check_size(config: Config, size: int) -> None:
@@ -166,24 +172,26 @@ def load(config: Config) -> Sets:
     a, b = (sets.train[side] for side in 'ab')
     if config.identity_share and a.shape[-1] != b.shape[-1]:
         raise InputError(f'--identity-weight is 0 where A has {a.shape[-1]} channels and B {b.shape[-1]}')
+    name = config.dataset if config.synthetic else config.task
+    print(f'{name}: {len(a):,} images of A and {len(b):,} of B to train on, {len(sets.held_out["a"]):,} of each held out')
     return sets
 
 
 def _made(config: Config) -> Sets:
     """Half of a data set, and what its other half becomes: no image is on both sides."""
-    found = [
-        data.load(config.dataset, split=split, size=config.size, data_dir=config.data_dir).images for split in ('train', 'test')
-    ]
-    _check_size(config, found[0].shape[1])
-    train, held_out = ({'input': images, 'target': TASKS[config.task](images)} for images in found)
-    judged = {'a': held_out['input'][:_HELD_OUT], 'b': held_out['target'][:_HELD_OUT]}
-    return Sets(data.without_pairs(train, config.seed), judged, paired=True)
+    options: dict[str, Any] = {'size': config.size, 'data_dir': config.data_dir}
+    images = data.load(config.dataset, split='train', **options).images
+    judged = data.load(config.dataset, split='test', channels=images.shape[-1], **options).images[:_HELD_OUT]
+    _check_size(config, images.shape[1])
+    answer = TASKS[config.task]
+    train = data.without_pairs({'input': images, 'target': answer(images)}, config.seed)
+    return Sets(train, {'a': judged, 'b': answer(judged)}, paired=True)
 
 
 def _from_folder(config: Config) -> Sets:
     path, size = pathlib.Path(config.task), config.size or 64
     _check_size(config, size)
-    two = _two_sets(path)
+    two = data.two_sets(path)
     if not two:
         train, judged = load_pairs(path, size, limit=_HELD_OUT)
         return Sets(data.without_pairs(train, config.seed), {'a': judged['input'], 'b': judged['target']}, paired=True)
@@ -195,25 +203,11 @@ def _from_folder(config: Config) -> Sets:
         judged = {side: data.resize(images[::10], size) for side, images in train.items()}
         train = {side: images[np.arange(len(images)) % 10 > 0] for side, images in train.items()}
     else:
-        judged = data.unpaired(*two[split], size)
+        judged = data.unpaired(*two[split], size, train['a'].shape[-1])
     if min(map(len, train.values())) < 1:
         raise InputError(f'{path} has too few images: one of ten is held out, and some are to train on')
     count = min(_HELD_OUT, *map(len, judged.values()))
     return Sets(train, {side: images[:count] for side, images in judged.items()}, paired=False)
-
-
-def _two_sets(path: pathlib.Path) -> dict[str, tuple[pathlib.Path, pathlib.Path]]:
-    """The splits of a folder of two sets, and their folders of A and B; empty if it is none."""
-    layouts = {split: (f'{split}{{0}}', f'{split}/{{0}}', f'{{0}}/{split}') for split in SPLITS}
-    folders = lambda layout: tuple(path / layout.format(side) for side in 'AB')
-    found = {}
-    for split, layout in [*((name, layout) for name in layouts for layout in layouts[name]), ('train', '{0}')]:
-        there = [folder for folder in folders(layout) if folder.is_dir()]
-        if len(there) == 1:
-            raise InputError(f'no folder of the other set beside {there[0]}')
-        if there and split not in found:
-            found[split] = (there[0], there[1])
-    return found
 
 
 def prepare(

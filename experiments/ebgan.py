@@ -33,7 +33,8 @@ class Config(_images.ImageOptions):
 
     name: str = 'ebgan'
     dataset: str = 'mnist'
-    """A TFDS name of labelled images, or 'digits' (offline)."""
+    """A TFDS name of labelled images, 'digits' (offline), or a folder with folders train and test, and in each a folder of images
+    for each class."""
     steps: int = 6_000
     network: Literal['mlp', 'convolutional'] = 'mlp'
     """Both players: fully connected, as in the paper's search on MNIST, or as its networks for faces."""
@@ -100,10 +101,12 @@ def main(config: Config) -> dict[str, Any]:
     """Trains, draws and evaluates; returns the end table's figures, of several margins by margin."""
     config.check()
     source = _images.load(config)
-    train = source if isinstance(source, data.Images) else _images.sample_of(config, 'train', source.size, 20_000)
+    train = _images.at_most(source, 20_000)
     if train.labels is None:
         raise InputError(f'{config.dataset} has no labels to train a classifier on, which judges the samples')
-    held_out = _images.sample_of(config, 'test', source.size, config.evaluate).images
+    test = _images.held_out_images(config, source, config.evaluate)
+    if test is None:
+        raise InputError(f'{config.dataset} has no folders train and test: samples are compared with held-out images')
     parts = [config.with_margin(margin) for margin in config.margins] or [config]
     prepared = [(part, *prepare(part, source)) for part in parts]
     run = runs.RunDirectory(config)  # once nothing more can be refused
@@ -113,7 +116,7 @@ def main(config: Config) -> dict[str, Any]:
         if config.margins:
             path = run.path.parent / part.name
             found = runs.RunDirectory(dataclasses.replace(part, resume=(path / 'config.json').exists()))
-        results[part.margin] = train_one(part, found, game, advance, init, train, held_out)
+        results[part.margin] = train_one(part, found, game, advance, init, train, test.images)
 
     if config.margins:
         energies = {margin: found['energies'] for margin, found in results.items()}
@@ -127,7 +130,7 @@ def main(config: Config) -> dict[str, Any]:
     return results
 
 
-def prepare(config: Config, source: data.Images | data.TfdsSource) -> tuple[gan_jax.Game, runs.Advance, gan_jax.TrainState]:
+def prepare(config: Config, source: data.Images | data.ImageSource) -> tuple[gan_jax.Game, runs.Advance, gan_jax.TrainState]:
     """The game, how it is trained, and its state at step 0."""
     game, step, init = _images.build(config, source.size, source.channels)
     return game, _images.trainer(config, source, step), init

@@ -100,7 +100,9 @@ def main(config: Config) -> dict[str, Any]:
     config.check()
     source = _images.load(config)
     pyramids.check_size(source.size, config.halvings)
-    train = source if isinstance(source, data.Images) else _images.sample_of(config, 'train', source.size, 20_000)
+    train, test = _images.at_most(source, 20_000), _images.held_out_images(config, source, config.evaluate)
+    if len(train.images) < 2:
+        raise InputError(f'{config.dataset} has 1 image, and a Frechet distance is one of at least 2')
     game, step, init = _images.build(config, source.size, source.channels)
     advance = _images.trainer(config, source, step)
     run = runs.RunDirectory(config)  # once nothing more can be refused
@@ -111,19 +113,26 @@ def main(config: Config) -> dict[str, Any]:
     keys = jax.random.split(table_key, -(-config.evaluate // 250))
     blocks = [jax.tree.map(np.asarray, cascade(state, key, jnp.zeros(250))) for key in keys]
     stages = tuple(np.concatenate(parts)[: config.evaluate] for parts in zip(*blocks, strict=True))
-    results = evaluate(config, run, state, stages, train)
+    results = evaluate(config, run, state, stages, train, test)
     save_stages(run.path / 'stages.png', tuple(stage[:8] for stage in stages), real_stages(config, train.images[:8]))
     runs.write_json(run.path / 'results.json', results)
     print(f'pictures {run.path}/samples.png, samples.gif, stages.png, losses.png; numbers {run.path}/results.json')
     return results
 
 
-def evaluate(config: Config, run: runs.RunDirectory, state: gan_jax.TrainState, stages: Stages, train: data.Images) -> dict:
-    """The end table: every level's losses, and every stage's distance from held-out images."""
+def evaluate(
+    config: Config,
+    run: runs.RunDirectory,
+    state: gan_jax.TrainState,
+    stages: Stages,
+    train: data.Images,
+    test: data.Images | None,
+) -> dict:
+    """The end table: every level's losses, and every stage's distance from held-out images, or from training images if there
+    are no others."""
     rows = np.random.default_rng(0).permutation(len(train.images))[: config.evaluate]
-    known = held_out = train.images[rows]
-    if not data.is_folder(config.dataset):
-        held_out = _images.sample_of(config, 'test', train.size, config.evaluate).images
+    known = train.images[rows]
+    held_out = known if test is None else test.images
     real = real_stages(config, held_out)
     sets = {'cascade': stages, 'level': from_real(config, state, held_out), 'training': real_stages(config, known)}
     logged = run.read_log()[-1]
@@ -138,7 +147,7 @@ def evaluate(config: Config, run: runs.RunDirectory, state: gan_jax.TrainState, 
         table.append((str(k), str(real[k].shape[1]), *losses.values(), *distances.values()))
     title = f'{config.dataset} after {config.steps} steps, {len(stages[0])} samples; distances in pixels'
     print(runs.table(table, title=title))
-    if train.labels is not None:
+    if train.labels is not None and test is not None:
         results['classifier'] = judged(
             config, train, {'samples': stages[0], 'held-out': real[0], 'training': _images.floats(known)}
         )

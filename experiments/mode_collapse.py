@@ -200,7 +200,7 @@ def make_cell(config: Config, problem: problems.Problem, method: Method) -> Cell
     except ValueError as error:
         raise InputError(str(error)) from error
     trial.options.check()
-    cell = Cell(problem, trial, config.seeds, config.batch_size, config.samples, config.evaluations)
+    cell = Cell(problem, trial, config.seeds, config.batch_size * trial.batches, config.samples, config.evaluations)
     check_cell(cell)
     return cell
 

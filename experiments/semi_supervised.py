@@ -12,7 +12,7 @@ classifier gets wrong, beside the same classifier trained on the same labels alo
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -38,9 +38,16 @@ class Config(runs.GameOptions):
 
     name: str = 'semi_supervised'
     dataset: str = 'mnist'
-    """A TFDS name of labelled images, or 'digits' (offline)."""
+    """A TFDS name of labelled images, 'digits' (offline), or a folder with a folder of images for each class; it may hold
+    folders train and test, and otherwise every tenth image is held out."""
     data_dir: str | None = None
     """Where TFDS data sets are prepared; TFDS_DATA_DIR if it is not given."""
+    size: int | None = None
+    """Height and width; the data set's own if it is not given (16 for the digits, 64 for a folder)."""
+    channels: Literal[1, 3] | None = None
+    """1 for grey images, 3 for colour; the data set's own if it is not given."""
+    skip_broken: bool = False
+    """Leave out the images of a folder that cannot be read, and count them."""
     labels: int = 100
     """How many training images have one, equally many of each class; the paper has 20, 50, 100 and 200."""
     splits: int = 10
@@ -88,7 +95,13 @@ PUBLISHED = {20: '1677 +- 452', 50: '221 +- 136', 100: '93 +- 6.5', 200: '90 +- 
 def main(config: Config) -> dict[str, list[int]]:
     """Trains every split, classifies, and returns the errors of each, `[splits]`: of the game and of the labels alone."""
     check(config)
-    train, test = (_labelled.load(config.dataset, split, data_dir=config.data_dir) for split in ('train', 'test'))
+    train, test = _labelled.load(
+        config.dataset,
+        size=config.size,
+        data_dir=config.data_dir,
+        channels=config.channels,
+        skip_broken=config.skip_broken,
+    )
     seeds = np.random.SeedSequence(config.seed).generate_state(config.splits)
     classes = len(train.classes)
     subsets = [data.labelled_subset(train.labels, config.labels, classes=classes, seed=int(seed)) for seed in seeds]

@@ -216,7 +216,7 @@ def load(config: Config) -> tuple[data.Captioned, data.Captioned]:
     if config.data in FILE_NAMES:
         if config.captions is None:
             raise InputError(f'--data {config.data} wants --captions, the folder of its captions')
-        source = data.open_source(config.data, size=config.image_size, data_dir=config.data_dir)
+        source = data.TfdsSource(config.data, 'train', size=config.image_size, data_dir=config.data_dir)
         every = data.captioned_source(source, config.captions, FILE_NAMES[config.data])
     elif data.is_folder(config.data):
         every = data.captioned_folder(config.data, config.image_size, captions=config.captions or 'captions.csv')
@@ -227,6 +227,8 @@ def load(config: Config) -> tuple[data.Captioned, data.Captioned]:
     if len(labels) <= config.held_out:
         raise InputError(f'--held-out {config.held_out} of {len(labels)} labels leaves nothing to learn from')
     unseen = np.isin(every.labels, labels[: config.held_out])
+    count = sum(map(len, every.captions))
+    print(f'{config.data}: {len(unseen):,} images with {count:,} captions, of which {unseen.sum():,} images are held out')
     return every.take(np.flatnonzero(~unseen)), every.take(np.flatnonzero(unseen))
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from gan_jax.errors import InputError
+
 
 def write_whole(path: pathlib.Path, content: bytes) -> None:
     """Writes a file so that nobody ever sees half of it."""
@@ -40,3 +42,27 @@ def fingerprint(*parts: np.ndarray | str) -> str:
         else:
             digest.update(part.encode() + b'\0')
     return digest.hexdigest()[:16]
+
+
+def load_arrays(file: str | os.PathLike) -> dict[str, np.ndarray]:
+    """The arrays of a `.npz` file by name, or that of a `.npy` file as 'array'; never what would run code when it is read.
+
+    Raises `InputError` for a file that cannot be read.
+    """
+    try:
+        with open(file, 'rb') as content:
+            found = np.load(content, allow_pickle=False)
+            return {'array': found} if isinstance(found, np.ndarray) else dict(found)
+    except Exception as error:  # a damaged file may raise anything
+        raise InputError(f'cannot read {file}: {_damage(error)}') from error
+
+
+def _damage(error: Exception) -> str:
+    """One line on why a file of arrays cannot be read."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if isinstance(error, EOFError):
+        return 'it is empty'
+    if 'pickle' in str(error):
+        return 'it is not a file of arrays of numbers'
+    return ' '.join(str(error).split()) or type(error).__name__

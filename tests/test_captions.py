@@ -115,6 +115,24 @@ def test_a_folder_with_a_csv(tmp_path):
     assert found.take(np.array([1])).captions == [['a cat']]
 
 
+COMMAS = {
+    'file,caption\na.png,a small bird, with red wings\n': 'a small bird, with red wings',
+    'file,caption\na.png,"a small bird, with red wings"\n': 'a small bird, with red wings',
+    'number,file,caption\n0,a.png,red, green,and blue \n': 'red, green,and blue',
+    'file,caption\na.png,a "red" bird, or two\n': 'a "red" bird, or two',
+    'file,caption\na.png,"a ""red"" bird"\n': 'a "red" bird',
+    'caption,file\n"a bird, red",a.png\n': 'a bird, red',
+    '\ufefffile,caption\r\na.png,a bird, red\r\n,\r\n': 'a bird, red',
+    'file,caption\na.png,"a bird\non two, lines"\n': 'a bird\non two, lines',
+}
+
+
+@pytest.mark.parametrize('rows', COMMAS)
+def test_captions_with_commas_are_whole(rows, tmp_path):
+    found = data.captioned_folder(write(tmp_path, rows, {'a.png': 1}), 8)
+    assert found.captions == [[COMMAS[rows]]]
+
+
 @pytest.mark.parametrize(
     ('rows', 'message'),
     [
@@ -128,6 +146,14 @@ def test_a_folder_with_a_csv(tmp_path):
         ('file,caption\n', 'has no rows'),
         ('', 'has columns none'),
         ('file,caption\ntorn.png,a cat\n', r'cannot read image .*torn\.png'),
+        ('caption,file\na bird, red,a.png\n', r'line 2: 3 columns, and not 2; a caption with a comma is put in quotes'),
+        ('file,caption,n\na.png,a bird, red,1\n', r'line 2: 4 columns, and not 3'),
+        ('file,caption\na.png,a cat\na.png,"a dog\na.png,a cow\n', r'captions\.csv line 3: a quote is not closed'),
+        ('file,caption\na.png,"a dog\na.png,"a cow"\n', r'captions\.csv line 2: a quote is not closed'),
+        ('file,caption\na.png,"a dog\na.png,a cow"\n', r'captions\.csv line 2: the caption of a\.png goes on into other rows'),
+        ('file,caption\na.png,"red" bird\n', r'captions\.csv line 2: a quote is not closed, or text follows'),
+        ('"file,caption\na.png,a cat\n', r'captions\.csv line 1: a quote is not closed'),
+        (f'file,caption\na.png,a {"x" * 200_000}\n', r'captions\.csv line 2: field larger than'),
     ],
 )
 def test_a_folder_that_does_not_fit_gets_one_line(rows, message, tmp_path):
@@ -167,6 +193,8 @@ class Source:
 
 
 def test_captions_join_a_data_set_by_file_name(tmp_path):
+    (tmp_path / '__MACOSX').mkdir()
+    (tmp_path / '__MACOSX/Bird_2.txt').write_text('another')  # no second file of captions
     for name, lines in {'x/Bird_2': 'a wren\n\nit is brown\n', 'y/Bird_1': ' an albatross \n', 'Bird_3': 'not asked for'}.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / f'{name}.txt').write_text(lines)

@@ -6,12 +6,13 @@ import os
 import pathlib
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import dcgan, evaluate, ring, unrolled_gan
+from experiments import _images, dcgan, evaluate, ring, unrolled_gan
 from gan_jax.errors import InputError
 from gan_jax.runs import run_main, table
 
@@ -81,6 +82,51 @@ def test_dcgan_on_a_folder_with_every_option(tmp_path):
         clip_weights=0.5,
     )
     assert dcgan.main(config)['median_neighbour_distance'] > 0
+
+
+def pictures(folder: pathlib.Path, count: int, seed: int = 0) -> None:
+    """Random images in colour."""
+    folder.mkdir(parents=True)
+    for i, image in enumerate(np.random.default_rng(seed).integers(0, 256, (count, 8, 8, 3), np.uint8)):
+        Image.fromarray(image).save(folder / f'{i}.png')
+
+
+@pytest.mark.slow
+def test_dcgan_on_a_folder_of_classes_read_as_needed(tmp_path, capsys):
+    for i, name in enumerate(('train/ant', 'train/bee', 'test/ant', 'test/bee')):
+        pictures(tmp_path / 'images' / name, 8, seed=i)
+    (tmp_path / 'images/train/ant/torn.png').write_bytes(b'')
+    config = small(
+        tmp_path, dataset=f'{tmp_path}/images', size=8, channels=1, skip_broken=True, memory_limit=0, steps=2, score_every=1
+    )
+    results = dcgan.main(config)
+    assert 0 <= results['classifier_accuracy'] <= 1 and len(results['class_shares']) == 2
+    line = f'{tmp_path}/images: 16 images of 8 x 8 pixels, grey, 2 classes; 1 unreadable ones left out, '
+    assert line + f'{tmp_path}/images/train/ant/torn.png the first\n' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('count', [1, 2])
+def test_a_folder_of_one_image_or_two_has_an_end_table(count, tmp_path, capsys):
+    pictures(tmp_path / 'images', count)
+    config = small(tmp_path, dataset=f'{tmp_path}/images', size=8)
+    train = _images.load(config)
+    assert f'images: {count} images of 8 x 8 pixels, colour\n' in capsys.readouterr().out
+    held_out = _images.held_out_images(config, train)
+    fakes = np.zeros((40, 8, 8, 3), np.uint8)
+    results = _images.evaluate(config, types.SimpleNamespace(path=tmp_path), fakes, train, held_out)
+    assert held_out is None and results['median_neighbour_distance'] > 0 and (tmp_path / 'neighbours.png').is_file()
+
+
+def test_test_sets_are_loaded_as_the_training_set_is(tmp_path):
+    for i, name in enumerate(('train', 'test')):
+        pictures(tmp_path / 'images' / name, 2, seed=i)
+    for channels in (1, 3):
+        config = small(tmp_path, dataset=f'{tmp_path}/images', size=8, channels=channels)
+        train = _images.load(config)
+        assert train.images.shape == _images.held_out_images(config, train).images.shape == (2, 8, 8, channels)
+    (tmp_path / 'images/test/0.png').unlink()
+    with pytest.raises(InputError, match='has 1 test image, and samples are compared with at least 2'):
+        _images.held_out_images(config, train)
 
 
 @pytest.mark.slow
@@ -163,6 +209,8 @@ def line_of(capsys, monkeypatch, path, *flags) -> str:
         (['--stepz', '3'], r'Unrecognized options: --stepz.*did you mean --steps\?'),
         (['--steps', 'x'], 'Error parsing --steps'),
         (['--steps', '0'], '--steps is at least 1'),
+        (['--evaluate', '1'], '--evaluate is at least 2 samples'),
+        (['--channels', '2'], "invalid choice '2'"),
         (['--dtype', 'int8'], r"invalid choice 'int8'.*float32"),
         (['--dataset', 'mnits'], 'unknown data set .*did you mean mnist'),
         (['--size', '30'], r'image size 30 is not supported: DCGAN has 28 and 4 \* 2\^n'),
@@ -195,6 +243,11 @@ def test_bad_input_gets_one_line(capsys, monkeypatch, tmp_path, flags, message):
 
 
 def test_bad_folders_get_one_line(capsys, monkeypatch, tmp_path):
+    pictures(tmp_path / 'two', 2)
+    line = line_of(capsys, monkeypatch, tmp_path, '--dataset', f'{tmp_path}/two', '--batch-size', '64')
+    assert 'batch size 64 is more than the 2 examples' in line
+    line = line_of(capsys, monkeypatch, tmp_path, '--dataset', f'{tmp_path}/two', '--score-every', '1')
+    assert '--score-every needs labels' in line
     (tmp_path / 'empty').mkdir()
     assert 'no images in' in line_of(capsys, monkeypatch, tmp_path, '--dataset', str(tmp_path / 'empty'))
     (tmp_path / 'empty/torn.png').write_bytes(b'\x89PNG')

@@ -17,6 +17,7 @@ from PIL import Image
 import gan_jax
 from experiments import _labelled, conditional_gan, semi_supervised
 from gan_jax import data, games, latents, networks, objectives, optimizers, runs
+from gan_jax.errors import InputError
 from gan_jax.metrics.classifier import Classifier
 
 CONDITIONAL = {'dataset': 'digits', 'steps': 2, 'width': 4, 'latent_size': 4, 'kernel_size': 3, 'batch_size': 8, 'evaluate': 40}
@@ -71,9 +72,51 @@ def test_conditional_gan(condition, tmp_path, capsys):
     assert again == results
 
 
+def pictures(folder, count: int, level: int) -> None:
+    """Grey images, each of its own level."""
+    folder.mkdir(parents=True)
+    for i in range(count):
+        Image.new('L', (8, 8), level + i).save(folder / f'{i:02}.png')
+
+
+def test_a_folder_without_splits_holds_out_every_tenth_image_of_each_class(tmp_path, capsys):
+    pictures(tmp_path / 'images/ant', 12, 0)
+    pictures(tmp_path / 'images/bee', 3, 100)
+    train, test = _labelled.load(f'{tmp_path}/images', size=8)
+    assert train.classes == test.classes == ('ant', 'bee')
+    level = lambda found: found.images[:, 0, 0, 0].tolist()
+    assert (level(test), test.labels.tolist()) == ([0, 10, 100], [0, 0, 1])
+    assert (level(train), train.labels.tolist()) == ([*range(1, 10), 11, 101, 102], [0] * 10 + [1] * 2)
+    assert '15 images of 8 x 8 pixels, grey, 2 classes\nof which 3 are held out' in capsys.readouterr().out
+    pictures(tmp_path / 'images/cow', 1, 200)
+    with pytest.raises(InputError, match='class 2 has 1 example: at least 2 are needed'):
+        _labelled.load(f'{tmp_path}/images', size=8)
+
+
+def test_test_images_have_the_labels_of_the_training_folders(tmp_path):
+    for i, name in enumerate(('train/ant', 'train/bee', 'train/cow', 'test/bee', 'test/cow')):
+        pictures(tmp_path / name, 2, 10 * i)
+    found = data.load(str(tmp_path), split='test', size=8)
+    assert found.labels.tolist() == [1, 1, 2, 2] and found.classes == ('ant', 'bee', 'cow')
+    with pytest.raises(InputError, match='no example of class 0'):
+        _labelled.load(str(tmp_path), size=8)
+    pictures(tmp_path / 'test/dog', 1, 0)
+    with pytest.raises(InputError, match=r'dog/00\.png is in none of the 3 folders of the training images'):
+        _labelled.load(str(tmp_path), size=8)
+
+
+@pytest.mark.slow
+def test_conditional_gan_on_a_folder_of_classes(tmp_path):
+    for i, name in enumerate(('ant', 'bee', 'cow')):
+        pictures(tmp_path / 'images' / name, 20, 60 * i)
+    config = conditional_gan.Config(runs_dir=str(tmp_path), **{**CONDITIONAL, 'dataset': f'{tmp_path}/images'}, size=8)
+    results = conditional_gan.main(config)
+    assert len(results['class_accuracies']) == len(results['class_accuracies_real']) == 3
+
+
 def prepared(side_by_side: bool, splits: int = 2) -> semi_supervised.Splits:
     config = semi_supervised.Config(**{**SEMI_SUPERVISED, 'side_by_side': side_by_side, 'splits': splits})
-    train = _labelled.load('digits', 'train', data_dir=None)
+    train, _ = _labelled.load('digits')
     subsets = [data.labelled_subset(train.labels, config.labels, classes=10, seed=i) for i in range(splits)]
     return semi_supervised.prepare(config, train, subsets)
 
@@ -181,6 +224,7 @@ def line_of(capsys, monkeypatch, path, experiment, *flags) -> str:
         (conditional_gan, ['--condition', 'auxiliary_classifier', '--class-weight', '-1'], 'weights are at least 0, got -1.0'),
         (conditional_gan, ['--size', '30'], 'image size 30 is not supported'),
         (conditional_gan, ['--evaluate', '0'], '--evaluate is at least 1'),
+        (conditional_gan, ['--evaluate', '9'], '--evaluate is at least one sample of each of the 10 classes, not 9'),
         (conditional_gan, ['--batch-size', '30'], 'batch size 30 is not divisible by the 4 devices'),
         (semi_supervised, ['--labels', '105'], '105 labels are not the same number of each of 10 classes'),
         (semi_supervised, ['--labels', '1430'], r'1430 labels are 143 of each class, and class \d has \d+ examples'),

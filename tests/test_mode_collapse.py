@@ -87,6 +87,17 @@ def test_methods_play_what_they_are_named_after():
     assert [t.options.objective for t in (trials['rpgan_r1_r2'], trials['gan_r1'])] == ['relativistic', 'non_saturating']
 
 
+def test_packing_keeps_examples_or_packs(tmp_path):
+    config = mode_collapse.complete(small(tmp_path))
+    problem = mode_collapse.make_problem(config)
+    for text, batch, packs in (('packing:size=3', 12, 4), ('packing:size=3,keep=packs', 36, 12)):
+        cell = mode_collapse.make_cell(config, problem, build(METHODS, text))
+        assert (cell.batch_size, cell.batch_size // 3) == (batch, packs)
+        real = cell.problem.source(cell.batch_size, 1)
+        assert jax.eval_shape(lambda key, real=real: real.draw(real.shared, key, 0), jax.random.key(0)).shape == (batch, 2)
+    assert cell.trial.settings['batches'] == 3  # part of what a run of it is
+
+
 def test_published_values_belong_to_methods_and_name_their_source(monkeypatch):
     for (_, text), value in _collapse_report.PUBLISHED.items():
         build(METHODS, text)
@@ -325,7 +336,8 @@ def test_time_of_many_seeds_beside_single_runs(tmp_path, capsys):
     [
         (['--data', 'rings'], "unknown mixture 'rings'"),
         (['--methods', 'pack'], "unknown method 'pack'; did you mean packing"),
-        (['--methods', 'packing:m=2'], "method packing has no setting 'm'; it has: size"),
+        (['--methods', 'packing:m=2'], "method packing has no setting 'm'; it has: size, keep"),
+        (['--methods', 'packing:keep=pairs'], "a batch keeps its number of 'examples' or of 'packs', not 'pairs'"),
         (['--methods', 'packing:size=7'], '60 examples do not divide into packs of 7'),
         (['--methods', 'madgan:generators=0'], 'generators are 1 or more'),
         (['--methods', 'adagan:components=0'], 'components are 1 or more, got 0'),

@@ -128,6 +128,26 @@ def test_a_mismatched_text_is_the_next_of_another_label_and_other_words():
     assert mismatched(text[:1], label[:1]).shape == (1, 1)
 
 
+@pytest.mark.parametrize('seed', range(3))
+def test_mismatched_texts_are_those_of_the_definition(seed):
+    rng = np.random.default_rng(seed)
+    text, label = rng.integers(0, 3, (12, 2)).astype(np.float32), rng.integers(0, 2 + seed, 12)
+    differ = (text[:, None] != text).any(-1) & (label[:, None] != label)
+    ahead = [[(i + k) % 12 for k in range(1, 12)] for i in range(12)]
+    expected = [next((j for j in row if differ[i, j]), row[0]) for i, row in enumerate(ahead)]
+    np.testing.assert_array_equal(mismatched(jnp.asarray(text), jnp.asarray(label)), text[expected])
+
+
+def test_mismatched_texts_take_little_memory_and_have_a_gradient():
+    n, size = 512, 64
+    arguments = jax.ShapeDtypeStruct((n, size), jnp.float32), jax.ShapeDtypeStruct((n,), jnp.int32)
+    memory = jax.jit(mismatched).lower(*arguments).compile().memory_analysis()
+    assert memory.temp_size_in_bytes < 8 * n * size * 4  # of all pairs: 512 times as much
+    text, label = jnp.eye(3), jnp.array([0, 1, 2])
+    gradient = jax.grad(lambda text: (mismatched(text, label) * jnp.array([[1.0], [2.0], [3.0]])).sum())(text)
+    np.testing.assert_array_equal(gradient[:, 0], [3, 1, 2])
+
+
 def test_mismatched_texts_are_the_whole_batchs():
     text, label = jax.random.randint(KEY, (8, 1), 0, 3).astype(float), jnp.array([0, 0, 0, 0, 1, 1, 1, 1])
     split = lambda x: x.reshape(4, 2, *x.shape[1:])

@@ -269,6 +269,53 @@ def test_bad_images_are_named(capsys, monkeypatch, tmp_path):
     assert 'cannot read image' in line and '03.png' in line
 
 
+@pytest.mark.parametrize('split', ['train{}', 'train/{}', '{}/train'])
+def test_two_sets_are_no_pairs_and_no_one_set(capsys, monkeypatch, tmp_path, split):
+    for side in 'AB':
+        pictures(tmp_path / 'sets' / split.format(side), [f'{side}{name}' for name in NAMES], (8, 16, 3))
+    line = line_of(capsys, monkeypatch, tmp_path, cyclegan, '--dataset', f'{tmp_path}/sets')
+    assert f'--task inverted would mix: --task {tmp_path}/sets translates between them' in line
+    line = line_of(capsys, monkeypatch, tmp_path, pix2pix, '--dataset', f'{tmp_path}/sets')
+    cure = 'no partner of the same name' if '/' in split else f'python -m experiments.cyclegan --task {tmp_path}/sets learns from'
+    assert cure in line
+
+
+@pytest.mark.parametrize('names', [('photo', 'label'), ('a', 'b'), ('train/input', 'train/target')])
+def test_pairs_in_folders_of_other_names_are_not_cut_in_two(capsys, monkeypatch, tmp_path, names):
+    for name in names:
+        pictures(tmp_path / 'pairs' / name, NAMES, (8, 16, 3))
+    line = line_of(capsys, monkeypatch, tmp_path, pix2pix, '--dataset', f'{tmp_path}/pairs')
+    assert 'have the same names: if they are pairs, call the folders A and B' in line
+
+
+def test_a_data_set_to_invert_has_a_test_set_and_no_task_beside_it(capsys, monkeypatch, tmp_path):
+    pictures(tmp_path / 'images', NAMES)
+    line = line_of(capsys, monkeypatch, tmp_path, cyclegan, '--dataset', f'{tmp_path}/images', '--size', '8')
+    assert "has no folders train and test, not 'test'" in line
+    line = line_of(capsys, monkeypatch, tmp_path, cyclegan, '--dataset', 'mnist', '--task', f'{tmp_path}/images')
+    assert 'names the images: leave out --dataset' in line
+    for split in ('train', 'val'):
+        pictures(tmp_path / 'split' / split, NAMES[:6])
+    sets = cyclegan.load(cyclegan.Config(dataset=f'{tmp_path}/split', size=8))
+    assert len(sets.train['a']) == len(sets.train['b']) == 3 and len(sets.held_out['a']) == 6
+
+
+def test_what_was_found_is_said_first(tmp_path, capsys):
+    pictures(tmp_path / 'pairs', NAMES, (8, 16, 3))
+    _translation.load_pairs(tmp_path / 'pairs', 8, 1)
+    assert capsys.readouterr().out == f'{tmp_path}/pairs: 18 pairs of images to train on, 1 held out\n'
+    cyclegan.load(cyclegan.Config(size=8))
+    line = 'digits: 718 images of A and 719 of B to train on, 360 of each held out\n'
+    assert capsys.readouterr().out == line
+
+
+def test_grey_and_colour_splits_have_one_number_of_channels(tmp_path):
+    for split, shape in (('train', (8, 16)), ('val', (8, 16, 3))):
+        pictures(tmp_path / split, NAMES[:4], shape)
+    train, held_out = _translation.load_pairs(tmp_path, 8, 10)
+    assert train['input'].shape[-1] == held_out['input'].shape[-1] == 1
+
+
 # Whole runs.
 
 

@@ -2,12 +2,12 @@
 
 import csv
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from gan_jax.data.images import read_image
+from gan_jax.data.reading import files_below, read_image
 from gan_jax.errors import InputError
 
 FILE_COLUMNS = ('file', 'image', 'filename', 'file_name')
@@ -37,46 +37,65 @@ class Captioned(NamedTuple):
 def captioned_folder(path: str | pathlib.Path, size: int, *, captions: str = 'captions.csv', channels: int = 3) -> Captioned:
     """A folder of images and its CSV of captions: columns `file` (or `image`) and `caption`, any others, several rows an image.
 
-    Files are named relative to the folder, or to its folder `images`. Images are cropped to their central square and resized;
-    each has a label of its own. Raises `InputError`, with file and row, for columns that are missing, a row without a caption,
-    an image that is missing, and one that cannot be read.
+    Files are named relative to the folder, or to its folder `images`. A caption in the last column may have commas without
+    quotes about it. Images are cropped to their central square and resized; each has a label of its own. Raises `InputError`,
+    with file and line, for columns that are missing, a row without a caption or with too many columns, a quote that is not
+    closed, an image that is missing, and one that cannot be read.
     """
     path = pathlib.Path(path)
     if not path.is_dir():
         raise InputError(f'no folder {path}')
+    find = lambda name: next((file for file in (path / name, path / 'images' / name) if name and file.is_file()), None)
     texts: dict[pathlib.Path, list[str]] = {}
     for name, caption, place in _rows(path / captions):
-        file = next((file for file in (path / name, path / 'images' / name) if file.is_file()), None)
+        file = find(name)
         if file is None:
             raise InputError(f'{place}: no image {name!r} in {path}')
+        if any(find(cell.strip()) for line in caption.splitlines()[1:] for cell in line.split(',')):
+            raise InputError(f'{place}: the caption of {name} goes on into other rows: a quote is not closed')
         texts.setdefault(file, []).append(caption)
     images = np.stack([read_image(file, size, channels) for file in texts])
     return Captioned(images, list(texts.values()), np.arange(len(images), dtype=np.int32))
 
 
-def _rows(file: pathlib.Path):
+def _rows(file: pathlib.Path) -> Iterator[tuple[str, str, str]]:
     """`(image, caption, where that stands)` of each row."""
+    rows = _cells(file)
+    _, columns = next(rows, (0, []))
+    name = next((column for column in FILE_COLUMNS if column in columns), None)
+    if name is None or CAPTION_COLUMN not in columns:
+        raise InputError(f"{file} has columns {', '.join(columns) or 'none'}; captions are in columns 'file' and 'caption'")
+    empty = True
+    for line, cells in rows:
+        empty, place = False, f'{file} line {line}'
+        if len(cells) > len(columns) and columns[-1] != CAPTION_COLUMN:
+            raise InputError(f'{place}: {len(cells)} columns, and not {len(columns)}; a caption with a comma is put in quotes')
+        cells[len(columns) - 1 :] = [','.join(cells[len(columns) - 1 :])]
+        row = dict(zip(columns, (cell.strip() for cell in cells), strict=False))
+        if not row[name]:
+            raise InputError(f'{place}: no file is named')
+        if not any(c.isalnum() for c in row.get(CAPTION_COLUMN, '')):
+            raise InputError(f'{place}: the caption of {row[name]} is empty')
+        yield row[name], row[CAPTION_COLUMN], place
+    if empty:
+        raise InputError(f'{file} has no rows')
+
+
+def _cells(file: pathlib.Path) -> Iterator[tuple[int, list[str]]]:
+    """The cells of each row of a CSV that is not empty, and the line that it begins in."""
+    line = 1
     try:
         with open(file, newline='', encoding='utf-8-sig') as lines:
-            reader = csv.DictReader(lines)
-            columns = reader.fieldnames or []
-            name = next((column for column in FILE_COLUMNS if column in columns), None)
-            if name is None or CAPTION_COLUMN not in columns:
-                raise InputError(
-                    f"{file} has columns {', '.join(columns) or 'none'}; captions are in columns 'file' and 'caption'"
-                )
-            empty = True
-            for row in reader:
-                empty = False
-                place = f'{file} line {reader.line_num}'
-                if not (row[name] or '').strip():
-                    raise InputError(f'{place}: no file is named')
-                if not any(c.isalnum() for c in row[CAPTION_COLUMN] or ''):
-                    raise InputError(f'{place}: the caption of {row[name]} is empty')
-                yield row[name].strip(), row[CAPTION_COLUMN].strip(), place
-            if empty:
-                raise InputError(f'{file} has no rows')
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+            reader = csv.reader(lines, strict=True)
+            for cells in reader:
+                if any(cells):
+                    yield line, cells
+                line = reader.line_num + 1
+    except csv.Error as error:
+        quoted = 'end of data' in str(error) or 'expected after' in str(error)
+        why = 'a quote is not closed, or text follows where it is' if quoted else error
+        raise InputError(f'{file} line {line}: {why}') from error
+    except (OSError, UnicodeDecodeError) as error:
         raise InputError(f'cannot read captions {file}: {error}') from error
 
 
@@ -108,7 +127,7 @@ def captioned_source(source: NamedSource, folder: str | pathlib.Path, file_name:
 def join_captions(names: Sequence[pathlib.PurePath], folder: pathlib.Path) -> list[list[str]]:
     """The captions of each image by its file's name, whatever folder and suffix; see `captioned_source`."""
     files: dict[str, pathlib.Path] = {}
-    for file in sorted(folder.rglob('*.txt')):
+    for file in files_below(folder, ('.txt',)):
         if file.stem in files:
             raise InputError(f'{file} and {files[file.stem]} are captions of one name')
         files[file.stem] = file

@@ -1,4 +1,4 @@
-"""Image data sets as arrays: handwritten digits, a folder, arrays of your own."""
+"""Image data sets as arrays: what they are, the handwritten digits, and one size for all."""
 
 import importlib.util
 import pathlib
@@ -6,9 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from gan_jax.data.reading import square
 from gan_jax.errors import InputError
-
-SUFFIXES = ('.png', '.jpg', '.jpeg', '.webp', '.bmp', '.gif', '.tif', '.tiff', '.ppm', '.pgm')
 
 
 class Images(NamedTuple):
@@ -20,6 +19,8 @@ class Images(NamedTuple):
     """int32, `[n]`, or None"""
     classes: tuple[str, ...] = ()
     """A name for each label; empty without labels."""
+    broken: tuple[str, ...] = ()
+    """Files that could not be read and were left out."""
 
     @property
     def size(self) -> int:
@@ -58,44 +59,6 @@ def _scikit_learn_digits() -> tuple[np.ndarray, np.ndarray]:
     return data.images, data.target
 
 
-def folder(path: str | pathlib.Path, size: int, channels: int = 3) -> Images:
-    """Every image below a folder, cropped to its central square and resized; no labels.
-
-    Raises `InputError` for a folder that is not there or holds no image, and for an image that cannot be read, by name.
-    """
-    files = image_files(path)
-    images = np.empty((len(files), size, size, channels), np.uint8)
-    for i, file in enumerate(files):
-        images[i] = read_image(file, size, channels)
-    return Images(images, None)
-
-
-def image_files(path: str | pathlib.Path) -> list[pathlib.Path]:
-    """The image files below a folder, sorted. Raises `InputError` if there is no such folder, or no image in it."""
-    path = pathlib.Path(path)
-    if not path.is_dir():
-        raise InputError(f'no folder {path}')
-    files = sorted(file for file in path.rglob('*') if file.suffix.lower() in SUFFIXES and file.is_file())
-    if not files:
-        raise InputError(f'no images in {path} (looked for {" ".join(SUFFIXES)})')
-    return files
-
-
-def read_image(file: pathlib.Path, size: int | None, channels: int) -> np.ndarray:
-    """One image as uint8 `[h, w, channels]`: as it is, or cropped to its central square and resized to `size`.
-
-    Raises `InputError`, with its name, for an image that cannot be read.
-    """
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(file) as image:
-            pixels = image.convert('RGB' if channels == 3 else 'L')
-            return _square(pixels, size) if size else np.asarray(pixels).reshape(image.height, image.width, channels)
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise InputError(f'cannot read image {file}: {error}') from error
-
-
 def resize(images: np.ndarray, size: int) -> np.ndarray:
     """uint8 images `[n, h, w, c]`, cropped to the central square and resized to `[n, size, size, c]`, antialiased."""
     from PIL import Image
@@ -103,14 +66,13 @@ def resize(images: np.ndarray, size: int) -> np.ndarray:
     if images.shape[1:3] == (size, size):
         return images
     grey = images.shape[3] == 1
-    return np.stack([_square(Image.fromarray(image.squeeze(-1) if grey else image), size) for image in images])
+    return np.stack([square(Image.fromarray(image.squeeze(-1) if grey else image), size) for image in images])
 
 
-def _square(image, size: int) -> np.ndarray:
-    from PIL import Image
-
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    image = image.resize((size, size), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side))
-    array = np.asarray(image)
-    return array[..., None] if array.ndim == 2 else array
+def recoloured(images: np.ndarray, channels: int | None) -> np.ndarray:
+    """uint8 images `[n, h, w, 1 or 3]` with this number of channels: grey in all three, or the luma of ITU-R 601, as Pillow's."""
+    if channels in (None, images.shape[3]):
+        return images
+    if channels == 3:
+        return images.repeat(3, axis=3)
+    return (images @ np.array([[19595], [38470], [7471]], np.uint32) + 0x8000 >> 16).astype(np.uint8)

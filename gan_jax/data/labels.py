@@ -40,3 +40,18 @@ def labelled_subset(labels: Any, total: int, *, classes: int, seed: int) -> np.n
         raise InputError(f'{total} labels are {each} of each class, and class {counts.argmin()} has {counts.min()} examples')
     rng = np.random.default_rng(seed)
     return np.sort(np.concatenate([rng.choice(np.flatnonzero(labels == k), each, replace=False) for k in range(classes)]))
+
+
+def held_out_examples(labels: Any) -> np.ndarray:
+    """Which examples to hold out of training where a data set has no test set, bool `[n]`: every tenth of each class.
+
+    Raises `InputError` for a class of a single example.
+    """
+    labels = np.asarray(labels)
+    held_out = np.zeros(len(labels), bool)
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label)
+        if len(rows) < 2:
+            raise InputError(f'class {label} has 1 example: at least 2 are needed, of which one is held out')
+        held_out[rows[::10]] = True
+    return held_out

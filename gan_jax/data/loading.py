@@ -1,49 +1,137 @@
-"""One name for every image data set: `digits`, a folder's path, or a TFDS name."""
+"""One name for every image data set: `digits`, the path of a folder or of a file of arrays, or a TFDS name."""
 
 import os
 import pathlib
+from typing import TypeAlias
 
-from gan_jax.data.images import Images, digits, folder, resize
+from gan_jax.data.arrays import SUFFIXES, array_file
+from gan_jax.data.folders import FolderSource, folder_splits
+from gan_jax.data.images import Images, digits, recoloured, resize
 from gan_jax.data.tfds import TfdsSource
+from gan_jax.errors import InputError
 
 DIGITS_SIZE = 16
 """The digits are 8 x 8; by default they are enlarged to this."""
+FOLDER_SIZE = 64
+
+ImageSource: TypeAlias = TfdsSource | FolderSource
+"""An image data set on disk, read by index."""
 
 
-def load(name: str, *, split: str = 'train', size: int | None = None, data_dir: str | os.PathLike | None = None) -> Images:
+def load(
+    name: str,
+    *,
+    split: str = 'train',
+    size: int | None = None,
+    data_dir: str | os.PathLike | None = None,
+    channels: int | None = None,
+    skip_broken: bool = False,
+) -> Images:
     """An image data set in memory, uint8 `[n, size, size, channels]`.
 
-    `name` is 'digits', the path of a folder of images (which has no splits: `split` is ignored), or a TFDS name. `size` is
-    the data set's own if it is not given; 16 for the digits, 64 for a folder. Raises `InputError` for a name that is none.
+    Args:
+        name: 'digits', the path of a folder of images (see `FolderSource`) or of a `.npz` or `.npy` file (see
+            `arrays.array_file`), or a TFDS name.
+        split: which of its splits.
+        size: the data set's own if it is not given; 16 for the digits, 64 for a folder.
+        data_dir: where TFDS data sets are prepared.
+        channels: 1 or 3; the data set's own if it is not given.
+        skip_broken: leave out the images of a folder that cannot be read.
+
+    Raises `InputError` for a name that is not a data set's, and for a split that it does not have.
     """
     if name == 'digits':
         data = digits(split)
-        return data._replace(images=resize(data.images, size or DIGITS_SIZE))
+        return data._replace(images=recoloured(resize(data.images, size or DIGITS_SIZE), channels))
+    if is_array_file(name):
+        if split != 'train':
+            raise InputError(f'{name} has no splits, not {split!r}')
+        return _squares(name, array_file(name, size=size, channels=channels))
+    return _in_memory(_open(name, split, size, data_dir, channels, skip_broken))
+
+
+def open_source(
+    name: str,
+    *,
+    split: str = 'train',
+    size: int | None = None,
+    data_dir: str | os.PathLike | None = None,
+    channels: int | None = None,
+    skip_broken: bool = False,
+) -> ImageSource:
+    """A folder or a TFDS data set, read from disk as it is needed, for `data.stream`; the arguments are those of `load`."""
+    return _on_disk(_open(name, split, size, data_dir, channels, skip_broken))
+
+
+def load_or_open(
+    name: str,
+    *,
+    split: str,
+    size: int | None,
+    data_dir: str | os.PathLike | None,
+    memory_limit: float,
+    channels: int | None = None,
+    skip_broken: bool = False,
+) -> Images | ImageSource:
+    """`load`, or `open_source` for a data set of more than `memory_limit` bytes of pixels."""
+    if name == 'digits' or is_array_file(name):
+        return load(name, split=split, size=size, channels=channels)
+    source = _open(name, split, size, data_dir, channels, skip_broken)
+    return (_on_disk if len(source) * source.size**2 * source.channels > memory_limit else _in_memory)(source)
+
+
+def _open(
+    name: str, split: str, size: int | None, data_dir: str | os.PathLike | None, channels: int | None, skip_broken: bool
+) -> ImageSource:
+    """A source whose broken images are still in it."""
     if is_folder(name):
-        return folder(name, size or 64)
+        return FolderSource(name, size or FOLDER_SIZE, split=split, channels=channels, skip_broken=skip_broken)
     source = TfdsSource(name, split, size=size, data_dir=data_dir)
+    source.channels = channels or source.channels
+    return source
+
+
+def _in_memory(source: ImageSource) -> Images:
+    if isinstance(source, FolderSource):
+        return source.load()
     batch = source.read(range(len(source)))
     return Images(batch['image'], batch.get('label'), source.classes)
 
 
-def open_source(
-    name: str, *, split: str = 'train', size: int | None = None, data_dir: str | os.PathLike | None = None
-) -> TfdsSource:
-    """A TFDS data set read from disk as it is needed, for `data.stream`."""
-    return TfdsSource(name, split, size=size, data_dir=data_dir)
+def _on_disk(source: ImageSource) -> ImageSource:
+    return source.readable() if isinstance(source, FolderSource) else source
 
 
-def load_or_open(
-    name: str, *, split: str, size: int | None, data_dir: str | os.PathLike | None, memory_limit: float
-) -> Images | TfdsSource:
-    """`load`, or `open_source` for a TFDS data set of more than `memory_limit` bytes of pixels."""
-    if name != 'digits' and not is_folder(name):
-        source = TfdsSource(name, split, size=size, data_dir=data_dir)
-        if len(source) * source.size**2 * source.channels > memory_limit:
-            return source
-    return load(name, split=split, size=size, data_dir=data_dir)
+def _squares(name: str, images: Images) -> Images:
+    height, width = images.images.shape[1:3]
+    if height != width:
+        raise InputError(f'the images of {name} are {height} x {width}, not square: give a size')
+    return images
+
+
+def describe(name: str, images: Images | ImageSource) -> str:
+    """One line on a data set: how many images there are, of which size, and how many were left out."""
+    count = len(images.images) if isinstance(images, Images) else len(images)
+    parts = [f'{name}: {count:,} images of {images.size} x {images.size} pixels', 'grey' if images.channels == 1 else 'colour']
+    if images.classes:
+        parts.append(f'{len(images.classes)} classes')
+    broken = () if isinstance(images, TfdsSource) else images.broken
+    left_out = f'; {len(broken):,} unreadable ones left out, {broken[0]} the first' if broken else ''
+    return ', '.join(parts) + left_out
 
 
 def is_folder(name: str) -> bool:
     """Whether a data set's name is the path of a folder: one that exists, or that is spelled with a separator."""
     return pathlib.Path(name).is_dir() or os.sep in name or name.startswith(('.', '~'))
+
+
+def is_array_file(name: str) -> bool:
+    """Whether a data set's name is that of a file of arrays."""
+    return pathlib.Path(name).suffix in SUFFIXES
+
+
+def has_test_set(name: str) -> bool:
+    """Whether a data set has held-out images: all but files of arrays, and folders without splits."""
+    if is_array_file(name):
+        return False
+    return not is_folder(name) or bool({'val', 'test'} & set(folder_splits(name)))

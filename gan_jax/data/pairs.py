@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan_jax.data.images import folder, image_files, read_image, resize
+from gan_jax.data.folders import SPLITS, common_channels, folder
+from gan_jax.data.images import resize
+from gan_jax.data.reading import SUFFIXES, files_below, image_files, read_image
 from gan_jax.errors import InputError
 from gan_jax.typing import AnyArray, Array, Key
-
-SPLITS = ('train', 'val', 'test')
 
 
 class PairSource:
@@ -27,7 +27,7 @@ class PairSource:
         size: of the images.
         split: which of the splits.
         direction: what is made of what.
-        channels: 3, or 1 for grey images.
+        channels: 1 or 3; by default 1 if every image is grey, and 3 otherwise.
 
     Raises `InputError` for a folder or split that is not there, for images without a partner or in two shapes, and for images
     that cannot be read, by name.
@@ -40,13 +40,14 @@ class PairSource:
         *,
         split: str = 'train',
         direction: Literal['a_to_b', 'b_to_a'] = 'a_to_b',
-        channels: int = 3,
+        channels: int | None = None,
     ) -> None:
         if direction not in ('a_to_b', 'b_to_a'):
             raise InputError(f"direction is 'a_to_b' or 'b_to_a', not {direction!r}")
-        self.size, self.direction, self.channels = size, direction, channels
+        self.size, self.direction = size, direction
         folders = _folders(pathlib.Path(path), split)
         self.files = _partners(*folders) if len(folders) == 2 else [(file,) for file in image_files(folders[0])]
+        self.channels = channels or common_channels([file for pair in self.files for file in pair])
 
     def __len__(self) -> int:
         return len(self.files)
@@ -76,8 +77,14 @@ def pairs(path: str | pathlib.Path, size: int, **options: Any) -> dict[str, np.n
     return source.read(range(len(source)))
 
 
-def unpaired(path_a: str | pathlib.Path, path_b: str | pathlib.Path, size: int, channels: int = 3) -> dict[str, np.ndarray]:
-    """Two folders of images as `{'a': [n, size, size, channels], 'b': [m, size, size, channels]}`, uint8; see `data.folder`."""
+def unpaired(
+    path_a: str | pathlib.Path, path_b: str | pathlib.Path, size: int, channels: int | None = None
+) -> dict[str, np.ndarray]:
+    """Two folders of images as `{'a': [n, size, size, channels], 'b': [m, size, size, channels]}`, uint8; see `data.folder`.
+
+    By default they have 1 channel if every image of both is grey, and 3 otherwise.
+    """
+    channels = channels or common_channels([*image_files(path_a), *image_files(path_b)])
     return {'a': folder(path_a, size, channels).images, 'b': folder(path_b, size, channels).images}
 
 
@@ -120,6 +127,24 @@ def pair_splits(path: str | pathlib.Path) -> tuple[str, ...]:
     return tuple(name for name in SPLITS if any((below / name).is_dir() for below in (path, path / 'A', path / 'B')))
 
 
+def two_sets(path: str | pathlib.Path) -> dict[str, tuple[pathlib.Path, pathlib.Path]]:
+    """The splits of a folder of two sets of images without pairs, and their folders of A and B; empty if it is not one.
+
+    That is `trainA` and `trainB` (CycleGAN's form), or folders `A` and `B` above or below the splits, or without them. Raises
+    `InputError` for a folder of one set without the other's.
+    """
+    layouts = {split: (f'{split}{{0}}', f'{split}/{{0}}', f'{{0}}/{split}') for split in SPLITS}
+    folders = lambda layout: tuple(pathlib.Path(path) / layout.format(side) for side in 'AB')
+    found = {}
+    for split, layout in [*((name, layout) for name in layouts for layout in layouts[name]), ('train', '{0}')]:
+        there = [folder for folder in folders(layout) if folder.is_dir()]
+        if len(there) == 1:
+            raise InputError(f'no folder of the other set beside {there[0]}')
+        if there and split not in found:
+            found[split] = (there[0], there[1])
+    return found
+
+
 def _folders(path: pathlib.Path, split: str) -> list[pathlib.Path]:
     """The split's one folder of images side by side, or its A and B."""
     if not path.is_dir():
@@ -131,10 +156,30 @@ def _folders(path: pathlib.Path, split: str) -> list[pathlib.Path]:
     sides = [top / name for name in ('A', 'B')]
     missing = [side for side in sides if not side.is_dir()]
     if len(missing) == 2:
+        _check_side_by_side(path, top)
         return [top]
     if missing:
         raise InputError(f'no folder {missing[0]} beside the other of its pair')
     return [side / split if (side / split).is_dir() else side for side in sides]
+
+
+def _check_side_by_side(path: pathlib.Path, top: pathlib.Path) -> None:
+    """Raises `InputError` for a folder whose images are two sets, which would be cut in two as if they were pairs.
+
+    `top` is the folder of its split.
+    """
+    if sets := two_sets(path):
+        names = ' and '.join(str(folder.relative_to(path)) for folder in next(iter(sets.values())))
+        raise InputError(
+            f'{path} holds {names}, two sets without pairs: python -m experiments.cyclegan --task {path} learns from those; '
+            'pairs are two images of one name in folders A and B, or one image side by side'
+        )
+    below = sorted(folder for folder in top.iterdir() if folder.is_dir() and not folder.name.startswith('.'))
+    names_of = lambda folder: {file.relative_to(folder).with_suffix('') for file in files_below(folder, SUFFIXES)}
+    if len(below) == 2 and names_of(below[0]) == names_of(below[1]) != set():
+        raise InputError(
+            f'the images of {below[0]} and {below[1].name} have the same names: if they are pairs, call the folders A and B'
+        )
 
 
 def _partners(a: pathlib.Path, b: pathlib.Path) -> list[tuple[pathlib.Path, ...]]:

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from gan_jax import parallel
 from gan_jax.games.adversarial import Auxiliary, Reading, adversarial
@@ -131,11 +132,19 @@ def mismatched(text: Array, label: Array, axis_name: str | None = None) -> Array
     """Another example's text for each example, `[n, size], [n] -> [n, size]`.
 
     It is that of the next example of the whole batch, cyclically, of another label and another text; where there is none, of
-    the next example.
+    the next example. In O(n size) memory: the batch is turned by one example at a time until every example has found its own.
     """
     texts, labels = parallel.all_gather(text, axis_name), parallel.all_gather(label, axis_name)
     n = len(texts)
-    rows = (jnp.arange(n)[:, None] + jnp.arange(1, max(n, 2))) % n  # [n, n - 1], nearest first
-    other = (labels[rows] != labels[:, None]) & (texts[rows] != texts[:, None]).any(-1)
-    chosen = jnp.take_along_axis(rows, other.argmax(1, keepdims=True), 1)[:, 0]
+    known = lax.stop_gradient(texts)
+
+    def turn(search: tuple[Array, Array]) -> tuple[Array, Array]:
+        shift, shifts = search
+        ahead = lambda x: jnp.roll(x, -shift, axis=0)
+        other = (ahead(labels) != labels) & (ahead(known) != known).any(-1)
+        return shift + 1, jnp.where((shifts == 0) & other, shift, shifts)
+
+    searching = lambda search: (search[0] < n) & (search[1] == 0).any()
+    _, shifts = lax.while_loop(searching, turn, (jnp.int32(1), jnp.zeros(n, jnp.int32)))
+    chosen = (jnp.arange(n) + jnp.maximum(shifts, 1)) % n
     return parallel.local_rows(texts[chosen], axis_name)

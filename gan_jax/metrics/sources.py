@@ -8,7 +8,10 @@ from typing import NamedTuple
 import numpy as np
 
 from gan_jax import compilation, data
-from gan_jax.data.images import image_files, read_image, resize
+from gan_jax.data import arrays
+from gan_jax.data.folders import common_channels
+from gan_jax.data.images import resize
+from gan_jax.data.reading import image_files, read_image
 from gan_jax.errors import InputError
 from gan_jax.files import fingerprint
 
@@ -40,15 +43,16 @@ def open_source(
     skip_broken: bool = False,
     seed: int = 0,
 ) -> Source:
-    """The images that a text names: a folder of them, an `.npz` file, a run directory, `digits`, or a TFDS name.
+    """The images that a text names: a folder of them, an `.npz` or `.npy` file, a run directory, `digits`, or a TFDS name.
 
     A data set's split may follow a colon, `mnist:test`, and is `split` otherwise. `size` crops images to their central square
     and resizes it; without it they stay as they are, and a folder of several sizes is refused. `skip_broken` leaves unreadable
     files out and notes them. `seed` is of a run's samples. Raises `InputError` for what cannot be read.
     """
     path = pathlib.Path(text)
-    if path.suffix == '.npz':
-        return _from_npz(path, size)
+    if path.suffix in arrays.SUFFIXES:
+        images = arrays.array_file(path, size=size).images
+        return Source(text, len(images), lambda numbers: images[list(numbers)], fingerprint(images), [])
     if (path / SAMPLER).is_file():
         return _from_run(path, size, seed)
     if (path / 'config.json').is_file():
@@ -84,13 +88,14 @@ def batches(source: Source, count: int | None, *, seed: int = 0) -> Iterator[np.
 
 def _from_folder(path: pathlib.Path, size: int | None, skip_broken: bool) -> Source:
     files = image_files(path)
+    channels = common_channels(files, skip_broken)
     broken: list[str] = []
     found: list[tuple[pathlib.Path, tuple[int, ...]]] = []  # the first image that could be read, and its shape
     pool = ThreadPoolExecutor(8)
 
     def one(file: pathlib.Path) -> np.ndarray | None:
         try:
-            return read_image(file, size, 3)
+            return read_image(file, size, channels)
         except InputError:
             if not skip_broken:
                 raise
@@ -101,7 +106,7 @@ def _from_folder(path: pathlib.Path, size: int | None, skip_broken: bool) -> Sou
         chosen = [files[i] for i in numbers]
         images = [(file, image) for file, image in zip(chosen, pool.map(one, chosen), strict=True) if image is not None]
         if not images:
-            return np.empty((0, 1, 1, 3), np.uint8)
+            return np.empty((0, 1, 1, channels), np.uint8)
         found.extend((file, image.shape) for file, image in images[: 1 - len(found)])
         for file, image in images:
             if image.shape != found[0][1]:
@@ -112,20 +117,6 @@ def _from_folder(path: pathlib.Path, size: int | None, skip_broken: bool) -> Sou
     stats = [file.stat() for file in files]
     identity = fingerprint(*(f'{f.name} {s.st_size} {s.st_mtime_ns}' for f, s in zip(files, stats, strict=True)), f'{size}')
     return Source(str(path), len(files), read, identity, broken)
-
-
-def _from_npz(path: pathlib.Path, size: int | None) -> Source:
-    try:
-        with np.load(path) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError) as error:
-        raise InputError(f'cannot read {path}: {error}') from error
-    images = next((x for x in arrays.values() if x.ndim == 4 and x.dtype == np.uint8), None)
-    if images is None:
-        what = ', '.join(f'{name} {x.dtype}{list(x.shape)}' for name, x in arrays.items())
-        raise InputError(f'{path} has no array of uint8 images [n, h, w, c]; it has {what}')
-    images = images if size is None else resize(images, size)
-    return Source(str(path), len(images), lambda numbers: images[list(numbers)], fingerprint(images), [])
 
 
 def _from_data_set(name: str, split: str, size: int | None, data_dir: str | None) -> Source:

@@ -1,13 +1,13 @@
 """Text encoders: what they share, and the two that learn nothing."""
 
 import os
-import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from gan_jax.errors import InputError
+from gan_jax.files import load_arrays
 from gan_jax.text.words import UNKNOWN, Vocabulary, tokens, vocabulary
 
 
@@ -53,7 +53,7 @@ def precomputed(file: str | os.PathLike) -> TextEncoder:
     A text is found by its words, whatever its case and punctuation. Raises `InputError` for a file that is not such a one, and,
     when it encodes, for a text that is not in it.
     """
-    arrays = read_arrays(file)
+    arrays = load_arrays(file)
     if not {'captions', 'vectors'} <= set(arrays):
         raise InputError(f'{file} holds {", ".join(arrays)}; vectors of texts are arrays `captions` and `vectors`')
     return precomputed_vectors(arrays['captions'], arrays['vectors'], str(file))
@@ -80,12 +80,3 @@ def precomputed_vectors(captions: np.ndarray, vectors: np.ndarray, source: str) 
 
     arrays = {'kind': np.array('precomputed'), 'captions': captions, 'vectors': vectors, 'source': np.array(source)}
     return TextEncoder(vectors.shape[1], encode, lambda texts: [], arrays)
-
-
-def read_arrays(file: str | os.PathLike) -> dict[str, np.ndarray]:
-    """The arrays of a `.npz` file. Raises `InputError` for one that cannot be read."""
-    try:
-        with np.load(file, allow_pickle=False) as found:
-            return dict(found)
-    except (OSError, ValueError, TypeError, zipfile.BadZipFile) as error:
-        raise InputError(f'cannot read {file} as .npz: {str(error).splitlines()[0]}') from error

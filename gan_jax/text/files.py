@@ -7,8 +7,8 @@ import pathlib
 import numpy as np
 
 from gan_jax.errors import InputError
-from gan_jax.files import write_whole
-from gan_jax.text.encoders import TextEncoder, bag_of_words_in, precomputed_vectors, read_arrays
+from gan_jax.files import load_arrays, write_whole
+from gan_jax.text.encoders import TextEncoder, bag_of_words_in, precomputed_vectors
 from gan_jax.text.joint import joint_from_arrays
 from gan_jax.text.words import Vocabulary
 
@@ -22,12 +22,15 @@ def save(file: str | os.PathLike, encoder: TextEncoder) -> None:
 
 def load(file: str | os.PathLike) -> TextEncoder:
     """Reads what `save` wrote. Raises `InputError` for a file that is none."""
-    arrays = read_arrays(file)
+    arrays = load_arrays(file)
     kind = str(arrays.get('kind'))
-    if kind == 'bag_of_words':
-        return bag_of_words_in(Vocabulary(tuple(map(str, arrays['words']))))
-    if kind == 'precomputed':
-        return precomputed_vectors(arrays['captions'], arrays['vectors'], str(arrays['source']))
-    if kind == 'joint':
-        return joint_from_arrays(arrays)
+    try:
+        if kind == 'bag_of_words':
+            return bag_of_words_in(Vocabulary(tuple(map(str, arrays['words']))))
+        if kind == 'precomputed':
+            return precomputed_vectors(arrays['captions'], arrays['vectors'], str(arrays['source']))
+        if kind == 'joint':
+            return joint_from_arrays(arrays)
+    except KeyError as error:
+        raise InputError(f'{file} holds no text encoder: it lacks the array {error}') from error
     raise InputError(f'{file} holds no text encoder')

@@ -1,0 +1,138 @@
+"""Image files: which a folder holds, and the pixels that each of them says it has."""
+
+import os
+import pathlib
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gan_jax.errors import InputError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+SUFFIXES = ('.png', '.jpg', '.jpeg', '.webp', '.bmp', '.gif', '.tif', '.tiff', '.ppm', '.pgm')
+_GREY = ('1', 'L', 'LA', 'La', 'F')
+_SYSTEM_FOLDER = '__MACOSX'
+"""macOS archives keep a second, unreadable file of every image in it."""
+
+
+def files_below(path: pathlib.Path, suffixes: Collection[str]) -> list[pathlib.Path]:
+    """The files below a folder with one of the suffixes, sorted; linked folders are entered, each folder once.
+
+    Hidden files and folders, whose names begin with a dot, and `__MACOSX` are left out. Raises `InputError` for a folder that
+    cannot be opened.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise InputError(f'cannot open folder {error.filename}: {error.strerror}') from error
+
+    found, entered = [], set()
+    for top, folders, names in os.walk(path, onerror=refuse, followlinks=True):
+        real = os.path.realpath(top)
+        if real in entered:
+            folders.clear()
+            continue
+        entered.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith('.') and name != _SYSTEM_FOLDER)
+        found += [pathlib.Path(top, name) for name in names if not name.startswith('.')]
+    return sorted(file for file in found if file.suffix.lower() in suffixes)
+
+
+def image_files(path: str | pathlib.Path) -> list[pathlib.Path]:
+    """The image files below a folder, as `files_below`. Raises `InputError` if there is no such folder, or no image in it."""
+    path = pathlib.Path(path)
+    if not path.is_dir():
+        raise InputError(f'no folder {path}')
+    files = files_below(path, SUFFIXES)
+    if not files:
+        raise InputError(f'no images in {path} (looked for {" ".join(SUFFIXES)})')
+    return files
+
+
+def read_image(file: pathlib.Path, size: int | None, channels: int) -> np.ndarray:
+    """One image as uint8 `[h, w, channels]`: as it is, or cropped to its central square and resized to `size`.
+
+    The image is upright, as its EXIF orientation says, and on white where it is transparent; 16-bit grey levels are divided by
+    257, and floats are taken to be from 0 to 1. Raises `InputError`, with the file's name, for an image that cannot be read.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(file) as image:
+            pixels = decode(image, channels)
+            return square(pixels, size) if size else to_array(pixels)
+    except Exception as error:  # a decoder may raise anything on a damaged file
+        raise InputError(f'cannot read image {file}: {_reason(file, error)}') from error
+
+
+def is_grey(file: pathlib.Path) -> bool:
+    """Whether an image file is grey by its mode, or by its palette. Raises `InputError` as `read_image` does."""
+    from PIL import Image
+
+    try:
+        with Image.open(file) as image:
+            if image.mode in ('P', 'PA'):
+                palette = np.array(image.getpalette()).reshape(-1, 3)
+                return bool((palette == palette[:, :1]).all())
+            return image.mode in _GREY or image.mode.startswith('I')
+    except Exception as error:  # as in `read_image`
+        raise InputError(f'cannot read image {file}: {_reason(file, error)}') from error
+
+
+def decode(image: 'Image.Image', channels: int) -> 'Image.Image':
+    """An open image as 8-bit grey levels for 1 channel, as RGB for 3; see `read_image`. Raises `ValueError`."""
+    from PIL import ImageOps
+
+    ImageOps.exif_transpose(image, in_place=True)
+    return _eight_bit(image).convert('RGB' if channels == 3 else 'L')
+
+
+def _eight_bit(image: 'Image.Image') -> 'Image.Image':
+    """The image in mode L or RGB, whatever its mode."""
+    from PIL import Image, ImageCms
+
+    if image.mode.startswith('I'):
+        return Image.fromarray(_scaled(np.asarray(image), 65535))
+    if image.mode == 'F':
+        return Image.fromarray(_scaled(np.asarray(image), 1))
+    if image.mode == 'LAB':
+        lab, srgb = ImageCms.createProfile('LAB'), ImageCms.createProfile('sRGB')
+        return ImageCms.applyTransform(image, ImageCms.buildTransform(lab, srgb, 'LAB', 'RGB'))  # type: ignore[return-value]
+    if image.has_transparency_data:
+        colours = image.convert('LA').convert('RGBA') if image.mode == 'La' else image.convert('RGBA')
+        return Image.alpha_composite(Image.new('RGBA', image.size, 'white'), colours).convert('RGB')
+    return image.convert('L' if image.mode in _GREY else 'RGB')
+
+
+def _scaled(levels: np.ndarray, white: int) -> np.ndarray:
+    """Grey levels from 0 to `white` as uint8. Raises `ValueError` for others."""
+    if not ((levels >= 0) & (levels <= white)).all():
+        raise ValueError(f'its pixels are from {levels.min():g} to {levels.max():g}, and should be from 0 to {white}')
+    return np.round(levels * (255 / white)).astype(np.uint8)
+
+
+def square(image: 'Image.Image', size: int) -> np.ndarray:
+    """The central square of an image, resized with antialiasing: uint8 `[size, size, channels]`."""
+    from PIL import Image
+
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    return to_array(image.resize((size, size), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side)))
+
+
+def to_array(image: 'Image.Image') -> np.ndarray:
+    """An image of 8-bit channels as `[h, w, channels]`."""
+    return np.asarray(image).reshape(image.height, image.width, -1)
+
+
+def _reason(file: pathlib.Path, error: Exception) -> str:
+    """One line that says why a file is not an image."""
+    from PIL import UnidentifiedImageError
+
+    if isinstance(error, UnidentifiedImageError):
+        return 'the file is empty' if file.stat().st_size == 0 else 'it is not an image in a format that Pillow knows'
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return ' '.join(str(error).split()) or type(error).__name__

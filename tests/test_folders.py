@@ -1,0 +1,178 @@
+"""A folder of images as a data set: its splits, classes and cache, what is left out, and reading as needed."""
+
+import os
+import pathlib
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from gan_jax import data
+from gan_jax.data import folders
+from gan_jax.errors import InputError
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory, monkeypatch):
+    path = tmp_path_factory.mktemp('cache')
+    monkeypatch.setenv('GAN_JAX_CACHE', str(path))
+    return path / 'folders'
+
+
+def picture(file: pathlib.Path, level: int, mode: str = 'RGB') -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.new('L', (10, 8), level).convert(mode).save(file)
+
+
+def levels(images: np.ndarray) -> list[int]:
+    return images[:, 0, 0, 0].tolist()
+
+
+def test_folder_names_are_labels(tmp_path):
+    for i, name in enumerate(('wrapper/cat/1.png', 'wrapper/cat/deep/2.png', 'wrapper/ant/1.png', 'wrapper/dog/1.png')):
+        picture(tmp_path / name, i)
+    found = data.load(str(tmp_path), size=8)
+    assert found.classes == ('ant', 'cat', 'dog')
+    assert dict(zip(levels(found.images), found.labels.tolist(), strict=True)) == {0: 1, 1: 1, 2: 0, 3: 2}
+    assert found.labels.dtype == np.int32
+    source = data.open_source(str(tmp_path), size=8)
+    assert source.classes == found.classes and source.read([3, 0])['label'].tolist() == [2, 0]
+    assert data.describe('here', found) == data.describe('here', source) == 'here: 4 images of 8 x 8 pixels, colour, 3 classes'
+
+
+@pytest.mark.parametrize('names', [('1.png', 'cat/2.png', 'dog/3.png'), ('cat/1.png', 'cat/2.png'), ('1.png',)])
+def test_folders_that_are_no_classes(names, tmp_path):
+    for name in names:
+        picture(tmp_path / name, 0)
+    assert data.load(str(tmp_path), size=8)[1:3] == (None, ())
+
+
+def test_splits_are_folders(tmp_path):
+    for i, name in enumerate(('train/cat/1.png', 'train/dog/1.png', 'val/cat/1.png', 'val/dog/1.png')):
+        picture(tmp_path / name, i)
+    train, test = (data.load(str(tmp_path), split=split, size=8) for split in ('train', 'test'))
+    assert (levels(train.images), levels(test.images)) == ([0, 1], [2, 3])  # 'val' serves where there is no 'test'
+    assert train.classes == test.classes == ('cat', 'dog')
+    picture(tmp_path / 'test/cat/1.png', 9)
+    assert levels(data.load(str(tmp_path), split='test', size=8).images) == [9]
+    assert data.folder_splits(tmp_path) == ('train', 'val', 'test')
+    with pytest.raises(InputError, match="has splits train, val, test, not 'valid'"):
+        data.load(str(tmp_path), split='valid')
+    with pytest.raises(InputError, match="has no folders train and test, not 'test'"):
+        data.load(str(tmp_path / 'val'), split='test')  # and not the training images again
+
+
+@pytest.mark.parametrize('limit', [1e9, 1])
+def test_broken_images_are_left_out_and_counted(limit, tmp_path):
+    for i in range(12):
+        picture(tmp_path / f'{"cat" if i % 2 else "dog"}/{i:02}.png', i)
+    for i in (4, 7):
+        (tmp_path / f'{"cat" if i % 2 else "dog"}/{i:02}.png').write_bytes(b'\x89PNG\r\n')
+    options = {'split': 'train', 'size': 8, 'data_dir': None, 'memory_limit': limit}
+    with pytest.raises(InputError, match=r'cannot read image .*07\.png'):
+        found = data.load_or_open(str(tmp_path), **options)
+        found.read(range(12))
+    for _ in range(2):  # the second time from the cache
+        found = data.load_or_open(str(tmp_path), skip_broken=True, **options)
+        assert isinstance(found, data.Images if limit > 1 else data.FolderSource)
+        assert data.describe('x', found) == (
+            f'x: 10 images of 8 x 8 pixels, colour, 2 classes; 2 unreadable ones left out, {tmp_path}/cat/07.png the first'
+        )
+        images, labels = found[:2] if limit > 1 else found.read(range(10)).values()
+        assert levels(images) == [1, 3, 5, 9, 11, 0, 2, 6, 8, 10] and labels.tolist() == [0] * 5 + [1] * 5
+    with pytest.raises(InputError, match=r'cannot read image .*07\.png'):  # nor does the cache hide it
+        data.load(str(tmp_path), size=8).images  # noqa: B018
+    for file in tmp_path.rglob('*.png'):
+        file.write_bytes(b'')
+    with pytest.raises(InputError, match=r'none of the 12 images in .* can be read'):
+        data.load_or_open(str(tmp_path), skip_broken=True, **options)
+
+
+def test_a_large_folder_is_read_as_needed_in_the_order_it_has_in_memory(tmp_path):
+    for i in range(9):
+        picture(tmp_path / f'{i}.png', i)
+    options = {'split': 'train', 'size': 8, 'data_dir': None}
+    small = data.load_or_open(str(tmp_path), memory_limit=9 * 8 * 8 * 3, **options)
+    large = data.load_or_open(str(tmp_path), memory_limit=9 * 8 * 8 * 3 - 1, **options)
+    assert isinstance(small, data.Images) and isinstance(large, data.FolderSource)
+    feed = data.resident(small.images, 2, seed=3)
+    stream = data.stream(large, 2, seed=3, threads=2)
+    for step in range(5):
+        np.testing.assert_array_equal(data.to_float(jnp.asarray(next(stream)['image'])), feed.draw(feed.data, jnp.int32(step)))
+
+
+def decoding(monkeypatch) -> list[str]:
+    """The names of the files that are decoded from here on."""
+    names: list[str] = []
+    read = folders.read_image
+    monkeypatch.setattr(folders, 'read_image', lambda file, *options: names.append(file.name) or read(file, *options))
+    return names
+
+
+def test_a_folder_is_decoded_once(tmp_path, monkeypatch, cache):
+    for i in range(3):
+        picture(tmp_path / f'{i}.png', i)
+    decoded = decoding(monkeypatch)
+    first = data.load(str(tmp_path), size=8)
+    again = data.load(f'{tmp_path}{os.sep}', size=8)
+    np.testing.assert_array_equal(first.images, again.images)
+    assert sorted(decoded) == ['0.png', '1.png', '2.png'] and len(list(cache.iterdir())) == 1
+    (entry,) = cache.iterdir()
+    content = bytearray(entry.read_bytes())
+    content[len(content) // 2] ^= 1  # damaged: decoded again, never believed
+    entry.write_bytes(content)
+    np.testing.assert_array_equal(data.load(str(tmp_path), size=8).images, first.images)
+    assert len(decoded) == 6
+
+
+CHANGES = {
+    'another size': lambda path: {'size': 4},
+    'other channels': lambda path: {'channels': 1},
+    'a new image': lambda path: picture(path / '9.png', 9),
+    'an image that is gone': lambda path: (path / '1.png').unlink(),
+    'another name': lambda path: (path / '1.png').rename(path / '8.png'),
+    'another content': lambda path: picture(path / '1.png', 200),
+    'two names that were exchanged': lambda path: exchange(path / '1.png', path / '2.png'),
+    'a content of the same size and time': lambda path: disguise(path / '1.bmp', 200),
+}
+
+
+def exchange(a: pathlib.Path, b: pathlib.Path) -> None:
+    a.rename(a.with_suffix('.x'))
+    b.rename(a)
+    a.with_suffix('.x').rename(b)
+
+
+def disguise(file: pathlib.Path, level: int) -> None:
+    before = file.stat()
+    picture(file, level)
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert file.stat().st_size == before.st_size
+
+
+@pytest.mark.parametrize('change', CHANGES)
+def test_the_cache_answers_for_these_files_in_this_state_alone(change, tmp_path):
+    for name, level in (('0.png', 0), ('1.png', 1), ('1.bmp', 5), ('2.png', 2)):
+        picture(tmp_path / name, level)
+    data.load(str(tmp_path), size=8)
+    changed = CHANGES[change](tmp_path)
+    options = {'size': 8, **(changed if isinstance(changed, dict) else {})}
+    found = data.load(str(tmp_path), **options)
+    fresh = data.FolderSource(tmp_path, **options)
+    np.testing.assert_array_equal(found.images, fresh.read(range(len(fresh)))['image'])
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(tmp_path, monkeypatch):
+    (tmp_path / 'file').touch()
+    monkeypatch.setenv('GAN_JAX_CACHE', str(tmp_path / 'file'))
+    picture(tmp_path / 'images/1.png', 1)
+    assert levels(data.load(str(tmp_path / 'images'), size=8).images) == [1]
+
+
+def test_channels_are_those_asked_for():
+    grey, colour = (data.load('digits', size=8, channels=channels).images for channels in (1, 3))
+    assert grey.shape[3] == 1 and colour.shape[3] == 3 and (colour == grey).all()
+    pixels = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3), np.uint8)
+    luma = np.asarray(Image.fromarray(pixels[0]).convert('L'))
+    np.testing.assert_array_equal(data.images.recoloured(pixels, 1)[0, ..., 0], luma)
