@@ -29,8 +29,9 @@ def read_checkpoint(
 ) -> tuple[int, dict[str, Any]]:
     """The step of a checkpoint of the run at `path`, and the part of its state that `pick` leaves, on the first device.
 
-    The part is read without the shapes or the code of the rest. `pick` takes the state as nested dicts and leaves entries of them
-    out. `step` is the newest if it is not given. Raises `InputError` if there is no checkpoint, none of that step, or one that cannot be read.
+    The part is read without the shapes or the code of the rest. `pick` takes the state as nested dicts, and returns them without
+    some of their entries. `step` is the newest if it is not given. Raises `InputError` if there is no checkpoint, none of that
+    step, or one that cannot be read.
     """
     import orbax.checkpoint as ocp
 
