@@ -12,6 +12,7 @@ import numpy as np
 import gan_jax
 from gan_jax import compilation, data, latents, parallel, runs
 from gan_jax.errors import InputError
+from gan_jax.games.adversarial import apply_network
 from gan_jax.metrics.classifier import classifier_scores, train_classifier
 from gan_jax.metrics.frechet import frechet_distance_from_features
 from gan_jax.metrics.neighbours import memorisation_test, nearest_neighbours
@@ -54,6 +55,7 @@ class ImageOptions(runs.GameOptions):
     memory_limit: float = 2.0
     """Gigabytes up to which a data set is held on the device; a larger one is read from disk as it is needed."""
 
+    free: ClassVar[tuple[str, ...]] = ('evaluate', 'sample_every', 'score_every', 'checkpoint_every', 'memory_limit')
     counts: ClassVar[tuple[str, ...]] = ('batch_size', 'latent_size', 'evaluate', 'sample_every', 'checkpoint_every')
     """Options that are at least 1."""
 
@@ -65,6 +67,12 @@ class ImageOptions(runs.GameOptions):
         """The game on such images."""
         generator, discriminator = self.networks(size, channels, axis_name)
         return self.game(generator, discriminator, latents.normal(self.latent_size), axis_name)
+
+    def generator(self, size: int, channels: int) -> runs.Generator:
+        """How the trained generator of such images is drawn from."""
+        network, _ = self.networks(size, channels, None)
+        generate = lambda weights, z, _: apply_network(network, weights, z, train=False)[0]
+        return runs.Generator(latents.normal(self.latent_size), generate)
 
     def check(self) -> None:
         """Refuses what cannot work, before anything is loaded or written."""
@@ -87,6 +95,7 @@ def main(config: ImageOptions) -> dict[str, Any]:
     held_out = held_out_images(config, source)
     game, step, init = build(config, source.size, source.channels)
     advance = trainer(config, source, step)
+    init = runs.first_state(init, config.init_from, resume=config.resume)
     run = runs.RunDirectory(config)  # once nothing more can be refused
     grid_key, table_key = jax.random.split(jax.random.key(config.seed + 1))
     draw = compilation.jit(lambda state, key, points: gan_jax.sample(game, state, points, key))
@@ -129,7 +138,9 @@ def fit(
     draw: Draw,
     key: Key,
 ) -> gan_jax.TrainState:
-    """Trains, with the pictures of the key's samples and the scores; leaves the sampler. Returns the last state."""
+    """Trains, with the pictures of the key's samples and the scores; leaves the generator. Returns the last state."""
+    shape = {'size': source.size, 'channels': source.channels}
+    runs.describe(run, config, **shape)
     grid = samples.image_samples(run, lambda state: draw(state, key, jnp.zeros(64)), every=config.sample_every)
     state = runs.fit(
         advance,
@@ -140,7 +151,7 @@ def fit(
         checkpoint_every=config.checkpoint_every,
         callbacks=[grid, *scores(config, run, source, draw)],
     )
-    runs.save_sampler(run, lambda key: draw(state, key, jnp.zeros(100)))
+    runs.save_generator(run, config.generator(**shape), state)
     samples.animate(run)
     return state
 

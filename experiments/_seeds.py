@@ -78,6 +78,7 @@ def prepare(
         jax.eval_shape(jax.vmap(step), state, batches)
     except ValueError as error:  # shapes that do not fit, such as a batch and its packs
         raise InputError(str(error)) from error
+    state = runs.first_state(state, config.init_from, resume=config.resume)
     steps = jax.vmap(gan_jax.many_steps(step, draw, runs.CALL_STEPS), in_axes=(0, (None, 0), None))
     many = compilation.jit(steps, cached=False, donate_argnums=0)
 

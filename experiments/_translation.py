@@ -3,7 +3,7 @@
 import dataclasses
 import pathlib
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import optax
@@ -42,13 +42,21 @@ class TranslationOptions(runs.Options):
     """What the layers compute in; parameters, logits and losses are float32."""
     runner: Literal['pmap', 'shard_map'] = 'pmap'
     """What splits a batch over several devices."""
+    init_from: str | None = None
+    """Start from the networks of this run's newest checkpoint; optimizers and schedules begin anew."""
     seed: int = 0
     sample_every: int = 250
     checkpoint_every: int = 2000
 
+    free: ClassVar[tuple[str, ...]] = ('sample_every', 'checkpoint_every')
+
     def identity(self) -> dict[str, Any]:
         """Rates that fall over the whole run make its length part of what it is."""
         return super().identity() | ({} if self.constant == 1 else {'decay_steps': self.steps})
+
+    @staticmethod
+    def from_identity(identity: dict[str, Any]) -> dict[str, Any]:
+        return {'steps' if name == 'decay_steps' else name: value for name, value in identity.items()}
 
     def check(self) -> None:
         """Raises `InputError` for a name, a count or a weight that does not work, before anything is loaded or written."""

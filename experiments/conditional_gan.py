@@ -12,7 +12,7 @@ latents in every row, and with how many samples a classifier of the same data re
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -23,6 +23,7 @@ import gan_jax
 from experiments import _labelled
 from gan_jax import compilation, data, games, latents, networks, parallel, runs
 from gan_jax.errors import InputError
+from gan_jax.games.adversarial import apply_network
 from gan_jax.games.conditional import auxiliary_classifier
 from gan_jax.metrics.classifier import Classifier, train_classifier
 from gan_jax.metrics.frechet import frechet_distance_from_features
@@ -78,6 +79,20 @@ class Config(runs.GameOptions):
     sample_every: int = 500
     checkpoint_every: int = 1000
 
+    free: ClassVar[tuple[str, ...]] = ('evaluate', 'sample_every', 'checkpoint_every')
+
+    def network(self, size: int, channels: int, classes: int, axis_name: str | None) -> nn.Module:
+        """The generator of such images."""
+        shape = (size, channels, self.width, self.kernel_size, jnp.dtype(self.dtype), axis_name)
+        make = functools.partial(networks.DCGANGenerator, *shape, norm=self.g_norm)
+        return CONDITIONS[self.condition].generator(make, classes)
+
+    def generator(self, size: int, channels: int, classes: list[str], shares: list[float]) -> runs.Generator:
+        """How the trained generator is drawn from: labels as often as the data have them."""
+        network = self.network(size, channels, len(classes), None)
+        generate = lambda weights, z, labels: apply_network(network, weights, z, labels, train=False)[0]
+        return runs.Generator(latents.normal(self.latent_size), generate, tuple(classes), tuple(shares))
+
 
 class Condition(NamedTuple):
     """How the players know the label."""
@@ -129,6 +144,7 @@ def main(config: Config) -> dict[str, Any]:
     if config.evaluate < classes:
         raise InputError(f'--evaluate is at least one sample of each of the {classes} classes, not {config.evaluate}')
     game, step, init = build(config, train)
+    init = runs.first_state(init, config.init_from, resume=config.resume)
     runner, axis_name = parallel.choose(config.runner)
     feed = data.resident(
         {'image': train.images, 'label': train.labels},
@@ -138,6 +154,10 @@ def main(config: Config) -> dict[str, Any]:
         axis_name=axis_name,
     )
     run = runs.RunDirectory(config)  # once nothing more can be refused
+    shares = np.bincount(train.labels, minlength=classes) / len(train.labels)
+    known: dict[str, Any] = {'size': train.images.shape[1], 'channels': train.images.shape[3]}
+    known |= {'classes': list(train.classes), 'shares': shares.tolist()}
+    runs.describe(run, config, **known)
     draw = compilation.jit(lambda state, labels, key: gan_jax.sample(game, state, {'label': labels}, key))
     grid_key, table_key = jax.random.split(jax.random.key(config.seed + 1))
     state = runs.fit(
@@ -153,13 +173,7 @@ def main(config: Config) -> dict[str, Any]:
             )
         ],
     )
-    log_shares = jnp.log(np.bincount(train.labels) / len(train.labels))
-
-    def block(key: Key) -> Array:  # labels as often as the data have them
-        label_key, key = jax.random.split(key)
-        return draw(state, jax.random.categorical(label_key, log_shares, shape=(100,)), key)
-
-    runs.save_sampler(run, block)
+    runs.save_generator(run, config.generator(**known), state)
     samples.animate(run)
     labels = np.arange(config.evaluate, dtype=np.int32) % classes
     parts = [labels[i : i + 500] for i in range(0, len(labels), 500)]
@@ -193,9 +207,10 @@ def build(config: Config, train: _labelled.Labelled) -> tuple[gan_jax.Game, Any,
     dcgan.stages(size)
     dtype, axis_name = jnp.dtype(config.dtype), parallel.choose(config.runner)[1]
     condition, classes = CONDITIONS[config.condition], len(train.classes)
-    shape = (size, channels, config.width, config.kernel_size, dtype, axis_name)
-    generator = condition.generator(functools.partial(networks.DCGANGenerator, *shape, norm=config.g_norm), classes)
-    judge = networks.DCGANDiscriminator(*shape[2:], norm=config.d_norm, minibatch=config.minibatch)
+    generator = config.network(size, channels, classes, axis_name)
+    judge = networks.DCGANDiscriminator(
+        config.width, config.kernel_size, dtype, axis_name, norm=config.d_norm, minibatch=config.minibatch
+    )
     rules = games.conditional
     if condition.auxiliary:
         try:

@@ -31,6 +31,8 @@ from experiments._translation import (
 )
 from gan_jax import compilation, data, games, networks, parallel, runs
 from gan_jax.errors import InputError
+from gan_jax.games.adversarial import apply_network
+from gan_jax.games.product import part_of
 from gan_jax.games.unpaired_translation import Translations
 from gan_jax.networks.translation import check_resnet_size, patch_outputs
 from gan_jax.typing import AnyArray
@@ -75,6 +77,18 @@ class Config(TranslationOptions):
     d_norm: str = 'instance'
     """In the discriminators: the same."""
     constant: float = 0.5
+
+    def network(self, channels: int, axis_name: str | None) -> networks.ResNetGenerator:
+        """A generator of images of so many channels."""
+        return networks.ResNetGenerator(channels, self.width, self.blocks, self.g_norm, jnp.dtype(self.dtype), axis_name)
+
+    def translator(self, direction: str | None, size: int, channels: dict[str, int]) -> runs.Translator:
+        """How the trained generators translate, from A to B if the direction is not given; `channels` are those of each set."""
+        direction = direction or 'a_to_b'
+        source, target = direction.split('_to_')
+        network = self.network(channels[target], None)
+        translate = lambda weights, x, key: apply_network(network, part_of(weights, direction), x, train=False, noise=key)[0]
+        return runs.Translator(translate, size, channels[source])
 
     @property
     def synthetic(self) -> bool:
@@ -121,7 +135,10 @@ def main(config: Config) -> dict[str, Any]:
     check(config)
     sets = load(config)
     advance, init, draw = prepare(config, sets.train)
+    init = runs.first_state(init, config.init_from, resume=config.resume)
     run = runs.RunDirectory(config)  # once nothing more can be refused
+    size, channels = sets.held_out['a'].shape[1], {side: images.shape[-1] for side, images in sets.train.items()}
+    runs.describe(run, config, size=size, channels=channels)
     few = {side: images[:_SHOWN] for side, images in sets.held_out.items()}
     state = runs.fit(
         advance,
@@ -132,6 +149,7 @@ def main(config: Config) -> dict[str, Any]:
         checkpoint_every=config.checkpoint_every,
         callbacks=[picture_every(run, lambda state: columns(sets, few, draw(state, few), 'ab'), every=config.sample_every)],
     )
+    runs.save_translator(run, state)
     made = draw(state, few)
     there = columns(sets, few, made, 'ab')
     save_progress(run, [title for title, _ in there], 1)
@@ -217,9 +235,7 @@ def prepare(
     (runner, axis_name), players = parallel.choose(config.runner), config.players()
     dtype = jnp.dtype(config.dtype)
     size = train['a'].shape[1] if config.synthetic else config.size or 64
-    to = lambda side: networks.ResNetGenerator(
-        train[side].shape[-1], config.width, config.blocks, config.g_norm, dtype, axis_name
-    )
+    to = lambda side: config.network(train[side].shape[-1], axis_name)
     judge = lambda: networks.PatchDiscriminator(config.receptive_field, config.width, config.d_norm, dtype, axis_name)
     objective, penalties = config.method(axis_name)
     game = games.unpaired_translation(

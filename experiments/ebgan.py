@@ -133,6 +133,7 @@ def main(config: Config) -> dict[str, Any]:
 def prepare(config: Config, source: data.Images | data.ImageSource) -> tuple[gan_jax.Game, runs.Advance, gan_jax.TrainState]:
     """The game, how it is trained, and its state at step 0."""
     game, step, init = _images.build(config, source.size, source.channels)
+    init = runs.first_state(init, config.init_from, resume=config.resume)
     return game, _images.trainer(config, source, step), init
 
 

@@ -21,6 +21,7 @@ import gan_jax
 from experiments import _images
 from gan_jax import compilation, data, games, latents, networks, pyramids, runs
 from gan_jax.errors import InputError
+from gan_jax.games.laplacian_pyramid import cascade
 from gan_jax.metrics.classifier import classifier_scores, train_classifier
 from gan_jax.metrics.frechet import frechet_distance_from_features
 from gan_jax.runs import pictures
@@ -83,16 +84,29 @@ class Config(_images.ImageOptions):
 
     def make_game(self, size: int, channels: int, axis_name: str | None) -> gan_jax.Game:
         """The game of all levels."""
-        options: Any = {'dtype': jnp.dtype(self.dtype)}
-        judge: Any = {**options, 'dropout': self.dropout, 'axis_name': axis_name}
-        sides = [size >> k for k in range(self.halvings + 1)]
-        coarsest = (sides[-1], sides[-1], channels)
-        generators: Any = [networks.LevelGenerator(self.width, self.kernel_sizes, **options) for _ in sides[:-1]]
-        generators.append(networks.MLPGenerator(coarsest, (self.coarse_generator_width,) * 2, **options))
-        discriminators: Any = [networks.LevelDiscriminator(self.width, **judge) for _ in sides[:-1]]
+        judge: Any = {'dtype': jnp.dtype(self.dtype), 'dropout': self.dropout, 'axis_name': axis_name}
+        discriminators: Any = [networks.LevelDiscriminator(self.width, **judge) for _ in range(self.halvings)]
         discriminators.append(networks.CoarsestDiscriminator((self.coarse_width,) * 2, **judge))
-        latent: Any = [*(latents.uniform(side * side) for side in sides[:-1]), latents.uniform(self.latent_size)]
-        return self.game(generators, discriminators, latent, axis_name, games.laplacian_pyramid)
+        latent: Any = [latents.uniform(n) for n in self.latent_sizes(size)]
+        return self.game(self.generators(size, channels), discriminators, latent, axis_name, games.laplacian_pyramid)
+
+    def generators(self, size: int, channels: int) -> Any:
+        """Those of all levels, finest first."""
+        options: Any = {'dtype': jnp.dtype(self.dtype)}
+        side = size >> self.halvings
+        fine = [networks.LevelGenerator(self.width, self.kernel_sizes, **options) for _ in range(self.halvings)]
+        return [*fine, networks.MLPGenerator((side, side, channels), (self.coarse_generator_width,) * 2, **options)]
+
+    def latent_sizes(self, size: int) -> list[int]:
+        """Those of all levels, finest first."""
+        return [*((size >> k) ** 2 for k in range(self.halvings)), self.latent_size]
+
+    def generator(self, size: int, channels: int) -> runs.Generator:
+        """The whole cascade; the latents of all levels stand one after another in one vector, finest first."""
+        networks, sizes = self.generators(size, channels), self.latent_sizes(size)
+        ends = np.cumsum(sizes)[:-1].tolist()
+        generate = lambda weights, z, _: cascade(networks, weights, jnp.split(z, ends, 1))[0]
+        return runs.Generator(latents.uniform(sum(sizes)), generate, normal=False)
 
 
 def main(config: Config) -> dict[str, Any]:
@@ -105,6 +119,7 @@ def main(config: Config) -> dict[str, Any]:
         raise InputError(f'{config.dataset} has 1 image, and a Frechet distance is one of at least 2')
     game, step, init = _images.build(config, source.size, source.channels)
     advance = _images.trainer(config, source, step)
+    init = runs.first_state(init, config.init_from, resume=config.resume)
     run = runs.RunDirectory(config)  # once nothing more can be refused
     grid_key, table_key = jax.random.split(jax.random.key(config.seed + 1))
     cascade = compilation.jit(lambda state, key, points: gan_jax.sample(game, state, points, key))

@@ -9,7 +9,7 @@ distance from the validation photographs, beside that of their mean image and of
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,7 @@ from experiments._images import floats
 from experiments._translation import TranslationOptions, central, load_pairs, picture_every, save_progress, save_titled
 from gan_jax import compilation, data, games, networks, parallel, runs
 from gan_jax.errors import InputError
+from gan_jax.games.adversarial import apply_network
 from gan_jax.metrics.distances import pair_distances
 from gan_jax.metrics.extractors import EXTRACTORS, Extractor
 from gan_jax.metrics.frechet import frechet_distance
@@ -67,6 +68,21 @@ class Config(TranslationOptions):
     validation: int = 200
     """At most so many validation pairs."""
 
+    free: ClassVar[tuple[str, ...]] = (*TranslationOptions.free, 'compare_l1', 'features', 'validation')
+
+    def network(self, channels: int, axis_name: str | None) -> networks.UNet:
+        """The generator of images of so many channels."""
+        dtype = jnp.dtype(self.dtype)
+        return networks.UNet(channels, self.width, dropout=self.dropout, norm=self.g_norm, dtype=dtype, axis_name=axis_name)
+
+    def translator(self, direction: str | None, channels: list[int]) -> runs.Translator:
+        """How the trained generator translates; `channels` are the input's and the output's."""
+        if direction not in (None, self.direction):
+            raise InputError(f'this run has learned --direction {self.direction} only, not {direction}')
+        network = self.network(channels[1], None)
+        translate = lambda weights, x, key: apply_network(network, weights, x, train=False, noise=key)[0]
+        return runs.Translator(translate, self.size, channels[0])
+
 
 def main(config: Config) -> dict[str, Any]:
     """Trains, draws and evaluates; returns the end table's figures by model."""
@@ -77,7 +93,7 @@ def main(config: Config) -> dict[str, Any]:
         raise InputError(f'--features compares sets of at least {_COMPARED} images, and there are {len(held_out["input"])}')
     parts = {'pix2pix' if config.objective_weight else 'L1 alone': config}
     if config.compare_l1 and config.objective_weight:
-        parts['L1 alone'] = dataclasses.replace(config, name=f'{config.name}/l1', objective_weight=0.0)
+        parts['L1 alone'] = dataclasses.replace(config, name=f'{config.name}/l1', objective_weight=0.0, init_from=None)
     prepared = {model: prepare(part, train) for model, part in parts.items()}
     run = runs.RunDirectory(config)  # once nothing more can be refused
     outputs = {}
@@ -85,6 +101,7 @@ def main(config: Config) -> dict[str, Any]:
         print(f'{model}: {part.steps} steps')
         began = part is not config and (run.path / 'l1' / 'config.json').exists()
         own = run if part is config else runs.RunDirectory(dataclasses.replace(part, resume=began))
+        runs.describe(own, part, channels=[train[name].shape[-1] for name in ('input', 'target')])
         outputs[model] = fit(part, own, held_out, *prepared[model])
     shown = slice(0, _SHOWN)
     columns = [('input', held_out['input'][shown]), *((m, x[shown]) for m, x in outputs.items())]
@@ -124,9 +141,7 @@ def prepare(config: Config, train: dict[str, np.ndarray]) -> tuple[runs.Advance,
     """What takes training steps, the state at step 0, and what draws."""
     (runner, axis_name), players = parallel.choose(config.runner), config.players()
     dtype, channels = jnp.dtype(config.dtype), train['target'].shape[-1]
-    generator = networks.UNet(
-        channels, config.width, dropout=config.dropout, norm=config.g_norm, dtype=dtype, axis_name=axis_name
-    )
+    generator = config.network(channels, axis_name)
     field, width, norm = (config.receptive_field, config.width, config.d_norm) if config.objective_weight else (1, 1, 'none')
     discriminator = networks.PatchDiscriminator(field, width, norm, dtype, axis_name)
     objective, penalties = config.method(axis_name)
@@ -151,7 +166,8 @@ def prepare(config: Config, train: dict[str, np.ndarray]) -> tuple[runs.Advance,
         blocks = [sample(state, inputs[i : i + 50], jax.random.fold_in(key, i)) for i in range(0, len(inputs), 50)]
         return np.concatenate([np.asarray(block) for block in blocks])
 
-    return runs.resident_trainer(step, feed, runner), init(jax.random.key(config.seed)), draw
+    state = runs.first_state(init(jax.random.key(config.seed)), config.init_from, resume=config.resume)
+    return runs.resident_trainer(step, feed, runner), state, draw
 
 
 def fit(
@@ -174,6 +190,7 @@ def fit(
         checkpoint_every=config.checkpoint_every,
         callbacks=[picture_every(run, columns, every=config.sample_every)],
     )
+    runs.save_translator(run, state)
     save_progress(run, ('input', 'output', 'target'), 1)
     return draw(state, held_out['input'])
 

@@ -12,7 +12,7 @@ classifier gets wrong, beside the same classifier trained on the same labels alo
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -82,10 +82,19 @@ class Config(runs.GameOptions):
     sample_every: int = 1000
     checkpoint_every: int = 1000
 
+    free: ClassVar[tuple[str, ...]] = ('baseline_steps', 'evaluate_every', 'sample_every', 'checkpoint_every')
+
     def players(self) -> Optimizers:
         """The classifier keeps an average of its parameters."""
         pair = super().players()
         return pair._replace(discriminator=optax.chain(pair.discriminator, average_parameters(1 - self.average)))
+
+    def generator(self, shape: list[int]) -> runs.Generator:
+        """How the first split's generator is drawn from."""
+        network = networks.SemiSupervisedGenerator(tuple(shape), self.g_features)
+        generate = lambda weights, z, _: apply_network(network, weights, z, train=False)[0]
+        first = lambda weights: jax.tree.map(lambda x: x[0], weights)
+        return runs.Generator(latents.uniform(self.latent_size, 0.0), generate, normal=False, weights=first)
 
 
 PUBLISHED = {20: '1677 +- 452', 50: '221 +- 136', 100: '93 +- 6.5', 200: '90 +- 4.2'}
@@ -107,6 +116,8 @@ def main(config: Config) -> dict[str, list[int]]:
     subsets = [data.labelled_subset(train.labels, config.labels, classes=classes, seed=int(seed)) for seed in seeds]
     splits = prepare(config, train, subsets)
     run = runs.RunDirectory(config)  # once nothing more can be refused
+    shape = list(train.images.shape[1:])
+    runs.describe(run, config, shape=shape)
     wrong = compilation.jit(
         lambda players, images, labels: jax.lax.map(lambda p: errors(splits.classifier, p, images, labels), players)
     )
@@ -127,6 +138,7 @@ def main(config: Config) -> dict[str, list[int]]:
         checkpoint_every=config.checkpoint_every,
         callbacks=[runs.Callback(config.evaluate_every, note), runs.image_samples(run, draw, every=config.sample_every)],
     )
+    runs.save_generator(run, config.generator(shape), state)
     samples.animate(run)
     results = {'semi_supervised': count(state.discriminator).tolist(), 'labels_alone': count(splits.baseline()).tolist()}
     runs.write_json(run.path / 'results.json', results)
@@ -208,6 +220,7 @@ def prepare(config: Config, train: _labelled.Labelled, subsets: list[np.ndarray]
         return compilation.jit(over_splits(fit, 2, config.side_by_side))(place(keys), labelled)
 
     state = compilation.jit(lambda *x: jax.lax.map(lambda x: init(*x), x))(keys, labelled)
+    state = runs.first_state(state, config.init_from, resume=config.resume)
     sample = compilation.jit(lambda state: gan_jax.sample(game, state, jnp.zeros(64), jax.random.key(config.seed + 1)))
     return Splits(classifier, place(state), advance, sample, baseline)
 

@@ -15,7 +15,7 @@ import functools
 import pathlib
 import re
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +27,7 @@ from gan_jax import compilation, data, games, latents, networks, parallel, runs,
 from gan_jax.data import captioned_digits as scenes
 from gan_jax.data.captions import FILE_NAMES
 from gan_jax.errors import InputError
+from gan_jax.games.adversarial import apply_network
 from gan_jax.networks.text_to_image import halvings
 from gan_jax.registry import Table
 from gan_jax.runs import pictures, samples
@@ -42,6 +43,8 @@ METHODS: Table[dict[str, Any]] = Table(
     },
 )
 ENCODER = 'encoder.npz'
+_SAID = 1000
+"""Training captions that the saved generator knows."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,6 +113,8 @@ class Config(runs.GameOptions):
     sample_every: int = 500
     checkpoint_every: int = 2000
 
+    free: ClassVar[tuple[str, ...]] = ('evaluate', 'sample_every', 'checkpoint_every')
+
     @property
     def on_digits(self) -> bool:
         return self.data == 'captioned_digits'
@@ -122,6 +127,19 @@ class Config(runs.GameOptions):
     @property
     def image_size(self) -> int:
         return scenes.CANVAS if self.on_digits else self.size or 64
+
+    def network(self, axis_name: str | None) -> networks.TextGenerator:
+        """The generator."""
+        dtype = jnp.dtype(self.dtype)
+        return networks.TextGenerator(self.image_size, 3, self.width, self.text_features, dtype, axis_name, self.g_norm)
+
+    def generator(self, captions: list[str]) -> runs.Generator:
+        """How the trained generator is drawn from: images of these captions, each as often."""
+        network = self.network(None)
+        vectors = jnp.asarray(text.load(pathlib.Path(self.runs_dir) / self.name / ENCODER).encode(captions))
+        generate = lambda weights, z, which: apply_network(network, weights, z, vectors[which], train=False)[0]
+        shares = (1 / len(captions),) * len(captions)
+        return runs.Generator(latents.normal(self.latent_size), generate, tuple(captions), shares)
 
     def identity(self) -> dict[str, Any]:
         return {name: value for name, value in super().identity().items() if name not in ('say', 'run')}
@@ -136,10 +154,13 @@ def main(config: Config) -> dict[str, Any] | pathlib.Path:
     encoder = fixed_encoder(config, train)
     vectors = encoder and _caption_vectors.caption_vectors(encoder, train)
     game, step, init = build(config, encoder.size if encoder else config.encoder_size)
+    init = runs.first_state(init, config.init_from, resume=config.resume)
     run = runs.RunDirectory(config)  # once nothing more can be refused
     if encoder is None:
         encoder = learned_encoder(config, run, train)
     text.save(run.path / ENCODER, encoder)
+    captions = list(dict.fromkeys(texts[0] for texts in train.captions))[:_SAID]
+    runs.describe(run, config, captions=captions)
     _caption_vectors.tell_unknown(encoder, [caption for captions in unseen.captions for caption in captions])
     runner, axis_name = parallel.choose(config.runner)
     arrays = {
@@ -166,6 +187,7 @@ def main(config: Config) -> dict[str, Any] | pathlib.Path:
         checkpoint_every=config.checkpoint_every,
         callbacks=[_captions.samples_of(run, draw, train, unseen, grid_key, every=config.sample_every)],
     )
+    runs.save_generator(run, config.generator(captions), state)
     samples.animate(run)
     results = {}
     if config.on_digits:
@@ -258,9 +280,8 @@ def build(config: Config, text_size: int) -> tuple[gan_jax.Game, Any, gan_jax.Tr
     """The game, its train step, and the state it starts from, for vectors of this size."""
     _, axis_name = parallel.choose(config.runner)
     dtype, size = jnp.dtype(config.dtype), config.image_size
-    generator = networks.TextGenerator(size, 3, config.width, config.text_features, dtype, axis_name, config.g_norm)
     discriminator = networks.TextDiscriminator(config.d_width, config.text_features, dtype, axis_name, config.d_norm)
-    game = config.game(generator, discriminator, latents.normal(config.latent_size), axis_name, rules(config))
+    game = config.game(config.network(axis_name), discriminator, latents.normal(config.latent_size), axis_name, rules(config))
     step, players = config.train_step(game, axis_name=axis_name), config.players()
     example = {'image': jnp.zeros((1, size, size, 3)), 'text': jnp.zeros((1, text_size)), 'label': jnp.zeros(1, jnp.int32)}
     init = compilation.jit(lambda key: gan_jax.init(game, players.generator, players.discriminator, example, key))

@@ -5,7 +5,7 @@ import errno
 import io
 import sys
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from gan_jax import compilation
 from gan_jax.errors import InputError, Interrupted
@@ -15,7 +15,7 @@ C = TypeVar('C')
 
 def run(main: Callable[[C], object], config: type[C]) -> None:
     """Runs `main(config)` on the flags of the command line. Bad input and a full disk end in one line and exit code 2."""
-    program = f'python -m {main.__module__ if main.__module__ != "__main__" else _module_name()}'
+    program = f'python -m {module_name(main)}'
     compilation.configure()
     try:
         main(_parse(config, program))
@@ -34,7 +34,10 @@ def _exit(code: int, line: str) -> None:
     raise SystemExit(code)
 
 
-def _module_name() -> str:
+def module_name(defined: Any) -> str:
+    """The module of a function or class, as `python -m` takes it, also of the one that is run that way."""
+    if defined.__module__ != '__main__':
+        return defined.__module__.removesuffix('.__main__')
     spec = sys.modules['__main__'].__spec__
     return spec.name.removesuffix('.__main__') if spec else sys.argv[0]
 

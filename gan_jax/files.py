@@ -1,9 +1,12 @@
 """Files: where they are kept, and how they are written."""
 
+import contextlib
 import hashlib
 import json
 import os
 import pathlib
+import shutil
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -25,6 +28,28 @@ def write_whole(path: pathlib.Path, content: bytes) -> None:
 def write_json(path: pathlib.Path, value: Any) -> None:
     """The same of what JSON has, indented for people."""
     write_whole(path, (json.dumps(value, indent=2) + '\n').encode())
+
+
+@contextlib.contextmanager
+def new_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A folder to write into, which becomes `path` when everything has been written, and is gone if something fails.
+
+    Raises `InputError`, before anything is written, if `path` is a file or a folder that is not empty, or cannot be made.
+    """
+    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        raise InputError(f'{path} exists and is {"not empty" if path.is_dir() else "a file"}; give another folder')
+    path = path.absolute()
+    part = path.with_name(f'.{path.name}.part')
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        part.mkdir(parents=True)
+    except OSError as error:
+        raise InputError(f'cannot make the folder {path}: {error.strerror}') from error
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def cache_directory() -> pathlib.Path:

@@ -21,6 +21,17 @@ def uniform(size: int, low: float = -1.0, high: float = 1.0) -> Callable[[Key], 
     return lambda key: jax.random.uniform(key, (size,), minval=low, maxval=high)
 
 
+def truncated_normal(size: int, limit: float) -> Callable[[Key], Array]:
+    """Standard normal latents whose entries beyond `limit` are drawn again, `[size]`: the truncation trick.
+
+    Samples of a generator trained on all latents get more typical and less varied, the smaller the limit (Brock et al. 2019,
+    section 3.1). Raises `ValueError` for a limit that is not above 0.
+    """
+    if not limit > 0:
+        raise ValueError(f'the limit of truncated latents is above 0, got {limit}')
+    return lambda key: jax.random.truncated_normal(key, -limit, limit, (size,))
+
+
 def lerp(a: Array, b: Array, t: Array) -> Array:
     """`(1 - t) a + t b`: the straight line from `a [size]` at t = 0 to `b [size]` at t = 1."""
     return (1 - t) * a + t * b

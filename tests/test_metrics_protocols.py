@@ -202,7 +202,7 @@ def test_features_have_to_be_finite_vectors():
 
 def test_a_saved_sampler_is_the_generator(tmp_path):
     draw = lambda key: jnp.tanh(jax.random.normal(key, (4, 2, 2, 1)))
-    sampler.save_sampler(types.SimpleNamespace(path=tmp_path), draw)
+    sampler.save_sampler(tmp_path, draw)
     source = sources.open_source(str(tmp_path), seed=5)
     found = np.concatenate(list(sources.batches(source, 10)))
     keys = [jax.random.fold_in(jax.random.key(5), block) for block in range(3)]

@@ -201,6 +201,60 @@ def test_directories_that_are_refused(tmp_path):
     assert (tmp_path / 'mine/thesis.txt').exists()
 
 
+@dataclasses.dataclass(frozen=True)
+class Reporting(Config):
+    sample_every: int = 5
+
+    free = ('sample_every',)
+
+
+def test_what_moves_no_bit_of_the_state_may_change_on_resume(tmp_path):
+    config = Reporting(name='r', runs_dir=str(tmp_path))
+    run = runs.RunDirectory(config)
+    changed = dataclasses.replace(config, sample_every=2, resume=True)
+    runs.RunDirectory(changed)
+    assert json.loads((run.path / 'config.json').read_text())['sample_every'] == 2
+    with pytest.raises(InputError, match=r'another configuration: width 8 -> 9; give another'):
+        runs.RunDirectory(dataclasses.replace(changed, sample_every=3, width=9))
+    assert Reporting.of_run(run.path).sample_every == 2
+
+
+def test_a_schedule_that_has_ended_says_how_a_new_one_begins(tmp_path):
+    config = runs.GameOptions(name='r', runs_dir=str(tmp_path), steps=4, decay=0.1)
+    run = runs.RunDirectory(config)
+    with pytest.raises(InputError, match=f'decay_steps 4 -> 8; decay_steps is the --steps over .* --init-from {run.path} with'):
+        runs.RunDirectory(dataclasses.replace(config, steps=8, resume=True))
+
+
+def test_a_run_starts_from_another_ones_networks(tmp_path):
+    trained, run = train(tmp_path, 3)
+    _, fresh = small_training()
+    state = runs.first_state(fresh, str(run.path), resume=False)
+    for name in ('generator', 'discriminator'):
+        player, other, new = (getattr(x, name) for x in (state, trained, fresh))
+        assert_same_bits(player.variables, other.variables)
+        assert_same_bits(player.opt_state, new.opt_state)
+    assert_same_bits(state.ema, trained.ema)
+    assert int(state.step) == 0 and state.key == fresh.key
+    assert runs.first_state(fresh, str(run.path), resume=True) is fresh and runs.first_state(fresh, None, resume=False) is fresh
+    wider = fresh.replace(ema={'params': {**fresh.ema['params'], 'Dense_1': {'bias': jnp.zeros(3), 'kernel': jnp.zeros((8, 3))}}})
+    with pytest.raises(InputError, match=r'other networks than this run: params\.Dense_1\.bias is \[2\] there and \[3\] here'):
+        runs.first_state(wider, str(run.path), resume=False)
+    with pytest.raises(InputError, match='none has no checkpoint yet'):
+        runs.first_state(fresh, str(tmp_path / 'none'), resume=False)
+
+
+def test_what_counts_over_a_run_starts_anew(tmp_path):
+    _, state = small_training()
+    counted = lambda n: state.replace(
+        discriminator=state.discriminator.replace(state={'progress': {'updates': jnp.int32(n)}, 'stats': {'m': jnp.ones(1) * n}})
+    )
+    with checkpoints.Checkpoints(tmp_path / 'checkpoints') as kept:
+        kept.save(7, counted(7))
+    found = runs.first_state(counted(0), str(tmp_path), resume=False).discriminator.state
+    assert int(found['progress']['updates']) == 0 and float(found['stats']['m'][0]) == 7
+
+
 @pytest.mark.slow
 def test_a_full_disk_ends_in_one_line_and_leaves_the_earlier_checkpoints(tmp_path, monkeypatch):
     usage = checkpoints.shutil.disk_usage(tmp_path)

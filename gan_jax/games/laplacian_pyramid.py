@@ -55,7 +55,7 @@ def laplacian_pyramid(
     if options.get('augmentation') is not None:
         raise ValueError('an augmentation would change the high-pass images of a pyramid, and not the low-pass ones')
     halvings = len(generators) - 1
-    names = [f'level_{k}' for k in range(halvings + 1)]
+    names = [_name(k) for k in range(halvings + 1)]
     readings = [_LEVEL] * halvings + [Reading()]
     levels = product(
         {
@@ -70,20 +70,12 @@ def laplacian_pyramid(
         pairs = [{'high': fine - low, 'low': low} for fine, low in zip(stages, lows, strict=False)]
         return dict(zip(names, [*pairs, stages[-1]], strict=True))
 
-    def cascade(variables: Variables, count: int, key: Key) -> tuple[Array, ...]:
-        stages: list[Array] = []
-        for k, level_key in reversed(list(enumerate(jax.random.split(key, halvings + 1)))):
-            z = jax.vmap(latent[k])(parallel.example_keys(level_key, count))
-            low = [pyramids.up(stages[-1])] if stages else []
-            made, _ = apply_network(generators[k], part_of(variables, names[k]), z, *low, train=False)
-            stages.append(low[0] + made if low else made)
-        return tuple(reversed(stages))
-
     def play(variables: Variables, batch: Batch, key: Key, *, train: bool = True) -> tuple[Any, Variables]:
         if train:
             return levels.play(variables, split(batch), key)
         state = {name: value for name, value in variables.items() if name != 'params'}
-        return cascade(variables, len(batch), key), state
+        keys = [parallel.example_keys(level_key, len(batch)) for level_key in jax.random.split(key, halvings + 1)]
+        return cascade(generators, variables, [jax.vmap(z)(k) for z, k in zip(latent, keys, strict=True)]), state
 
     return Game(
         lambda key, batch: levels.init(key, split(batch)),
@@ -91,3 +83,17 @@ def laplacian_pyramid(
         lambda variables, play, batch, key: levels.discriminator_loss(variables, play, split(batch), key),
         lambda variables, play, batch, key: levels.generator_loss(variables, play, split(batch), key),
     )
+
+
+def cascade(generators: Sequence[nn.Module], variables: Variables, latents: Sequence[Array]) -> tuple[Array, ...]:
+    """All stages of the cascade, finest first, of latents `[n, ...]` for each level, finest first."""
+    stages: list[Array] = []
+    for k in reversed(range(len(generators))):
+        low = [pyramids.up(stages[-1])] if stages else []
+        made, _ = apply_network(generators[k], part_of(variables, _name(k)), latents[k], *low, train=False)
+        stages.append(low[0] + made if low else made)
+    return tuple(reversed(stages))
+
+
+def _name(level: int) -> str:
+    return f'level_{level}'

@@ -7,14 +7,17 @@ from gan_jax.files import write_json, write_whole
 from gan_jax.runs.boosting import boost, component_trainer
 from gan_jax.runs.choices import GameOptions
 from gan_jax.runs.directory import Options, RunDirectory, saved_identity
+from gan_jax.runs.generators import Generator, Translator, describe, save_generator, save_translator
 from gan_jax.runs.loop import CALL_STEPS, Advance, Callback, fit
 from gan_jax.runs.sampler import save_sampler
 from gan_jax.runs.samples import image_samples
 from gan_jax.runs.scores import sample_scores
 from gan_jax.runs.trainers import resident_trainer, stream_trainer
+from gan_jax.runs.weights import first_state
 
 __all__ = [
-    'CALL_STEPS', 'Advance', 'Callback', 'GameOptions', 'Interrupted', 'Options', 'RunDirectory', 'boost',
-    'component_trainer', 'fit', 'image_samples', 'resident_trainer', 'run_main', 'sample_scores', 'save_sampler',
-    'saved_identity', 'stream_trainer', 'table', 'write_json', 'write_whole',
+    'CALL_STEPS', 'Advance', 'Callback', 'GameOptions', 'Generator', 'Interrupted', 'Options', 'RunDirectory', 'Translator',
+    'boost', 'component_trainer', 'describe', 'first_state', 'fit', 'image_samples', 'resident_trainer', 'run_main',
+    'sample_scores', 'save_generator', 'save_sampler', 'save_translator', 'saved_identity', 'stream_trainer', 'table',
+    'write_json', 'write_whole',
 ]  # fmt: skip

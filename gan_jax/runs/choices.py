@@ -61,6 +61,8 @@ class GameOptions(Options):
     generator_steps: int = 1
     simultaneous: bool = False
     ema_decay: float = 0.999
+    init_from: str | None = None
+    """Start from the networks of this run's newest checkpoint, such as runs/dcgan; optimizers and schedules begin anew."""
     seed: int = 0
 
     def identity(self) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import pathlib
 import shutil
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from gan_jax.errors import InputError
 from gan_jax.files import write_json, write_whole
@@ -26,6 +26,9 @@ class Options:
     """Go on from the run's newest checkpoint."""
     overwrite: bool = False
     """Replace an existing run."""
+
+    free: ClassVar[tuple[str, ...]] = ()
+    """Options that move no bit of the state, and may change when a run is resumed."""
 
     def identity(self) -> dict[str, Any]:
         """What makes two runs the same one, to be resumed: all but how, where and how long."""
@@ -90,16 +93,23 @@ class RunDirectory:
             write_json(file, identity)
 
     def _check(self, found: dict[str, Any], asked: dict[str, Any], config: Options) -> None:
-        names = [name for name in {**found, **asked} if found.get(name) != asked.get(name)]
+        changed = [name for name in {**found, **asked} if found.get(name) != asked.get(name)]
+        names = [name for name in changed if name not in config.free]
         if names:
             differences = ', '.join(f'{name} {found.get(name)!r} -> {asked.get(name)!r}' for name in names)
-            raise InputError(
-                f'{self.path} holds a run with another configuration: {differences}; give another --name, or --overwrite'
-            )
+            advice = 'give another --name, or --overwrite'
+            if 'decay_steps' in names:
+                advice = (
+                    'decay_steps is the --steps over which learning rates or penalties decay, which cannot change within a run; '
+                    f'--init-from {self.path} with another --name begins a new schedule with its networks'
+                )
+            raise InputError(f'{self.path} holds a run with another configuration: {differences}; {advice}')
         if not config.resume:
             raise InputError(
                 f'{self.path} holds this run already; give --resume to go on, --overwrite to start again, or another --name'
             )
+        if changed:
+            write_json(self.path / _CONFIG, asked)
 
     def log(self, step: int, values: dict[str, float], name: str = 'metrics.jsonl') -> None:
         """Appends one line to a log."""

@@ -35,10 +35,24 @@ def save_animation(path: pathlib.Path, frames: Sequence[pathlib.Path], *, second
     """Writes pictures, in order, as an animated GIF of about the given length; the last one stays for a moment."""
     from PIL import Image
 
-    pictures = [Image.open(frame).convert('P', palette=Image.Palette.ADAPTIVE) for frame in frames]
-    duration = [max(40, int(1000 * seconds / len(pictures)))] * (len(pictures) - 1) + [2000]
+    duration = [max(40, int(1000 * seconds / len(frames)))] * (len(frames) - 1) + [2000]
+    _save_gif(path, [Image.open(frame) for frame in frames], duration)
+
+
+def save_film(path: pathlib.Path, frames: Sequence[np.ndarray], rate: float) -> None:
+    """Writes uint8 pictures `[h, w, 1 or 3]` as an animated GIF of so many a second that begins again at its end."""
+    from PIL import Image
+
+    images = [Image.fromarray(frame.squeeze(-1) if frame.shape[-1] == 1 else frame) for frame in frames]
+    _save_gif(path, images, 10 * max(1, round(100 / rate)))  # GIFs count hundredths of a second
+
+
+def _save_gif(path: pathlib.Path, images: Sequence[Any], milliseconds: int | list[int]) -> None:
+    from PIL import Image
+
+    first, *others = [image.convert('P', palette=Image.Palette.ADAPTIVE) for image in images]
     out = io.BytesIO()
-    pictures[0].save(out, 'GIF', save_all=True, append_images=pictures[1:], duration=duration, loop=0)
+    first.save(out, 'GIF', save_all=True, append_images=others, duration=milliseconds, loop=0)
     write_whole(path, out.getvalue())
 
 

@@ -1,6 +1,8 @@
 """A trained generator as a file that needs none of its code: for `gan_jax.metrics`, and for whoever wants samples."""
 
+import pathlib
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -8,13 +10,12 @@ import jax.numpy as jnp
 from gan_jax.data.feeds import to_uint8
 from gan_jax.files import write_whole
 from gan_jax.metrics.sources import SAMPLER
-from gan_jax.runs.directory import RunDirectory
 from gan_jax.typing import Array, Key
 
 _PLATFORMS = ('cpu', 'cuda', 'tpu')
 
 
-def save_sampler(run: RunDirectory, draw: Callable[[Key], Array]) -> None:
+def save_sampler(path: pathlib.Path, draw: Callable[[Key], Array]) -> None:
     """Writes `sampler.bin`: the compiled `(seed, block) -> uint8 images [n, h, w, c]` with its parameters, by `jax.export`.
 
     `draw(key)` makes one block of images in [-1, 1], `[n, h, w, c]`. Block b of seed s has the key `fold_in(key(s), b)`.
@@ -24,6 +25,11 @@ def save_sampler(run: RunDirectory, draw: Callable[[Key], Array]) -> None:
         return to_uint8(draw(jax.random.fold_in(jax.random.key(seed), number)))
 
     number = jax.ShapeDtypeStruct((), jnp.uint32)
+    export(path / SAMPLER, block, number, number)
+
+
+def export(file: pathlib.Path, function: Callable, *arguments: Any) -> None:
+    """Writes the function of arguments of these shapes, for every platform, by `jax.export`."""
     with jax.default_device(jax.local_devices()[0]):
-        exported = jax.export.export(jax.jit(block), platforms=_PLATFORMS)(number, number)
-    write_whole(run.path / SAMPLER, bytes(exported.serialize()))
+        exported = jax.export.export(jax.jit(function), platforms=_PLATFORMS)(*arguments)
+    write_whole(file, bytes(exported.serialize()))

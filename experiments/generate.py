@@ -1,0 +1,71 @@
+"""Generates images by any trained run, from random latents or from your own, into a folder.
+
+    python -m experiments.generate runs/dcgan --number 1000 --out images
+    python -m experiments.generate runs/conditional_gan --number 100 --of 3 7 --out threes_and_sevens
+    python -m experiments.generate runs/sngan --truncation 0.7 --out typical
+    python -m experiments.generate runs/dcgan --latents images/latents.npy --out again
+
+The folder gets a PNG for each image, `latents.npy` with their latents, and of a run with labels or captions `captions.csv`, which
+says what each image is of. They are the images that the run's `sampler.bin` draws by the same seed. Images made of other images
+are the business of `experiments.translate`.
+"""
+
+import csv
+import dataclasses
+import io
+import pathlib
+
+import numpy as np
+from tqdm import tqdm
+
+from experiments import _generators
+from gan_jax import runs
+from gan_jax.errors import InputError
+from gan_jax.files import new_folder, write_whole
+from gan_jax.runs import pictures
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(_generators.DrawOptions):
+    """Images by a trained generator."""
+
+    out: str = 'images'
+    """The folder for the images; it does not exist yet, or is empty."""
+    number: int | None = None
+    """How many images; 100 if it is not given, and of --latents one for each."""
+
+
+def main(config: Config) -> pathlib.Path:
+    """Generates, and returns the folder of the images."""
+    out = pathlib.Path(config.out)
+    if config.number is not None and (config.number < 1 or config.latents):
+        raise InputError('--number is at least 1, and not given with --latents, of which each makes one image')
+    trained = config.load()
+    own = config.own_latents(trained.made)
+    latents, conditions = _generators.latents_of(trained.made, config.seed, len(own) if own is not None else config.number or 100)
+    latents = latents if own is None else own
+    names = [f'{i:06d}.png' for i in range(len(latents))]
+    with new_folder(out) as folder, tqdm(total=len(latents), unit='image', dynamic_ncols=True, leave=False) as bar:
+        for images in _generators.images_of(trained, latents, conditions):
+            for image in images:
+                pictures.save_picture(folder / names[bar.n], image)
+                bar.update()
+        content = io.BytesIO()
+        np.save(content, latents)
+        write_whole(folder / 'latents.npy', content.getvalue())
+        if trained.made.conditions:
+            told = [trained.made.conditions[i] for i in conditions]
+            write_whole(folder / 'captions.csv', table(names, told).encode())
+    print(f'{len(latents)} images by {config.run} at step {trained.step}, and their latents: {out}')
+    return out
+
+
+def table(names: list[str], told: list[str]) -> str:
+    """A CSV of what each image is of, as `data.captioned_folder` reads it."""
+    text = io.StringIO()
+    csv.writer(text).writerows([('file', 'caption'), *zip(names, told, strict=True)])
+    return text.getvalue()
+
+
+if __name__ == '__main__':
+    runs.run_main(main, Config)

@@ -1,0 +1,96 @@
+"""A film of a trained run's images, on the way from latent to latent.
+
+    python -m experiments.interpolate runs/dcgan
+    python -m experiments.interpolate runs/dcgan --panels 1 --points 10 --steps 30 --out walk.gif
+    python -m experiments.interpolate runs/dcgan --latents images/latents.npy
+
+Each panel of the film visits latents of its own and comes back to the first: on arcs about the origin where latents are normal,
+on straight lines where they are uniform. In a panel of a run with labels or captions, these do not change.
+"""
+
+import dataclasses
+import pathlib
+from typing import Literal
+
+import jax.numpy as jnp
+import numpy as np
+from tqdm import tqdm
+
+from experiments import _generators
+from gan_jax import latents, runs
+from gan_jax.errors import InputError
+from gan_jax.runs import pictures
+from gan_jax.runs.generators import BLOCK
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(_generators.DrawOptions):
+    """A film between latents."""
+
+    panels: int = 16
+    """Films side by side; of --latents it is one, which visits them in their order."""
+    points: int = 6
+    """Latents that each panel visits; of --latents, all."""
+    steps: int = 16
+    """Pictures from each latent to the next."""
+    way: Literal['arc', 'line'] | None = None
+    """From latent to latent; arc for normal latents and line for others if it is not given."""
+    rate: float = 15.0
+    """Pictures a second, at most 50."""
+    out: str | None = None
+    """The film, a .gif that does not exist yet; film.gif of the run, which may, if it is not given."""
+
+
+def main(config: Config) -> pathlib.Path:
+    """Draws the film, and returns its file."""
+    out = check(config)
+    trained = config.load()
+    points, conditions = route(config, trained.made)
+    way = config.way or ('arc' if trained.made.normal else 'line')
+    loops = jnp.concatenate([points, points[:, :1]], 1)
+    between = latents.slerp if way == 'arc' else latents.lerp
+    walks = np.stack([latents.path(loop, config.steps, between)[:-1] for loop in loops], 1)  # [time, panel, size]
+    told = np.broadcast_to(conditions, walks.shape[:2]).ravel()
+    flat = walks.reshape(-1, walks.shape[-1])
+    blocks = -(-len(flat) // BLOCK)
+    drawn = tqdm(_generators.images_of(trained, flat, told), total=blocks, unit='block', dynamic_ncols=True, leave=False)
+    images = np.concatenate(list(drawn))
+    images = images.reshape(*walks.shape[:2], *images.shape[1:])
+    columns = int(np.ceil(walks.shape[1] ** 0.5))
+    scale = max(1, (64 if columns > 1 else 256) // images.shape[2])
+    frames = [pictures.image_grid(frame, columns=columns, scale=scale) for frame in images]
+    pictures.save_film(out, frames, config.rate)
+    print(f'{len(frames)} pictures by {config.run} at step {trained.step}, {walks.shape[1]} side by side: {out}')
+    return out
+
+
+def check(config: Config) -> pathlib.Path:
+    """The file of the film. Refuses what cannot work, before anything is loaded or written."""
+    for name, least in (('panels', 1), ('points', 2), ('steps', 1)):
+        if getattr(config, name) < least:
+            raise InputError(f'--{name} is at least {least}, not {getattr(config, name)}')
+    if not 0 < config.rate <= 50:
+        raise InputError(f'--rate is above 0, and at most the 50 pictures a second that a GIF can have, not {config.rate}')
+    if config.out is None:
+        return pathlib.Path(config.run) / 'film.gif'
+    out = pathlib.Path(config.out)
+    if out.suffix.lower() != '.gif':
+        raise InputError(f'--out is a .gif, not {out}')
+    if out.exists():
+        raise InputError(f'{out} exists; give another --out')
+    return out
+
+
+def route(config: Config, generator: runs.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """The latents that each panel visits, `[panels, points, size]`, and what each panel is of, int `[panels]`."""
+    own = config.own_latents(generator)
+    if own is not None:
+        if len(own) < 2:
+            raise InputError(f'{config.latents} has one latent, and a film goes from one to another')
+        return own[None], _generators.latents_of(generator, config.seed, 1)[1]
+    drawn, conditions = _generators.latents_of(generator, config.seed, config.panels * config.points)
+    return drawn.reshape(config.panels, config.points, -1), conditions[:: config.points]
+
+
+if __name__ == '__main__':
+    runs.run_main(main, Config)

@@ -1,0 +1,89 @@
+"""Translates images by a trained run of pix2pix or CycleGAN.
+
+    python -m experiments.translate runs/pix2pix photographs translated
+    python -m experiments.translate runs/cyclegan zebras horses --direction b_to_a
+
+IN is a folder of images, with folders in it, or a single image. Each is cropped to its central square, resized to the size that
+the run was trained on, and translated by itself; OUT gets a PNG of the same name for each.
+"""
+
+import dataclasses
+import pathlib
+from typing import Annotated, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+from tqdm import tqdm
+
+from experiments import _generators
+from gan_jax import compilation, data, runs
+from gan_jax.data.images import image_files, read_image
+from gan_jax.errors import InputError
+from gan_jax.files import new_folder
+from gan_jax.runs import pictures
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """New images through a trained translator."""
+
+    run: Annotated[str, tyro.conf.Positional]
+    """The run's directory, such as runs/pix2pix."""
+    source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar='IN')]
+    """A folder of images, or one image."""
+    out: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar='OUT')]
+    """The folder for the translations; it does not exist yet, or is empty."""
+    direction: Literal['a_to_b', 'b_to_a'] | None = None
+    """Of a CycleGAN: from A to B if it is not given. A pix2pix has learned one direction."""
+    checkpoint: int | None = None
+    """The step of the checkpoint to translate with; the newest if it is not given."""
+    size: int | None = None
+    """Height and width of the translations, if not those that the run was trained on. A CycleGAN takes multiples of 4."""
+    seed: int = 0
+    """Of pix2pix's dropout, its only noise."""
+
+
+def main(config: Config) -> pathlib.Path:
+    """Translates, and returns the folder of the translations."""
+    out = pathlib.Path(config.out)
+    trained = _generators.load(pathlib.Path(config.run), 'translator', config.checkpoint, direction=config.direction)
+    translator: runs.Translator = trained.made
+    size = translator.size if config.size is None else config.size
+    if size < 1:
+        raise InputError(f'--size is at least 1, not {size}')
+    if not 0 <= config.seed < 2**32:
+        raise InputError(f'--seed is from 0 to 4294967295, not {config.seed}')
+    files = named(pathlib.Path(config.source))
+    translate = compilation.jit(
+        lambda weights, pixels, key: data.to_uint8(translator.translate(weights, data.to_float(pixels[None]), key)[0])
+    )
+    key = jax.random.key(config.seed)
+    shape = jax.ShapeDtypeStruct((size, size, translator.channels), jnp.uint8)
+    jax.eval_shape(translate, trained.weights, shape, key)  # refuses a size that the network does not take
+    with new_folder(out) as folder:
+        for number, (name, file) in enumerate(tqdm(files.items(), unit='image', dynamic_ncols=True, leave=False)):
+            pixels = read_image(file, size, translator.channels)
+            made = np.asarray(translate(trained.weights, pixels, jax.random.fold_in(key, number)))
+            pictures.save_picture(folder / name, made)
+    print(f'{len(files)} images translated by {config.run} at step {trained.step}, {size} x {size} pixels: {out}')
+    return out
+
+
+def named(source: pathlib.Path) -> dict[pathlib.Path, pathlib.Path]:
+    """What each image of a folder, or the one image, is called when it is translated. Raises `InputError`."""
+    if not source.exists():
+        raise InputError(f'there is no folder or image {source}')
+    folder = source if source.is_dir() else source.parent
+    found: dict[pathlib.Path, pathlib.Path] = {}
+    for file in image_files(source) if source.is_dir() else [source]:
+        name = file.relative_to(folder).with_suffix('.png')
+        if name in found:
+            raise InputError(f'{found[name]} and {file} would both be translated to {name}')
+        found[name] = file
+    return found
+
+
+if __name__ == '__main__':
+    runs.run_main(main, Config)

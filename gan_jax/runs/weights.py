@@ -1,0 +1,125 @@
+"""The networks of a run without the rest of its state: to draw with them, or to start another run from them."""
+
+import dataclasses
+import logging
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from flax import traverse_util
+
+from gan_jax.errors import InputError
+from gan_jax.files import write_whole
+from gan_jax.training import TrainState
+from gan_jax.typing import Variables
+
+_SEPARATOR = '.'
+"""Between the names of a path; those of flax's wrappers (`WeightNorm`) have slashes in them."""
+
+
+def saved_steps(path: pathlib.Path) -> list[int]:
+    """The steps of the checkpoints of the run at `path`, oldest first."""
+    return sorted(int(folder.name) for folder in (path / 'checkpoints').glob('*') if folder.name.isdigit())
+
+
+def read_checkpoint(
+    path: pathlib.Path, pick: Callable[[dict[str, Any]], dict[str, Any]], step: int | None = None
+) -> tuple[int, dict[str, Any]]:
+    """The step of a checkpoint of the run at `path`, and the part of its state that `pick` leaves, on the first device.
+
+    The part is read without the shapes or the code of the rest. `pick` takes the state as nested dicts, and returns them without
+    some of their entries. `step` is the newest if it is not given. Raises `InputError` if there is no checkpoint, none of that
+    step, or one that cannot be read.
+    """
+    import orbax.checkpoint as ocp
+
+    logging.getLogger('absl').setLevel(logging.ERROR)
+    steps = saved_steps(path)
+    if not steps:
+        raise InputError(f'{path} has no checkpoint yet')
+    if step is not None and step not in steps:
+        raise InputError(f'{path} has no checkpoint of step {step}; it has {", ".join(map(str, steps))}')
+    step = steps[-1] if step is None else step
+    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    folder = (path / 'checkpoints' / str(step) / 'default').absolute()
+    try:
+        with ocp.PyTreeCheckpointer() as reader:
+            saved = pick(reader.metadata(folder).item_metadata.tree)
+            like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), saved)
+            restore_args = ocp.checkpoint_utils.construct_restore_args(like, jax.tree.map(lambda _: device, like))
+            options = ocp.args.PyTreeRestore(item=like, restore_args=restore_args, partial_restore=True)
+            return step, jax.block_until_ready(reader.restore(folder, args=options))
+    except Exception as error:  # whatever a damaged file makes of the reader
+        raise InputError(f'checkpoint {step} of {path} cannot be read: {str(error).strip().splitlines()[0][:120]}') from error
+
+
+def save_weights(file: pathlib.Path, weights: Variables, step: int) -> None:
+    """Writes Flax variables of a step as safetensors, each array under its path, such as `params.Dense_0.kernel`."""
+    from safetensors import numpy as safetensors
+
+    flat = traverse_util.flatten_dict(dict(weights), sep=_SEPARATOR)
+    arrays = {name: np.ascontiguousarray(array) for name, array in flat.items()}
+    write_whole(file, safetensors.save(arrays, metadata={'step': str(step)}))
+
+
+def load_weights(file: pathlib.Path) -> tuple[int, Variables]:
+    """The step and the variables that `save_weights` wrote. Raises `InputError` for a file that cannot be read."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, 'numpy') as saved:
+            arrays = {name: saved.get_tensor(name) for name in saved.keys()}  # noqa: SIM118
+            return int((saved.metadata() or {})['step']), traverse_util.unflatten_dict(arrays, sep=_SEPARATOR)
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise InputError(f'cannot read {file}: {error}') from error
+
+
+def first_state(state: TrainState, init_from: str | None, *, resume: bool) -> TrainState:
+    """What a run starts from: the state as it was initialised, with the networks of the run `init_from` if there is one.
+
+    A run that is resumed has its own already. Raises `InputError` as `start_from` does.
+    """
+    return state if init_from is None or resume else start_from(state, pathlib.Path(init_from))
+
+
+def start_from(state: TrainState, path: pathlib.Path) -> TrainState:
+    """The state at step 0 with the networks of the newest checkpoint of the run at `path`.
+
+    Both players' parameters and statistics and the generator's average are that run's. The step, the random numbers, the
+    optimizers and what counts updates over training are new, and so is every schedule. Raises `InputError` if there is no
+    checkpoint, or if its networks are of other shapes.
+    """
+    players = ('generator', 'discriminator')
+
+    def networks(tree: dict[str, Any]) -> dict[str, Any]:
+        return {'ema': tree['ema']} | {p: {part: tree[p].get(part) or {} for part in ('params', 'state')} for p in players}
+
+    _, found = read_checkpoint(path, networks)
+    changed: dict[str, Any] = {'ema': _with_values(state.ema, found['ema'], path)}
+    for name in players:
+        player = getattr(state, name)
+        fresh = {collection: player.state[collection] for collection in _COUNTS if collection in player.state}
+        own = {collection: value for collection, value in player.state.items() if collection not in fresh}
+        changed[name] = dataclasses.replace(
+            player,
+            params=_with_values(player.params, found[name]['params'], path),
+            state={**_with_values(own, {k: v for k, v in found[name]['state'].items() if k not in _COUNTS}, path), **fresh},
+        )
+    return dataclasses.replace(state, **changed)
+
+
+_COUNTS = ('progress', 'pool')
+"""Collections that belong to the course of a run: counts of updates, an augmentation's state, images made earlier."""
+
+
+def _with_values(like: Variables, found: Variables, path: pathlib.Path) -> Variables:
+    """`found`, placed as `like` is. Raises `InputError` unless they agree in names and shapes."""
+    ours, theirs = (traverse_util.flatten_dict(dict(tree), sep=_SEPARATOR) for tree in (like, found))
+    for name in {**ours, **theirs}:
+        shapes = [list(tree[name].shape) if name in tree else 'nothing' for tree in (theirs, ours)]
+        if shapes[0] != shapes[1]:
+            raise InputError(f'{path} has other networks than this run: {name} is {shapes[0]} there and {shapes[1]} here')
+    moved = {name: jax.device_put(np.asarray(theirs[name]), array.sharding) for name, array in ours.items()}
+    return traverse_util.unflatten_dict(moved, sep=_SEPARATOR)
