@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from experiments import _generators
 from gan_jax import compilation, data, runs
-from gan_jax.data.images import image_files, read_image
+from gan_jax.data.reading import image_files, read_image
 from gan_jax.errors import InputError
 from gan_jax.files import new_folder
 from gan_jax.runs import pictures
