@@ -13,7 +13,7 @@ from PIL import Image
 
 from experiments import _generators, _images, cyclegan, dcgan, export, generate, interpolate, lapgan, pix2pix, translate
 from gan_jax import data, latents, runs
-from gan_jax.data.images import read_image
+from gan_jax.data.reading import read_image
 from gan_jax.errors import InputError
 from gan_jax.files import new_folder
 from gan_jax.metrics import sources
