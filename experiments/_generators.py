@@ -67,6 +67,12 @@ def _method(path: pathlib.Path, experiment: str, kind: str) -> Any:
     return getattr(config, kind)
 
 
+def check_seed(seed: int) -> None:
+    """Raises `InputError` unless the seed is one that `sampler.bin` takes: 32 bits, without a sign."""
+    if not 0 <= seed < 2**32:
+        raise InputError(f'--seed is from 0 to 4294967295, not {seed}')
+
+
 @dataclasses.dataclass(frozen=True)
 class DrawOptions:
     """What is drawn by which run."""
@@ -87,8 +93,7 @@ class DrawOptions:
 
     def load(self) -> Trained:
         """The run, with a generator that draws what was asked for. Raises `InputError`."""
-        if not 0 <= self.seed < 2**32:
-            raise InputError(f'--seed is from 0 to 4294967295, not {self.seed}')
+        check_seed(self.seed)
         trained = load(pathlib.Path(self.run), 'generator', self.checkpoint)
         generator: runs.Generator = trained.made
         size = _latent_size(generator)

@@ -79,7 +79,7 @@ class Config(TranslationOptions):
     constant: float = 0.5
 
     def network(self, channels: int, axis_name: str | None) -> networks.ResNetGenerator:
-        """A generator of images of so many channels."""
+        """A generator of images with this number of channels."""
         return networks.ResNetGenerator(channels, self.width, self.blocks, self.g_norm, jnp.dtype(self.dtype), axis_name)
 
     def translator(self, direction: str | None, size: int, channels: dict[str, int]) -> runs.Translator:

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from experiments import _generators
 from gan_jax import runs
 from gan_jax.errors import InputError
-from gan_jax.files import new_folder, write_whole
+from gan_jax.files import new_folder
 from gan_jax.runs import pictures
 
 
@@ -50,12 +50,10 @@ def main(config: Config) -> pathlib.Path:
             for image in images:
                 pictures.save_picture(folder / names[bar.n], image)
                 bar.update()
-        content = io.BytesIO()
-        np.save(content, latents)
-        write_whole(folder / 'latents.npy', content.getvalue())
+        np.save(folder / 'latents.npy', latents)
         if trained.made.conditions:
             told = [trained.made.conditions[i] for i in conditions]
-            write_whole(folder / 'captions.csv', table(names, told).encode())
+            (folder / 'captions.csv').write_bytes(table(names, told).encode())
     print(f'{len(latents)} images by {config.run} at step {trained.step}, and their latents: {out}')
     return out
 

@@ -103,9 +103,9 @@ class Config(_images.ImageOptions):
 
     def generator(self, size: int, channels: int) -> runs.Generator:
         """The whole cascade; the latents of all levels stand one after another in one vector, finest first."""
-        networks, sizes = self.generators(size, channels), self.latent_sizes(size)
+        generators, sizes = self.generators(size, channels), self.latent_sizes(size)
         ends = np.cumsum(sizes)[:-1].tolist()
-        generate = lambda weights, z, _: cascade(networks, weights, jnp.split(z, ends, 1))[0]
+        generate = lambda weights, z, _: cascade(generators, weights, jnp.split(z, ends, 1))[0]
         return runs.Generator(latents.uniform(sum(sizes)), generate, normal=False)
 
 
@@ -122,11 +122,11 @@ def main(config: Config) -> dict[str, Any]:
     init = runs.first_state(init, config.init_from, resume=config.resume)
     run = runs.RunDirectory(config)  # once nothing more can be refused
     grid_key, table_key = jax.random.split(jax.random.key(config.seed + 1))
-    cascade = compilation.jit(lambda state, key, points: gan_jax.sample(game, state, points, key))
-    finest = lambda state, key, points: cascade(state, key, points)[0]
+    draw = compilation.jit(lambda state, key, points: gan_jax.sample(game, state, points, key))
+    finest = lambda state, key, points: draw(state, key, points)[0]
     state = _images.fit(config, run, train, advance, init, finest, grid_key)
     keys = jax.random.split(table_key, -(-config.evaluate // 250))
-    blocks = [jax.tree.map(np.asarray, cascade(state, key, jnp.zeros(250))) for key in keys]
+    blocks = [jax.tree.map(np.asarray, draw(state, key, jnp.zeros(250))) for key in keys]
     stages = tuple(np.concatenate(parts)[: config.evaluate] for parts in zip(*blocks, strict=True))
     results = evaluate(config, run, state, stages, train, test)
     save_stages(run.path / 'stages.png', tuple(stage[:8] for stage in stages), real_stages(config, train.images[:8]))

@@ -71,7 +71,7 @@ class Config(TranslationOptions):
     free: ClassVar[tuple[str, ...]] = (*TranslationOptions.free, 'compare_l1', 'features', 'validation')
 
     def network(self, channels: int, axis_name: str | None) -> networks.UNet:
-        """The generator of images of so many channels."""
+        """The generator of images with this number of channels."""
         dtype = jnp.dtype(self.dtype)
         return networks.UNet(channels, self.width, dropout=self.dropout, norm=self.g_norm, dtype=dtype, axis_name=axis_name)
 

@@ -53,8 +53,7 @@ def main(config: Config) -> pathlib.Path:
     size = translator.size if config.size is None else config.size
     if size < 1:
         raise InputError(f'--size is at least 1, not {size}')
-    if not 0 <= config.seed < 2**32:
-        raise InputError(f'--seed is from 0 to 4294967295, not {config.seed}')
+    _generators.check_seed(config.seed)
     files = named(pathlib.Path(config.source))
     translate = compilation.jit(
         lambda weights, pixels, key: data.to_uint8(translator.translate(weights, data.to_float(pixels[None]), key)[0])

@@ -6,12 +6,11 @@
     python -m experiments.benchmark --suite --compare suite.json
     python -m experiments.benchmark --metric frechet --repetitions 3
 
-Timings are medians over repetitions. Each candidate has a process of its own, and they take turns, so that a busy machine slows
-all of them alike.
+Timings are medians over repetitions. Games run each candidate in a separate process, and candidates take turns, so that a busy
+machine slows all of them equally.
 """
 
 import dataclasses
-import importlib.util
 import pathlib
 from typing import Any, Literal
 
@@ -19,7 +18,7 @@ import jax
 
 from experiments.benchmark import metrics, suite
 from experiments.benchmark.timing import median_seconds
-from experiments.benchmark.worker import FRAMEWORKS, Work
+from experiments.benchmark.worker import Framework, Work
 from gan_jax import runs
 from gan_jax.errors import InputError
 from gan_jax.networks import dcgan
@@ -41,7 +40,7 @@ class Config:
     against: Literal['nothing', 'torch'] = 'nothing'
     """torch: the same network and step in PyTorch, channels-last, if it is installed."""
     suite: bool = False
-    """Every workload of the suite at sizes of its own, in place of --game."""
+    """Time every workload of the suite, at its own fixed sizes, instead of --game."""
     only: tuple[str, ...] = ()
     """Of the suite, the workloads with one of these in their names."""
     json: pathlib.Path | None = None
@@ -85,22 +84,21 @@ def time_game(config: Config) -> list[dict[str, Any]]:
     if config.game == 'dcgan':
         dcgan.stages(config.size)
         settings |= {'size': config.size, 'channels': config.channels, 'kernel_size': config.kernel_size}
-    if config.against == 'torch' and importlib.util.find_spec('torch') is None:
-        raise InputError('--against torch needs PyTorch: pip install torch')
-    frameworks = [FRAMEWORKS[1], FRAMEWORKS[0], *([FRAMEWORKS[2]] if config.against == 'torch' else [])]
+    frameworks: list[Framework] = ['jax, plain', 'jax']
+    if config.against == 'torch':
+        suite.check_torch()
+        frameworks.append('torch')
     works = [
         Work(framework, config.game, {**settings, 'unroll_steps': k}, config.steps)
         for k in config.unroll_steps
         for framework in frameworks
     ]
-    rows = [
-        {**row, 'name': _label(config, work)}
-        for work, row in zip(works, suite.time_works(works, config.repetitions), strict=True)
-    ]
+    timed = list(zip(works, suite.time_works(works, config.repetitions), strict=True))
+    rows = [{**row, 'name': _label(config, work)} for work, row in timed]
+    theirs = {work.settings['unroll_steps']: row['seconds'] for work, row in timed if work.framework == 'torch'}
     table: list[tuple] = [('', 'ms / step', 'images / s', 'compile, s', 'peak memory, GB', 'of PyTorch')]
-    for i, row in enumerate(rows):
-        last = rows[(i // len(frameworks) + 1) * len(frameworks) - 1]
-        share = f'{row["seconds"] / last["seconds"]:.2f}' if config.against == 'torch' else ''
+    for work, row in zip(works, rows, strict=True):
+        share = f'{row["seconds"] / theirs[work.settings["unroll_steps"]]:.2f}' if theirs else ''
         figures = (f'{1e3 * row["seconds"]:.1f}', f'{row["images"] / row["seconds"]:.0f}', f'{row["compile_seconds"]:.1f}')
         table.append((row['name'], *figures, f'{row["peak_bytes"] / 1e9:.2f}', share))
     what = f'size {config.size}, kernel {config.kernel_size}, ' if config.game == 'dcgan' else ''
@@ -121,7 +119,7 @@ def time_metric(config: Config) -> list[dict[str, Any]]:
         raise InputError('dimension is at least 1, and samples at least 2')
     frechet = config.metric == 'frechet'
     settings = {'dimension': config.dimension, 'samples': config.samples} if frechet else {'batch_size': config.batch_size}
-    candidates = metrics.METRICS[config.metric or ''](**settings)
+    candidates = metrics.candidates(config.metric or '', **settings)
     values = {name: run() for name, run in candidates.items()}  # the first call compiles
     times = median_seconds(candidates, config.repetitions)
     rows = [{'name': name, 'seconds': times[name], 'value': values[name]} for name in candidates]

@@ -1,5 +1,7 @@
 """The metrics that are timed: the same number by our route and by the routes of others."""
 
+import contextlib
+import functools
 import importlib
 import importlib.util
 import sys
@@ -18,16 +20,31 @@ from gan_jax.metrics.moments import FeatureMoments, feature_moments
 Candidate = Callable[[], Any]
 
 
-def frechet(dimension: int, samples: int) -> dict[str, Candidate]:
-    """The Fréchet distance of two sets of moments, by `frechet_distance` on the host and compiled, and as others compute it."""
-    import scipy.linalg
-
+@functools.cache
+def _moments(dimension: int, samples: int) -> tuple[FeatureMoments, FeatureMoments]:
     rng = np.random.default_rng(0)
     mixing = rng.normal(size=(dimension, dimension)) / np.sqrt(dimension) * np.geomspace(1, 1e-3, dimension)
     a, b = (feature_moments(np.maximum(rng.normal(size=(samples, dimension)) @ mixing + 0.4, 0)) for _ in range(2))
-    difference = float(((a.mean - b.mean) ** 2).sum() + np.trace(a.covariance) + np.trace(b.covariance))
+    return a, b
+
+
+def frechet(dimension: int, samples: int) -> dict[str, Candidate]:
+    """The Fréchet distance of two sets of moments by `frechet_distance`, on the host and compiled."""
+    a, b = _moments(dimension, samples)
     on_device = [jax.tree.map(jnp.asarray, x)._replace(size=jnp.int32(samples)) for x in (a, b)]
     compiled = compilation.jit(frechet_distance)
+    return {
+        'frechet_distance, float64 on the host': lambda: float(frechet_distance(a, b)),
+        f'frechet_distance, float32, compiled ({jax.default_backend()})': lambda: float(compiled(*on_device)),
+    }
+
+
+def frechet_elsewhere(dimension: int, samples: int) -> dict[str, Candidate]:
+    """The same distance as the packages of others compute it."""
+    import scipy.linalg
+
+    a, b = _moments(dimension, samples)
+    difference = float(((a.mean - b.mean) ** 2).sum() + np.trace(a.covariance) + np.trace(b.covariance))
 
     def eigenvalues(x: FeatureMoments, y: FeatureMoments) -> float:
         return difference - 2 * float(np.sqrt(np.linalg.eigvals(x.covariance @ y.covariance).astype(complex)).real.sum())
@@ -36,28 +53,32 @@ def frechet(dimension: int, samples: int) -> dict[str, Candidate]:
         return difference - 2 * float(np.trace(scipy.linalg.sqrtm(x.covariance @ y.covariance).real))
 
     return {
-        'frechet_distance, float64 on the host': lambda: float(frechet_distance(a, b)),
-        f'frechet_distance, float32, compiled ({jax.default_backend()})': lambda: float(compiled(*on_device)),
         'eigenvalues of the product, NumPy (torch-fidelity)': lambda: eigenvalues(a, b),
         'scipy.linalg.sqrtm (TTUR, pytorch-fid)': lambda: matrix_root(a, b),
     }
 
 
+def _batch(size: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (size, 299, 299, 3), np.uint8)
+
+
 def inception(batch_size: int) -> dict[str, Candidate]:
-    """Inception's features of a batch of 299 x 299 images, with random weights; in PyTorch too, if torch-fidelity is there."""
+    """Inception's features of a batch of 299 x 299 images, with random weights."""
     from gan_jax.metrics import inception as network
     from gan_jax.metrics.inception import convert
 
-    arrays = convert.random_arrays(0)
-    images = np.random.default_rng(0).integers(0, 256, (batch_size, 299, 299, 3), np.uint8)
-    extract = compilation.jit(network.inception(convert.fold(arrays), outputs='2048'))
-    found = {f'gan_jax ({jax.default_backend()})': lambda: float(np.asarray(extract(images)).mean())}
-    try:
-        import torch
+    images = _batch(batch_size)
+    extract = compilation.jit(network.inception(convert.fold(convert.random_arrays(0)), outputs='2048'))
+    return {f'gan_jax ({jax.default_backend()})': lambda: float(np.asarray(extract(images)).mean())}
 
-        reference = torch_fidelity_network(arrays, ('2048',))
-    except ImportError:
-        return found
+
+def inception_elsewhere(batch_size: int) -> dict[str, Candidate]:
+    """The same features in PyTorch. Raises `ImportError` where torch-fidelity is not installed."""
+    import torch
+
+    from gan_jax.metrics.inception import convert
+
+    reference, images = torch_fidelity_network(convert.random_arrays(0), ('2048',)), _batch(batch_size)
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     pixels = torch.from_numpy(images.transpose(0, 3, 1, 2).copy()).to(device)
 
@@ -70,7 +91,7 @@ def inception(batch_size: int) -> dict[str, Candidate]:
         return call
 
     forms = {'': torch.contiguous_format, ', channels-last': torch.channels_last}
-    return found | {f'torch-fidelity ({device}{name})': candidate(form) for name, form in forms.items()}
+    return {f'torch-fidelity ({device}{name})': candidate(form) for name, form in forms.items()}
 
 
 def torch_fidelity_network(arrays: dict[str, np.ndarray], outputs: Sequence[str]) -> Any:
@@ -109,18 +130,27 @@ def torch_state(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return state
 
 
-METRICS: dict[str, Callable[..., dict[str, Candidate]]] = {'frechet': frechet, 'inception': inception}
-"""Name -> candidates, by what computes them; ours are first."""
+METRICS: dict[str, tuple[Callable[..., dict[str, Candidate]], Callable[..., dict[str, Candidate]]]] = {
+    'frechet': (frechet, frechet_elsewhere),
+    'inception': (inception, inception_elsewhere),
+}
+"""Name -> candidates by what computes them: ours, and those of others."""
 
 
-def pair(name: str, **settings: Any) -> tuple[Candidate, Callable[[], Candidate]]:
-    """Our route, and what gives the fastest of those that PyTorch's users have. The second raises `ImportError` without one."""
-    candidates = METRICS[name](**settings)
+def candidates(name: str, **settings: Any) -> dict[str, Candidate]:
+    """Ours, and those of others as far as they are installed."""
+    own, others = METRICS[name]
+    found = own(**settings)
+    with contextlib.suppress(ImportError):
+        found |= others(**settings)
+    return found
 
-    def theirs() -> Candidate:
-        found = [candidate for label, candidate in candidates.items() if 'torch-fidelity' in label]
-        if not found:
-            raise ImportError('torch_fidelity')
-        return found[-1]
 
-    return next(iter(candidates.values())), theirs
+def ours(name: str, **settings: Any) -> Candidate:
+    """Our default route."""
+    return next(iter(METRICS[name][0](**settings).values()))
+
+
+def theirs(name: str, **settings: Any) -> Candidate:
+    """The fastest route that PyTorch's users have. Raises `ImportError` where it is not installed."""
+    return [candidate for label, candidate in METRICS[name][1](**settings).items() if 'torch-fidelity' in label][-1]

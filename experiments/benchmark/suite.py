@@ -12,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from experiments.benchmark.timing import take_turns
-from experiments.benchmark.worker import FRAMEWORKS, Work, worker
+from experiments.benchmark.worker import Framework, Work, worker
 from gan_jax import runs
 from gan_jax.errors import InputError
 
@@ -48,8 +48,10 @@ SUITE: dict[str, Entry] = {
 
 def measure(entry: Entry, repetitions: int, against_torch: bool) -> list[dict[str, Any]]:
     """One row for each framework: its timings of a step in seconds, and what its process said."""
-    theirs = [FRAMEWORKS[2], *([FRAMEWORKS[3]] if entry.compiles else [])] if against_torch else []
-    works = [Work(framework, entry.name, entry.settings, entry.steps) for framework in (FRAMEWORKS[0], *theirs)]
+    frameworks: list[Framework] = ['jax']
+    if against_torch:
+        frameworks += ['torch', 'torch, compiled'] if entry.compiles else ['torch']
+    works = [Work(framework, entry.name, entry.settings, entry.steps) for framework in frameworks]
     return time_works(works, repetitions)
 
 
@@ -63,10 +65,16 @@ def time_works(works: list[Work], repetitions: int) -> list[dict[str, Any]]:
     return [{'framework': w.framework, 'seconds': float(np.median(t)), 'all_seconds': t, **f} for w, t, f in rows]
 
 
+def check_torch() -> None:
+    """Raises `InputError` where PyTorch is not installed."""
+    if importlib.util.find_spec('torch') is None:
+        raise InputError('--against torch needs PyTorch: pip install torch')
+
+
 def run(repetitions: int, against_torch: bool, only: tuple[str, ...]) -> dict[str, list[dict[str, Any]]]:
     """Label -> rows, of the entries whose label contains one of `only`, if there are any."""
-    if against_torch and importlib.util.find_spec('torch') is None:
-        raise InputError('--against torch needs PyTorch: pip install torch')
+    if against_torch:
+        check_torch()
     chosen = {label: entry for label, entry in SUITE.items() if not only or any(part in label for part in only)}
     if not chosen:
         raise InputError(f'--only {" ".join(only)}: no workload has that in its name; there are {", ".join(SUITE)}')
@@ -75,7 +83,7 @@ def run(repetitions: int, against_torch: bool, only: tuple[str, ...]) -> dict[st
 
 
 def ratio(rows: list[dict[str, Any]]) -> float:
-    """Our time as a share of the fastest other's; not a number where there is none."""
+    """Our time divided by the fastest other's; NaN if there is no other."""
     ours, *theirs = (row['seconds'] for row in rows)
     return ours / min(theirs) if theirs else np.nan
 
@@ -91,10 +99,8 @@ def report(found: dict[str, list[dict[str, Any]]], earlier: dict[str, Any]) -> N
         before = f'{ours["seconds"] / then[0]["seconds"]:.2f}' if then else ''
         table.append((label, _ms(ours), images, f'{ours["compile_seconds"]:.1f}', _gigabytes(ours), *other, before))
     print(runs.table(table, title=f"medians; ratio: of PyTorch's fastest; before: of --compare's; {jax.default_backend()}"))
-    ratios = [ratio(rows) for rows in found.values()]
-    if np.isfinite(ratios).any():
-        finite = [value for value in ratios if np.isfinite(value)]
-        print(f'geometric mean of {len(finite)} ratios {np.exp(np.mean(np.log(finite))):.3f}, largest {max(finite):.2f}')
+    if ratios := [ratio(rows) for rows in found.values() if len(rows) > 1]:
+        print(f'geometric mean of {len(ratios)} ratios {np.exp(np.mean(np.log(ratios))):.3f}, largest {max(ratios):.2f}')
 
 
 def _ms(row: dict[str, Any]) -> str:

@@ -146,7 +146,7 @@ def dcgan(
 
 
 def _unrolled(generator: Any, discriminator: Any, real: Tensor, latent: Callable[[], Tensor], unroll_steps: int) -> Step:
-    """The non-saturating game, with G looking through so many differentiable Adam steps of D."""
+    """The non-saturating game, in which G looks through `unroll_steps` differentiable Adam steps of D."""
 
     def d_loss(judge: Callable[[Tensor], Tensor], fake: Tensor) -> Tensor:
         return (F.softplus(-judge(real)) + F.softplus(judge(fake))).mean()

@@ -1,4 +1,4 @@
-"""Times one workload in a process of its own, whose memory is then that workload's.
+"""Times one workload in a separate process, so that its peak memory is that of the workload alone.
 
     python -m experiments.benchmark.worker '{"framework": "jax", "name": "dcgan", "settings": {"size": 32}, "steps": 3}'
 
@@ -14,20 +14,20 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, Literal, NamedTuple
 
 from experiments.benchmark.timing import Timed, seconds
 from gan_jax import compilation
 from gan_jax.errors import InputError
 
-FRAMEWORKS = ('jax', 'jax, plain', 'torch', 'torch, compiled')
+Framework = Literal['jax', 'jax, plain', 'torch', 'torch, compiled']
 """`jax` takes its steps in one program, and `jax, plain` by a call each; `torch, compiled` is by `torch.compile`."""
 
 
 class Work(NamedTuple):
     """What a process times."""
 
-    framework: str
+    framework: Framework
     name: str
     settings: dict[str, Any]
     steps: int = 1
@@ -39,8 +39,7 @@ def build(work: Work) -> Timed:
     from experiments.benchmark import metrics
 
     if work.name in metrics.METRICS:
-        ours, theirs = metrics.pair(work.name, **work.settings)
-        run = ours if work.framework == 'jax' else theirs()
+        run = (metrics.ours if work.framework == 'jax' else metrics.theirs)(work.name, **work.settings)
         return Timed(run, 1, work.settings.get('batch_size', 0), seconds(run))
     if work.framework.startswith('jax'):
         from experiments.benchmark import steps
