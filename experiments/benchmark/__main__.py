@@ -93,11 +93,11 @@ def time_game(config: Config) -> list[dict[str, Any]]:
         for k in config.unroll_steps
         for framework in frameworks
     ]
-    timed = list(zip(works, suite.time_works(works, config.repetitions), strict=True))
+    timed = suite.time_works(works, config.repetitions)
     rows = [{**row, 'name': _label(config, work)} for work, row in timed]
     theirs = {work.settings['unroll_steps']: row['seconds'] for work, row in timed if work.framework == 'torch'}
     table: list[tuple] = [('', 'ms / step', 'images / s', 'compile, s', 'peak memory, GB', 'of PyTorch')]
-    for work, row in zip(works, rows, strict=True):
+    for (work, _), row in zip(timed, rows, strict=True):
         share = f'{row["seconds"] / theirs[work.settings["unroll_steps"]]:.2f}' if theirs else ''
         figures = (f'{1e3 * row["seconds"]:.1f}', f'{row["images"] / row["seconds"]:.0f}', f'{row["compile_seconds"]:.1f}')
         table.append((row['name'], *figures, f'{row["peak_bytes"] / 1e9:.2f}', share))

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from gan_jax.errors import InputError
+from gan_jax.networks.channels import channel_broadcast, channel_mean
 from gan_jax.registry import Table
 from gan_jax.typing import Array
 
@@ -93,10 +94,10 @@ def instance_norm(x: Array, *, epsilon: float = 1e-5, dtype: Any = jnp.float32) 
     """
     if math.prod(x.shape[1:-1]) < 2:
         raise InputError(f'instance norm is over the positions of an image, and has one at shape {x.shape}; choose another norm')
-    positions = tuple(range(1, x.ndim - 1))
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    x = x - x.mean(positions, keepdims=True)
-    return (x * jax.lax.rsqrt(jnp.square(x).mean(positions, keepdims=True) + epsilon)).astype(dtype)
+    x = x - channel_broadcast(channel_mean(x, lead=1), x.shape)
+    factor = jax.lax.rsqrt(channel_mean(jnp.square(x), lead=1) + epsilon)
+    return (x * channel_broadcast(factor, x.shape)).astype(dtype)
 
 
 def spectral_norm(layer: nn.Module, *, train: bool) -> Layer:
