@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from gan_jax.errors import InputError
+from gan_jax.networks.batch_norm import BatchNorm
 from gan_jax.registry import Table
 from gan_jax.typing import Array
 
@@ -69,7 +70,7 @@ class ConditionalBatchNorm(nn.Module):
     def __call__(self, x: Array, labels: Array, *, train: bool = True) -> Array:
         if labels.shape != x.shape[:1]:
             raise ValueError(f'one label for each of {x.shape[0]} examples, got labels of shape {labels.shape}')
-        x = nn.BatchNorm(
+        x = BatchNorm(
             use_running_average=not train,
             momentum=self.momentum,
             epsilon=self.epsilon,
@@ -176,7 +177,7 @@ def _output_as_it_is(**_: Any) -> Layer:
 
 def _batch_norm(*, train: bool, dtype: Any, axis_name: str | None, scale_init: Callable, reference: int) -> Layer:
     del reference
-    return nn.BatchNorm(not train, momentum=0.9, dtype=dtype, scale_init=scale_init, axis_name=axis_name)
+    return BatchNorm(not train, dtype=dtype, scale_init=scale_init, axis_name=axis_name)
 
 
 def _virtual_batch_norm(*, dtype: Any, scale_init: Callable, reference: int, **_: Any) -> Layer:
