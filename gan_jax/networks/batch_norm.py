@@ -63,7 +63,10 @@ class BatchNorm(nn.Module):
             mean, variance = batch_moments(x, None if self.is_initializing() else self.axis_name)
             if self.is_mutable_collection('batch_stats') and not self.is_initializing():
                 moved = lambda old, new: self.momentum * old + (1 - self.momentum) * new
-                running_mean.value, running_variance.value = moved(running_mean.value, mean), moved(running_variance.value, variance)
+                running_mean.value, running_variance.value = (
+                    moved(running_mean.value, mean),
+                    moved(running_variance.value, variance),
+                )
         factor = jax.lax.rsqrt(variance + self.epsilon)
         if self.use_scale:
             factor = factor * self.param('scale', self.scale_init, channels)

@@ -13,7 +13,7 @@ import jax
 from gan_jax import parallel
 from gan_jax.networks.batch_norm import BatchNorm
 from gan_jax.networks.minibatch import minibatch_layer
-from gan_jax.networks.normalization import data_dependent_weight_norm, weight_norm
+from gan_jax.networks.weight_normalization import data_dependent_weight_norm, weight_norm
 from gan_jax.typing import Array
 
 
