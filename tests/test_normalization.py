@@ -128,6 +128,37 @@ def test_weight_norm_has_one_norm_for_each_output_feature(make):
     np.testing.assert_allclose(call(kernel * g * 3), plain, atol=1e-5)  # the lengths of v do not matter, each feature's alone
 
 
+INITIAL = [
+    # The initialisers' own deviations: sqrt(4 / (fan in + fan out)) within blocks of residual networks, .02 in DCGAN.
+    (networks.SNGANDiscriminator(128), (1, 8, 8, 3), 'Conv_1', (4 / (2 * 9 * 128)) ** 0.5),  # .0417
+    (networks.SNGANDiscriminator(128), (1, 8, 8, 3), 'Conv_5', (2 / (2 * 128)) ** 0.5),
+    (networks.DCGANDiscriminator(32, norm='spectral'), (1, 32, 32, 3), 'Conv_1', 0.02),
+    (networks.DCGANDiscriminator(32, norm='spectral'), (1, 32, 32, 3), 'Dense_0', 0.02),
+    (networks.DCGANDiscriminator(32, norm='weight'), (1, 32, 32, 3), 'Conv_2', 0.02),
+    (networks.DCGANGenerator(16, 3, 64, norm='weight'), (1, 100), 'ConvTranspose_0', 0.02),
+    (networks.DCGANGenerator(16, 3, 64, norm='spectral'), (1, 100), 'Dense_0', 0.02),
+    (networks.PatchDiscriminator(70, 32, norm='spectral'), (1, 32, 32, 3), 'Conv_2', 0.02),
+    (networks.UNet(3, 32, norm='weight'), (1, 8, 8, 3), 'ConvTranspose_0', 0.02),
+    (networks.MLP((64, 64, 1), norm='spectral'), (1, 64), 'Dense_1', 64**-0.5),
+]
+
+
+@pytest.mark.parametrize(('network', 'shape', 'layer', 'deviation'), INITIAL)
+@pytest.mark.parametrize('train', [True, False])
+def test_kernels_are_stored_as_the_initialiser_draws_them(network, shape, layer, deviation, train):
+    init = lambda key: network.init({'params': key, 'noise': key}, jnp.ones(shape), train=train)['params'][layer]['kernel']
+    kernel = quick(init)(jax.random.key(0))
+    np.testing.assert_allclose(np.std(kernel), deviation, rtol=0.06)
+
+
+def test_the_classifier_of_improved_gan_has_columns_of_the_authors_lengths():
+    init = lambda key: networks.SemiSupervisedClassifier().init({'params': key, 'noise': key}, normal(0, 2, 28, 28, 1))
+    params = quick(init)(jax.random.key(0))['params']
+    lengths = [float(np.linalg.norm(params[f'Dense_{i}']['kernel'], axis=0).mean()) for i in range(5)]
+    np.testing.assert_allclose(lengths, [0.1 * n**0.5 for n in (784, 1000, 500, 250, 250)], rtol=0.01)
+    np.testing.assert_allclose(lengths, [2.8, 3.2, 2.2, 1.6, 1.6], atol=0.05)
+
+
 def spectral_game():
     discriminator = networks.MLP((3, 1), squeeze=True, norm='spectral')
     return games.adversarial(

@@ -17,9 +17,8 @@ from gan_jax.networks.normalization import (
     ConditionalBatchNorm,
     Normalization,
     VirtualBatchNorm,
-    spectral_norm,
-    weight_norm,
 )
+from gan_jax.networks.weight_normalization import spectral_norm, weight_norm
 from gan_jax.typing import Array
 
 __all__ = [

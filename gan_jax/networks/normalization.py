@@ -10,11 +10,11 @@ import jax
 import jax.numpy as jnp
 
 from gan_jax.errors import InputError
+from gan_jax.networks.batch_norm import BatchNorm
 from gan_jax.networks.channels import channel_broadcast, channel_mean
+from gan_jax.networks.weight_normalization import Layer, spectral_norm, weight_norm
 from gan_jax.registry import Table
 from gan_jax.typing import Array
-
-Layer = Callable[[Array], Array]
 
 
 class VirtualBatchNorm(nn.Module):
@@ -70,7 +70,7 @@ class ConditionalBatchNorm(nn.Module):
     def __call__(self, x: Array, labels: Array, *, train: bool = True) -> Array:
         if labels.shape != x.shape[:1]:
             raise ValueError(f'one label for each of {x.shape[0]} examples, got labels of shape {labels.shape}')
-        x = nn.BatchNorm(
+        x = BatchNorm(
             use_running_average=not train,
             momentum=self.momentum,
             epsilon=self.epsilon,
@@ -98,50 +98,6 @@ def instance_norm(x: Array, *, epsilon: float = 1e-5, dtype: Any = jnp.float32) 
     x = x - channel_broadcast(channel_mean(x, lead=1), x.shape)
     factor = jax.lax.rsqrt(channel_mean(jnp.square(x), lead=1) + epsilon)
     return (x * channel_broadcast(factor, x.shape)).astype(dtype)
-
-
-def spectral_norm(layer: nn.Module, *, train: bool) -> Layer:
-    """The layer, its kernel divided by the largest singular value (Miyato et al. 2018, eq. 8, algorithm 1).
-
-    Each call takes one power iteration, which only a call in training keeps, in the collection 'batch_stats'. The kernel is
-    a matrix whose columns are its last axis. Of a `ConvTranspose` that is the matrix of the convolution which it transposes,
-    and the two maps have one norm.
-    """
-    return lambda x: nn.SpectralNorm(layer)(x, update_stats=train)
-
-
-def weight_norm(layer: nn.Module, *, train: bool) -> Layer:
-    """The layer, its kernel g v / |v| for each output feature (Salimans & Kingma 2016, eq. 2); g starts at 1."""
-    del train
-    return nn.WeightNorm(layer, feature_axes=getattr(layer, 'feature_axis', -1))
-
-
-def data_dependent_weight_norm(layer: nn.Module, *, learn_scale: bool = True) -> Layer:
-    """Weight norm whose scales and biases start from data (Salimans & Kingma 2016, eqs. 5 and 6); `layer` has no bias.
-
-    At initialisation each output feature has mean 0 and variance 1 over the batch that `init` is given. With
-    `learn_scale=False` the scales stay what they became then, as in the authors' semi-supervised classifiers.
-    """
-    direction = nn.WeightNorm(layer, use_scale=False, feature_axes=getattr(layer, 'feature_axis', -1))
-    return lambda x: _StartStandardised(learn_scale)(direction(x))
-
-
-class _StartStandardised(nn.Module):
-    """`[..., c] -> scale x + bias`, which at initialisation has mean 0 and variance 1 in each channel."""
-
-    learn_scale: bool
-
-    @nn.compact
-    def __call__(self, x: Array) -> Array:
-        axes = tuple(range(x.ndim - 1))
-        mean, std = x.mean(axes), x.std(axes)
-        varies = std > 0  # a feature that does not, as of a single example, starts with scale 1
-        start = jnp.where(varies, 1 / jnp.where(varies, std, 1), 1)
-        if self.learn_scale:
-            scale = self.param('scale', lambda key: start)
-        else:
-            scale = self.variable('constants', 'scale', lambda: start).value
-        return scale * x + self.param('bias', lambda key: -mean * start)
 
 
 class Normalization(NamedTuple):
@@ -177,7 +133,7 @@ def _output_as_it_is(**_: Any) -> Layer:
 
 def _batch_norm(*, train: bool, dtype: Any, axis_name: str | None, scale_init: Callable, reference: int) -> Layer:
     del reference
-    return nn.BatchNorm(not train, momentum=0.9, dtype=dtype, scale_init=scale_init, axis_name=axis_name)
+    return BatchNorm(not train, dtype=dtype, scale_init=scale_init, axis_name=axis_name)
 
 
 def _virtual_batch_norm(*, dtype: Any, scale_init: Callable, reference: int, **_: Any) -> Layer:
