@@ -23,6 +23,8 @@ from gan_jax.typing import Array
 
 ROW = 1024
 """Numbers in the rows that a sum of few channels is folded to: products are faster with longer rows."""
+BLOCK = 64
+"""Rows in a product, at least, so that rounding grows with these and not with all rows."""
 
 
 def channel_sum(x: Array, *, lead: int = 0) -> Array:
@@ -48,10 +50,16 @@ def _sum_as_product(x: Array, *, lead: int) -> Array:
     groups, rows, c = x.shape[:lead], math.prod(x.shape[lead:-1]), x.shape[-1]
     if not jnp.issubdtype(x.dtype, jnp.floating) or rows < 2 or 0 in x.shape:
         return _native_sum(x, lead=lead)
-    fold = math.gcd(rows, 1 << max(0, (ROW // c).bit_length() - 1))  # a power of two that divides the rows
-    x = x.reshape(*groups, rows // fold, fold * c)
-    ones = jnp.ones((*groups, 1, rows // fold), x.dtype)
-    return jnp.matmul(ones, x).reshape(*groups, fold, c).sum(-2)
+    fold = _power_of_two(rows, ROW // c)
+    blocks = _power_of_two(rows // fold, rows // fold // BLOCK)
+    x = x.reshape(*groups, blocks, rows // fold // blocks, fold * c)
+    ones = jnp.ones((*groups, blocks, 1, x.shape[-2]), x.dtype)
+    return jnp.matmul(ones, x).sum((-3, -2)).reshape(*groups, fold, c).sum(-2)
+
+
+def _power_of_two(n: int, limit: int) -> int:
+    """The largest power of two that divides `n` and is at most `limit`, or 1."""
+    return math.gcd(n, 1 << max(0, limit.bit_length() - 1))
 
 
 def _broadcast(channels: Array, *, shape: tuple[int, ...]) -> Array:
