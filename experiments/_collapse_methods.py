@@ -124,6 +124,7 @@ def r3gan(objective: str, *penalties: str) -> Callable[..., Method]:
         return standard(
             objective=objective,
             penalties=tuple(f'{name}:gamma={gamma}' for name in penalties),
+            penalty_at='original',
             optimizers='adam:learning_rate=RATE,beta1=0.0,beta2=0.99',
         )
 

@@ -30,6 +30,8 @@ class Augmentation(NamedTuple):
     """`(state, the discriminator's logits of real examples) -> state`, once for every update of the discriminator."""
     group: int = 1
     """How many examples the discriminator sees as one."""
+    reads_logits: bool = False
+    """Whether `update` looks at the logits: it is given them with that of an undecided discriminator at 0, where there is one."""
 
 
 def _stateless(apply: Callable[[Array, Key], Array], group: int = 1) -> Augmentation:
@@ -86,7 +88,7 @@ def color(x: Array, key: Key) -> Array:
 
 def translation(x: Array, key: Key, ratio: float = 0.125) -> Array:
     """A shift by at most `ratio` of each side, whole pixels, zeros shifted in (Zhao et al. 2020)."""
-    most = [round(ratio * side) for side in x.shape[:2]]
+    most = [_rounded(ratio * side) for side in x.shape[:2]]
     shift = jax.random.randint(key, (2,), 0, 2 * jnp.array(most) + 1)
     padded = jnp.pad(x, [*((n, n) for n in most), (0, 0)])
     return jax.lax.dynamic_slice(padded, (*shift, 0), x.shape)
@@ -96,11 +98,16 @@ def cutout(x: Array, key: Key, ratio: float = 0.5) -> Array:
     """Zeros in a rectangle of `ratio` of each side, centred anywhere in the image (Zhao et al. 2020)."""
     inside = jnp.ones((1, 1), bool)
     for axis, axis_key in enumerate(jax.random.split(key)):
-        side, length = x.shape[axis], round(ratio * x.shape[axis])
+        side, length = x.shape[axis], _rounded(ratio * x.shape[axis])
         first = jax.random.randint(axis_key, (), 0, side + 1 - length % 2) - length // 2
         distance = jnp.arange(side) - first
         inside = inside & jnp.expand_dims((distance >= 0) & (distance < length), 1 - axis)
     return jnp.where(inside[..., None], 0, x)
+
+
+def _rounded(length: float) -> int:
+    """Halves go up, as in the authors' code; Python's `round` takes them to the even number."""
+    return int(length + 0.5)
 
 
 TRANSFORMS: Table[Transform] = Table('transform', {'color': color, 'translation': translation, 'cutout': cutout})
@@ -136,7 +143,7 @@ def adaptive(
 ) -> Augmentation:
     """Transforms with a probability that follows the discriminator's overfitting (Karras et al. 2020, "ADA", section 3.2).
 
-    The heuristic is r = E[sign(D(real))], over `every` updates. Where it is above the target the probability rises, else it
+    The heuristic is r = E[sign(D(real))], over `every` updates, of logits that are 0 where D cannot tell. Where it is above the target the probability rises, else it
     falls, at a rate that takes it from 0 to 1 in `images` real images; it stays in [0, 1]. Transforms are DiffAugment's.
     """
     if not -1 <= target <= 1 or images < 1 or every < 1:
@@ -152,7 +159,7 @@ def adaptive(
         return Adaptive(jnp.where(due, moved, state.probability), jnp.where(due, 0, signs), jnp.where(due, jnp.int32(0), updates))
 
     init = lambda: Adaptive(jnp.float32(0), jnp.float32(0), jnp.int32(0))
-    return Augmentation(init, lambda state, x, keys: transform(state.probability, x, keys), update)
+    return Augmentation(init, lambda state, x, keys: transform(state.probability, x, keys), update, reads_logits=True)
 
 
 def _with_probability(policy: str | Sequence[str]) -> Callable[[Array | float, Array, Key], Array]:
@@ -183,11 +190,13 @@ def chain(*augmentations: Augmentation) -> Augmentation:
             x = augmentation.apply(state, x, jax.vmap(jax.random.fold_in, (0, None))(keys, i))
         return x
 
+    def update(states: Sequence[State], real: Array) -> State:
+        logits = jnp.repeat(real, group, axis=0)  # a pack's logit is that of each of its examples
+        return tuple(a.update(s, logits) for a, s in zip(augmentations, states, strict=True))
+
+    group = augmentations[-1].group if augmentations else 1
     return Augmentation(
-        lambda: tuple(a.init() for a in augmentations),
-        apply,
-        lambda states, real: tuple(a.update(s, real) for a, s in zip(augmentations, states, strict=True)),
-        augmentations[-1].group if augmentations else 1,
+        lambda: tuple(a.init() for a in augmentations), apply, update, group, any(a.reads_logits for a in augmentations)
     )
 
 

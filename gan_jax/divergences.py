@@ -37,6 +37,8 @@ class Divergence(NamedTuple):
     """v -> f*(g_f(v)), rearranged so that value and derivatives are finite at any output of a critic."""
     threshold: float
     """f'(1): T above it says "real" (table 2)."""
+    undecided: float = 0.0
+    """The v with g_f(v) = f'(1)."""
 
 
 def quadrature(divergence: Divergence, log_p: Array, log_q: Array, x: Array) -> Array:
@@ -81,6 +83,7 @@ def kl() -> Divergence:
         activation=lambda v: v,
         conjugate_activation=lambda v: _exp(v - 1),
         threshold=1.0,
+        undecided=1.0,
     )
 
 
@@ -195,6 +198,7 @@ def jensen_shannon_weighted(pi: float = 0.5) -> Divergence:
         activation=lambda v: -pi * log_pi - jax.nn.softplus(-v),
         conjugate_activation=conjugate_activation,
         threshold=0.0,
+        undecided=_softplus_crossing(-pi * log_pi),
     )
 
 
@@ -242,7 +246,13 @@ def alpha(a: float = 1.5) -> Divergence:
         activation=(lambda v: v) if a > 1 else (lambda v: 1 / (1 - a) - jax.nn.softplus(-v)),
         conjugate_activation=conjugate_activation,
         threshold=0.0,
+        undecided=0.0 if a > 1 else _softplus_crossing(1 / (1 - a)),
     )
+
+
+def _softplus_crossing(value: float) -> float:
+    """The v with softplus(-v) = value."""
+    return -value - math.log(-math.expm1(-value))
 
 
 def _or_one(u: Array) -> Array:

@@ -8,6 +8,7 @@ discriminator's, the term of the real data included. That term's gradient is zer
 because the future discriminator depends on the generator (Metz et al. 2017, eq. 7).
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -27,9 +28,12 @@ class Objective(NamedTuple):
 
     discriminator: Loss
     generator: Loss
+    undecided: float | None = None
+    """The best logit of an example that is as likely real as generated. None if there is none: if a discriminator with a
+    constant added to its logits is as good, or if its outputs say nothing of the kind."""
 
 
-def _objective(discriminator: Loss, generator: Loss) -> Objective:
+def _objective(discriminator: Loss, generator: Loss, undecided: float | None = None) -> Objective:
     def checked(loss: Loss) -> Loss:
         def call(real: Array, fake: Array) -> Array:
             if real.shape != fake.shape:  # [n, 1] and [n] would broadcast to [n, n] in silence
@@ -38,11 +42,11 @@ def _objective(discriminator: Loss, generator: Loss) -> Objective:
 
         return call
 
-    return Objective(checked(discriminator), checked(generator))
+    return Objective(checked(discriminator), checked(generator), undecided)
 
 
-def _zero_sum(discriminator: Loss) -> Objective:
-    return _objective(discriminator, lambda real, fake: -discriminator(real, fake))
+def _zero_sum(discriminator: Loss, undecided: float | None = None) -> Objective:
+    return _objective(discriminator, lambda real, fake: -discriminator(real, fake), undecided)
 
 
 def _cross_entropy(smoothing: float) -> Loss:
@@ -53,12 +57,17 @@ def _cross_entropy(smoothing: float) -> Loss:
     return lambda real, fake: jax.nn.softplus(-real) + smoothing * real + jax.nn.softplus(fake)
 
 
+def _undecided(smoothing: float) -> float:
+    """The logit of D = (1 - smoothing) / 2, which the smoothed cross-entropy has as its optimum where p = q."""
+    return math.log((1 - smoothing) / (1 + smoothing))
+
+
 def minimax(smoothing: float = 0.0) -> Objective:
     """The zero-sum game of the cross-entropy (Goodfellow et al. 2014, eq. 1).
 
     `smoothing` is one-sided label smoothing: real examples' target is `1 - smoothing`.
     """
-    return _zero_sum(_cross_entropy(smoothing))
+    return _zero_sum(_cross_entropy(smoothing), _undecided(smoothing))
 
 
 def non_saturating(smoothing: float = 0.0) -> Objective:
@@ -66,7 +75,7 @@ def non_saturating(smoothing: float = 0.0) -> Objective:
 
     `smoothing` is one-sided label smoothing: real examples' target is `1 - smoothing`.
     """
-    return _objective(_cross_entropy(smoothing), lambda real, fake: jax.nn.softplus(-fake))
+    return _objective(_cross_entropy(smoothing), lambda real, fake: jax.nn.softplus(-fake), _undecided(smoothing))
 
 
 def wasserstein() -> Objective:
@@ -87,12 +96,13 @@ def least_squares(a: float = 0.0, b: float = 1.0, c: float = 1.0) -> Objective:
     return _objective(
         lambda real, fake: (jnp.square(real - b) + jnp.square(fake - a)) / 2,
         lambda real, fake: jnp.square(fake - c) / 2,
+        (a + b) / 2,
     )
 
 
 def hinge() -> Objective:
     """Hinge loss, of each example (Lim and Ye 2017; Miyato et al. 2018, eqs. 16 and 17)."""
-    return _objective(lambda real, fake: jax.nn.relu(1 - real) + jax.nn.relu(1 + fake), lambda real, fake: -fake)
+    return _objective(lambda real, fake: jax.nn.relu(1 - real) + jax.nn.relu(1 + fake), lambda real, fake: -fake, 0.0)
 
 
 def energy_margin(margin: float = 10.0) -> Objective:
@@ -140,8 +150,8 @@ def f_gan(divergence: str | Divergence = 'jensen_shannon', non_saturating: bool 
     d = DIVERGENCES[divergence](**settings) if isinstance(divergence, str) else divergence
     discriminator = lambda real, fake: d.conjugate_activation(fake) - d.activation(real)
     if non_saturating:
-        return _objective(discriminator, lambda real, fake: -d.activation(fake))
-    return _zero_sum(discriminator)
+        return _objective(discriminator, lambda real, fake: -d.activation(fake), d.undecided)
+    return _zero_sum(discriminator, d.undecided)
 
 
 OBJECTIVES: Table[Callable[..., Objective]] = Table(

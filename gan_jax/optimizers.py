@@ -147,8 +147,8 @@ def wgan_gp(learning_rate: float = 1e-4, beta1: float = 0.0, beta2: float = 0.9)
     return adam(learning_rate, beta1, beta2)._replace(discriminator_steps=5)
 
 
-def ttur(learning_rate: float = 1e-4, discriminator_rate: float = 3e-4, beta1: float = 0.5, beta2: float = 0.9) -> Optimizers:
-    """Two time scales: the discriminator learns faster, at one step each (Heusel et al. 2017; their rates for WGAN-GP)."""
+def ttur(learning_rate: float = 1e-4, discriminator_rate: float = 3e-4, beta1: float = 0.0, beta2: float = 0.9) -> Optimizers:
+    """Two time scales: the discriminator learns faster, at one step each (Heusel et al. 2017; their code's for WGAN-GP)."""
     return adam(learning_rate, beta1, beta2, discriminator_rate)
 
 

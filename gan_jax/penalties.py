@@ -117,10 +117,27 @@ class Scheduled(NamedTuple):
 
     def __call__(self, critic: Critic, real: Array, fake: Array, key: Key, updates: Array) -> Array:
         """The penalty after so many updates, `[batch]`; between its turns it costs nothing."""
-        due = lambda: self.every * self.factor(updates) * self.penalty(critic, real, fake, key)
+        taken = lambda: self.every * self.factor(updates) * self.penalty(critic, real, fake, key)
         if self.every == 1:
-            return due()
-        return jax.lax.cond(updates % self.every == 0, due, lambda: jnp.zeros_like(jax.eval_shape(due)))
+            return taken()
+        due = updates % self.every == 0
+        shape = jax.eval_shape(taken)
+        return jax.lax.cond(_any(due), lambda: jnp.where(due, taken(), 0), lambda: jnp.zeros(shape.shape, shape.dtype))
+
+
+@jax.custom_batching.custom_vmap
+def _any(due: Array) -> Array:
+    """Whether the penalty is due; of several runs side by side, whether it is in any of them.
+
+    A condition of each run's own would make `vmap` take both branches and select. Runs in step with each other share it.
+    """
+    return due
+
+
+@_any.def_vmap
+def _any_of_all(size: int, batched: list[bool], due: Array) -> tuple[Array, bool]:
+    del size
+    return (due.any(0) if batched[0] else due), False
 
 
 def scheduled(penalty: Penalty, *, every: int = 1, factor: Schedule = lambda updates: jnp.ones(())) -> Scheduled:

@@ -76,7 +76,7 @@ def test_what_the_papers_say():
         'unrolled': [adam(1e-4, 0.5, 0.999)] * 2,
         'wgan': [rms] * 2,
         'wgan_gp': [adam(1e-4, 0.0, 0.9)] * 2,
-        'ttur': [adam(1e-4, 0.5, 0.9), adam(3e-4, 0.5, 0.9)],
+        'ttur': [adam(1e-4, 0.0, 0.9), adam(3e-4, 0.0, 0.9)],
         'improved_gan': [adam(3e-3, 0.5, 0.999)] * 2,
     }
     for name, players in expected.items():

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import flax.linen as nn
 import optax
@@ -31,6 +31,9 @@ class GameOptions(Options):
     relativistic_average, or f_gan:divergence=kl."""
     penalties: tuple[str, ...] = ()
     """Any of r1:gamma=1, r2:gamma=1, roth:gamma=0.1, wgan_gp:weight=10,one_sided=True, dragan:weight=10."""
+    penalty_at: Literal['seen', 'original'] | None = None
+    """Penalties differentiate in what D sees, or in the examples before the augmentations, and through those. By default the
+    latter with the augmentation 'adaptive', as in ADA, and the former otherwise."""
     penalty_every: int = 1
     """Take the penalties at every n-th update of D, n times as strong."""
     penalty_decay: float = 1.0
@@ -134,6 +137,7 @@ class GameOptions(Options):
                 build(OBJECTIVES, self.objective, axis_name=axis_name),
                 latent=latent,
                 penalties=self._penalties(axis_name),
+                penalty_at=self.penalty_at or ('original' if any(a.reads_logits for a in chosen) else 'seen'),
                 augmentation=augmentations.chain(*chosen) if chosen else None,
                 feature_losses=[build(FEATURES, text, axis_name=axis_name) for text in self.features],
                 objective_weight=self.objective_weight,
