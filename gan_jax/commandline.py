@@ -52,7 +52,12 @@ def _parse(config: type[C], program: str) -> C:
     except SystemExit as error:
         if error.code in (0, None):
             raise
-        raise InputError(_one_line(message.getvalue())) from None
+        raise _refused(error) or InputError(_one_line(message.getvalue())) from None
+
+
+def _refused(error: BaseException | None) -> InputError | None:
+    """What the options themselves said of their values, before tyro put it in a box."""
+    return error if error is None or isinstance(error, InputError) else _refused(error.__context__)
 
 
 def _one_line(box: str) -> str:
