@@ -61,6 +61,7 @@ class TranslationOptions(runs.Options):
 
     def check(self) -> None:
         """Raises `InputError` for a name, a count or a weight that does not work, before anything is loaded or written."""
+        runs.check_objective(self.objective)
         nothing: Any = None  # a game is made of its networks only when it is initialised
         self.train_step(nothing, None)
         self.method(None)

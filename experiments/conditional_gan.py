@@ -204,25 +204,34 @@ def build(config: Config, train: _labelled.Labelled) -> tuple[gan_jax.Game, Any,
     """The game, its train step, and the state at step 0."""
     _, size, _, channels = train.images.shape
     dcgan.stages(size)
-    dtype, axis_name = jnp.dtype(config.dtype), parallel.choose(config.runner)[1]
-    condition, classes = CONDITIONS[config.condition], len(train.classes)
-    generator = config.network(size, channels, classes, axis_name)
-    judge = networks.DCGANDiscriminator(
-        config.width, config.kernel_size, dtype, axis_name, norm=config.d_norm, minibatch=config.minibatch
-    )
-    rules = games.conditional
-    if condition.auxiliary:
-        try:
-            auxiliary = auxiliary_classifier(config.class_weight, config.generator_class_weight, config.generated_classes)
-        except ValueError as error:
-            raise InputError(str(error)) from error
-        rules = functools.partial(games.conditional, auxiliary=auxiliary)
-    latent = latents.normal(config.latent_size)
-    game = config.game(generator, condition.discriminator(judge, classes), latent, axis_name, rules=rules)
+    axis_name = parallel.choose(config.runner)[1]
+    make = functools.partial(make_game, config, size, channels, len(train.classes))
+    shapes = {'image': (size, size, channels), 'label': ()}
+    batch = {
+        name: jax.ShapeDtypeStruct((config.batch_size // jax.local_device_count(), *shape), jnp.float32 if shape else jnp.int32)
+        for name, shape in shapes.items()
+    }
+    runs.check_fit(make(None), batch)
+    game = make(axis_name)
     step, players = config.train_step(game, unroll_steps=config.unroll_steps, axis_name=axis_name), config.players()
     example = {'image': jnp.zeros((1, *train.images.shape[1:])), 'label': jnp.zeros(1, jnp.int32)}
     init = compilation.jit(lambda key: gan_jax.init(game, players.generator, players.discriminator, example, key))
     return game, step, init(jax.random.key(config.seed))
+
+
+def make_game(config: Config, size: int, channels: int, classes: int, axis_name: str | None) -> gan_jax.Game:
+    """The game on such images of so many classes."""
+    condition = CONDITIONS[config.condition]
+    generator = config.network(size, channels, classes, axis_name)
+    judge = networks.DCGANDiscriminator(
+        config.width, config.kernel_size, jnp.dtype(config.dtype), axis_name, norm=config.d_norm, minibatch=config.minibatch
+    )
+    rules = games.conditional
+    if condition.auxiliary:
+        auxiliary = auxiliary_classifier(config.class_weight, config.generator_class_weight, config.generated_classes)
+        rules = functools.partial(games.conditional, auxiliary=auxiliary)
+    latent = latents.normal(config.latent_size)
+    return config.game(generator, condition.discriminator(judge, classes), latent, axis_name, rules=rules)
 
 
 def compare(

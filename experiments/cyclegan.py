@@ -226,17 +226,13 @@ def _from_folder(config: Config) -> Sets:
     return Sets(train, {side: images[:count] for side, images in judged.items()}, paired=False)
 
 
-def prepare(
-    config: Config, train: dict[str, np.ndarray]
-) -> tuple[runs.Advance, gan_jax.TrainState, Callable[[gan_jax.TrainState, dict[str, np.ndarray]], Translations]]:
-    """What takes training steps, the state at step 0, and what translates uint8 `{'a', 'b'}` by a state."""
-    (runner, axis_name), players = parallel.choose(config.runner), config.players()
+def make_game(config: Config, train: dict[str, np.ndarray], axis_name: str | None) -> gan_jax.Game:
+    """The game between such sets."""
     dtype = jnp.dtype(config.dtype)
-    size = train['a'].shape[1] if config.synthetic else config.size or 64
     to = lambda side: config.network(train[side].shape[-1], axis_name)
     judge = lambda: networks.PatchDiscriminator(config.receptive_field, config.width, config.d_norm, dtype, axis_name)
     objective, penalties = config.method(axis_name)
-    game = games.unpaired_translation(
+    return games.unpaired_translation(
         to('b'),
         to('a'),
         judge(),
@@ -249,6 +245,17 @@ def prepare(
         penalties=penalties,
         axis_name=axis_name,
     )
+
+
+def prepare(
+    config: Config, train: dict[str, np.ndarray]
+) -> tuple[runs.Advance, gan_jax.TrainState, Callable[[gan_jax.TrainState, dict[str, np.ndarray]], Translations]]:
+    """What takes training steps, the state at step 0, and what translates uint8 `{'a', 'b'}` by a state."""
+    (runner, axis_name), players = parallel.choose(config.runner), config.players()
+    size = train['a'].shape[1] if config.synthetic else config.size or 64
+    zeros = lambda n: {side: jnp.zeros((n, size, size, images.shape[-1])) for side, images in train.items()}
+    runs.check_fit(make_game(config, train, None), jax.eval_shape(lambda: zeros(config.batch_size // jax.local_device_count())))
+    game = make_game(config, train, axis_name)
     feeds = {
         side: data.resident(
             images,
@@ -260,8 +267,7 @@ def prepare(
         )
         for number, (side, images) in enumerate(train.items())
     }
-    example = {side: jnp.zeros((1, size, size, images.shape[-1])) for side, images in train.items()}
-    init = compilation.jit(lambda key: gan_jax.init(game, players.generator, players.discriminator, example, key))
+    init = compilation.jit(lambda key: gan_jax.init(game, players.generator, players.discriminator, zeros(1), key))
     sample = compilation.jit(lambda state, batch, key: gan_jax.sample(game, state, jax.tree.map(data.to_float, batch), key))
 
     def draw(state: gan_jax.TrainState, images: dict[str, np.ndarray]) -> Translations:

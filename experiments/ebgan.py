@@ -8,7 +8,7 @@ Ends with the energies of real and generated images, and what a classifier of th
 """
 
 import dataclasses
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import flax.linen as nn
 import jax
@@ -61,6 +61,8 @@ class Config(_images.ImageOptions):
     """Samples in the end table, and at most so many real images of each split."""
     sample_every: Count = 500
 
+    energies: ClassVar[bool] = True
+
     def networks(self, size: int, channels: int, axis_name: str | None) -> tuple[nn.Module, nn.Module]:
         options: Any = {'dtype': jnp.dtype(self.dtype), 'axis_name': axis_name}
         generator: nn.Module
@@ -76,8 +78,6 @@ class Config(_images.ImageOptions):
 
     def check(self) -> None:
         super().check()
-        if self.objective.partition(':')[0] != 'energy_margin':
-            raise InputError(f"EBGAN's D is low on real images, as only energy_margin has it, not {self.objective}")
         if self.minibatch != 'none':
             raise InputError('an autoencoder sees each example alone: it has no --minibatch layer')
         for margin in self.margins:

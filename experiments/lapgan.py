@@ -68,8 +68,8 @@ class Config(_images.ImageOptions):
 
     def check(self) -> None:
         super().check()
-        for name in ('d_norm', 'g_norm', 'minibatch'):
-            if getattr(self, name) != 'none':
+        for name in ('d_norm', 'g_norm', 'minibatch', 'features'):
+            if getattr(self, name) not in ('none', ()):
                 raise InputError(f"LAPGAN's networks have no --{name.replace('_', '-')}")
         self.make_game(1 << self.halvings, 1, None)
         if self.size is not None:

@@ -29,7 +29,8 @@ from experiments._collapse_train import Cell, train
 from experiments._collapse_train import check as check_cell
 from gan_jax import data, runs
 from gan_jax.errors import InputError
-from gan_jax.ranges import BatchSize, Count, Range, Rate, Samples, Seed, SeedCount, Share, Side, SomeNames, Text, Width
+from gan_jax.networks.stacked_mnist import STACKED_MNIST
+from gan_jax.ranges import BatchSize, Count, Range, Rate, Samples, Seed, SeedCount, Share, Side, SomeNames, Text, Width, flag
 from gan_jax.registry import build
 from gan_jax.runs import pictures
 
@@ -167,6 +168,11 @@ def invert(config: Config, cells: dict[str, Cell], run: runs.RunDirectory) -> No
 
 def check(config: Config) -> dict[str, Method]:
     """The methods. Refuses what cannot work before anything is loaded or written."""
+    STACKED_MNIST[config.networks]
+    ignored = ('width',) if config.data == STACKED else ('networks', 'digits', 'size', 'data_dir')
+    for name in ignored:
+        if getattr(config, name) != getattr(Config, name):
+            raise InputError(f'{flag(name)} is not of --data {config.data}')
     return {text: build(METHODS, text) for text in config.methods}
 
 

@@ -137,24 +137,16 @@ Draw = Callable[[gan_jax.TrainState, np.ndarray], np.ndarray]
 def prepare(config: Config, train: dict[str, np.ndarray]) -> tuple[runs.Advance, gan_jax.TrainState, Draw]:
     """What takes training steps, the state at step 0, and what draws."""
     (runner, axis_name), players = parallel.choose(config.runner), config.players()
-    dtype, channels = jnp.dtype(config.dtype), train['target'].shape[-1]
-    generator = config.network(channels, axis_name)
-    field, width, norm = (config.receptive_field, config.width, config.d_norm) if config.objective_weight else (1, 1, 'none')
-    discriminator = networks.PatchDiscriminator(field, width, norm, dtype, axis_name)
-    objective, penalties = config.method(axis_name)
-    game = games.paired_translation(
-        generator,
-        discriminator,
-        objective,
-        l1_weight=config.l1_weight,
-        objective_weight=config.objective_weight,
-        penalties=penalties,
+    runs.check_fit(
+        make_game(config, train, None),
+        jax.eval_shape(lambda: crops(config, train, config.batch_size // jax.local_device_count())),
     )
+    game = make_game(config, train, axis_name)
     step = config.train_step(game, axis_name)
     cropped = lambda pair, key: data.jitter(pair, key, config.size)
     count = players.discriminator_steps
     feed = data.resident(train, config.batch_size, seed=config.seed, minibatches=count, transform=cropped, axis_name=axis_name)
-    example = jax.tree.map(lambda x: jnp.zeros((1, config.size, config.size, x.shape[-1])), train)
+    example = crops(config, train, 1)
     init = compilation.jit(lambda key: gan_jax.init(game, players.generator, players.discriminator, example, key))
     sample = compilation.jit(lambda state, x, key: gan_jax.sample(game, state, {'input': data.to_float(x)}, key))
     key = jax.random.key(config.seed + 1)
@@ -165,6 +157,26 @@ def prepare(config: Config, train: dict[str, np.ndarray]) -> tuple[runs.Advance,
 
     state = runs.first_state(init(jax.random.key(config.seed)), config.init_from, resume=config.resume)
     return runs.resident_trainer(step, feed, runner), state, draw
+
+
+def make_game(config: Config, train: dict[str, np.ndarray], axis_name: str | None) -> gan_jax.Game:
+    """The game on such pairs."""
+    field, width, norm = (config.receptive_field, config.width, config.d_norm) if config.objective_weight else (1, 1, 'none')
+    discriminator = networks.PatchDiscriminator(field, width, norm, jnp.dtype(config.dtype), axis_name)
+    objective, penalties = config.method(axis_name)
+    return games.paired_translation(
+        config.network(train['target'].shape[-1], axis_name),
+        discriminator,
+        objective,
+        l1_weight=config.l1_weight,
+        objective_weight=config.objective_weight,
+        penalties=penalties,
+    )
+
+
+def crops(config: Config, train: dict[str, np.ndarray], n: int) -> dict[str, jax.Array]:
+    """A batch of the shapes that are learned from."""
+    return {name: jnp.zeros((n, config.size, config.size, x.shape[-1])) for name, x in train.items()}
 
 
 def fit(

@@ -23,7 +23,7 @@ from experiments._seeds import prepare as seeds_of
 from gan_jax import data, latents, networks, runs
 from gan_jax.errors import InputError
 from gan_jax.metrics.modes import mode_coverage
-from gan_jax.ranges import BatchSize, Count, PlayerSteps, Samples, SeedCount, Share, SomeNames, UnrollSteps, Width
+from gan_jax.ranges import BatchSize, Count, PlayerSteps, Samples, SeedCount, Share, ShareAbove0, SomeNames, UnrollSteps, Width
 from gan_jax.runs import pictures, samples
 
 
@@ -52,7 +52,7 @@ class Config(MixtureOptions):
     discriminator_steps: PlayerSteps | None = 2
     optimizers: str = 'adam:learning_rate=1e-3,beta1=0.0,beta2=0.99'
     decay: Share = 0.01
-    penalty_decay: float = 0.01
+    penalty_decay: ShareAbove0 = 0.01
     """Strong penalties first, so that every mode is found; weak ones at last, so that each is met."""
     unroll_steps: UnrollSteps = 0
     sweep: bool = False

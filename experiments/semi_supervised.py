@@ -181,6 +181,9 @@ def prepare(config: Config, train: _labelled.Labelled, subsets: list[np.ndarray]
     classifier = networks.SemiSupervisedClassifier(config.d_features, len(train.classes), minibatch=config.minibatch)
     rules = functools.partial(games.semi_supervised, unsupervised_weight=config.unsupervised_weight)
     game = config.game(generator, classifier, latents.uniform(config.latent_size, 0.0), rules=rules)
+    images = jax.ShapeDtypeStruct((config.batch_size, *train.images.shape[1:]), jnp.float32)
+    labels = jax.ShapeDtypeStruct((config.batch_size,), jnp.int32)
+    runs.check_fit(game, {'labelled': {'image': images, 'label': labels}, 'unlabelled': images})
     step, players = config.train_step(game), config.players()
 
     def resident(rows: np.ndarray, minibatches: int = config.minibatches) -> data.Feed:

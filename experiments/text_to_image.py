@@ -277,13 +277,24 @@ def rules(config: Config) -> Callable[..., gan_jax.Game]:
 def build(config: Config, text_size: int) -> tuple[gan_jax.Game, Any, gan_jax.TrainState]:
     """The game, its train step, and the state it starts from, for vectors of this size."""
     _, axis_name = parallel.choose(config.runner)
-    dtype, size = jnp.dtype(config.dtype), config.image_size
-    discriminator = networks.TextDiscriminator(config.d_width, config.text_features, dtype, axis_name, config.d_norm)
-    game = config.game(config.network(axis_name), discriminator, latents.normal(config.latent_size), axis_name, rules(config))
+    size, n = config.image_size, config.batch_size // jax.local_device_count()
+    texts = dict.fromkeys(('text', 'mismatched'), (n, text_size))
+    shapes = {'image': (n, size, size, 3), **texts, 'label': (n,)}
+    runs.check_fit(
+        make_game(config, None), {name: jnp.zeros(shape, int if name == 'label' else float) for name, shape in shapes.items()}
+    )
+    game = make_game(config, axis_name)
     step, players = config.train_step(game, axis_name=axis_name), config.players()
     example = {'image': jnp.zeros((1, size, size, 3)), 'text': jnp.zeros((1, text_size)), 'label': jnp.zeros(1, jnp.int32)}
     init = compilation.jit(lambda key: gan_jax.init(game, players.generator, players.discriminator, example, key))
     return game, step, init(jax.random.key(config.seed))
+
+
+def make_game(config: Config, axis_name: str | None) -> gan_jax.Game:
+    """The game of the method."""
+    dtype = jnp.dtype(config.dtype)
+    discriminator = networks.TextDiscriminator(config.d_width, config.text_features, dtype, axis_name, config.d_norm)
+    return config.game(config.network(axis_name), discriminator, latents.normal(config.latent_size), axis_name, rules(config))
 
 
 def drawer(game: gan_jax.Game, encoder: text.TextEncoder) -> _captions.Draw:

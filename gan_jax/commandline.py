@@ -24,9 +24,18 @@ def run(main: Callable[[C], object], config: type[C]) -> None:
     except Interrupted as stop:
         _exit(128 + stop.signum, f'{program}: {stop}')
     except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        _exit(2, f'{program}: the disk is full ({error.filename or error}); what was saved before is whole')
+        _exit(2, f'{program}: {_of_files(error)}')
+    except MemoryError as error:
+        _exit(2, f'{program}: out of memory; {error or "smaller sizes need less"}')
+
+
+def _of_files(error: OSError) -> str:
+    """What the system says of a file, in one line. Raises errors that are of no file."""
+    if error.errno == errno.ENOSPC:
+        return f'the disk is full ({error.filename or error}); what was saved before is whole'
+    if error.filename is None or error.strerror is None:
+        raise error
+    return f'{error.filename}: {error.strerror}'
 
 
 def _exit(code: int, line: str) -> None:

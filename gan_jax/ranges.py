@@ -177,7 +177,8 @@ def checked(factory: Callable[P, T]) -> Callable[P, T]:
     @functools.wraps(factory)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
         for name, value in signature.bind(*args, **kwargs).arguments.items():
-            if found := fault(annotations.get(name, Any), value):
+            several = signature.parameters[name].kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+            if not several and (found := fault(annotations.get(name, Any), value)):
                 raise ValueError(f'{name} {found}')
         return factory(*args, **kwargs)
 

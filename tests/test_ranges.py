@@ -109,5 +109,5 @@ def test_factories_are_checked_as_they_are_called():
 
     assert factory(2) == factory(weight=2.0, other='x', a='y') == 2 and factory(np.float32(3)) == 3
     for bad in (-1, math.nan, 'x', None):
-        with pytest.raises(ValueError, match='weight is .*, not '):
+        with pytest.raises(ValueError, match=r'weight is .*, not '):
             factory(bad)

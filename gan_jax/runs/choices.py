@@ -2,9 +2,10 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
+import jax
 import optax
 
 from gan_jax import augmentations, penalties
@@ -20,6 +21,34 @@ from gan_jax.registry import build
 from gan_jax.runs.directory import Options
 from gan_jax.training import Game, Step, make_train_step
 from gan_jax.typing import Array, Key
+
+
+def check_objective(text: str, *, energies: bool = False) -> None:
+    """Raises `InputError` for an objective of energies where D has logits, and the other way round."""
+    needs = text.partition(':')[0] == 'energy_margin'
+    if needs and not energies:
+        raise InputError(
+            'objective energy_margin is of energies, which are at least 0: D has logits here, and experiments.ebgan energies'
+        )
+    if energies and not needs:
+        raise InputError(f"EBGAN's D is low on real images, as only energy_margin has it, not {text}")
+
+
+def check_fit(game: Game, batch: Any) -> None:
+    """Raises `InputError` for networks, losses and a batch that do not go together, such as packs that do not divide it.
+
+    Before anything is compiled or written. The game is one without `axis_name`; `batch` is that of one device, by its shapes.
+    """
+
+    def losses(batch: Any, key: Key) -> Any:
+        generator, discriminator = game.init(key, batch)
+        play, _ = game.play(generator, batch, key)
+        return game.discriminator_loss(discriminator, play, batch, key), game.generator_loss(discriminator, play, batch, key)
+
+    try:
+        jax.eval_shape(losses, batch, jax.random.key(0))
+    except ValueError as error:
+        raise InputError(str(error)) from error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,8 +103,12 @@ class GameOptions(Options):
     def from_identity(identity: dict[str, Any]) -> dict[str, Any]:
         return {'steps' if name == 'decay_steps' else name: value for name, value in identity.items()}
 
+    energies: ClassVar[bool] = False
+    """Whether D's outputs are energies, at least 0, and not logits."""
+
     def check(self) -> None:
         """Raises `InputError` for a name, a setting or a count that does not work, before anything is loaded or written."""
+        check_objective(self.objective, energies=self.energies)
         NORMALIZATIONS[self.g_norm]
         discriminator_normalization(self.d_norm)
         minibatch_layer(self.minibatch, train=False, axis_name=None)
