@@ -17,7 +17,6 @@ from experiments._collapse_data import Problem, Scores
 from experiments._collapse_methods import Trial
 from gan_jax import boosting, compilation, runs
 from gan_jax.boosting import Ensemble
-from gan_jax.errors import InputError
 from gan_jax.typing import Array, Key
 
 CHOOSING = 2500
@@ -47,16 +46,7 @@ def check(cell: Cell) -> None:
     """Raises `InputError` for shapes that do not fit, such as a batch and its packs, before anything is compiled."""
     source, trial, game = cell.problem.source(cell.batch_size, 1), cell.trial, cell.trial.game
     trial.options.train_step(game, unroll_steps=trial.unroll_steps)
-
-    def losses(key: Key) -> Any:
-        batch = source.draw(source.shared, key, jnp.int32(0))
-        generator, discriminator = game.init(key, batch[:1])
-        return game.discriminator_loss(discriminator, game.play(generator, batch, key)[0], batch, key)
-
-    try:
-        jax.eval_shape(losses, jax.random.key(0))
-    except ValueError as error:
-        raise InputError(str(error)) from error
+    runs.check_fit(game, jax.eval_shape(source.draw, source.shared, jax.random.key(0), jnp.int32(0)))
 
 
 def prepare(cell: Cell) -> _seeds.Seeds:

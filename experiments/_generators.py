@@ -12,6 +12,7 @@ import tyro
 
 from gan_jax import compilation, data, latents, runs
 from gan_jax.errors import InputError
+from gan_jax.ranges import Checked, Positive, Seed, Text, Whole
 from gan_jax.runs.generators import BLOCK, DESCRIPTION, WEIGHTS, description, draw_latents
 from gan_jax.runs.weights import load_weights, read_checkpoint, saved_steps
 from gan_jax.typing import AnyArray, Variables
@@ -67,33 +68,26 @@ def _method(path: pathlib.Path, experiment: str, kind: str) -> Any:
     return getattr(config, kind)
 
 
-def check_seed(seed: int) -> None:
-    """Raises `InputError` unless the seed is one that `sampler.bin` takes: 32 bits, without a sign."""
-    if not 0 <= seed < 2**32:
-        raise InputError(f'--seed is from 0 to 4294967295, not {seed}')
-
-
 @dataclasses.dataclass(frozen=True)
-class DrawOptions:
+class DrawOptions(Checked):
     """What is drawn by which run."""
 
-    run: Annotated[str, tyro.conf.Positional]
+    run: Annotated[Text, tyro.conf.Positional]
     """The run's directory, such as runs/dcgan."""
-    checkpoint: int | None = None
+    checkpoint: Whole | None = None
     """The step of the checkpoint to draw with; the newest if it is not given."""
-    seed: int = 0
+    seed: Seed = 0
     """Of the latents. Image i of a seed is the same, whatever the number of images."""
-    truncation: float | None = None
+    truncation: Positive | None = None
     """Draw latents again whose entries are beyond this (Brock et al. 2019): smaller values give more typical and less varied
     images. Of normal latents only; about 1 is a usual choice."""
     of: tuple[str, ...] = ()
     """Draw only these classes, or captions that the run was trained on; of a run with labels or captions."""
-    latents: str | None = None
+    latents: Text | None = None
     """Your own latents instead: a .npy file of numbers [n, size]."""
 
     def load(self) -> Trained:
         """The run, with a generator that draws what was asked for. Raises `InputError`."""
-        check_seed(self.seed)
         trained = load(pathlib.Path(self.run), 'generator', self.checkpoint)
         generator: runs.Generator = trained.made
         size = _latent_size(generator)
@@ -101,10 +95,7 @@ class DrawOptions:
             if self.latents or not generator.normal:
                 these = 'those of --latents' if self.latents else "this run's, which are uniform"
                 raise InputError(f'--truncation is for normal latents that are drawn, not for {these}')
-            try:
-                generator = generator._replace(latent=latents.truncated_normal(size, self.truncation))
-            except ValueError as error:
-                raise InputError(f'--truncation: {error}') from error
+            generator = generator._replace(latent=latents.truncated_normal(size, self.truncation))
         if self.of:
             generator = generator._replace(shares=self._shares(generator))
         return trained._replace(made=generator)

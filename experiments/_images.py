@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import flax.linen as nn
 import jax
@@ -18,6 +18,7 @@ from gan_jax.metrics.frechet import frechet_distance_from_features
 from gan_jax.metrics.neighbours import memorisation_test, nearest_neighbours
 from gan_jax.metrics.protocols import collect
 from gan_jax.networks import dcgan
+from gan_jax.ranges import BatchSize, Compared, Count, Range, Side, Text, UnrollSteps, Whole, Width
 from gan_jax.runs import pictures, samples
 from gan_jax.typing import Array, Key
 
@@ -26,38 +27,36 @@ from gan_jax.typing import Array, Key
 class ImageOptions(runs.GameOptions):
     """One generator and one discriminator of images."""
 
-    dataset: str = 'digits'
+    dataset: Text = 'digits'
     """'digits' (offline), a TFDS name such as mnist, fashion_mnist or cifar10, a folder of images, whose folders are classes if
     every image is in one, or a .npz or .npy file. A folder may hold folders train and test."""
-    data_dir: str | None = None
+    data_dir: Text | None = None
     """Where TFDS data sets are prepared; TFDS_DATA_DIR if it is not given."""
-    size: int | None = None
+    size: Side | None = None
     """Height and width: 28 or 4 * 2^n. The data set's own if it is not given (16 for the digits, 64 for a folder)."""
     channels: Literal[1, 3] | None = None
     """1 for grey images, 3 for colour; the data set's own if it is not given."""
     skip_broken: bool = False
     """Leave out the images of a folder that cannot be read, and count them."""
-    batch_size: int = 64
-    latent_size: int = 128
+    batch_size: BatchSize = 64
+    latent_size: Width = 128
     """Standard normal."""
-    unroll_steps: int = 0
+    unroll_steps: UnrollSteps = 0
     dtype: Literal['float32', 'bfloat16'] = 'float32'
     """What the layers compute in; parameters, logits and losses are float32."""
     runner: Literal['pmap', 'shard_map'] = 'pmap'
     """What splits a batch over several devices."""
-    evaluate: int = 2000
+    evaluate: Compared = 2000
     """Samples in the end table, at least 2."""
-    sample_every: int = 400
-    score_every: int = 0
+    sample_every: Count = 400
+    score_every: Whole = 0
     """Every so many steps, the Frechet distance of --evaluate samples to the data, in the features of a classifier of the data
     set, to scores.jsonl and scores.png; 0 for never."""
-    checkpoint_every: int = 2000
-    memory_limit: float = 2.0
+    checkpoint_every: Count = 2000
+    memory_limit: Annotated[float, Range(0, 1e6)] = 2.0
     """Gigabytes up to which a data set is held on the device; a larger one is read from disk as it is needed."""
 
     free: ClassVar[tuple[str, ...]] = ('evaluate', 'sample_every', 'score_every', 'checkpoint_every', 'memory_limit')
-    counts: ClassVar[tuple[str, ...]] = ('batch_size', 'latent_size', 'evaluate', 'sample_every', 'checkpoint_every')
-    """Options that are at least 1."""
 
     def networks(self, size: int, channels: int, axis_name: str | None) -> tuple[nn.Module, nn.Module]:
         """The generator and the discriminator of images `[size, size, channels]`."""
@@ -76,14 +75,9 @@ class ImageOptions(runs.GameOptions):
 
     def check(self) -> None:
         """Refuses what cannot work, before anything is loaded or written."""
-        self.check_counts(*self.counts)
         super().check()
         if self.size is not None:
             dcgan.stages(self.size)
-        if self.evaluate < 2:
-            raise InputError(f'--evaluate is at least 2 samples, which have a distribution, not {self.evaluate}')
-        if self.score_every < 0:
-            raise InputError(f'--score-every is at least 0, not {self.score_every}')
         parallel.check_divisible(self.batch_size)
 
 
@@ -158,6 +152,8 @@ def fit(
 
 def build(config: ImageOptions, size: int, channels: int) -> tuple[gan_jax.Game, Any, gan_jax.TrainState]:
     """The game, its train step, and the state at step 0."""
+    shape = (config.batch_size // jax.local_device_count(), size, size, channels)
+    runs.check_fit(config.make_game(size, channels, None), jax.ShapeDtypeStruct(shape, jnp.float32))
     axis_name = parallel.choose(config.runner)[1]
     game = config.make_game(size, channels, axis_name)
     step, players = config.train_step(game, unroll_steps=config.unroll_steps, axis_name=axis_name), config.players()

@@ -1,7 +1,7 @@
 """What WGAN-GP and SNGAN share: a pair of residual networks, and how both papers train it on CIFAR-10."""
 
 import dataclasses
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 import flax.linen as nn
 import jax
@@ -12,6 +12,7 @@ import gan_jax
 from experiments import _images
 from gan_jax import networks, parallel
 from gan_jax.errors import InputError
+from gan_jax.ranges import Compared, Count, PlayerSteps, Range, Share, Text, Width
 from gan_jax.training import Step
 
 
@@ -19,23 +20,21 @@ from gan_jax.training import Step
 class ResNetOptions(_images.ImageOptions):
     """The residual networks that WGAN-GP and SNGAN share, and how both papers train them on CIFAR-10."""
 
-    dataset: str = 'cifar10'
+    dataset: Text = 'cifar10'
     g_norm: str = 'batch'
-    g_width: int = 128
+    g_width: Width = 128
     """Channels of every layer of G."""
-    d_width: int = 128
+    d_width: Width = 128
     """Channels of every layer of D."""
     pool: Literal['sum', 'mean'] = 'mean'
     """Of D's last features, over positions."""
-    decay: float = 0.0
+    decay: Share = 0.0
     """The learning rates' value at the last step, as a share of the first; a straight line in between."""
-    discriminator_steps: int | None = 5
-    generator_batches: int = 2
+    discriminator_steps: PlayerSteps | None = 5
+    generator_batches: Annotated[int, Range(1, 1000)] = 2
     """G learns from so many times as many samples as D: 128 in the papers, to D's 64 real and 64 generated images."""
-    evaluate: int = 5000
-    sample_every: int = 500
-
-    counts: ClassVar[tuple[str, ...]] = (*_images.ImageOptions.counts, 'g_width', 'd_width', 'generator_batches')
+    evaluate: Compared = 5000
+    sample_every: Count = 500
 
     def networks(self, size: int, channels: int, axis_name: str | None) -> tuple[nn.Module, nn.Module]:
         dtype = jnp.dtype(self.dtype)

@@ -18,25 +18,26 @@ from gan_jax.errors import InputError
 from gan_jax.metrics import __main__ as metrics
 from gan_jax.metrics import sources
 from gan_jax.metrics.neighbours import memorisation_test
+from gan_jax.ranges import BatchSize, Checked, Names, Samples, Seed, Text
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(Checked):
     """Scores of a run on its data set."""
 
-    run: Annotated[str, tyro.conf.Positional]
+    run: Annotated[Text, tyro.conf.Positional]
     """The run's directory, such as runs/dcgan."""
-    protocol: tuple[str, ...] = ()
+    protocol: Names = ()
     """As in python -m gan_jax.metrics."""
-    measures: tuple[str, ...] = ()
+    measures: Names = ()
     """As in python -m gan_jax.metrics; by default frechet, kernel, prdc, and of a classifier the score."""
     extractor: str | None = None
     """As in python -m gan_jax.metrics; by default the classifier of the run's data set, or Inception if that has no labels."""
-    samples: int | None = None
+    samples: Samples | None = None
     """Of the run; without a protocol as many as there are held-out images, but no more than 10,000."""
-    batch_size: int = 64
-    seed: int = 0
-    data_dir: str | None = None
+    batch_size: BatchSize = 64
+    seed: Seed = 0
+    data_dir: Text | None = None
     """Where TFDS data sets are prepared; TFDS_DATA_DIR if it is not given."""
 
 

@@ -29,6 +29,20 @@ from gan_jax.divergences import DIVERGENCES, Divergence, quadrature
 from gan_jax.errors import InputError
 from gan_jax.objectives import f_gan
 from gan_jax.penalties import annealing, r1, scheduled
+from gan_jax.ranges import (
+    BatchSize,
+    Coordinate,
+    Count,
+    DeviationAbove0,
+    Rate,
+    Samples,
+    Seed,
+    SeedCount,
+    ShareAbove0,
+    SomeNames,
+    Weight,
+    Width,
+)
 from gan_jax.registry import build
 from gan_jax.runs import pictures
 from gan_jax.typing import Array, Key
@@ -39,25 +53,25 @@ class Config(runs.Options):
     """One Gaussian for a mixture of them, by every f-divergence: exact and adversarial."""
 
     name: str = 'f_gan'
-    divergences: tuple[str, ...] = tuple(DIVERGENCES)
+    divergences: SomeNames = tuple(DIVERGENCES)
     """NAME or NAME:setting=value, as in alpha:a=0.5 or jensen_shannon_weighted:pi=0.1."""
-    weights: tuple[float, ...] = (0.3, 0.7)
-    means: tuple[float, ...] = (-1.8, 1.2)
-    stds: tuple[float, ...] = (0.5, 0.7)
-    start: tuple[float, float] = (0.0, 2.0)
+    weights: tuple[ShareAbove0, ...] = (0.3, 0.7)
+    means: tuple[Coordinate, ...] = (-1.8, 1.2)
+    stds: tuple[DeviationAbove0, ...] = (0.5, 0.7)
+    start: tuple[Coordinate, DeviationAbove0] = (0.0, 2.0)
     """The generator's mu and sigma at step 0."""
-    seeds: int = 5
-    steps: int = 3000
-    batch_size: int = 256
-    learning_rate: float = 1e-2
+    seeds: SeedCount = 5
+    steps: Count = 3000
+    batch_size: BatchSize = 256
+    learning_rate: Rate = 1e-2
     """Of V, falling to 0 by a cosine, as does the generator's."""
-    generator_rate: float = 2e-2
-    gamma: float = 0.05
+    generator_rate: Rate = 2e-2
+    gamma: Weight = 0.05
     """Of R1 on V at step 0, falling to a hundredth; 0 for the bare game."""
-    width: int = 32
-    samples: int = 100_000
+    width: Width = 32
+    samples: Samples = 100_000
     """Points that the bound is estimated on."""
-    seed: int = 0
+    seed: Seed = 0
 
 
 class Mixture(NamedTuple):
@@ -128,24 +142,10 @@ def main(config: Config) -> dict[str, dict[str, Any]]:
 
 def check(config: Config) -> None:
     """Raises `InputError` for what makes no mixture, or no run."""
-    if not config.divergences:
-        raise InputError(f'--divergences names at least one of: {", ".join(DIVERGENCES)}')
     if not len(config.weights) == len(config.means) == len(config.stds) >= 1:
         raise InputError('--weights, --means and --stds are as many as the mixture has modes')
-    if not min(config.weights) > 0 or abs(sum(config.weights) - 1) > 1e-6:
-        raise InputError(f'--weights are above 0 and sum to 1, got {config.weights}')
-    if not all(map(math.isfinite, (*config.means, *config.stds, *config.start))):
-        raise InputError('--means, --stds and --start are finite')
-    if min(config.stds) <= 0:
-        raise InputError(f'--stds are above 0, got {config.stds}')
-    if config.start[1] <= 0:
-        raise InputError(f'--start is mu and sigma, and sigma is above 0, got {config.start}')
-    for name in ('learning_rate', 'generator_rate', 'gamma'):
-        if not 0 <= getattr(config, name) < math.inf:
-            raise InputError(f'--{name.replace("_", "-")} is at least 0, got {getattr(config, name)}')
-    for name in ('seeds', 'steps', 'batch_size', 'width', 'samples'):
-        if getattr(config, name) < 1:
-            raise InputError(f'--{name.replace("_", "-")} is at least 1, got {getattr(config, name)}')
+    if abs(sum(config.weights) - 1) > 1e-6:
+        raise InputError(f'--weights sum to 1, got {config.weights}')
 
 
 def on_grid(divergence: Divergence, mixture: Mixture) -> Any:

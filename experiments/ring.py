@@ -23,6 +23,7 @@ from experiments._seeds import prepare as seeds_of
 from gan_jax import data, latents, networks, runs
 from gan_jax.errors import InputError
 from gan_jax.metrics.modes import mode_coverage
+from gan_jax.ranges import BatchSize, Count, PlayerSteps, Samples, SeedCount, Share, ShareAbove0, SomeNames, UnrollSteps, Width
 from gan_jax.runs import pictures, samples
 
 
@@ -32,11 +33,11 @@ class MixtureOptions(runs.GameOptions):
 
     data: str = 'ring_wgan_gp'
     """A mixture in the plane: ring_unrolled, ring_veegan, ring_wgan_gp, grid_veegan, grid_wgan_gp."""
-    seeds: int = 10
-    batch_size: int = 256
-    latent_size: int = 16
-    width: int = 128
-    samples: int = 2500
+    seeds: SeedCount = 10
+    batch_size: BatchSize = 256
+    latent_size: Width = 16
+    width: Width = 128
+    samples: Samples = 2500
     """Points that the modes are counted on."""
 
 
@@ -45,18 +46,18 @@ class Config(MixtureOptions):
     """A GAN on a mixture of Gaussians in the plane, several seeds at once."""
 
     name: str = 'ring'
-    steps: int = 3000
-    batch_size: int = 64
-    latent_size: int = 2
-    discriminator_steps: int | None = 2
+    steps: Count = 3000
+    batch_size: BatchSize = 64
+    latent_size: Width = 2
+    discriminator_steps: PlayerSteps | None = 2
     optimizers: str = 'adam:learning_rate=1e-3,beta1=0.0,beta2=0.99'
-    decay: float = 0.01
-    penalty_decay: float = 0.01
+    decay: Share = 0.01
+    penalty_decay: ShareAbove0 = 0.01
     """Strong penalties first, so that every mode is found; weak ones at last, so that each is met."""
-    unroll_steps: int = 0
+    unroll_steps: UnrollSteps = 0
     sweep: bool = False
     """Every one of SWEEP_OBJECTIVES under every one of SWEEP_PENALTIES, all else alike."""
-    sweep_objectives: tuple[str, ...] = (
+    sweep_objectives: SomeNames = (
         'minimax',
         'non_saturating',
         'wasserstein',
@@ -66,7 +67,7 @@ class Config(MixtureOptions):
         'relativistic_average',
         'f_gan:divergence=kl',
     )
-    sweep_penalties: tuple[str, ...] = (
+    sweep_penalties: SomeNames = (
         'none',
         'r1:gamma=1',
         'r2:gamma=1',
@@ -121,7 +122,6 @@ def check(config: MixtureOptions) -> data.Mixture:
     if mixture.centres.shape[1] != 2:
         raise InputError(f'{config.data} is not in the plane; this experiment draws points of the plane')
     config.check()
-    config.check_counts('seeds', 'batch_size', 'latent_size', 'width', 'samples')
     return mixture
 
 

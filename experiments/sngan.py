@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from experiments import _images, _resnets
 from gan_jax import runs
+from gan_jax.ranges import Count, Width
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,11 +24,11 @@ class Config(_resnets.ResNetOptions):
     """SNGAN with residual networks."""
 
     name: str = 'sngan'
-    steps: int = 50_000
+    steps: Count = 50_000
     objective: str = 'hinge'
     """E max(0, 1 - D(real)) + E max(0, 1 + D(fake)) for D, - E D(fake) for G; or any other objective."""
     d_norm: str = 'spectral'
-    g_width: int = 256
+    g_width: Width = 256
     """Channels of every layer of G."""
     pool: Literal['sum', 'mean'] = 'sum'
     """Of D's last features, over positions."""

@@ -15,6 +15,7 @@ from typing import Any
 
 from experiments import _images, _resnets
 from gan_jax import runs
+from gan_jax.ranges import Count
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Config(_resnets.ResNetOptions):
     """WGAN-GP with residual networks."""
 
     name: str = 'wgan_gp'
-    steps: int = 100_000
+    steps: Count = 100_000
     objective: str = 'wasserstein'
     """E D(fake) - E D(real) for the critic, - E D(fake) for G; or any other objective."""
     penalties: tuple[str, ...] = ('wgan_gp:weight=10',)

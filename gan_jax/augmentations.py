@@ -7,12 +7,13 @@ checkpointed, averaged over devices, and goes on during an unroll.
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from gan_jax import parallel
+from gan_jax.ranges import Count, Deviation, Range, Share, checked
 from gan_jax.registry import Table
 from gan_jax.typing import Array, Key
 
@@ -38,16 +39,13 @@ def _stateless(apply: Callable[[Array, Key], Array], group: int = 1) -> Augmenta
     return Augmentation(lambda: (), lambda state, x, keys: apply(x, keys), lambda state, real: state, group)
 
 
-def instance_noise(sigma: float = 0.1, updates: int | None = None) -> Augmentation:
+@checked
+def instance_noise(sigma: Deviation = 0.1, updates: Count | None = None) -> Augmentation:
     """Gaussian noise of standard deviation sigma on every entry (Sonderby et al. 2017; Arjovsky and Bottou 2017, section 3.1).
 
     With `updates` it falls linearly to 0 over so many updates of the discriminator; without, it stays. Raises `ValueError` for
     a negative sigma or fewer than 1 updates.
     """
-    if sigma < 0:
-        raise ValueError(f'sigma is a standard deviation, at least 0, got {sigma}')
-    if updates is not None and updates < 1:
-        raise ValueError(f'noise is annealed over at least 1 update, got {updates}')
 
     def level(count: Array) -> Array | float:
         return sigma if updates is None else sigma * jnp.maximum(1 - count / updates, 0)
@@ -58,14 +56,13 @@ def instance_noise(sigma: float = 0.1, updates: int | None = None) -> Augmentati
     return Augmentation(lambda: jnp.int32(0), apply, lambda count, real: count + 1)
 
 
-def packing(size: int = 2) -> Augmentation:
+@checked
+def packing(size: Annotated[int, Range(1, 1000)] = 2) -> Augmentation:
     """PacGAN: the discriminator judges `size` examples at once, joined along their last axis (Lin et al. 2018, section 3).
 
     `[batch, ..., c] -> [batch / size, ..., size * c]`. Raises `ValueError` for a size below 1, and for a batch that does not
     divide.
     """
-    if size < 1:
-        raise ValueError(f'a pack holds at least 1 example, got {size}')
 
     def apply(x: Array, keys: Key) -> Array:
         if len(x) % size:
@@ -114,14 +111,13 @@ TRANSFORMS: Table[Transform] = Table('transform', {'color': color, 'translation'
 """Name -> `transform(image [h, w, c] in [-1, 1], key) -> image`."""
 
 
-def diff_augment(policy: str | Sequence[str] = ('color', 'translation', 'cutout'), probability: float = 1.0) -> Augmentation:
+@checked
+def diff_augment(policy: str | Sequence[str] = ('color', 'translation', 'cutout'), probability: Share = 1.0) -> Augmentation:
     """DiffAugment: the named transforms in turn, each of them on an image with the given probability (Zhao et al. 2020).
 
     `policy` holds names of `TRANSFORMS`, in a sequence or in one string with plus signs between. Raises `ValueError` for a
     probability outside [0, 1].
     """
-    if not 0 <= probability <= 1:
-        raise ValueError(f'probability is from 0 to 1, got {probability}')
     transform = _with_probability(policy)
     return _stateless(functools.partial(transform, probability))
 
@@ -134,11 +130,12 @@ class Adaptive(NamedTuple):
     updates: Array
 
 
+@checked
 def adaptive(
     policy: str | Sequence[str] = ('color', 'translation', 'cutout'),
-    target: float = 0.6,
-    images: int = 500_000,
-    every: int = 4,
+    target: Annotated[float, Range(-1, 1)] = 0.6,
+    images: Count = 500_000,
+    every: Count = 4,
     axis_name: str | None = None,
 ) -> Augmentation:
     """Transforms with a probability that follows the discriminator's overfitting (Karras et al. 2020, "ADA", section 3.2).
@@ -146,8 +143,6 @@ def adaptive(
     The heuristic is r = E[sign(D(real))], over `every` updates, of logits that are 0 where D cannot tell. Where it is above the target the probability rises, else it
     falls, at a rate that takes it from 0 to 1 in `images` real images; it stays in [0, 1]. Transforms are DiffAugment's.
     """
-    if not -1 <= target <= 1 or images < 1 or every < 1:
-        raise ValueError(f'target is from -1 to 1, images and every at least 1; got {target}, {images}, {every}')
     transform = _with_probability(policy)
 
     def update(state: Adaptive, real: Array) -> Adaptive:

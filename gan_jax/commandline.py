@@ -24,9 +24,18 @@ def run(main: Callable[[C], object], config: type[C]) -> None:
     except Interrupted as stop:
         _exit(128 + stop.signum, f'{program}: {stop}')
     except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        _exit(2, f'{program}: the disk is full ({error.filename or error}); what was saved before is whole')
+        _exit(2, f'{program}: {_of_files(error)}')
+    except MemoryError as error:
+        _exit(2, f'{program}: out of memory; {error or "smaller sizes need less"}')
+
+
+def _of_files(error: OSError) -> str:
+    """What the system says of a file, in one line. Raises errors that are of no file."""
+    if error.errno == errno.ENOSPC:
+        return f'the disk is full ({error.filename or error}); what was saved before is whole'
+    if error.filename is None or error.strerror is None:
+        raise error
+    return f'{error.filename}: {error.strerror}'
 
 
 def _exit(code: int, line: str) -> None:
@@ -52,7 +61,12 @@ def _parse(config: type[C], program: str) -> C:
     except SystemExit as error:
         if error.code in (0, None):
             raise
-        raise InputError(_one_line(message.getvalue())) from None
+        raise _refused(error) or InputError(_one_line(message.getvalue())) from None
+
+
+def _refused(error: BaseException | None) -> InputError | None:
+    """What the options themselves said of their values, before tyro put it in a box."""
+    return error if error is None or isinstance(error, InputError) else _refused(error.__context__)
 
 
 def _one_line(box: str) -> str:

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 
 from gan_jax import parallel
 from gan_jax.divergences import DIVERGENCES, Divergence
+from gan_jax.ranges import Coordinate, Margin, ShareBelow1, checked
 from gan_jax.registry import Table
 from gan_jax.typing import Array
 
@@ -51,8 +52,6 @@ def _zero_sum(discriminator: Loss, undecided: float | None = None) -> Objective:
 
 def _cross_entropy(smoothing: float) -> Loss:
     """Real examples have target `1 - smoothing`, generated ones 0 (Salimans et al. 2016, section 3.4: one-sided)."""
-    if not 0 <= smoothing < 1:
-        raise ValueError(f'smoothing is from 0 to 1, 1 excluded, got {smoothing}')
     # (1 - s) softplus(-l) + s softplus(l) = softplus(-l) + s l
     return lambda real, fake: jax.nn.softplus(-real) + smoothing * real + jax.nn.softplus(fake)
 
@@ -62,7 +61,8 @@ def _undecided(smoothing: float) -> float:
     return math.log((1 - smoothing) / (1 + smoothing))
 
 
-def minimax(smoothing: float = 0.0) -> Objective:
+@checked
+def minimax(smoothing: ShareBelow1 = 0.0) -> Objective:
     """The zero-sum game of the cross-entropy (Goodfellow et al. 2014, eq. 1).
 
     `smoothing` is one-sided label smoothing: real examples' target is `1 - smoothing`.
@@ -70,7 +70,8 @@ def minimax(smoothing: float = 0.0) -> Objective:
     return _zero_sum(_cross_entropy(smoothing), _undecided(smoothing))
 
 
-def non_saturating(smoothing: float = 0.0) -> Objective:
+@checked
+def non_saturating(smoothing: ShareBelow1 = 0.0) -> Objective:
     """ "Modified minimax": the generator maximises log D(G(z)) (Goodfellow et al. 2014, section 3).
 
     `smoothing` is one-sided label smoothing: real examples' target is `1 - smoothing`.
@@ -85,7 +86,8 @@ def wasserstein() -> Objective:
     return _zero_sum(lambda real, fake: fake - real)
 
 
-def least_squares(a: float = 0.0, b: float = 1.0, c: float = 1.0) -> Objective:
+@checked
+def least_squares(a: Coordinate = 0.0, b: Coordinate = 1.0, c: Coordinate = 1.0) -> Objective:
     """LSGAN: half the squares of D(real) - b and D(fake) - a, against that of D(fake) - c (Mao et al. 2017, eq. 2).
 
     `(0, 1, 1)` is the paper's 0-1 coding (eq. 9), `(-1, 1, 0)` minimises Pearson's chi-squared (eq. 8). Raises `ValueError` if
@@ -105,12 +107,11 @@ def hinge() -> Objective:
     return _objective(lambda real, fake: jax.nn.relu(1 - real) + jax.nn.relu(1 + fake), lambda real, fake: -fake, 0.0)
 
 
-def energy_margin(margin: float = 10.0) -> Objective:
+@checked
+def energy_margin(margin: Margin = 10.0) -> Objective:
     """EBGAN: the discriminator's outputs are energies, low for real examples and above the margin for others (Zhao et al.
     2017, eqs. 1 and 2). The hinge is each example's own. Raises `ValueError` for a margin that is not above 0.
     """
-    if margin <= 0:
-        raise ValueError(f'margin is above 0, got {margin}')
     return _objective(lambda real, fake: real + jax.nn.relu(margin - fake), lambda real, fake: fake)
 
 
@@ -137,6 +138,7 @@ def relativistic_average(axis_name: str | None = None) -> Objective:
     )
 
 
+@checked
 def f_gan(divergence: str | Divergence = 'jensen_shannon', non_saturating: bool = False, **settings: Any) -> Objective:
     """The variational bound of an f-divergence of data from model, zero-sum (Nowozin et al. 2016, eq. 7).
 

@@ -165,9 +165,9 @@ def test_chain_applies_in_turn_with_keys_of_their_own():
 @pytest.mark.parametrize(
     ('make', 'message'),
     [
-        (lambda: augmentations.instance_noise(-0.1), 'sigma is a standard deviation'),
-        (lambda: augmentations.instance_noise(0.1, updates=0), 'over at least 1 update'),
-        (lambda: augmentations.packing(0), 'at least 1 example'),
+        (lambda: augmentations.instance_noise(-0.1), 'sigma is from 0 to 1000'),
+        (lambda: augmentations.instance_noise(0.1, updates=0), 'updates is at least 1, not 0'),
+        (lambda: augmentations.packing(0), 'size is from 1 to 1000, not 0'),
         (lambda: augmentations.diff_augment(probability=1.5), 'probability is from 0 to 1'),
         (lambda: augmentations.diff_augment('colour'), "unknown transform 'colour'; did you mean color"),
         (lambda: augmentations.adaptive(target=2.0), 'target is from -1 to 1'),

@@ -197,8 +197,8 @@ def line_of(capsys, monkeypatch, experiment, *flags) -> str:
 @pytest.mark.parametrize(
     ('experiment', 'flags', 'message'),
     [
-        (wgan_gp, ['--g-width', '0'], '--g-width is at least 1'),
-        (wgan_gp, ['--generator-batches', '0'], '--generator-batches is at least 1'),
+        (wgan_gp, ['--g-width', '0'], '--g-width is from 1 to 65536, not 0'),
+        (wgan_gp, ['--generator-batches', '0'], '--generator-batches is from 1 to 1000, not 0'),
         (wgan_gp, ['--minibatch', 'stddev'], 'the residual discriminator has no --minibatch layer'),
         (wgan_gp, ['--batch-size', '30'], 'batch size 30 is not divisible by the 4 devices'),
         (sngan, ['--pool', 'max'], r"invalid choice 'max'"),

@@ -106,10 +106,10 @@ def test_shapes_that_would_broadcast_are_refused(name):
 @pytest.mark.parametrize(
     ('name', 'settings', 'message'),
     [
-        ('energy_margin', {'margin': 0.0}, 'margin is above 0, got 0'),
+        ('energy_margin', {'margin': 0.0}, 'margin is above 0 and at most 1000000, not 0.0'),
         ('least_squares', {'a': 1.0}, 'a and b .* differ'),
-        ('minimax', {'smoothing': 1.0}, 'smoothing is from 0 to 1'),
-        ('non_saturating', {'smoothing': -0.1}, 'smoothing is from 0 to 1'),
+        ('minimax', {'smoothing': 1.0}, 'smoothing is at least 0 and below 1'),
+        ('non_saturating', {'smoothing': -0.1}, 'smoothing is at least 0 and below 1'),
         ('f_gan', {'divergence': 'kll'}, "unknown divergence 'kll'; did you mean kl"),
     ],
 )

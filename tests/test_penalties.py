@@ -46,7 +46,7 @@ def test_common_contract(name):
             twice = jax.grad(lambda p, once=once: sum(jnp.square(x).sum() for x in jax.tree.leaves(once(p))))
             for tree in (mean(params), once(params), twice(params)):
                 assert all(np.isfinite(x).all() for x in jax.tree.leaves(tree))
-    with pytest.raises(ValueError, match=f'{WEIGHTED[name]} is a weight, at least 0, got -1'):
+    with pytest.raises(ValueError, match=f'{WEIGHTED[name]} is from 0 to 1000000, not -1'):
         PENALTIES[name](**{WEIGHTED[name]: -1.0})
 
 

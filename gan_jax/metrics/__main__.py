@@ -26,42 +26,43 @@ from gan_jax.metrics import sources
 from gan_jax.metrics.extractors import EXTRACTORS
 from gan_jax.metrics.moments import FeatureMoments, Gaussian, load
 from gan_jax.metrics.protocols import MEASURES, PROTOCOLS, Images, Protocol, Score, evaluate
+from gan_jax.ranges import BatchSize, Checked, FileToWrite, Names, Samples, Seed, Side, Text
 from gan_jax.registry import build
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(Checked):
     """Scores of generated images against real ones."""
 
-    real: Annotated[str, tyro.conf.Positional]
+    real: Annotated[Text, tyro.conf.Positional]
     """A folder of images, an .npz file of images or of statistics, a data set (NAME or NAME:SPLIT), or a run."""
-    fake: Annotated[str, tyro.conf.Positional]
+    fake: Annotated[Text, tyro.conf.Positional]
     """A folder of images, an .npz file of images, a run directory, or a data set."""
-    protocol: tuple[str, ...] = ()
+    protocol: Names = ()
     """What to compute, by name; each fixes features, numbers of images, split and resize: fid50k_full, fid50k_full_clean,
     fid10k_test, fid5k, is50k, kid50k_full, kid100x1000, pr50k3, prdc10k5."""
-    measures: tuple[str, ...] = ()
+    measures: Names = ()
     """Without a protocol: any of frechet, kernel, kernel_subsets:subsets=100,size=1000, prdc:k=5,strict=True, score:splits=10, on
     --samples images; frechet, kernel and prdc if nothing is asked for."""
     extractor: str | None = None
     """Without a protocol: inception (inception:path=FILE,resize=clean), classifier:dataset=NAME, squeezenet:path=FILE, pixels,
     or custom:function=package.module.name."""
-    samples: int | None = None
+    samples: Samples | None = None
     """Without a protocol: how many of FAKE; all there are, and 10,000 of a run."""
-    reals: int | None = None
+    reals: Samples | None = None
     """Without a protocol: how many of REAL; all there are."""
     split: str = 'train'
     """Without a protocol: the split of a data set that names none."""
-    resize: int | None = None
+    resize: Side | None = None
     """Crop images to their central square and resize it to this height and width, before anything else."""
     skip_broken: bool = False
     """Leave unreadable images out, and count them."""
-    batch_size: int = 64
-    seed: int = 0
+    batch_size: BatchSize = 64
+    seed: Seed = 0
     """Of the samples of a run, and of which images are drawn where there are more than asked for."""
-    data_dir: str | None = None
+    data_dir: Text | None = None
     """Where TFDS data sets are prepared; TFDS_DATA_DIR if it is not given."""
-    json: str | None = None
+    json: Annotated[str, FileToWrite()] | None = None
     """Write the scores to this file, or with - to standard output instead of the table."""
 
 
@@ -106,10 +107,6 @@ def chosen(config: Config) -> dict[str, Protocol]:
         if given:
             raise InputError(f'a protocol fixes what {" and ".join(given)} would change: leave out the one or the other')
         return {name: PROTOCOLS[name] for name in config.protocol}
-    for name in ('samples', 'reals', 'resize'):
-        value = getattr(config, name)
-        if value is not None and value < 1:
-            raise InputError(f'--{name} is at least 1, not {value}')
     extractor = config.extractor or 'inception'
     EXTRACTORS[extractor.partition(':')[0]]
     return {

@@ -18,6 +18,7 @@ from gan_jax.metrics.kernel import kernel_distance, kernel_distance_subsets
 from gan_jax.metrics.moments import BLOCK, FeatureMoments, Gaussian, load, save, update
 from gan_jax.metrics.prdc import prdc
 from gan_jax.metrics.scores import inception_score
+from gan_jax.ranges import Compared, Count, Seed
 from gan_jax.registry import Table, build
 
 
@@ -86,7 +87,7 @@ def frechet() -> Measure:
     return Measure(call, 'moments', 'moments')
 
 
-def score(splits: int = 10, name: str = 'classifier_score') -> Measure:
+def score(splits: Count = 10, name: str = 'classifier_score') -> Measure:
     """exp of the mean KL(p(y|x) || p(y)) (Salimans et al. 2016, eq. 5): the Inception score, if Inception classifies."""
 
     def call(real: None, fake: Found) -> list[Row]:
@@ -106,7 +107,7 @@ def kernel() -> Measure:
     return Measure(call, 'features', 'features')
 
 
-def kernel_subsets(subsets: int = 100, size: int = 1000, seed: int = 2020) -> Measure:
+def kernel_subsets(subsets: Count = 100, size: Compared = 1000, seed: Seed = 2020) -> Measure:
     """Kernel distance as a mean over random subsets, which is how KID is mostly reported."""
 
     def call(real: Found, fake: Found) -> list[Row]:
@@ -116,7 +117,7 @@ def kernel_subsets(subsets: int = 100, size: int = 1000, seed: int = 2020) -> Me
     return Measure(call, 'features', 'features')
 
 
-def manifold(k: int = 5, strict: bool = True, names: Sequence[str] = ('precision', 'recall', 'density', 'coverage')) -> Measure:
+def manifold(k: Count = 5, strict: bool = True, names: Sequence[str] = ('precision', 'recall', 'density', 'coverage')) -> Measure:
     """Precision and recall (Kynkäänniemi et al. 2019), density and coverage (Naeem et al. 2020), with k neighbours."""
 
     def call(real: Found, fake: Found) -> list[Row]:

@@ -4,10 +4,11 @@ import dataclasses
 import json
 import pathlib
 import shutil
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from gan_jax.errors import InputError
 from gan_jax.files import write_json, write_whole
+from gan_jax.ranges import Checked, Filled, Folder, RunName
 
 _CONFIG = 'config.json'
 _NOT_IDENTITY = ('steps', 'resume', 'overwrite', 'name', 'runs_dir', 'data_dir', 'runner')
@@ -15,12 +16,12 @@ _NOT_IDENTITY = ('steps', 'resume', 'overwrite', 'name', 'runs_dir', 'data_dir',
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class Options(Checked):
     """What every experiment's `Config` has."""
 
-    name: str = 'run'
+    name: Annotated[str, RunName()] = 'run'
     """Name of the run; it lives in RUNS_DIR/NAME."""
-    runs_dir: str = 'runs'
+    runs_dir: Annotated[str, Filled(), Folder()] = 'runs'
     """Where runs live."""
     resume: bool = False
     """Go on from the run's newest checkpoint."""
@@ -51,13 +52,6 @@ class Options:
             raise InputError(f'{path} is no run of this experiment and version: options {", ".join(sorted(differing))} differ')
         options: dict[str, Any] = {name: tuple(x) if isinstance(x, list) else x for name, x in values.items()}
         return cls(**options)
-
-    def check_counts(self, *names: str) -> None:
-        """Raises `InputError` for an option that is below 1; one that is None is not given."""
-        for name in names:
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f'--{name.replace("_", "-")} is at least 1, not {value}')
 
 
 def saved_identity(path: pathlib.Path) -> dict[str, Any]:
