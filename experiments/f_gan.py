@@ -157,6 +157,10 @@ def on_grid(divergence: Divergence, mixture: Mixture) -> Any:
     return lambda theta: quadrature(divergence, log_p, norm.logpdf(x, theta[0], jnp.exp(theta[1])), x)
 
 
+_WALL = 1e3
+"""Above log(1 + the largest float)."""
+
+
 def exact(divergence: Divergence, mixture: Mixture, starts: Sequence[tuple[float, float]] = ()) -> dict[str, float]:
     """The least D_f(P||Q), and mu and sigma there: the best that L-BFGS finds from several (mu, sigma).
 
@@ -175,13 +179,17 @@ def exact(divergence: Divergence, mixture: Mixture, starts: Sequence[tuple[float
         def pair(theta: np.ndarray) -> tuple[float, np.ndarray]:
             f, gradient = map(np.asarray, loss(jnp.asarray(theta)))
             # An infinity ends L-BFGS; a wall, above log(1 + the largest float), sends its line search back.
-            return (float(f), gradient) if np.isfinite(f) and np.isfinite(gradient).all() else (1e3, np.zeros(2))
+            return (float(f), gradient) if np.isfinite(f) and np.isfinite(gradient).all() else (_WALL, np.zeros(2))
 
         options = {'ftol': 1e-15, 'gtol': 1e-9}
         found = [
             minimize(pair, (m, math.log(s)), jac=True, method='L-BFGS-B', bounds=bounds, options=options).x for m, s in starts
         ]
         best = min(found, key=lambda theta: pair(theta)[0])
+        if pair(best)[0] == _WALL:
+            raise InputError(
+                'a divergence is infinite, or beyond float64, for every Gaussian near the mixture: choose another setting'
+            )
         least = math.expm1(pair(best)[0]) + float(zero)
     return {'value': least, 'mu': float(best[0]), 'sigma': math.exp(best[1])}
 

@@ -149,6 +149,8 @@ def f_gan(divergence: str | Divergence = 'jensen_shannon', non_saturating: bool 
         non_saturating: the generator maximises E[g_f(V)] instead (section 3.2).
         settings: of the named divergence, such as `pi` or `a`.
     """
+    if not isinstance(divergence, str | Divergence):
+        raise ValueError(f'divergence is a name or a Divergence, not {divergence!r}')
     d = DIVERGENCES[divergence](**settings) if isinstance(divergence, str) else divergence
     discriminator = lambda real, fake: d.conjugate_activation(fake) - d.activation(real)
     if non_saturating:

@@ -161,12 +161,16 @@ SomeNames = Annotated[tuple[str, ...], Several(1)]
 
 
 class Checked:
-    """A base of dataclasses of options, whose values are checked as they are made. Raises `InputError`."""
+    """A base of dataclasses of options, whose values are checked as they are made. Raises `InputError`.
+
+    A class that declares a field anew narrows what its bases allow.
+    """
 
     def __post_init__(self) -> None:
         options: Any = type(self)
-        for name, annotation, required in _declared(options):
-            if found := fault(annotation, getattr(self, name)):
+        for name, annotations, required in _declared(options):
+            value = getattr(self, name)
+            if found := next(filter(None, (fault(annotation, value) for annotation in annotations)), None):
                 raise InputError(f'{name.upper() if required else flag(name)} {found}')
 
 
@@ -261,8 +265,9 @@ _KINDS: dict[Any, tuple[str, Callable[[Any], bool]]] = {
 
 
 @functools.cache
-def _declared(options: type) -> list[tuple[str, Any, bool]]:
-    """Name, type, and whether it has to be given, of each field."""
-    annotations = typing.get_type_hints(options, include_extras=True)
+def _declared(options: type) -> list[tuple[str, list[Any], bool]]:
+    """Name, types by the class and its bases, and whether it has to be given, of each field."""
+    hints = [typing.get_type_hints(base, include_extras=True) for base in options.__mro__ if dataclasses.is_dataclass(base)]
     required = lambda field: field.default is field.default_factory is dataclasses.MISSING
-    return [(field.name, annotations[field.name], required(field)) for field in dataclasses.fields(options)]
+    types_of = lambda name: list(dict.fromkeys(hint[name] for hint in hints if name in hint))
+    return [(field.name, types_of(field.name), required(field)) for field in dataclasses.fields(options)]

@@ -99,7 +99,7 @@ dcgan --objective minimax:smoothing=nan                       smoothing is a num
 dcgan --objective least_squares:a=1,b=1                       a and b are the targets
 dcgan --objective least_squares:a=1e999                       a is from -1000 to 1000, not inf
 dcgan --objective f_gan:divergence=kll                        unknown divergence 'kll'; did you mean kl
-dcgan --objective f_gan:divergence=3                          divergence
+dcgan --objective f_gan:divergence=3                          divergence is a name or a Divergence, not 3
 dcgan --objective f_gan:divergence=alpha,a=0                  a is neither 0 nor 1
 dcgan --objective f_gan:divergence=alpha,pi=1                 unexpected keyword argument 'pi'
 dcgan --objective f_gan:divergence=jensen_shannon_weighted,pi=1       pi is above 0 and below 1, not 1
@@ -243,7 +243,7 @@ mode_collapse --methods packing:size=7                        do not divide into
 mode_collapse --methods packing:keep=all                      keep is examples or packs, not 'all'
 mode_collapse --methods unrolled:steps=-1                     steps is from 0 to 1000, not -1
 mode_collapse --methods madgan:generators=0                   generators is from 1 to 100, not 0
-mode_collapse --methods adagan:components=1e9                 components is from 1 to 1000
+mode_collapse --methods adagan:components=1e9                 components is a whole number, not 1000000000.0
 mode_collapse --methods feature_matching:weight=inf           weight is a number, not 'inf'
 mode_collapse --data circle                                   unknown mixture 'circle'
 mode_collapse --data ''                                       unknown mixture ''
@@ -329,7 +329,7 @@ benchmark --metric frechet --samples 1                        --samples is from 
 benchmark --metric fid                                        --metric
 benchmark --size 30                                           image size 30
 evaluate ''                                                   RUN is empty
-evaluate                                                      RUN
+evaluate                                                      Missing from
 evaluate nowhere                                              nowhere is no
 evaluate foreign                                              foreign is no
 evaluate run --samples 0                                      --samples is from 1
@@ -362,7 +362,7 @@ translate run nowhere made                                    run
 translate run images ''                                       OUT is empty
 translate run images made --size 0                            --size is from 1 to 8192
 translate run images                                          OUT
-metrics images                                                FAKE
+metrics images                                                Missing from
 metrics '' images                                             REAL is empty
 metrics images ''                                             FAKE is empty
 metrics nowhere/ images --extractor pixels                    nowhere

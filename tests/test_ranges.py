@@ -102,6 +102,18 @@ def test_options_are_checked_as_they_are_made():
             dataclasses.replace(example, **change)
 
 
+def test_a_class_narrows_what_its_bases_allow():
+    @dataclasses.dataclass(frozen=True)
+    class Narrower(Example):
+        source: str = 'y'
+        batch_size: Annotated[int, Range(high=8)] = 1
+
+    Narrower('x', 8)
+    for bad, message in (({'source': ''}, '--source is empty'), ({'batch_size': 0}, 'at least 1'), ({'batch_size': 9}, 'not 9')):
+        with pytest.raises(InputError, match=message):
+            Narrower(**bad)
+
+
 def test_factories_are_checked_as_they_are_called():
     @checked
     def factory(weight: Weight = 1.0, other=None, **settings: float) -> float:
