@@ -77,6 +77,7 @@ def test_every_route_is_the_map(case):
 
 
 @pytest.mark.skipif(not onednn.available(), reason='the call was not tested with this jaxlib or on this machine')
+@pytest.mark.usefixtures('unkept')
 @pytest.mark.parametrize('case', CASES)
 def test_every_route_by_onednn_is_the_map(case):
     geometry, x, w, y = operands(case, jnp.float32)
@@ -85,6 +86,7 @@ def test_every_route_by_onednn_is_the_map(case):
 
 
 @pytest.mark.skipif(not onednn.available(), reason='the call was not tested with this jaxlib or on this machine')
+@pytest.mark.usefixtures('unkept')
 @pytest.mark.parametrize('shape', [(16, 8, 3, 16, 2), (8, 8, 16, 16, 1), (16, 12, 16, 12, 1)])
 def test_programs_hold_the_chosen_routes(shape, monkeypatch):
     monkeypatch.setattr(onednn, 'WORTHWHILE', 1)

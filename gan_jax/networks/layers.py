@@ -57,6 +57,7 @@ class Conv(nn.Module):
     dtype: Any = jnp.float32
     kernel_init: Callable = nn.initializers.lecun_normal()
     feature_group_count: int = 1
+    kernel_dilation: tuple[int, int] = (1, 1)
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
@@ -67,6 +68,7 @@ class Conv(nn.Module):
             kernel,
             self.strides,
             self.padding,
+            rhs_dilation=self.kernel_dilation,
             dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
             feature_group_count=self.feature_group_count,
         )
