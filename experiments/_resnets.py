@@ -13,7 +13,7 @@ from experiments import _images
 from gan_jax import networks, parallel
 from gan_jax.errors import InputError
 from gan_jax.optimizers import Optimizers, average_parameters, averaged
-from gan_jax.training import Step
+from gan_jax.training import Step, minibatches_of_step
 from gan_jax.typing import Array, Key
 
 
@@ -74,7 +74,8 @@ class ResNetOptions(_images.ImageOptions):
 
     @property
     def minibatches(self) -> int:
-        return max(self.players().discriminator_steps, self.generator_steps * self.generator_batches)
+        d_steps = self.players().discriminator_steps
+        return minibatches_of_step(d_steps, self.generator_steps, self.generator_batches, self.own_minibatches)
 
     def train_step(self, game: gan_jax.Game, **options: Any) -> Step:
         step = super().train_step(game, generator_batches=self.generator_batches, **options)

@@ -6,8 +6,9 @@
 
 The defaults are the paper's record run without labels (appendix C and F, and the authors' code): five steps of the critic on 64
 images each for one of G on 128, learning rates that fall from 2e-4 to 0 in a straight line over 100,000 steps, real pixels
-spread over their grey level, samples of the present generator by the statistics of their batch. The paper's inception score is 7.86 +- .07; `python -m experiments.evaluate runs/wgan_gp --protocol
-is50k fid50k_full` measures it. That takes hours of a GPU; narrower networks show something on a CPU.
+spread over their grey level, samples of the present generator by the statistics of their batch. The paper's inception score is
+7.86 +- .07; `python -m experiments.evaluate runs/wgan_gp --protocol is50k fid50k_full` measures it. That takes hours of a GPU;
+narrower networks show something on a CPU.
 """
 
 import dataclasses

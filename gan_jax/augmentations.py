@@ -143,8 +143,9 @@ def adaptive(
 ) -> Augmentation:
     """Transforms with a probability that follows the discriminator's overfitting (Karras et al. 2020, "ADA", section 3.2).
 
-    The heuristic is r = E[sign(D(real))], over `every` updates, of logits that are 0 where D cannot tell. Where it is above the target the probability rises, else it
-    falls, at a rate that takes it from 0 to 1 in `images` real images; it stays in [0, 1]. Transforms are DiffAugment's.
+    The heuristic is r = E[sign(D(real))], over `every` updates, of logits that are 0 where D cannot tell. Where it is above the
+    target the probability rises, else it falls, at a rate that takes it from 0 to 1 in `images` real images; it stays in [0, 1].
+    Transforms are DiffAugment's.
     """
     if not -1 <= target <= 1 or images < 1 or every < 1:
         raise ValueError(f'target is from -1 to 1, images and every at least 1; got {target}, {images}, {every}')

@@ -224,7 +224,7 @@ def test_what_cannot_be_analysed_gets_one_line(capsys, monkeypatch, tmp_path):
     assert 'is no run: it has no config.json' in line(tmp_path / 'none')
     file = tmp_path / 'config.json'
     file.write_text(json.dumps(wgan_gp.Config().identity()))
-    assert 'is no run of this experiment and version: options d_width' in line(tmp_path)
+    assert 'is no run of this experiment and version: options average, d_width' in line(tmp_path)
     file.write_text(json.dumps(dcgan.Config().identity()))
     assert 'has no checkpoint yet' in line(tmp_path)
     (tmp_path / 'checkpoints').mkdir()

@@ -17,7 +17,7 @@ from gan_jax.objectives import OBJECTIVES
 from gan_jax.optimizers import OPTIMIZERS, Optimizers, clip_weights, historical_averaging
 from gan_jax.registry import build
 from gan_jax.runs.directory import Options
-from gan_jax.training import Game, Step, make_train_step
+from gan_jax.training import Game, Step, make_train_step, minibatches_of_step
 from gan_jax.typing import Array, Key
 
 
@@ -62,6 +62,8 @@ class GameOptions(Options):
     discriminator_steps: int | None = None
     """Of D, for --generator-steps of G; the optimizers' paper's if it is not given."""
     generator_steps: int = 1
+    own_minibatches: bool = False
+    """Real examples for G that D has not seen in the same step; otherwise those of D's first update again."""
     simultaneous: bool = False
     ema_decay: float = 0.999
     init_from: str | None = None
@@ -115,7 +117,8 @@ class GameOptions(Options):
     @property
     def minibatches(self) -> int:
         """How many minibatches a step takes."""
-        return max(self.players().discriminator_steps, self.generator_steps)
+        d_steps = self.players().discriminator_steps
+        return minibatches_of_step(d_steps, self.generator_steps, own_minibatches=self.own_minibatches)
 
     def game(
         self,
@@ -164,6 +167,7 @@ class GameOptions(Options):
                 discriminator_steps=players.discriminator_steps,
                 generator_steps=self.generator_steps,
                 generator_batches=generator_batches,
+                own_minibatches=self.own_minibatches,
                 unroll_steps=unroll_steps,
                 simultaneous=self.simultaneous,
                 ema_decay=self.ema_decay,
