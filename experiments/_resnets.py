@@ -50,7 +50,7 @@ class ResNetOptions(_images.ImageOptions):
 
     def networks(self, size: int, channels: int, axis_name: str | None) -> tuple[nn.Module, nn.Module]:
         dtype = jnp.dtype(self.dtype)
-        how = {'norm': self.g_norm, 'statistics': self.statistics}
+        how: dict[str, Any] = {'norm': self.g_norm, 'statistics': self.statistics}
         generator = networks.SNGANGenerator(size, channels, self.g_width, dtype, axis_name, **how)
         judges: dict[str, Any] = {'norm': self.d_norm, 'pool': self.pool, 'last_bias': self.last_bias}
         return generator, networks.SNGANDiscriminator(self.d_width, dtype, axis_name, **judges)

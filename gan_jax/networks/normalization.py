@@ -197,11 +197,13 @@ def discriminator_normalization(name: str) -> Normalization:
 def with_reference(network: nn.Module, z: Array, size: int) -> Array:
     """`[n, ...] -> [size + n, ...]`: the network's fixed reference batch before the inputs.
 
-    It stands in the collection 'reference', drawn at initialisation from N(0, 1). With `size` 0 nothing happens.
+    It stands in the collection 'reference': the first inputs that `init` is given, if there are `size` of them, as games give it
+    (`games.adversarial.init_generator`), so that they have the distribution of the run's own; otherwise N(0, 1). With `size` 0
+    nothing happens.
     """
     if size == 0:
         return z
-    draw = lambda: jax.random.normal(network.make_rng('params'), (size, *z.shape[1:]))
+    draw = lambda: z[:size] if len(z) >= size else jax.random.normal(network.make_rng('params'), (size, *z.shape[1:]))
     return jnp.concatenate([network.variable('reference', 'z', draw).value, z])
 
 

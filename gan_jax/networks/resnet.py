@@ -53,7 +53,7 @@ class Generator(nn.Module):
     norm: str = 'batch'
     """From `layers.NORMALIZATIONS`."""
     reference_size: int = 64
-    """With norm 'virtual': the number of latents in the reference batch, which are N(0, 1)."""
+    """With norm 'virtual': the number of latents in the reference batch."""
     classes: int = 0
     statistics: str = 'running'
     """Of batch norm in inference: 'running' averages, or those of the 'batch' that is drawn, as WGAN-GP's code has them."""
