@@ -146,5 +146,7 @@ def images_of(trained: Trained, z: AnyArray, conditions: AnyArray) -> Iterator[n
     for i in range(0, len(z), BLOCK):
         rows, which = (np.asarray(x[i : i + BLOCK]) for x in (z, conditions))
         filled = BLOCK - len(rows)
-        images = block(trained.weights, np.pad(rows, [(0, filled), (0, 0)]), np.pad(which, (0, filled)).astype(np.int32))
+        # Their own rows again: a generator may normalise by the block's statistics.
+        z_block, which = np.pad(rows, [(0, filled), (0, 0)], mode='wrap'), np.pad(which, (0, filled), mode='wrap')
+        images = block(trained.weights, z_block, which.astype(np.int32))
         yield np.asarray(images)[: len(rows)]

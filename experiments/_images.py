@@ -73,6 +73,11 @@ class ImageOptions(runs.GameOptions):
         generate = lambda weights, z, _: apply_network(network, weights, z, train=False)[0]
         return runs.Generator(latents.normal(self.latent_size), generate)
 
+    def others(self, size: int, channels: int) -> dict[str, 'Draw']:
+        """What else draws such images and is scored, by what it is called."""
+        del size, channels
+        return {}
+
     def check(self) -> None:
         """Refuses what cannot work, before anything is loaded or written."""
         super().check()
@@ -94,9 +99,17 @@ def main(config: ImageOptions) -> dict[str, Any]:
     grid_key, table_key = jax.random.split(jax.random.key(config.seed + 1))
     draw = compilation.jit(lambda state, key, points: gan_jax.sample(game, state, points, key))
     state = fit(config, run, source, advance, init, draw, grid_key)
-    blocks = [draw(state, key, jnp.zeros(500)) for key in jax.random.split(table_key, -(-config.evaluate // 500))]
-    fakes = np.concatenate([np.asarray(data.to_uint8(block)) for block in blocks])[: config.evaluate]
-    results = evaluate(config, run, fakes, at_most(source, 20_000), held_out)
+
+    def score(draw: Draw) -> dict[str, Any]:
+        blocks = [draw(state, key, jnp.zeros(500)) for key in jax.random.split(table_key, -(-config.evaluate // 500))]
+        fakes = np.concatenate([np.asarray(data.to_uint8(block)) for block in blocks])[: config.evaluate]
+        return evaluate(config, run, fakes, at_most(source, 20_000), held_out)
+
+    others = {}
+    for name, other in config.others(source.size, source.channels).items():
+        print(f'{name}:')
+        others[name] = score(compilation.jit(other))
+    results = score(draw) | others
     runs.write_json(run.path / 'results.json', results)
     print(f'pictures {run.path}/samples.png, samples.gif, neighbours.png, losses.png; numbers {run.path}/results.json')
     return results

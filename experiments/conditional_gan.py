@@ -214,7 +214,7 @@ def build(config: Config, train: _labelled.Labelled) -> tuple[gan_jax.Game, Any,
     runs.check_fit(make(None), batch)
     game = make(axis_name)
     step, players = config.train_step(game, unroll_steps=config.unroll_steps, axis_name=axis_name), config.players()
-    example = {'image': jnp.zeros((1, *train.images.shape[1:])), 'label': jnp.zeros(1, jnp.int32)}
+    example = {'image': jnp.zeros((1, *train.images.shape[1:])), 'label': jnp.asarray(train.labels[:64], jnp.int32)}
     init = compilation.jit(lambda key: gan_jax.init(game, players.generator, players.discriminator, example, key))
     return game, step, init(jax.random.key(config.seed))
 

@@ -29,6 +29,7 @@ from gan_jax.metrics.protocols import collect
 from gan_jax.networks.translation import patch_outputs, unet_halvings
 from gan_jax.ranges import BatchSize, Count, Range, ShareBelow1, Side, Text, Weight, Width
 from gan_jax.registry import build
+from gan_jax.typing import Array, Key
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +58,9 @@ class Config(TranslationOptions):
     g_norm: str = 'instance'
     """In G: instance, batch (which at the paper's batch size of 1 is instance norm in training), layer, spectral, weight or
     none."""
+    statistics: Literal['running', 'batch'] = 'batch'
+    """By which G with batch norm translates: each image's own, a test batch of one as in the authors' test script, or the
+    running averages."""
     d_norm: str = 'instance'
     """In D: the same."""
     dropout: ShareBelow1 = 0.5
@@ -74,14 +78,22 @@ class Config(TranslationOptions):
     def network(self, channels: int, axis_name: str | None) -> networks.UNet:
         """The generator of images with this number of channels."""
         dtype = jnp.dtype(self.dtype)
-        return networks.UNet(channels, self.width, dropout=self.dropout, norm=self.g_norm, dtype=dtype, axis_name=axis_name)
+        options: dict[str, Any] = {'dropout': self.dropout, 'norm': self.g_norm, 'statistics': self.statistics}
+        return networks.UNet(channels, self.width, dtype=dtype, axis_name=axis_name, **options)
+
+    def drawn(self, draw: Callable[[Array, Key], Array], x: Array, key: Key) -> Array:
+        """`draw(x, key)`, of each image by itself where batch norm goes by what it is given."""
+        if self.g_norm != 'batch' or self.statistics == 'running':
+            return draw(x, key)
+        return jax.lax.map(lambda one: draw(one[0][None], one[1])[0], (x, parallel.example_keys(key, len(x))))
 
     def translator(self, direction: str | None, channels: list[int]) -> runs.Translator:
         """How the trained generator translates; `channels` are the input's and the output's."""
         if direction not in (None, self.direction):
             raise InputError(f'this run has learned --direction {self.direction} only, not {direction}')
         network = self.network(channels[1], None)
-        translate = lambda weights, x, key: apply_network(network, weights, x, train=False, noise=key)[0]
+        one = lambda weights: lambda x, key: apply_network(network, weights, x, train=False, noise=key)[0]
+        translate = lambda weights, x, key: self.drawn(one(weights), x, key)
         return runs.Translator(translate, self.size, channels[0])
 
 
@@ -148,7 +160,8 @@ def prepare(config: Config, train: dict[str, np.ndarray]) -> tuple[runs.Advance,
     feed = data.resident(train, config.batch_size, seed=config.seed, minibatches=count, transform=cropped, axis_name=axis_name)
     example = crops(config, train, 1)
     init = compilation.jit(lambda key: gan_jax.init(game, players.generator, players.discriminator, example, key))
-    sample = compilation.jit(lambda state, x, key: gan_jax.sample(game, state, {'input': data.to_float(x)}, key))
+    one = lambda state: lambda x, key: gan_jax.sample(game, state, {'input': x}, key)
+    sample = compilation.jit(lambda state, x, key: config.drawn(one(state), data.to_float(x), key))
     key = jax.random.key(config.seed + 1)
 
     def draw(state: gan_jax.TrainState, inputs: np.ndarray) -> np.ndarray:

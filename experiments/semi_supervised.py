@@ -67,6 +67,8 @@ class Config(runs.GameOptions):
     d_norm: str = 'weight'
     g_norm: str = 'batch'
     optimizers: str = 'improved_gan'
+    own_minibatches: bool = True
+    """G matches the features of unlabelled images that D has not seen in the same step, as in the authors' code."""
     average: Share = 1e-4
     """Rate of the parameters' average, by which test images are classified."""
     d_features: Layers = (1000, 500, 250, 250, 250)

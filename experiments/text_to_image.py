@@ -285,7 +285,11 @@ def build(config: Config, text_size: int) -> tuple[gan_jax.Game, Any, gan_jax.Tr
     )
     game = make_game(config, axis_name)
     step, players = config.train_step(game, axis_name=axis_name), config.players()
-    example = {'image': jnp.zeros((1, size, size, 3)), 'text': jnp.zeros((1, text_size)), 'label': jnp.zeros(1, jnp.int32)}
+    example = {
+        'image': jnp.zeros((1, size, size, 3)),
+        'text': jax.random.normal(jax.random.key(0), (64, text_size)),
+        'label': jnp.zeros(1, jnp.int32),
+    }
     init = compilation.jit(lambda key: gan_jax.init(game, players.generator, players.discriminator, example, key))
     return game, step, init(jax.random.key(config.seed))
 

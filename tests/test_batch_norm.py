@@ -2,6 +2,7 @@
 
 import re
 
+import flax
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -109,10 +110,12 @@ def shares(x):
     return jax.shard_map(moments, mesh=mesh, in_specs=spec('i'), out_specs=spec(), check_vma=False)(x)
 
 
-def test_averages_move_only_where_they_may():
+def test_averages_move_in_training_only():
     x = normal(0, 8, 3)
     norm = BatchNorm(False)
     variables = norm.init(jax.random.key(0), x)
     close(variables['batch_stats'], {'mean': jnp.zeros(3), 'var': jnp.ones(3)}, 0)
-    own = norm.apply(variables, x)  # inference by the batch's own moments
+    with pytest.raises(flax.errors.ModifyScopeVariableError):  # as flax's own: what is not mutable is not kept in silence
+        norm.apply(variables, x)
+    own = BatchNorm(False, track=False).apply(variables, x)  # inference by the batch's own moments
     close(own, norm.apply(variables, x, mutable=['batch_stats'])[0])

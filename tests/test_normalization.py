@@ -267,3 +267,36 @@ def test_conditional_batch_norm_shares_its_statistics_over_devices():
     split = lambda x, labels: layers.ConditionalBatchNorm(4, axis_name='i').apply(variables, x, labels, mutable=['batch_stats'])
     out, state = jax.vmap(split, axis_name='i')(x.reshape(4, 2, 3), labels.reshape(4, 2))
     close(expected, (out.reshape(8, 3), jax.tree.map(lambda v: v[2], state)))
+
+
+@pytest.mark.parametrize(
+    'latent', [latents.uniform(3, 0.0), latents.uniform(3, -0.5, 0.5), latents.truncated_normal(3, 0.3), latents.normal(3)]
+)
+@pytest.mark.parametrize('generators', [0, 2])
+def test_the_reference_batch_is_of_the_games_own_latents(latent, generators):
+    network = networks.MLP((4, 2), norm='virtual', reference_size=200)
+    if generators:
+        judge = networks.MLP((2, generators + 1))
+        game = games.multi_generator(network, judge, generators=generators, latent=latent)
+    else:
+        judge = networks.MLP((2, 1), squeeze=True)
+        game = games.adversarial(network, judge, objectives.hinge(), latent=latent)
+    g, _ = quick(lambda key: game.init(key, jnp.zeros((1, 2))))(jax.random.key(0))
+    z = np.asarray(g['reference']['z']).reshape(-1, 3)[:200]
+    expected = np.asarray(jax.vmap(latent)(jax.random.split(jax.random.key(1), 2000)))
+    assert len(z) == 200 and len(np.unique(z)) == 600
+    if abs(expected).max() < 1.5:  # bounded
+        assert expected.min() - 0.02 <= z.min() and z.max() <= expected.max() + 0.02
+    np.testing.assert_allclose(z.mean(), expected.mean(), atol=4 * expected.std() / 600**0.5)
+    np.testing.assert_allclose(z.std(), expected.std(), rtol=0.1)
+
+
+def test_a_reference_batch_of_labelled_examples_has_their_labels():
+    generator = networks.ConcatenatedGenerator(networks.MLP((4, 2), norm='virtual', reference_size=6), 3)
+    judge = networks.ConcatenatedDiscriminator(networks.MLP((2, 1), squeeze=True), 3, flat=True)
+    game = games.conditional(generator, judge, objectives.hinge(), latent=latents.uniform(2, 0.0))
+    batch = {'image': jnp.zeros((1, 2)), 'label': jnp.array([0, 1, 2])}
+    g, _ = quick(lambda key: game.init(key, batch))(jax.random.key(0))
+    (reference,) = jax.tree.leaves(g['reference'])
+    np.testing.assert_array_equal(reference[:, 2:], np.tile(np.eye(3), (2, 1)))
+    assert float(reference[:, :2].min()) >= 0 and float(reference[:, :2].max()) < 1

@@ -355,3 +355,18 @@ def test_cyclegan_runs(tmp_path, task):
     assert 0 < results['from the right answer']['a_to_b'] < 1
     run = tmp_path / 'cyclegan'
     assert all((run / name).exists() for name in ('progress.png', 'validation.png', 'samples.png', 'results.json'))
+
+
+def test_pix2pix_draws_one_image_at_a_time_where_batch_norm_goes_by_what_it_is_given():
+    config = pix2pix.Config(g_norm='batch', size=8, width=2, dropout=0.5)
+    x = jax.random.normal(jax.random.key(0), (3, 8, 8, 3))
+    weights = jax.tree.map(
+        lambda leaf: leaf + 0.2, config.network(3, None).init({'params': jax.random.key(0), 'noise': jax.random.key(2)}, x)
+    )
+    translate = config.translator(None, [3, 3]).translate
+    together = translate(weights, x, jax.random.key(1))
+    np.testing.assert_allclose(translate(weights, x[:1], jax.random.key(1)), together[:1], atol=1e-5)
+    moved = translate(weights, x.at[1:].multiply(3), jax.random.key(1))
+    np.testing.assert_allclose(moved[0], together[0], atol=1e-5)
+    by_averages = dataclasses.replace(config, statistics='running').translator(None, [3, 3]).translate
+    assert np.abs(by_averages(weights, x, jax.random.key(1)) - together).max() > 1e-3

@@ -113,12 +113,12 @@ def adversarial(
         real = reading.examples(batch)
         examples = jnp.zeros((augment.group, *real.shape[1:]), real.dtype)
         seen = augment.apply(progress['augmentation'], examples, jax.random.split(z_key, augment.group))
-        for_g, for_d = (tuple(x[:1] for x in inputs(batch)) for inputs in (reading.generator, reading.discriminator))
+        for_g, for_d = reading.generator(batch), tuple(x[:1] for x in reading.discriminator(batch))
         # In inference mode batch norm has the same variables, and needs no axis.
         d_variables = discriminator.init(d_key, seen, *for_d, train=False)
         if keeps_progress:
             d_variables = {**d_variables, PROGRESS: progress}
-        return generator.init(g_key, latent(z_key)[None], *for_g, train=False), d_variables
+        return init_generator(generator, g_key, latent, z_key, *for_g), d_variables
 
     def play(variables: Variables, batch: Batch, key: Key, *, train: bool = True) -> tuple[Array, Variables]:
         size = len(jax.tree.leaves(batch)[0])
@@ -174,6 +174,23 @@ def adversarial(
         return loss, metrics
 
     return Game(init, play, discriminator_loss, generator_loss)
+
+
+def init_generator(
+    generator: nn.Module, key: Key, latent: Callable[[Key], Array], latent_key: Key, *conditions: Array
+) -> Variables:
+    """The variables of a generator; the reference batch of virtual batch norm, if it has one, is of the game's own latents.
+
+    `conditions` are what it is called with after the latents, `[n, ...]` each: the reference batch has theirs in turn.
+    """
+
+    def init(n: int) -> Variables:
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(latent_key, jnp.arange(n))
+        z = latent(latent_key)[None] if n == 1 else jax.vmap(latent)(keys)
+        return generator.init(key, z, *(x[jnp.arange(n) % len(x)] for x in conditions), train=False)
+
+    reference = jax.tree.leaves(jax.eval_shape(lambda: init(1)).get('reference', {}))
+    return init(max([1, *(len(leaf) for leaf in reference)]))
 
 
 def apply_network(

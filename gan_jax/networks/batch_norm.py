@@ -37,9 +37,9 @@ def batch_moments(x: Array, axis_name: str | None = None) -> tuple[Array, Array]
 class BatchNorm(nn.Module):
     """`[..., c]` to the same shape: every channel at mean 0 and variance 1, times a learned scale, plus a learned bias.
 
-    By the batch's moments, of which the collection 'batch_stats' keeps moving averages `mean` and `var` wherever it is mutable;
-    with `use_running_average` by those averages. Moments are at least float32. An initialisation moves no average, and needs
-    no axis.
+    By the batch's moments, of which the collection 'batch_stats' keeps moving averages `mean` and `var`; with
+    `use_running_average` by those averages. Moments are at least float32. An initialisation moves no average, and needs no
+    axis. With `track=False` nothing moves the averages, and a call may be one in which nothing is mutable.
     """
 
     use_running_average: bool
@@ -50,6 +50,7 @@ class BatchNorm(nn.Module):
     use_bias: bool = True
     scale_init: Callable = nn.initializers.ones
     axis_name: str | None = None
+    track: bool = True
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
@@ -61,7 +62,7 @@ class BatchNorm(nn.Module):
             mean, variance = running_mean.value, running_variance.value
         else:
             mean, variance = batch_moments(x, None if self.is_initializing() else self.axis_name)
-            if self.is_mutable_collection('batch_stats') and not self.is_initializing():
+            if self.track and not self.is_initializing():
                 moved = lambda old, new: self.momentum * old + (1 - self.momentum) * new
                 running_mean.value, running_variance.value = (
                     moved(running_mean.value, mean),

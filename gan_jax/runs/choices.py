@@ -19,7 +19,7 @@ from gan_jax.optimizers import OPTIMIZERS, Optimizers, clip_weights, historical_
 from gan_jax.ranges import Count, PlayerSteps, Positive, Seed, Share, ShareAbove0, Text, Weight
 from gan_jax.registry import build
 from gan_jax.runs.directory import Options
-from gan_jax.training import Game, Step, make_train_step
+from gan_jax.training import Game, Step, make_train_step, minibatches_of_step
 from gan_jax.typing import Array, Key
 
 
@@ -92,6 +92,8 @@ class GameOptions(Options):
     discriminator_steps: PlayerSteps | None = None
     """Of D, for --generator-steps of G; the optimizers' paper's if it is not given."""
     generator_steps: PlayerSteps = 1
+    own_minibatches: bool = False
+    """Real examples for G that D has not seen in the same step; otherwise those of D's first update again."""
     simultaneous: bool = False
     ema_decay: Share = 0.999
     init_from: Text | None = None
@@ -143,7 +145,8 @@ class GameOptions(Options):
     @property
     def minibatches(self) -> int:
         """How many minibatches a step takes."""
-        return max(self.players().discriminator_steps, self.generator_steps)
+        d_steps = self.players().discriminator_steps
+        return minibatches_of_step(d_steps, self.generator_steps, own_minibatches=self.own_minibatches)
 
     def game(
         self,
@@ -192,6 +195,7 @@ class GameOptions(Options):
                 discriminator_steps=players.discriminator_steps,
                 generator_steps=self.generator_steps,
                 generator_batches=generator_batches,
+                own_minibatches=self.own_minibatches,
                 unroll_steps=unroll_steps,
                 simultaneous=self.simultaneous,
                 ema_decay=self.ema_decay,
