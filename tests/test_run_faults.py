@@ -222,7 +222,7 @@ def test_odd_files_among_the_samples_do_not_stop_a_run(tmp_path, capsys):
     assert rows_of(run) == [{'step': 4, 'a_loss': 1.0}] and not (run.path / 'samples/step_0000006.png').exists()
 
 
-def test_a_disk_that_fills_up_is_told_in_one_line(tmp_path, monkeypatch, capsys):
+def test_a_disk_that_fills_up_is_told_in_one_line(tmp_path, monkeypatch, capsys, caplog):
     save = checkpoints.ocp.CheckpointManager.save
 
     def full(self, step, **arguments):
@@ -243,7 +243,9 @@ def test_a_disk_that_fills_up_is_told_in_one_line(tmp_path, monkeypatch, capsys)
     with pytest.raises(InputError, match=r'the disk is full: no checkpoint could be written .*; the earlier ones are whole'):
         fit(tmp_path, 12)
     err = capsys.readouterr().err
-    assert 'story' not in err and 'Traceback' not in err and (sys.excepthook, threading.excepthook) == hooks
+    assert (
+        not caplog.records and 'story' not in err and 'Traceback' not in err and (sys.excepthook, threading.excepthook) == hooks
+    )
     folder = tmp_path / 'r/checkpoints'
     log = (folder / writers_log.NAME).read_text()
     assert log.count('a long story') == 200 and 'ZeroDivisionError' in log and 'Event loop is closed' in log
