@@ -71,7 +71,7 @@ def train(cell: Cell, path: pathlib.Path) -> dict[str, Any]:
         settings=json.dumps([cell.trial.settings, cell.batch_size, cell.seeds, cell.samples]),
     )
     file = path / 'config.json'
-    begun = file.exists() and json.loads(file.read_text()) == options.identity()
+    begun = file.exists() and runs.read_json(file) == options.identity()
     saved = any(step.name.isdigit() for step in path.glob('checkpoints/*'))  # and not one that was being written
     run = runs.RunDirectory(dataclasses.replace(options, resume=begun and saved, overwrite=not (begun and saved)))
     log = _Log(cell, run.path)
@@ -105,6 +105,7 @@ def _fit(cell: Cell, run: runs.RunDirectory, log: '_Log') -> np.ndarray:
         checkpoint_every=max(1, steps // 10),
         callbacks=[runs.Callback(max(1, steps // cell.evaluations), evaluate)],
         keep=1,
+        may_diverge=True,
     )
     return ~np.asarray(finite(state))
 
@@ -178,7 +179,7 @@ class _Log:
         self._problem, self._path = cell.problem, path
         self._score = compilation.jit(jax.vmap(cell.problem.score))
         self._clock = path / 'seconds.json'
-        self._before = json.loads(self._clock.read_text()) if self._clock.exists() else 0.0
+        self._before = runs.read_json(self._clock) if self._clock.exists() else 0.0
         self._start = time.perf_counter()
 
     def note_time(self) -> None:
@@ -207,7 +208,7 @@ class _Log:
 
     def result(self) -> dict[str, Any]:
         """Scores at the last step and at each seed's best, and all of them over time."""
-        rows = [json.loads(file.read_text()) for file in sorted(self._path.glob('evaluations/*.json'))]
+        rows = [runs.read_json(file) for file in sorted(self._path.glob('evaluations/[0-9]*.json'))]
         chosen, reported = (
             {name: np.stack([unlisted(row[which][name]) for row in rows]) for name in rows[0][which]}
             for which in ('chosen', 'reported')
@@ -215,7 +216,7 @@ class _Log:
         best = np.argmax(np.asarray(self._problem.rank(chosen)), 0)
         seeds = np.arange(len(best))
         return {
-            'seconds': json.loads(self._clock.read_text()),
+            'seconds': runs.read_json(self._clock),
             'last': {name: listed(value[-1]) for name, value in reported.items()},
             'best': {name: listed(value[best, seeds]) for name, value in reported.items()},
             'best_step': [rows[i]['step'] for i in best],

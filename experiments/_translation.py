@@ -172,10 +172,12 @@ def picture_every(run: runs.RunDirectory, draw: Callable[[gan_jax.TrainState], C
 
 
 def save_progress(run: runs.RunDirectory, titles: Sequence[str], changing: int, *, steps: int = 6) -> pathlib.Path:
-    """Writes `progress.png`: of column `changing` what was drawn at several steps, ever further apart, and the others once."""
+    """Writes `progress.png`: of column `changing` what was drawn at several steps, ever further apart, and the others once.
+
+    Pictures that cannot be read are left out."""
     from PIL import Image
 
-    files = sorted(run.path.glob('samples/step_*.png'))
+    files = [picture for picture in run.pictures() if pictures.is_readable(picture)]
     chosen = [files[i] for i in np.unique(np.geomspace(1, len(files), steps).round().astype(int) - 1)]
     edge, *parts = zip(*(_columns(np.asarray(Image.open(file)), len(titles)) for file in chosen), strict=True)
     numbers = [f'step\n{int(file.stem.removeprefix("step_")):,}' for file in chosen]

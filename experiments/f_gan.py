@@ -24,7 +24,7 @@ from jax.scipy.stats import norm
 
 import gan_jax
 from experiments._seeds import mean_and_error
-from gan_jax import compilation, games, latents, networks, runs
+from gan_jax import compilation, finite, games, latents, networks, runs
 from gan_jax.divergences import DIVERGENCES, Divergence, quadrature
 from gan_jax.errors import InputError
 from gan_jax.objectives import f_gan
@@ -125,7 +125,7 @@ def main(config: Config) -> dict[str, dict[str, Any]]:
     for text, divergence in bar:
         bar.set_postfix_str(text)
         began = time.perf_counter()
-        best, fits = exact(divergence, mixture), adversarial(config, divergence, mixture)
+        best, fits = exact(divergence, mixture), adversarial(config, divergence, mixture, text)
         with jax.enable_x64(True):
             value = on_grid(divergence, mixture)
             at_fits = compilation.jit(jax.vmap(value))(
@@ -194,8 +194,11 @@ def exact(divergence: Divergence, mixture: Mixture, starts: Sequence[tuple[float
     return {'value': least, 'mu': float(best[0]), 'sigma': math.exp(best[1])}
 
 
-def adversarial(config: Config, divergence: Divergence, mixture: Mixture) -> dict[str, list[float]]:
-    """All seeds at once: mu and sigma, averaged over the last steps, and the bound that V reaches there, on new samples."""
+def adversarial(config: Config, divergence: Divergence, mixture: Mixture, what: str = 'the run') -> dict[str, list[float]]:
+    """All seeds at once: mu and sigma, averaged over the last steps, and the bound that V reaches there, on new samples.
+
+    `what` is what a run that diverges is called.
+    """
     generator = Gaussian(*config.start)
     V = networks.MLP((config.width, config.width, 1), activation=nn.tanh, squeeze=True)
     # Without R1 total variation ends at a V saturated everywhere: bound 0, no gradient. It fades, and its bias with it.
@@ -210,7 +213,10 @@ def adversarial(config: Config, divergence: Divergence, mixture: Mixture) -> dic
     state = jax.vmap(lambda key: gan_jax.init(game, *optimizers, jnp.zeros((1, 1)), key))(model_keys)
     many = compilation.jit(jax.vmap(gan_jax.many_steps(step, draw, runs.CALL_STEPS), in_axes=(0, 0, None)), donate_argnums=0)
     for done in range(0, config.steps, runs.CALL_STEPS):
-        state, _ = many(state, data_keys, min(runs.CALL_STEPS, config.steps - done))
+        n = min(runs.CALL_STEPS, config.steps - done)
+        state, rows = many(state, data_keys, n)
+        finite.check_losses({name: row[:, :n].T for name, row in rows.items()}, done, what)
+    finite.check_state(state, config.steps, what)
 
     @compilation.jit
     @jax.vmap

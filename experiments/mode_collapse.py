@@ -138,7 +138,7 @@ def main(config: Config) -> dict[str, Any]:
     results, folders = {}, {text: run.path / filename(text) for text in cells}
     for text, cell in cells.items():
         file = run.path / f'{filename(text)}.json'
-        done = json.loads(file.read_text()) if file.exists() else None
+        done = runs.read_json(file) if file.exists() else None
         if done is None or done['settings'] != json.loads(json.dumps(cell.trial.settings)):
             print(f'{text} ...', flush=True)
             done = train(cell, folders[text])

@@ -123,7 +123,7 @@ def train(config: Config, name: str, pair: Pair, run: runs.RunDirectory) -> tupl
     part = dataclasses.replace(config, name=f'{config.name}/{name}', resume=(run.path / name / 'config.json').exists())
     directory = runs.RunDirectory(part)
     file = directory.path / 'values.json'
-    values = {int(n): v for n, v in json.loads(file.read_text()).items()} if file.exists() else {}
+    values = {int(n): v for n, v in runs.read_json(file).items()} if file.exists() else {}
 
     def record(number: int, state: gan_jax.TrainState) -> None:
         values[number] = value(log_p, log_q, logits(state), x)

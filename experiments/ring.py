@@ -20,7 +20,7 @@ import numpy as np
 import gan_jax
 from experiments._seeds import Seeds, mean_and_error, mixture_source
 from experiments._seeds import prepare as seeds_of
-from gan_jax import data, latents, networks, runs
+from gan_jax import data, finite, latents, networks, runs
 from gan_jax.errors import InputError
 from gan_jax.metrics.modes import mode_coverage
 from gan_jax.ranges import BatchSize, Count, PlayerSteps, Samples, SeedCount, Share, ShareAbove0, SomeNames, UnrollSteps, Width
@@ -166,9 +166,9 @@ def train(
         callbacks=[runs.Callback(max(1, config.steps // 20), draw_points)],
     )
     samples.animate(run)
-    moments = sorted(run.path.glob('points/*.json'))
+    moments = sorted(path for path in run.path.glob('points/*.json') if path.stem.isdecimal())
     chosen = [moments[i] for i in np.linspace(0, len(moments) - 1, min(5, len(moments))).astype(int)]
-    frames = [(int(path.stem), np.array(json.loads(path.read_text()))) for path in chosen]
+    frames = [(int(path.stem), np.array(runs.read_json(path))) for path in chosen]
     return coverage(seeds.sample(state), mixture), frames
 
 
@@ -189,7 +189,7 @@ def sweep(config: Config, mixture: data.Mixture) -> dict[str, Any]:
         chosen[f'{objective} {penalty}'] = one
     run = runs.RunDirectory(config)
     file = run.path / 'results.json'
-    results: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+    results: dict[str, Any] = runs.read_json(file) if file.exists() else {}
     bar = tqdm(chosen.items(), unit='pair', dynamic_ncols=True)
     for name, one in bar:
         bar.set_postfix_str(name)
@@ -204,6 +204,7 @@ def sweep(config: Config, mixture: data.Mixture) -> dict[str, Any]:
             done += n
         points = seeds.sample(state)
         result = listed(coverage(points, mixture))
+        result['diverged'] = diverged((state, points))
         first = np.round(np.asarray(points[0, :500], np.float64), 4)
         results[name] = result | {'seconds': time.perf_counter() - start, 'points': first.tolist()}
         runs.write_whole(file, (json.dumps(results) + '\n').encode())
@@ -214,6 +215,12 @@ def sweep(config: Config, mixture: data.Mixture) -> dict[str, Any]:
     print(sweep_table(config, results))
     print(f'pictures {run.path / "samples.png"}; numbers {file}')
     return results
+
+
+def diverged(seeds: Any) -> list[bool]:
+    """Which seeds have a number that is not finite; leaves are `[seeds, ...]`."""
+    count = len(jax.tree.leaves(seeds)[0])
+    return [not finite.is_finite(jax.tree.map(lambda x, i=i: x[i], seeds)) for i in range(count)]
 
 
 def short(penalty: str) -> str:
@@ -231,7 +238,8 @@ def sweep_table(config: Config, results: dict[str, Any]) -> str:
         for penalty in config.sweep_penalties:
             result = results[f'{objective} {penalty}']
             star = ' *' if (objective, short(penalty)) in STABLE else '  '
-            cells.append(f'{np.mean(result["modes"]):.1f} / {100 * np.mean(result["high_quality"]):2.0f} %{star}')
+            lost = f' ({sum(result["diverged"])} diverged)' if any(result.get('diverged', ())) else ''
+            cells.append(f'{np.mean(result["modes"]):.1f} / {100 * np.mean(result["high_quality"]):2.0f} %{lost}{star}')
         rows.append((objective, *cells))
     seconds = sum(result['seconds'] for result in results.values())
     title = f'{config.data}, {config.seeds} seeds, {config.steps} steps: modes / high quality, last step; {seconds:.0f} s in all'

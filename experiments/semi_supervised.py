@@ -23,7 +23,7 @@ import optax
 import gan_jax
 from experiments import _labelled
 from experiments._seeds import placement
-from gan_jax import compilation, data, games, latents, networks, runs
+from gan_jax import compilation, data, finite, games, latents, networks, runs
 from gan_jax.errors import InputError
 from gan_jax.games.adversarial import apply_network
 from gan_jax.games.semi_supervised import classify
@@ -143,7 +143,9 @@ def main(config: Config) -> dict[str, list[int]]:
     )
     runs.save_generator(run, config.generator(shape), state)
     samples.animate(run)
-    results = {'semi_supervised': count(state.discriminator).tolist(), 'labels_alone': count(splits.baseline()).tolist()}
+    alone = splits.baseline()
+    finite.check_state(alone, config.baseline_steps, 'training on the labels alone')
+    results = {'semi_supervised': count(state.discriminator).tolist(), 'labels_alone': count(alone).tolist()}
     runs.write_json(run.path / 'results.json', results)
     pictures.save_figure(run.path / 'errors.png', learning_curve(config, run, results))
     known = config.dataset == 'mnist' and config.objective_weight == 0

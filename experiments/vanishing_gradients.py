@@ -22,7 +22,7 @@ import optax
 from jax.flatten_util import ravel_pytree
 
 import gan_jax
-from gan_jax import compilation, data, games, latents, networks, runs
+from gan_jax import compilation, data, finite, games, latents, networks, runs
 from gan_jax.augmentations import Augmentation, instance_noise
 from gan_jax.errors import InputError
 from gan_jax.objectives import Objective, minimax, non_saturating, wasserstein
@@ -108,7 +108,7 @@ def main(config: Config) -> dict[str, dict[str, Any]]:
     for name, case in bar:
         bar.set_postfix_str(name)
         began = time.perf_counter()
-        results[name] = measurements(config, mixture, case) | {'seconds': time.perf_counter() - began}
+        results[name] = measurements(config, mixture, case, name) | {'seconds': time.perf_counter() - began}
     picture = run.path / 'gradients.png'
     pictures.save_figure(picture, draw(config, results))
     listed = {name: {key: np.asarray(value).tolist() for key, value in result.items()} for name, result in results.items()}
@@ -132,7 +132,7 @@ def generator_gradient(
     return ravel_pytree(gradient)[0], play
 
 
-def measurements(config: Config, mixture: data.Mixture, case: Case) -> dict[str, np.ndarray]:
+def measurements(config: Config, mixture: data.Mixture, case: Case, what: str = 'the run') -> dict[str, np.ndarray]:
     """At every moment and in every seed: the norms of the gradient's mean and of its standard deviation over batches, D's loss
     without penalty, and how often D ranks a real point above a generated one.
     """
@@ -175,8 +175,10 @@ def measurements(config: Config, mixture: data.Mixture, case: Case) -> dict[str,
     for moment in moments(config.steps):
         while done < moment:
             n = min(runs.CALL_STEPS, moment - done)
-            state, _ = many(state, data_keys, n)
+            state, losses = many(state, data_keys, n)
+            finite.check_losses({name: row[:, :n].T for name, row in losses.items()}, done, what)
             done += n
+        finite.check_state(state, done, what)
         rows.append(jax.device_get(measure(state, batches, end_keys)))
     return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 

@@ -1,24 +1,34 @@
 """The command line of an experiment: flags from its `Config`, one line on bad input, a table at the end."""
 
 import contextlib
-import errno
 import io
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from gan_jax import compilation
+from gan_jax import compilation, interruptions
 from gan_jax.errors import InputError, Interrupted
+from gan_jax.files import FULL
 
 C = TypeVar('C')
 
 
 def run(main: Callable[[C], object], config: type[C]) -> None:
-    """Runs `main(config)` on the flags of the command line. Bad input and a full disk end in one line and exit code 2."""
+    """Runs `main(config)` on the flags of the command line.
+
+    Bad input, a run that diverges and a full disk end in one line and exit code 2, signals in one line and 128 + their number.
+    """
     program = f'python -m {module_name(main)}'
-    compilation.configure()
+
+    def give_up(signum: int) -> None:
+        _tell(f'{program}: {Interrupted(signum)}')
+        os._exit(128 + signum)
+
     try:
-        main(_parse(config, program))
+        with interruptions.raised(give_up):
+            compilation.configure()
+            main(_parse(config, program))
     except InputError as error:
         _exit(2, f'{program}: {error}')
     except Interrupted as stop:
@@ -31,7 +41,7 @@ def run(main: Callable[[C], object], config: type[C]) -> None:
 
 def _of_files(error: OSError) -> str:
     """What the system says of a file, in one line. Raises errors that are of no file."""
-    if error.errno == errno.ENOSPC:
+    if error.errno in FULL:
         return f'the disk is full ({error.filename or error}); what was saved before is whole'
     if error.filename is None or error.strerror is None:
         raise error
@@ -39,8 +49,13 @@ def _of_files(error: OSError) -> str:
 
 
 def _exit(code: int, line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    _tell(line)
     raise SystemExit(code)
+
+
+def _tell(line: str) -> None:
+    with contextlib.suppress(OSError):  # nobody may be listening any more
+        print(line, file=sys.stderr, flush=True)
 
 
 def module_name(defined: Any) -> str:

@@ -13,7 +13,6 @@ Salakhutdinov and Murray (2008) and Larochelle and Murray (2011); it is not thei
 
 import dataclasses
 import functools
-import json
 import time
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -28,7 +27,8 @@ from experiments.benchmark.timing import median_seconds
 from experiments.taxonomy import gan, gsn, made, rbm, report, toy, vae
 from experiments.taxonomy.common import Model
 from experiments.taxonomy.images import Binary, black_and_white, intensities, load
-from gan_jax import compilation, data, runs
+from gan_jax import compilation, data, finite, runs
+from gan_jax.errors import InputError
 from gan_jax.metrics.classifier import Classifier, classifier_scores, train_classifier
 from gan_jax.metrics.parzen import parzen_bandwidth, parzen_log_likelihood
 from gan_jax.ranges import BatchSize, Compared, Count, Range, Samples, Seed, SomeNames, Text, Whole, Width
@@ -131,7 +131,7 @@ def main(config: Config) -> dict[str, Any]:
     marginals = (train.pixels.sum(0) + 1) / (len(train.pixels) + 2)
     run = runs.RunDirectory(config)
     file = run.path / 'results.json'
-    results: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+    results: dict[str, Any] = runs.read_json(file) if file.exists() else {}
     judge = train_classifier(black_and_white(train.pixels), train.labels, name=f'binarised {config.dataset}', cache=True)
     for name in config.models:
         if name in results:
@@ -175,10 +175,12 @@ def fit(model: Model, draw: Callable[[Any, Array], Array], source: Any, steps: i
         while bar.n < steps:
             n, start = min(runs.CALL_STEPS, steps - bar.n), time.perf_counter()
             state, rows = many(state, source, jnp.int32(n))
+            finite.check_losses({name: row[:n] for name, row in rows.items()}, bar.n, title)
             losses = {name: f'{float(row[n - 1]):.4g}' for name, row in rows.items() if name.endswith('loss')}
             seconds.append((time.perf_counter() - start) / n)
             bar.set_postfix(losses, refresh=False)
             bar.update(n)
+    finite.check_state(state, steps, title)
     return state, float(np.median(seconds[1:] or seconds))  # the first call compiles
 
 

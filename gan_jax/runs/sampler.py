@@ -1,7 +1,8 @@
 """A trained generator as a file that needs none of its code: for `gan_jax.metrics`, and for whoever wants samples."""
 
+import contextlib
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -29,7 +30,21 @@ def save_sampler(path: pathlib.Path, draw: Callable[[Key], Array]) -> None:
 
 
 def export(file: pathlib.Path, function: Callable, *arguments: Any) -> None:
-    """Writes the function of arguments of these shapes, for every platform, by `jax.export`."""
-    with jax.default_device(jax.local_devices()[0]):
+    """Writes the function of arguments of these shapes, for every platform, by `jax.export`.
+
+    The same function gives the same bytes, whatever was computed before: without the lines of code that led to it.
+    """
+    with jax.default_device(jax.local_devices()[0]), _without_locations():
         exported = jax.export.export(jax.jit(function), platforms=_PLATFORMS)(*arguments)
     write_whole(file, bytes(exported.serialize()))
+
+
+@contextlib.contextmanager
+def _without_locations() -> Iterator[None]:
+    name = 'jax_traceback_in_locations_limit'
+    before = getattr(jax.config, name)
+    jax.config.update(name, 0)
+    try:
+        yield
+    finally:
+        jax.config.update(name, before)
