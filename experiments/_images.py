@@ -189,7 +189,8 @@ def scores(
     train = at_most(source, 20_000)
     assert train.labels is not None  # as `load` has seen
     extractor = train_classifier(train.images, train.labels, name=config.dataset, cache=True).extractor
-    reference = collect(extractor, [train.images], ()).moments
+    reference = collect(extractor, [train.images], {'moments'}).moments
+    assert reference is not None
     block = lambda state, key: draw(state, key, jnp.zeros(100))
     key = jax.random.key(config.seed + 2)
     return [runs.sample_scores(run, block, extractor, reference, key, every=config.score_every, samples=config.evaluate)]

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from experiments import _generators
 from gan_jax import compilation, data, runs
+from gan_jax.commandline import check_seed
 from gan_jax.data.reading import image_files, read_image
 from gan_jax.errors import InputError
 from gan_jax.files import new_folder
@@ -53,10 +54,10 @@ def main(config: Config) -> pathlib.Path:
     size = translator.size if config.size is None else config.size
     if size < 1:
         raise InputError(f'--size is at least 1, not {size}')
-    _generators.check_seed(config.seed)
+    check_seed(config.seed)
     files = named(pathlib.Path(config.source))
     translate = compilation.jit(
-        lambda weights, pixels, key: data.to_uint8(translator.translate(weights, data.to_float(pixels[None]), key)[0])
+        lambda weights, pixels, key: translator.translate(weights, data.to_float(pixels[None]), key)
     )
     key = jax.random.key(config.seed)
     shape = jax.ShapeDtypeStruct((size, size, translator.channels), jnp.uint8)
@@ -64,8 +65,8 @@ def main(config: Config) -> pathlib.Path:
     with new_folder(out) as folder:
         for number, (name, file) in enumerate(tqdm(files.items(), unit='image', dynamic_ncols=True, leave=False)):
             pixels = read_image(file, size, translator.channels)
-            made = np.asarray(translate(trained.weights, pixels, jax.random.fold_in(key, number)))
-            pictures.save_picture(folder / name, made)
+            made = data.to_uint8(translate(trained.weights, pixels, jax.random.fold_in(key, number)))
+            pictures.save_picture(folder / name, np.asarray(made)[0])
     print(f'{len(files)} images translated by {config.run} at step {trained.step}, {size} x {size} pixels: {out}')
     return out
 

@@ -69,6 +69,12 @@ def _one_line(box: str) -> str:
     return ' '.join(message) + (f'; did you mean {near[0]}?' if near else '') + '; --help lists the flags'
 
 
+def check_seed(seed: int) -> None:
+    """Raises `InputError` unless the seed is one that `sampler.bin` takes: 32 bits, without a sign."""
+    if not 0 <= seed < 2**32:
+        raise InputError(f'--seed is from 0 to 4294967295, not {seed}')
+
+
 def table(rows: Sequence[Sequence[object]], *, title: str = '') -> str:
     """Rows as aligned columns, the first row as the head: the first column to the left, the others to the right."""
     cells = [[_cell(value) for value in row] for row in rows]

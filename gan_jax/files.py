@@ -30,6 +30,18 @@ def write_json(path: pathlib.Path, value: Any) -> None:
     write_whole(path, (json.dumps(value, indent=2) + '\n').encode())
 
 
+def check_file(path: str | os.PathLike) -> None:
+    """Raises `InputError` if a file cannot be written there: what is computed for hours should not be lost."""
+    path = pathlib.Path(path)
+    if path.is_dir():
+        raise InputError(f'{path} is a folder: give the name of a file')
+    above = next(folder for folder in path.absolute().parents if folder.exists())
+    if not above.is_dir():
+        raise InputError(f'{path} cannot be written: {above} is a file')
+    if not os.access(path if path.exists() else above, os.W_OK):
+        raise InputError(f'{path} cannot be written: permission denied')
+
+
 @contextlib.contextmanager
 def new_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
     """A folder to write into, which becomes `path` when everything has been written, and is gone if something fails.

@@ -47,19 +47,8 @@ class Checkpoints:
     def wait(self) -> None:
         """Returns when all saves are on disk, and notes the sizes of their files."""
         self._guard(self._manager.wait_until_finished)
-        sizes = {str(step): self._sizes(step) for step in self._manager.all_steps()}
+        sizes = {str(step): _sizes(self._directory, step) for step in self._manager.all_steps()}
         write_whole(self._directory / _SIZES, json.dumps(sizes).encode())
-
-    def _sizes(self, step: int) -> dict[str, int]:
-        folder = self._directory / str(step)
-        return {str(file.relative_to(folder)): file.stat().st_size for file in sorted(folder.rglob('*')) if file.is_file()}
-
-    def _check_sizes(self, step: int) -> None:
-        """Finds a checkpoint that was cut short before Orbax's reader does, which is long about it."""
-        noted = self._directory / _SIZES
-        expected = json.loads(noted.read_text()).get(str(step)) if noted.exists() else None
-        if expected is not None and self._sizes(step) != expected:
-            raise OSError('its files are not of the size they were written in')
 
     def restore(self, like: Any, report: Callable[[str], None] = print) -> Any:
         """The newest whole checkpoint, in the shape of `like` and on its devices, whichever ones it was saved from.
@@ -70,7 +59,7 @@ class Checkpoints:
         abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=getattr(x, 'sharding', None)), like)
         for step in reversed(self.steps()):
             try:
-                self._check_sizes(step)
+                check_whole(self._directory, step)
             except OSError as error:
                 report(f'checkpoint {step} is damaged and was removed: {error}')
                 self._manager.delete(step)
@@ -108,3 +97,16 @@ class Checkpoints:
                     f'the disk is full: no checkpoint could be written in {self._directory}; the earlier ones are whole'
                 ) from error
             raise
+
+
+def check_whole(directory: pathlib.Path, step: int) -> None:
+    """Finds a checkpoint that was cut short before Orbax's reader does, which is long about it. Raises `OSError` for one."""
+    noted = directory / _SIZES
+    expected = json.loads(noted.read_text()).get(str(step)) if noted.exists() else None
+    if expected is not None and _sizes(directory, step) != expected:
+        raise OSError('its files are not of the size they were written in')
+
+
+def _sizes(directory: pathlib.Path, step: int) -> dict[str, int]:
+    folder = directory / str(step)
+    return {str(file.relative_to(folder)): file.stat().st_size for file in sorted(folder.rglob('*')) if file.is_file()}

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gan_jax.errors import Interrupted
+from gan_jax.errors import InputError, Interrupted
 from gan_jax.runs import pictures
 from gan_jax.runs.checkpoints import Checkpoints
 from gan_jax.runs.directory import RunDirectory
@@ -56,6 +56,8 @@ def fit(
         if run.resume:
             state = checkpoints.restore(state)
             step = _step(state)
+            if step > steps:
+                raise InputError(f'{run.path} is at step {step} already, and --steps {steps} is before that')
             run.rewind(step)
             print(f'resumed {run.path} at step {step}')
         with _Signals() as signals, _Log(run, step, steps, batch_size) as log:

@@ -10,8 +10,9 @@ import jax
 import numpy as np
 from flax import traverse_util
 
-from gan_jax.errors import InputError
+from gan_jax.errors import InputError, one_line
 from gan_jax.files import write_whole
+from gan_jax.runs.checkpoints import check_whole
 from gan_jax.training import TrainState
 from gan_jax.typing import Variables
 
@@ -45,6 +46,7 @@ def read_checkpoint(
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     folder = (path / 'checkpoints' / str(step) / 'default').absolute()
     try:
+        check_whole(path / 'checkpoints', step)
         with ocp.PyTreeCheckpointer() as reader:
             saved = pick(reader.metadata(folder).item_metadata.tree)
             like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), saved)
@@ -52,7 +54,7 @@ def read_checkpoint(
             options = ocp.args.PyTreeRestore(item=like, restore_args=restore_args, partial_restore=True)
             return step, jax.block_until_ready(reader.restore(folder, args=options))
     except Exception as error:  # whatever a damaged file makes of the reader
-        raise InputError(f'checkpoint {step} of {path} cannot be read: {str(error).strip().splitlines()[0][:120]}') from error
+        raise InputError(f'checkpoint {step} of {path} cannot be read: {one_line(error)}') from error
 
 
 def save_weights(file: pathlib.Path, weights: Variables, step: int) -> None:
