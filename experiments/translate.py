@@ -56,9 +56,7 @@ def main(config: Config) -> pathlib.Path:
         raise InputError(f'--size is at least 1, not {size}')
     check_seed(config.seed)
     files = named(pathlib.Path(config.source))
-    translate = compilation.jit(
-        lambda weights, pixels, key: translator.translate(weights, data.to_float(pixels[None]), key)
-    )
+    translate = compilation.jit(lambda weights, pixels, key: translator.translate(weights, data.to_float(pixels[None]), key))
     key = jax.random.key(config.seed)
     shape = jax.ShapeDtypeStruct((size, size, translator.channels), jnp.uint8)
     jax.eval_shape(translate, trained.weights, shape, key)  # refuses a size that the network does not take

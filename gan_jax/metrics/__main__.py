@@ -4,9 +4,9 @@
     python -m gan_jax.metrics mnist:test runs/dcgan --extractor classifier:dataset=mnist
     python -m gan_jax.metrics photos/ samples.npz --extractor pixels --measures frechet kernel
 
-REAL and FAKE are folders of images, `.npz` or `.npy` files of images, run directories, `digits`, or TFDS names; of data sets and of
-folders with folders `train` and `test`, `NAME:SPLIT` names a split. REAL may be an `.npz` file of statistics (`mu`, `sigma`). Images
-of different sizes or channels are not compared: `--resize` and `--channels` make them one.
+REAL and FAKE are folders of images, `.npz` or `.npy` files of images, run directories, `digits`, or TFDS names; `NAME:SPLIT` names a
+split of a data set, or of a folder with folders `train` and `test`. REAL may be an `.npz` file of statistics (`mu`, `sigma`).
+Images of different sizes or channels are not compared: `--resize` and `--channels` make them one.
 """
 
 import dataclasses
@@ -103,9 +103,7 @@ def check(config: Config) -> None:
         check_file(config.json)
 
 
-def scored(
-    config: Config, real: Callable[[str], sources.Source], fake: sources.Source, **of_extractors: Any
-) -> list[Score]:
+def scored(config: Config, real: Callable[[str], sources.Source], fake: sources.Source, **of_extractors: Any) -> list[Score]:
     """The scores of a source against what `real` opens of a split, or against the statistics that REAL is a file of.
 
     `of_extractors` are settings that extractors are told beside their own.

@@ -64,12 +64,12 @@ def inception(path: str | None = None, resize: str = 'tf1') -> Extractor:
     return Extractor(f'inception-2015-12-05 {weights.source}, {resize} resize', lambda images: Outputs(*apply(images)))
 
 
-def classifier(dataset: str, size: int | None = None, data_dir: str | None = None) -> Extractor:
+def classifier(dataset: str, size: int | None = None, channels: int | None = None, data_dir: str | None = None) -> Extractor:
     """The classifier of a labelled data set (`gan_jax.metrics.classifier`), trained on its 'train' split and cached."""
     from gan_jax import data
     from gan_jax.metrics.classifier import train_classifier
 
-    images = data.load(dataset, split='train', size=size, data_dir=data_dir)
+    images = data.load(dataset, split='train', size=size, channels=channels, data_dir=data_dir)
     if images.labels is None:
         raise InputError(f'{dataset} has no labels to train a classifier on')
     return train_classifier(images.images, images.labels, name=dataset, cache=True).extractor

@@ -6,7 +6,7 @@ fixes all of it under one name, and its result carries that name.
 
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import jax
 import numpy as np
@@ -28,8 +28,8 @@ class Found(NamedTuple):
 
     size: int | None
     """How many images there were; None of statistics from a file that does not say."""
-    moments: FeatureMoments | Gaussian | None = None
-    """None if they were not needed."""
+    moments: FeatureMoments | Gaussian = FeatureMoments(np.zeros((), np.int64), np.empty(0), np.empty((0, 0)))
+    """Those of no features if they were not needed."""
     features: np.ndarray = np.empty((0, 0))
     """`[n, d]`; empty if they were not needed."""
     logits: np.ndarray = np.empty((0, 0))
@@ -188,7 +188,8 @@ def collect(
     if size < 2:
         raise InputError(f'a metric needs at least two images, not {size}')
     join = lambda parts: np.concatenate(parts) if parts else np.empty((0, 0))
-    return Found(size, moments, join(features), join(logits))
+    found = Found(size, features=join(features), logits=join(logits))
+    return found if moments is None else found._replace(moments=moments)
 
 
 def check_memory(count: int, dimension: int, needs: Collection[str]) -> None:
@@ -253,7 +254,13 @@ def evaluate(
         if isinstance(references, Images):
             check_shapes(references, fake)
         found_real = _real(extractor, references, reals, needs, batch_size) if references else None
-        found_fake = collect(extractor, fake.batches(fakes), {m.fake for m in measures}, batch_size=batch_size, count=fake.size if fakes is None else fakes)
+        found_fake = collect(
+            extractor,
+            fake.batches(fakes),
+            {m.fake for m in measures},
+            batch_size=batch_size,
+            count=fake.size if fakes is None else fakes,
+        )
         for name, protocol in members.items():
             used = (found_real.size if found_real and protocol.measure.real else None, found_fake.size)
             try:
@@ -269,7 +276,9 @@ def check_shapes(real: Images, fake: Images) -> None:
     if real.shape and fake.shape and real.shape != fake.shape:
         shapes = [f'{images.name} {" x ".join(map(str, images.shape or ()))}' for images in (real, fake)]
         flags = ['--resize N'] * (real.shape[:2] != fake.shape[:2]) + ['--channels 1 or 3'] * (real.shape[2] != fake.shape[2])
-        raise InputError(f'images of different shapes cannot be compared, {" and ".join(shapes)}; {" and ".join(flags)} makes them one')
+        raise InputError(
+            f'images of different shapes cannot be compared, {" and ".join(shapes)}; {" and ".join(flags)} makes them one'
+        )
 
 
 def _real(
@@ -284,5 +293,6 @@ def _real(
     if program is None:
         return run(images.batches(count))
     key = fingerprint(images.name, f'{count}', program)
-    moments = cached_moments(key, lambda: images.batches(count), lambda batches: run(batches).moments)
+    compute = lambda batches: cast(FeatureMoments, run(batches).moments)
+    moments = cached_moments(key, lambda: images.batches(count), compute)
     return Found(int(moments.size), moments)

@@ -64,9 +64,9 @@ def open_source(
         return _from_run(path, size, channels, seed)
     if (path / 'config.json').is_file():
         raise InputError(
-            f'{path} is a run without {SAMPLER}, which its experiment writes when it has trained to the end; '
-            f'python -m experiments.evaluate {path} --checkpoint STEP scores a checkpoint, and python -m experiments.export {path} '
-            'makes the file of the newest one'
+            f'{path} is a run without {SAMPLER}, which its experiment writes when it has trained to the end: '
+            f'python -m experiments.export {path} makes it of the newest checkpoint, and '
+            f'python -m experiments.evaluate {path} --checkpoint STEP scores any'
         )
     name, asked = (text, '') if path.is_dir() else named_split(text)
     if data.is_folder(name):
@@ -112,9 +112,7 @@ def _in_memory(name: str, images: np.ndarray) -> Source:
     return Source(name, len(images), lambda numbers: images[list(numbers)], images.shape[1:], {})
 
 
-def _from_folder(
-    path: str, asked: str, split: str, size: int | None, channels: int | None, skip_broken: bool
-) -> Source:
+def _from_folder(path: str, asked: str, split: str, size: int | None, channels: int | None, skip_broken: bool) -> Source:
     named = asked or (split if folder_splits(path) else 'train')
     folder = FolderSource(path, size or 0, split=named, channels=channels, skip_broken=skip_broken)
     broken: dict[str, None] = {}
