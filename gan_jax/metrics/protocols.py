@@ -94,6 +94,9 @@ def frechet() -> Measure:
 def score(splits: int = 10, name: str = 'classifier_score') -> Measure:
     """exp of the mean KL(p(y|x) || p(y)) (Salimans et al. 2016, eq. 5): the Inception score, if Inception classifies."""
 
+    if splits < 1:
+        raise ValueError(f'splits are at least 1, got {splits}')
+
     def call(real: None, fake: Found) -> list[Row]:
         found = inception_score(fake.logits, splits)
         return [(name, float(found.mean), float(found.std), f'sd over {splits} splits')]
@@ -113,6 +116,10 @@ def kernel() -> Measure:
 
 def kernel_subsets(subsets: int = 100, size: int = 1000, seed: int = 2020) -> Measure:
     """Kernel distance as a mean over random subsets, which is how KID is mostly reported."""
+    if subsets < 1 or size < 2:
+        raise ValueError(f'subsets are at least 1 of at least 2 images, got {subsets} of {size}')
+    if not 0 <= seed < 2**32:
+        raise ValueError(f'a seed is from 0 to 4294967295, got {seed}')
 
     def call(real: Found, fake: Found) -> list[Row]:
         found = kernel_distance_subsets(jax.random.key(seed), real.features, fake.features, subsets=subsets, size=size)
@@ -123,6 +130,8 @@ def kernel_subsets(subsets: int = 100, size: int = 1000, seed: int = 2020) -> Me
 
 def manifold(k: int = 5, strict: bool = True, names: Sequence[str] = ('precision', 'recall', 'density', 'coverage')) -> Measure:
     """Precision and recall (Kynkäänniemi et al. 2019), density and coverage (Naeem et al. 2020), with k neighbours."""
+    if k < 1:
+        raise ValueError(f'k is at least 1, got {k}')
 
     def call(real: Found, fake: Found) -> list[Row]:
         found = prdc(real.features, fake.features, k, strict=strict)
