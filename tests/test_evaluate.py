@@ -117,7 +117,7 @@ def stopped(tmp_path_factory):
 
 
 def test_a_stopped_run_is_scored_from_its_checkpoints(stopped, monkeypatch):
-    with pytest.raises(InputError, match='without sampler.bin.*experiments.evaluate .* --checkpoint STEP scores any'):
+    with pytest.raises(InputError, match=r'without sampler\.bin.*experiments.evaluate .* --checkpoint STEP scores any'):
         scores(str(stopped))
     first, second = (scores(str(stopped), checkpoint=step, samples=50) for step in (1, 2))
     assert [row['frechet_distance']['step'] for row in (first, second)] == [1, 2]
@@ -150,7 +150,7 @@ def test_a_checkpoint_that_was_cut_short_is_not_read(stopped):
     content = file.read_bytes()
     file.write_bytes(content[:-1])
     try:
-        with pytest.raises(InputError, match='checkpoint 1 of .* cannot be read: .*not of the size'):
+        with pytest.raises(InputError, match=r'checkpoint 1 of .* cannot be read: .*not of the size'):
             scores(str(stopped), checkpoint=1)
     finally:
         file.write_bytes(content)
@@ -180,7 +180,7 @@ def test_a_data_set_that_moved_is_named(photos, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     here = scores(run)
     monkeypatch.chdir(tmp_path / 'run')
-    with pytest.raises(InputError, match="unknown data set 'photos'|was trained on the folder photos"):
+    with pytest.raises(InputError, match=r"unknown data set 'photos'|was trained on the folder photos"):
         scores(run)
     assert scores(run, dataset=str(photos)) == here
 

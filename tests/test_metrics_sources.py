@@ -88,9 +88,14 @@ def test_images_of_other_shapes_are_not_compared(tmp_path):
 
 def test_splits_and_versions_by_name():
     named = {
-        'mnist': ('mnist', ''), 'mnist:test': ('mnist', 'test'), 'mnist:3.0.1': ('mnist:3.0.1', ''), 'mnist:3.*': ('mnist:3.*', ''),
-        'mnist:3.0.1:test': ('mnist:3.0.1', 'test'), 'photos/birds:train': ('photos/birds', 'train'), 'digits:test': ('digits', 'test'),
-    }  # fmt: skip
+        'mnist': ('mnist', ''),
+        'mnist:test': ('mnist', 'test'),
+        'mnist:3.0.1': ('mnist:3.0.1', ''),
+        'mnist:3.*': ('mnist:3.*', ''),
+        'mnist:3.0.1:test': ('mnist:3.0.1', 'test'),
+        'photos/birds:train': ('photos/birds', 'train'),
+        'digits:test': ('digits', 'test'),
+    }
     assert {text: sources.named_split(text) for text in named} == named
 
 
@@ -170,11 +175,20 @@ def test_files_that_are_damaged_empty_or_foreign(tmp_path, capsys, monkeypatch):
     (tmp_path / 'empty.npy').write_bytes(b'')
     (tmp_path / 'foreign.npz').write_bytes(b'\x89PNG\r\n')
     (tmp_path / 'folder.npz').mkdir()
-    for name, message in (
-        ('mu.npz', 'is no npz file of statistics'), ('text.npz', 'is no npz file of statistics'), ('objects.npz', 'cannot read'),
-        ('object.npy', 'cannot read'), ('cut.npz', 'cannot read'), ('empty.npz', 'it is empty'), ('empty.npy', 'it is empty'),
-        ('foreign.npz', 'cannot read'), ('none.npz', 'No such file'), ('none.npy', 'No such file'), ('folder.npz', 'Is a directory'),
-    ):  # fmt: skip
+    expected = {
+        'mu.npz': 'is no npz file of statistics',
+        'text.npz': 'is no npz file of statistics',
+        'objects.npz': 'cannot read',
+        'object.npy': 'cannot read',
+        'cut.npz': 'cannot read',
+        'empty.npz': 'it is empty',
+        'empty.npy': 'it is empty',
+        'foreign.npz': 'cannot read',
+        'none.npz': 'No such file',
+        'none.npy': 'No such file',
+        'folder.npz': 'Is a directory',
+    }
+    for name, message in expected.items():
         assert message in line(tmp_path / name, real), name
         if 'mu' not in name and 'text' not in name:
             assert message in line(real, tmp_path / name), name

@@ -4,8 +4,8 @@
     python -m gan_jax.metrics mnist:test runs/dcgan --extractor classifier:dataset=mnist
     python -m gan_jax.metrics photos/ samples.npz --extractor pixels --measures frechet kernel
 
-REAL and FAKE are folders of images, `.npz` or `.npy` files of images, run directories, `digits`, or TFDS names; `NAME:SPLIT` names
-a split of a data set, or of a folder with folders `train` and `test`. REAL may be an `.npz` file of statistics (`mu`, `sigma`).
+REAL and FAKE are folders of images, `.npz` or `.npy` files of images, run directories, `digits`, or TFDS names. `NAME:SPLIT` is a
+split of a data set, or of a folder with folders `train` and `test`. REAL may be an `.npz` file of statistics (`mu`, `sigma`).
 Images of different sizes or channels are not compared: `--resize` and `--channels` make them one.
 """
 
