@@ -64,18 +64,11 @@ def main(config: Config) -> list[dict[str, Any]]:
         raise InputError('a protocol fixes measures, extractor and samples: leave out the one or the other')
     path = pathlib.Path(config.run)
     options = runs.saved_identity(path)
-    dataset = _dataset(path, options, config.dataset)
-    asked = metrics.Config(
-        dataset,
-        str(path),
-        protocol=config.protocol,
-        split='test' if data.has_test_set(dataset) else 'train',
-        batch_size=config.batch_size,
-        seed=config.seed,
-        data_dir=config.data_dir,
-        skip_broken=bool(options.get('skip_broken')),
-    )
+    flags: dict[str, Any] = {name: getattr(config, name) for name in ('protocol', 'batch_size', 'seed', 'data_dir')}
+    asked = metrics.Config(str(options.get('dataset')), str(path), skip_broken=bool(options.get('skip_broken')), **flags)
     metrics.check(asked)
+    dataset = _dataset(path, options, config.dataset)
+    asked = dataclasses.replace(asked, real=dataset, split='test' if data.has_test_set(dataset) else 'train')
     samples = sources.open_source(str(path), seed=config.seed) if config.checkpoint is None else _of_checkpoint(path, config)
     opened = [samples]
     real = _opener(asked, samples, opened)

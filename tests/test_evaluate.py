@@ -19,6 +19,7 @@ from gan_jax.runs.checkpoints import Checkpoints
 from gan_jax.runs.loop import fit
 
 RNG = np.random.default_rng(0)
+TINY = {'dataset': 'digits', 'size': 8, 'width': 2, 'latent_size': 3, 'decay': 1.0}
 TRAIN, TEST = (RNG.integers(0, 256, (n, 12, 12, 3), np.uint8) for n in (40, 24))
 
 
@@ -105,7 +106,7 @@ def test_a_folder_without_test_images_is_compared_with_its_training_images(photo
 @pytest.fixture(scope='module')
 def stopped(tmp_path_factory):
     """A run on the digits with checkpoints 1 and 2, and without a sampler."""
-    config = dcgan.Config(runs_dir=str(tmp_path_factory.mktemp('runs')), dataset='digits', size=8, width=2, latent_size=3)
+    config = dcgan.Config(runs_dir=str(tmp_path_factory.mktemp('runs')), **TINY)
     state = _images.build(config, 8, 1)[2]
     run = runs.RunDirectory(config)
     runs.describe(run, config, size=8, channels=1)
@@ -187,7 +188,7 @@ def test_a_data_set_that_moved_is_named(photos, tmp_path, monkeypatch):
 
 def test_a_run_does_not_go_back(stopped):
     """`--resume --steps 1` of a run at step 2 would say "after 1 steps" of what was trained for 2."""
-    config = dcgan.Config(runs_dir=str(stopped.parent), dataset='digits', size=8, width=2, latent_size=3, steps=1, resume=True)
+    config = dcgan.Config(runs_dir=str(stopped.parent), **TINY, steps=1, resume=True)
     state = _images.build(config, 8, 1)[2]
     run = runs.RunDirectory(config)
     with pytest.raises(InputError, match='is at step 2 already, and --steps 1 is before that'):
