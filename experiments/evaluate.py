@@ -92,13 +92,13 @@ def main(config: Config) -> list[dict[str, Any]]:
 
 
 def _dataset(path: pathlib.Path, options: dict[str, Any], moved: str | None) -> str:
-    """The data set of a run. Raises `InputError` if it has none of images, or if its folder or file is not there."""
+    """The data set of a run. Raises `InputError` if it has none of images, or if its folder or file is not found."""
     if 'dataset' not in options:
         raise InputError(f'{path} has no data set of images to be scored on')
     name = moved or options['dataset']
-    if data.is_folder(name) and not pathlib.Path(name).is_dir():
+    if (data.is_folder(name) or is_array_file(name)) and not pathlib.Path(name).exists():
         where = '' if os.path.isabs(name) else f', relative to the folder that it was started in, and not to {os.getcwd()}'
-        raise InputError(f'{path} was trained on the folder {name}, which is not there{where}: give it by --dataset')
+        raise InputError(f'{path} was trained on {name}, which is not there{where}: give it by --dataset')
     return name
 
 

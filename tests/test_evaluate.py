@@ -165,8 +165,9 @@ def test_a_checkpoint_that_was_cut_short_is_not_read(stopped):
         ({'seed': -1}, '--seed is from 0'),
         ({'batch_size': 0}, '--batch-size is at least 1'),
         ({'protocol': ('fid5k',), 'extractor': 'pixels'}, 'a protocol fixes measures'),
-        ({'dataset': 'nowhere/photos'}, 'was trained on the folder nowhere/photos, which is not there, relative to the folder'),
-        ({'dataset': '/nowhere'}, 'was trained on the folder /nowhere, which is not there: give it by --dataset'),
+        ({'dataset': 'nowhere/photos'}, 'was trained on nowhere/photos, which is not there, relative to the folder'),
+        ({'dataset': 'images.npz'}, r'was trained on images\.npz, which is not there, relative'),
+        ({'dataset': '/nowhere'}, 'was trained on /nowhere, which is not there: give it by --dataset'),
     ],
 )
 def test_what_cannot_be_evaluated(photos, tmp_path, options, message):
@@ -181,7 +182,7 @@ def test_a_data_set_that_moved_is_named(photos, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     here = scores(run)
     monkeypatch.chdir(tmp_path / 'run')
-    with pytest.raises(InputError, match=r"unknown data set 'photos'|was trained on the folder photos"):
+    with pytest.raises(InputError, match=r"unknown data set 'photos'|was trained on photos"):
         scores(run)
     assert scores(run, dataset=str(photos)) == here
 
