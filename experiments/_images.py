@@ -15,7 +15,7 @@ from gan_jax.errors import InputError
 from gan_jax.games.adversarial import apply_network
 from gan_jax.metrics.classifier import classifier_scores, train_classifier
 from gan_jax.metrics.frechet import frechet_distance_from_features
-from gan_jax.metrics.neighbours import memorisation_test, nearest_neighbours
+from gan_jax.metrics.neighbours import memorisation_test, nearest_distance, nearest_neighbours
 from gan_jax.metrics.protocols import collect
 from gan_jax.networks import dcgan
 from gan_jax.ranges import BatchSize, Compared, Count, Range, Side, Text, UnrollSteps, Whole, Width
@@ -103,7 +103,7 @@ def main(config: ImageOptions) -> dict[str, Any]:
     def score(draw: Draw) -> dict[str, Any]:
         blocks = [draw(state, key, jnp.zeros(500)) for key in jax.random.split(table_key, -(-config.evaluate // 500))]
         fakes = np.concatenate([np.asarray(data.to_uint8(block)) for block in blocks])[: config.evaluate]
-        return evaluate(config, run, fakes, at_most(source, 20_000), held_out)
+        return evaluate(config, run, fakes, source, held_out)
 
     others = {}
     for name, other in config.others(source.size, source.channels).items():
@@ -198,27 +198,42 @@ def scores(
     train = at_most(source, 20_000)
     assert train.labels is not None  # as `load` has seen
     extractor = train_classifier(train.images, train.labels, name=config.dataset, cache=True).extractor
-    reference = collect(extractor, [train.images], ()).moments
+    reference = collect(extractor, [train.images], {'moments'}).moments
+    assert reference is not None
     block = lambda state, key: draw(state, key, jnp.zeros(100))
     key = jax.random.key(config.seed + 2)
     return [runs.sample_scores(run, block, extractor, reference, key, every=config.score_every, samples=config.evaluate)]
 
 
 def evaluate(
-    config: ImageOptions, run: runs.RunDirectory, fakes: np.ndarray, train: data.Images, held_out: data.Images | None
+    config: ImageOptions,
+    run: runs.RunDirectory,
+    fakes: np.ndarray,
+    source: data.Images | data.ImageSource,
+    held_out: data.Images | None,
 ) -> dict[str, Any]:
     """The end table: samples beside held-out real images, where the data set has some."""
+    train = at_most(source, 20_000)
     if held_out is None:
-        distance = nearest_neighbours(fakes / 127.5, train.images / 127.5).distance
+        distance = nearest_distance(fakes / np.float32(127.5), blocks_of(source))
         results = {'median_neighbour_distance': float(np.median(distance))}
         print(runs.table([('samples', 'value'), *results.items()], title=f'{config.name} after {config.steps} steps'))
     else:
-        results = compare(config, fakes, train, held_out)
+        results = compare(config, fakes, source, train, held_out)
     nearest = np.asarray(nearest_neighbours(fakes[:16], train.images, min(3, len(train.images))).index)
     rows = np.concatenate([fakes[:16, None], train.images[nearest]], 1).reshape(-1, *fakes.shape[1:])
     scale = max(1, 64 // fakes.shape[1])
     pictures.save_picture(run.path / 'neighbours.png', pictures.image_grid(rows, columns=8, scale=scale))
     return results
+
+
+def blocks_of(source: data.Images | data.ImageSource, size: int = 8192) -> Iterator[np.ndarray]:
+    """All images, in blocks of float32 `[n, h, w, c]` from 0 to 2."""
+    count = len(source.images) if isinstance(source, data.Images) else len(source)
+    for i in range(0, count, size):
+        rows = range(i, min(i + size, count))
+        images = source.images[rows.start : rows.stop] if isinstance(source, data.Images) else source.read(rows)['image']
+        yield images / np.float32(127.5)
 
 
 def at_most(source: data.Images | data.ImageSource, limit: int) -> data.Images:
@@ -246,8 +261,14 @@ def held_out_images(config: ImageOptions, like: data.Images | data.ImageSource, 
     return found
 
 
-def compare(config: ImageOptions, fakes: np.ndarray, train: data.Images, held_out: data.Images) -> dict[str, Any]:
-    test = memorisation_test(fakes / 127.5, train.images / 127.5, held_out.images / 127.5)
+def compare(
+    config: ImageOptions,
+    fakes: np.ndarray,
+    source: data.Images | data.ImageSource,
+    train: data.Images,
+    held_out: data.Images,
+) -> dict[str, Any]:
+    test = memorisation_test(fakes / np.float32(127.5), blocks_of(source), held_out.images / np.float32(127.5))
     rows: list[tuple] = [('', 'samples', 'held-out real images')]
     results: dict[str, Any] = {'neighbour_ratio': test.ratio, 'neighbour_p_value': test.p_value}
     if train.labels is not None:
@@ -280,6 +301,7 @@ def compare(config: ImageOptions, fakes: np.ndarray, train: data.Images, held_ou
         print(f'judge: a classifier trained on {config.dataset}, {100 * accuracy:.1f} % right on held-out images; no FID')
     rows.append(('median distance to nearest training image', test.generated, test.held_out))
     rows.append(('  as a share of real', test.ratio, 1.0))
+    rows.append(('  p-value of not being nearer than real', test.p_value, '-'))
     print(runs.table(rows, title=f'{config.dataset} after {config.steps} steps, {len(fakes)} samples'))
     return results
 

@@ -23,7 +23,7 @@ from gan_jax.errors import InputError
 from gan_jax.games.adversarial import apply_network
 from gan_jax.metrics.distances import pair_distances
 from gan_jax.metrics.extractors import EXTRACTORS, Extractor
-from gan_jax.metrics.frechet import frechet_distance
+from gan_jax.metrics.frechet import frechet_distance_from_features
 from gan_jax.metrics.kernel import kernel_distance
 from gan_jax.metrics.protocols import collect
 from gan_jax.networks.translation import patch_outputs, unet_halvings
@@ -236,7 +236,7 @@ def evaluate(
             results.setdefault(model, {}).update(
                 kernel_distance=float(kernel.value),
                 kernel_distance_standard_error=float(np.asarray(kernel.standard_error)),
-                frechet_distance=float(frechet_distance(real.moments, found.moments)),
+                frechet_distance=float(frechet_distance_from_features(real.features, found.features)),
                 pair_distance_ratio=pair_distances(found.features, real.features).ratio,
             )
         print(f'features: {extractor.name}')

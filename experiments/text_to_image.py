@@ -303,13 +303,13 @@ def make_game(config: Config, axis_name: str | None) -> gan_jax.Game:
 
 def drawer(game: gan_jax.Game, encoder: text.TextEncoder) -> _captions.Draw:
     """`(state, captions, key) -> uint8 images [captions, h, w, c]`, in blocks."""
-    block = compilation.jit(lambda state, texts, key: data.to_uint8(gan_jax.sample(game, state, {'text': texts}, key).image))
+    block = compilation.jit(lambda state, texts, key: gan_jax.sample(game, state, {'text': texts}, key).image)
 
     def draw(state: gan_jax.TrainState, captions: list[str], key: jax.Array) -> np.ndarray:
         vectors = encoder.encode(captions)
         keys = jax.random.split(key, -(-len(vectors) // 100))
         padded = np.pad(vectors, ((0, -len(vectors) % 100), (0, 0))).reshape(-1, 100, vectors.shape[1])
-        parts = [np.asarray(block(state, part, key)) for part, key in zip(padded, keys, strict=True)]
+        parts = [np.asarray(data.to_uint8(block(state, part, key))) for part, key in zip(padded, keys, strict=True)]
         return np.concatenate(parts)[: len(captions)]
 
     return draw

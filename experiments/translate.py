@@ -53,17 +53,15 @@ def main(config: Config) -> pathlib.Path:
     translator: runs.Translator = trained.made
     size = translator.size if config.size is None else config.size
     files = named(pathlib.Path(config.source))
-    translate = compilation.jit(
-        lambda weights, pixels, key: data.to_uint8(translator.translate(weights, data.to_float(pixels[None]), key)[0])
-    )
+    translate = compilation.jit(lambda weights, pixels, key: translator.translate(weights, data.to_float(pixels[None]), key))
     key = jax.random.key(config.seed)
     shape = jax.ShapeDtypeStruct((size, size, translator.channels), jnp.uint8)
     jax.eval_shape(translate, trained.weights, shape, key)  # refuses a size that the network does not take
     with new_folder(out) as folder:
         for number, (name, file) in enumerate(tqdm(files.items(), unit='image', dynamic_ncols=True, leave=False)):
             pixels = read_image(file, size, translator.channels)
-            made = np.asarray(translate(trained.weights, pixels, jax.random.fold_in(key, number)))
-            pictures.save_picture(folder / name, made)
+            made = data.to_uint8(translate(trained.weights, pixels, jax.random.fold_in(key, number)))
+            pictures.save_picture(folder / name, np.asarray(made)[0])
     print(f'{len(files)} images translated by {config.run} at step {trained.step}, {size} x {size} pixels: {out}')
     return out
 

@@ -289,14 +289,14 @@ def test_runs_that_cannot_be_drawn_with(capsys, monkeypatch, tmp_path, gan, cycl
         (['--truncation', '0'], '--truncation is above 0, not 0.0'),
         (['--truncation', 'nan'], '--truncation is above 0, not nan'),
         (['--of', '3'], '--of is for runs with labels or captions'),
-        (['--latents', 'none.npy'], 'cannot read latents from none.npy'),
+        (['--latents', 'none.npy'], 'cannot read none.npy: No such file'),
         (['--latents', 'z.npy', '--number', '3'], 'not given with --latents'),
         (['--latents', 'z.npy', '--truncation', '1'], 'not for those of --latents'),
         (['--latents', 'wide.npy'], 'wide.npy has [2, 4] float64; latents of'),
         (['--latents', 'nan.npy'], 'nan.npy has [3] float64; latents of'),
-        (['--latents', 'text.npy'], 'cannot read latents from text.npy'),
-        (['--latents', 'several.npz'], 'cannot read latents from several.npz: it holds several arrays'),
-        (['--latents', '.'], 'cannot read latents from .'),
+        (['--latents', 'text.npy'], 'text.npy has [3] <U1; latents of'),
+        (['--latents', 'several.npz'], 'several.npz holds 2 arrays (a, b), and latents are one'),
+        (['--latents', '.'], 'cannot read .: Is a directory'),
         (['--out', 'full'], 'full exists and is not empty'),
         (['--out', 'z.npy'], 'z.npy exists and is a file'),
         (['--out', 'z.npy/below'], 'cannot make the folder'),
@@ -308,7 +308,7 @@ def test_generate_on_bad_input(capsys, monkeypatch, tmp_path, gan, flags, messag
     np.save('wide.npy', np.zeros((2, 4)))
     np.save('nan.npy', np.array([0, np.nan, 0]))
     np.save('text.npy', np.array(['a', 'b', 'c']))
-    np.savez('several.npz', a=np.zeros(3))
+    np.savez('several.npz', a=np.zeros(3), b=np.zeros(3))
     (tmp_path / 'full').mkdir()
     (tmp_path / 'full/mine.txt').write_text('keep')
     before = sorted(tmp_path.rglob('*'))

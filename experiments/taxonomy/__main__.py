@@ -28,7 +28,6 @@ from experiments.taxonomy import gan, gsn, made, rbm, report, toy, vae
 from experiments.taxonomy.common import Model
 from experiments.taxonomy.images import Binary, black_and_white, intensities, load
 from gan_jax import compilation, data, finite, runs
-from gan_jax.errors import InputError
 from gan_jax.metrics.classifier import Classifier, classifier_scores, train_classifier
 from gan_jax.metrics.parzen import parzen_bandwidth, parzen_log_likelihood
 from gan_jax.ranges import BatchSize, Compared, Count, Range, Samples, Seed, SomeNames, Text, Whole, Width

@@ -29,7 +29,7 @@ class FolderSource:
 
     Args:
         path: the folder.
-        size: height and width.
+        size: height and width; 0 leaves images as they are, of whatever sizes, to be read by `images`.
         split: which of the splits.
         channels: 1 or 3; by default 1 if every image is grey, and 3 otherwise.
         skip_broken: whether `load` and `readable` leave out images that cannot be read, or raise.
@@ -66,6 +66,11 @@ class FolderSource:
             batch['label'] = self._labels[list(indices)]
         return batch
 
+    def images(self, indices: Sequence[int]) -> list[np.ndarray | None]:
+        """Those images, uint8 `[h, w, channels]`; with `skip_broken` None for one that cannot be read."""
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            return list(pool.map(self._decode_one, [self.files[i] for i in indices]))
+
     def load(self) -> Images:
         """All images in memory. They are decoded once and kept in the cache, until a file of the folder changes."""
         entry = cache_directory() / 'folders' / f'{fingerprint(str(self.path.resolve()), f"{self.size} {self.channels}")}.npz'
@@ -98,16 +103,16 @@ class FolderSource:
         """Every image, or None for one that is left out, with a progress bar if that takes more than a second."""
         from tqdm import tqdm
 
-        def one(file: pathlib.Path) -> np.ndarray | None:
-            try:
-                return read_image(file, self.size, self.channels)
-            except InputError:
-                if not self.skip_broken:
-                    raise
-                return None
-
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            yield from tqdm(pool.map(one, self.files), desc=str(self.path), total=len(self), unit='image', delay=1)
+            yield from tqdm(pool.map(self._decode_one, self.files), desc=str(self.path), total=len(self), unit='image', delay=1)
+
+    def _decode_one(self, file: pathlib.Path) -> np.ndarray | None:
+        try:
+            return read_image(file, self.size, self.channels)
+        except InputError:
+            if not self.skip_broken:
+                raise
+            return None
 
     def _only(self, readable: np.ndarray) -> Self:
         """The source without the images that are not readable."""

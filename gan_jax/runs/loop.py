@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gan_jax import finite, interruptions
-from gan_jax.errors import Diverged, Interrupted
+from gan_jax.errors import Diverged, InputError, Interrupted
 from gan_jax.runs import pictures
 from gan_jax.runs.checkpoints import Checkpoints
 from gan_jax.runs.directory import RunDirectory
@@ -57,7 +57,7 @@ def fit(
     checkpoint is finite. `may_diverge` is for runs whose seeds are counted one by one.
     """
     with Checkpoints(run.path / 'checkpoints', keep=keep) as checkpoints:
-        state, step = _resumed(state, run, checkpoints) if run.resume else (state, 0)
+        state, step = _resumed(state, run, checkpoints, steps) if run.resume else (state, 0)
         with interruptions.noted() as signals, Log(run, step, steps, batch_size, log_every) as log:
             try:
                 if step == 0:
@@ -103,7 +103,7 @@ def fit(
     return state
 
 
-def _resumed(state: TrainState, run: RunDirectory, checkpoints: Checkpoints) -> tuple[TrainState, int]:
+def _resumed(state: TrainState, run: RunDirectory, checkpoints: Checkpoints, steps: int) -> tuple[TrainState, int]:
     """The state of the newest checkpoint and its step; of a run that was stopped before its first one, what it begins with."""
     if checkpoints.empty:
         print(f'{run.path} was stopped before its first checkpoint, and begins again')
@@ -111,6 +111,8 @@ def _resumed(state: TrainState, run: RunDirectory, checkpoints: Checkpoints) -> 
         return (state if run.init_from is None else start_from(state, pathlib.Path(run.init_from))), 0
     state = checkpoints.restore(state)
     step = _step(state)
+    if step > steps:
+        raise InputError(f'{run.path} is at step {step} already, and --steps {steps} is before that')
     run.rewind(step)
     print(f'resumed {run.path} at step {step}')
     return state, step

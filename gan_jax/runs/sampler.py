@@ -8,23 +8,28 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from gan_jax import compilation
 from gan_jax.data.feeds import to_uint8
 from gan_jax.files import write_whole
-from gan_jax.metrics.sources import SAMPLER
+from gan_jax.metrics.sources import SAMPLER, sampler_name
 from gan_jax.typing import Array, Key
 
 _PLATFORMS = ('cpu', 'cuda', 'tpu')
 
 
-def save_sampler(path: pathlib.Path, draw: Callable[[Key], Array]) -> None:
+def save_sampler(path: pathlib.Path, draw: Callable[[Key], Array], step: int) -> None:
     """Writes `sampler.bin`: the compiled `(seed, block) -> uint8 images [n, h, w, c]` with its parameters, by `jax.export`.
 
-    `draw(key)` makes one block of images in [-1, 1], `[n, h, w, c]`. Block b of seed s has the key `fold_in(key(s), b)`.
+    `draw(key)` makes one block of images in [-1, 1], `[n, h, w, c]`. Block b of seed s has the key `fold_in(key(s), b)`. The
+    file says of which step it is, in the name of its function (`gan_jax.metrics.sources.sampler_step`). Raises `InputError`, and
+    writes nothing, if the images of a block are not finite: uint8 pixels would not show it.
     """
+    to_uint8(compilation.jit(draw)(jax.random.fold_in(jax.random.key(0), 0)))
 
     def block(seed: Array, number: Array) -> Array:
         return to_uint8(draw(jax.random.fold_in(jax.random.key(seed), number)))
 
+    block.__name__ = sampler_name(step)
     number = jax.ShapeDtypeStruct((), jnp.uint32)
     export(path / SAMPLER, block, number, number)
 
