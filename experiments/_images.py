@@ -28,8 +28,9 @@ class ImageOptions(runs.GameOptions):
     """One generator and one discriminator of images."""
 
     dataset: Text = 'digits'
-    """'digits' (offline), a TFDS name such as mnist, fashion_mnist or cifar10, a folder of images, whose folders are classes if
-    every image is in one, or a .npz or .npy file. A folder may hold folders train and test."""
+    """'digits' (offline), a TFDS name such as mnist, fashion_mnist or imagenet_resized/32x32, a folder of images, whose folders
+    are classes if every image is in one, or a .npz or .npy file. A folder may hold folders train and test; a TFDS name may end
+    with what to train on, as svhn_cropped:train+extra."""
     data_dir: Text | None = None
     """Where TFDS data sets are prepared; TFDS_DATA_DIR if it is not given."""
     size: Side | None = None
@@ -250,11 +251,11 @@ def held_out_images(config: ImageOptions, like: data.Images | data.ImageSource, 
 
     Raises `InputError` if there is but one.
     """
-    if not data.has_test_set(config.dataset):
+    if not data.has_test_set(config.dataset, config.data_dir):
         return None
     options: dict[str, Any] = {'split': 'test', 'size': like.size, 'channels': like.channels, 'data_dir': config.data_dir}
-    if config.dataset == 'digits':
-        return data.load('digits', **options)
+    if data.is_digits(config.dataset):
+        return data.load(config.dataset, **options)
     found = at_most(data.open_source(config.dataset, skip_broken=config.skip_broken, **options), limit)
     if len(found.images) < 2:
         raise InputError(f'{config.dataset} has 1 test image, and samples are compared with at least 2')

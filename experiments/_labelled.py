@@ -30,7 +30,7 @@ def load(name: str, **options: Any) -> tuple[Labelled, Labelled]:
         folder = '; each class is a folder of its images' if data.is_folder(name) else ''
         raise InputError(f'{name} has no labels to learn from{folder}')
     print(data.describe(name, found))
-    if data.has_test_set(name):
+    if data.has_test_set(name, options.get('data_dir')):
         options['channels'] = found.channels
         held_out = data.load(name, split='test', **options)
         return _labelled(found.images, found.labels, found.classes), _labelled(held_out.images, held_out.labels, found.classes)

@@ -1,10 +1,4 @@
-"""Data: modes, orders, splits, folders, TFDS without TensorFlow, and batches that are a function of (seed, step)."""
-
-import gzip
-import io
-import os
-import pathlib
-import tarfile
+"""Data: modes, orders, splits, folders, and batches that are a function of (seed, step)."""
 
 import jax
 import jax.numpy as jnp
@@ -14,10 +8,7 @@ from PIL import Image
 
 from gan_jax import data
 from gan_jax.data import MIXTURES, order
-from gan_jax.data import tfds as gan_tfds
 from gan_jax.errors import InputError
-
-SHARED = pathlib.Path(__file__).parents[1].parent / 'shared' / 'data'
 
 
 @pytest.mark.parametrize('name', MIXTURES)
@@ -122,73 +113,3 @@ def test_images_are_cropped_and_resized_with_antialiasing():
     stripes = np.zeros((1, 64, 64, 1), np.uint8)
     stripes[:, :, ::2] = 255
     assert abs(int(data.resize(stripes, 16).mean()) - 127) < 3 and data.resize(stripes, 16).std() < 20
-
-
-def idx_files(folder: pathlib.Path, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """MNIST's file format with 3 train and 2 test images."""
-    folder.mkdir()
-    images = {'train': rng.integers(0, 256, (3, 28, 28), np.uint8), 't10k': rng.integers(0, 256, (2, 28, 28), np.uint8)}
-    for split, x in images.items():
-        header = b''.join(int(n).to_bytes(4, 'big') for n in (2051, *x.shape))
-        (folder / f'{split}-images-idx3-ubyte.gz').write_bytes(gzip.compress(header + x.tobytes()))
-        labels = b''.join(int(n).to_bytes(4, 'big') for n in (2049, len(x))) + bytes(range(len(x)))
-        (folder / f'{split}-labels-idx1-ubyte.gz').write_bytes(gzip.compress(labels))
-    return images
-
-
-def cifar_archive(folder: pathlib.Path, rng: np.random.Generator) -> np.ndarray:
-    """CIFAR-10's binary archive with 2 images a file."""
-    folder.mkdir()
-    images = rng.integers(0, 256, (12, 32, 32, 3), np.uint8)
-    with tarfile.open(folder / 'cifar-10-binary.tar.gz', 'w:gz') as tar:
-        for i, name in enumerate([*(f'data_batch_{n}' for n in range(1, 6)), 'test_batch']):
-            records = b''.join(bytes([i]) + image.transpose(2, 0, 1).tobytes() for image in images[2 * i : 2 * i + 2])
-            member = tarfile.TarInfo(f'cifar-10-batches-bin/{name}.bin')
-            member.size = len(records)
-            tar.addfile(member, io.BytesIO(records))
-    return images
-
-
-@pytest.mark.filterwarnings('default')  # what TFDS warns of is not ours
-@pytest.mark.parametrize('name', ['mnist', 'fashion_mnist', 'cifar10'])
-def test_prepared_without_tensorflow(name, tmp_path, monkeypatch):
-    import tensorflow_datasets as tfds
-
-    rng = np.random.default_rng(0)
-    manual = tmp_path / 'files'
-    images = {'train': cifar_archive(manual, rng)[:10]} if name == 'cifar10' else idx_files(manual, rng)
-    # The checksums of the real files cannot hold for these; everything else is the real thing.
-    monkeypatch.setattr(tfds.download.DownloadManager, 'download', lambda self, urls: _local(manual, urls))
-    gan_tfds.prepare(name, data_dir=tmp_path / 'tfds', manual_dir=manual)
-    monkeypatch.setenv('TFDS_DATA_DIR', str(tmp_path / 'tfds'))
-    for found in (data.load(name), data.load(name, data_dir=tmp_path / 'tfds')):
-        np.testing.assert_array_equal(
-            np.sort(found.images.sum((1, 2, 3))), np.sort(images['train'].reshape(len(found.images), -1).sum(1))
-        )
-    with pytest.raises(InputError, match="has splits train, test, not 'valid'"):
-        data.load(name, split='valid')
-    assert len(found.classes) == 10
-    source = data.open_source(name, size=16)
-    assert source.read([0, 2])['image'].shape == (2, 16, 16, 3 if name == 'cifar10' else 1)
-
-
-def _local(folder, urls):
-    if isinstance(urls, dict):
-        return {key: _local(folder, url) for key, url in urls.items()}
-    return folder / urls.rsplit('/', 1)[1]
-
-
-@pytest.mark.filterwarnings('default')
-def test_unknown_names_are_refused_with_the_nearest():
-    with pytest.raises(InputError, match=r"unknown data set 'mnits'.*did you mean mnist"):
-        data.load('mnits')
-
-
-@pytest.mark.filterwarnings('default')
-@pytest.mark.skipif(not (SHARED / 'mnist').is_dir(), reason='the original MNIST files are not here')
-def test_the_real_mnist(tmp_path):
-    gan_tfds.prepare('mnist', data_dir=tmp_path, manual_dir=SHARED / 'mnist')
-    test = data.load('mnist', split='test', data_dir=os.fspath(tmp_path))
-    assert test.images.shape == (10_000, 28, 28, 1)
-    # Class counts of the MNIST test set.
-    assert np.bincount(test.labels).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]

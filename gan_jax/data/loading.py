@@ -1,4 +1,7 @@
-"""One name for every image data set: `digits`, the path of a folder or of a file of arrays, or a TFDS name."""
+"""One name for every image data set: `digits`, the path of a folder or of a file of arrays, or a TFDS name.
+
+Of the digits and of TFDS a name may have a split, `mnist:test`, which then takes the place of 'train'.
+"""
 
 import os
 import pathlib
@@ -7,7 +10,7 @@ from typing import TypeAlias
 from gan_jax.data.arrays import SUFFIXES, array_file
 from gan_jax.data.folders import FolderSource, folder_splits
 from gan_jax.data.images import Images, digits, recoloured, resize
-from gan_jax.data.tfds import TfdsSource
+from gan_jax.data.tfds import TfdsSource, has_held_out, is_known
 from gan_jax.errors import InputError
 
 DIGITS_SIZE = 16
@@ -31,8 +34,8 @@ def load(
 
     Args:
         name: 'digits', the path of a folder of images (see `FolderSource`) or of a `.npz` or `.npy` file (see
-            `arrays.array_file`), or a TFDS name.
-        split: which of its splits.
+            `arrays.array_file`), or a TFDS name (see `tfds.parse`).
+        split: which of its splits; 'test' is the validation split of a set without another.
         size: the data set's own if it is not given; 16 for the digits, 64 for a folder.
         data_dir: where TFDS data sets are prepared.
         channels: 1 or 3; the data set's own if it is not given.
@@ -40,8 +43,8 @@ def load(
 
     Raises `InputError` for a name that is not a data set's, and for a split that it does not have.
     """
-    if name == 'digits':
-        data = digits(split)
+    if is_digits(name):
+        data = digits(_digits_split(name, split))
         return data._replace(images=recoloured(resize(data.images, size or DIGITS_SIZE), channels))
     if is_array_file(name):
         if split != 'train':
@@ -74,7 +77,7 @@ def load_or_open(
     skip_broken: bool = False,
 ) -> Images | ImageSource:
     """`load`, or `open_source` for a data set of more than `memory_limit` bytes of pixels."""
-    if name == 'digits' or is_array_file(name):
+    if is_digits(name) or is_array_file(name):
         return load(name, split=split, size=size, channels=channels)
     source = _open(name, split, size, data_dir, channels, skip_broken)
     return (_on_disk if len(source) * source.size**2 * source.channels > memory_limit else _in_memory)(source)
@@ -84,7 +87,7 @@ def _open(
     name: str, split: str, size: int | None, data_dir: str | os.PathLike | None, channels: int | None, skip_broken: bool
 ) -> ImageSource:
     """A source whose broken images are still in it."""
-    if is_folder(name):
+    if is_folder(name, data_dir):
         return FolderSource(name, size or FOLDER_SIZE, split=split, channels=channels, skip_broken=skip_broken)
     source = TfdsSource(name, split, size=size, data_dir=data_dir)
     source.channels = channels or source.channels
@@ -120,9 +123,11 @@ def describe(name: str, images: Images | ImageSource) -> str:
     return ', '.join(parts) + left_out
 
 
-def is_folder(name: str) -> bool:
-    """Whether a data set's name is the path of a folder: one that exists, or that is spelled with a separator."""
-    return pathlib.Path(name).is_dir() or os.sep in name or name.startswith(('.', '~'))
+def is_folder(name: str, data_dir: str | os.PathLike | None = None) -> bool:
+    """Whether a data set's name is the path of a folder: one that exists, or that is spelled as no other data set is."""
+    if not name:
+        return False
+    return pathlib.Path(name).is_dir() or name.startswith(('.', '~', os.sep)) or (os.sep in name and not is_known(name, data_dir))
 
 
 def is_array_file(name: str) -> bool:
@@ -130,8 +135,25 @@ def is_array_file(name: str) -> bool:
     return pathlib.Path(name).suffix in SUFFIXES
 
 
-def has_test_set(name: str) -> bool:
-    """Whether a data set has held-out images: all but files of arrays, and folders without splits."""
-    if is_array_file(name):
+def is_digits(name: str) -> bool:
+    """Whether a data set's name is that of the digits, with or without a split."""
+    return name.partition(':')[0] == 'digits'
+
+
+def _digits_split(name: str, split: str) -> str:
+    named = name.partition(':')[2]
+    if split == 'test' and named == 'test':
+        raise InputError('digits:test leaves no images to judge on')
+    return named or split if split == 'train' else split
+
+
+def has_test_set(name: str, data_dir: str | os.PathLike | None = None) -> bool:
+    """Whether a data set has held-out images beside those that its name stands for.
+
+    Files of arrays have none, nor have folders without splits and TFDS data sets of a training split alone.
+    """
+    if is_array_file(name) or name == 'digits:test':
         return False
-    return not is_folder(name) or bool({'val', 'test'} & set(folder_splits(name)))
+    if is_folder(name, data_dir):
+        return bool({'val', 'test'} & set(folder_splits(name)))
+    return is_digits(name) or has_held_out(name, data_dir)
