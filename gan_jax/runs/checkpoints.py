@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
+from gan_jax import interruptions
 from gan_jax.errors import InputError
 from gan_jax.runs import checksums, writers_log
 
@@ -140,7 +141,7 @@ class Checkpoints:
 
     def __exit__(self, *_: object) -> None:
         """Waits for the saves, so that what was begun is whole, and lets go of the directory."""
-        with self._stack:
+        with self._stack, interruptions.unhurried():
             try:
                 self.wait()
             finally:
