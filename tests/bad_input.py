@@ -332,7 +332,7 @@ evaluate ''                                                   RUN is empty
 evaluate                                                      Missing from
 evaluate nowhere                                              nowhere is no
 evaluate foreign                                              foreign is no
-evaluate run --samples 0                                      --samples is from 1
+evaluate run --samples 0                                      --samples is from 2
 evaluate run --seed -1                                        --seed is from 0 to 4294967295, not -1
 evaluate run --protocol fid50k_full --samples 10              a protocol fixes
 evaluate run --protocol fid50k_full fid50k_full               --protocol names fid50k_full twice

@@ -33,12 +33,12 @@ def fill(path):
     return run.path
 
 
-@pytest.mark.parametrize('resume', [False, True])
-def test_a_run_killed_while_its_configuration_is_written_begins(resume, tmp_path):
+@pytest.mark.parametrize('options', [{}, {'resume': True}, {'overwrite': True}])
+def test_a_run_killed_while_its_configuration_is_written_begins(options, tmp_path):
     (tmp_path / 'r').mkdir()
     (tmp_path / 'r/.config.json.part').write_text('{"wid')
     (tmp_path / 'r/.lock').write_text('process 1 on host')
-    run = opened(tmp_path, resume=resume)
+    run = opened(tmp_path, **options)
     assert json.loads((run.path / 'config.json').read_text())['width'] == 8
     assert sorted(os.listdir(run.path)) == ['.lock', 'config.json']
 
