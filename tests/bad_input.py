@@ -137,7 +137,6 @@ dcgan --augmentations adaptive:images=0                       images is at least
 dcgan --augmentations adaptive:axis_name=x                    has no setting 'axis_name'
 dcgan --features feature_match                                did you mean feature_matching
 dcgan --features pulling_away:weight=-1                       weight is from 0 to 1000000, not -1
-dcgan --features pulling_away --batch-size 4                  pulling away is between different examples
 dcgan --d-norm virtual                                        a generator's
 dcgan --d-norm ''                                             unknown normalization ''
 dcgan --g-norm batchnorm                                      unknown normalization 'batchnorm'
