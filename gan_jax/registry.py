@@ -38,9 +38,7 @@ def build(table: Table[Callable[..., T]], text: str, **context: Any) -> T:
     name, colon, settings = text.partition(':')
     factory = table[name]
     parameters = inspect.signature(factory).parameters
-    own = {
-        key: p.annotation for key, p in parameters.items() if key not in _INTERNAL and p.kind is not p.VAR_KEYWORD
-    }
+    own = {key: p.annotation for key, p in parameters.items() if key not in _INTERNAL and p.kind is not p.VAR_KEYWORD}
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     given: dict[str, Any] = {}
     for item in settings.split(',') if colon else ():

@@ -262,7 +262,7 @@ def test_odd_files_among_the_samples_do_not_stop_a_run(tmp_path, capsys):
 
 
 def test_a_disk_that_fills_up_is_told_in_one_line(tmp_path, monkeypatch, capsys, caplog):
-    save = checkpoints.ocp.CheckpointManager.save
+    save = checkpoints._orbax().CheckpointManager.save
 
     def full(self, step, **arguments):
         """What Orbax does on a full disk: it logs, ends a thread, prints, raises, and leaves its folder."""
@@ -279,7 +279,7 @@ def test_a_disk_that_fills_up_is_told_in_one_line(tmp_path, monkeypatch, capsys,
 
     monkeypatch.setattr(sys, 'excepthook', sys.excepthook)
     closed = RuntimeError, RuntimeError('Event loop is closed'), None
-    monkeypatch.setattr(checkpoints.ocp.CheckpointManager, 'save', full)
+    monkeypatch.setattr(checkpoints._orbax().CheckpointManager, 'save', full)
     with pytest.raises(InputError, match=r'the disk is full: no checkpoint could be written .*; the earlier ones are whole'):
         fit(tmp_path, 12)
     late = threading.Thread(target=lambda: sys.excepthook(*closed))
@@ -303,9 +303,9 @@ def test_the_same_generator_is_exported_in_the_same_bytes(tmp_path):
 
     def after_other_work(path):
         jax.jit(lambda x: jnp.where(jnp.clip(x, -1, 1) > 0, x, 0))(jnp.ones((2, 4, 4, 1)))
-        runs.save_sampler(path, draw)
+        runs.save_sampler(path, draw, 1)
 
-    runs.save_sampler(tmp_path / 'a', draw)
+    runs.save_sampler(tmp_path / 'a', draw, 1)
     jax.clear_caches()
     after_other_work(tmp_path / 'b')
     a, b = ((tmp_path / name / 'sampler.bin').read_bytes() for name in 'ab')
