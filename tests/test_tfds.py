@@ -197,6 +197,21 @@ def test_splits_that_do_not_exist_get_one_line(split, small_set):
     assert len(str(error.value).splitlines()) == 1
 
 
+def test_a_set_is_decoded_once(small_set, tmp_path, monkeypatch):
+    monkeypatch.setenv('GAN_JAX_CACHE', str(tmp_path / 'cache'))
+    sets = shutil.copytree(small_set, tmp_path / 'sets')
+    load = lambda split='train', size=None: data.load('imagenet_resized/32x32', split=split, size=size, data_dir=sets)
+    decoded = []
+    read = gan_tfds.TfdsSource._image
+    monkeypatch.setattr(gan_tfds.TfdsSource, '_image', lambda self, content: decoded.append(1) or read(self, content))
+    first, again = load(), load()
+    assert len(decoded) == 6 and (first.images == again.images).all() and (first.labels == again.labels).all()
+    assert load(size=16).images.shape[1:] == (16, 16, 3) and load('test').labels.min() == 100 and len(decoded) == 16
+    os.utime(next(sets.rglob('dataset_info.json')))  # prepared anew
+    load()
+    assert len(decoded) == 22
+
+
 @pytest.mark.parametrize('damaged', ['dataset_info.json', 'imagenet_resized-train.array_record-00000-of-00001'])
 @pytest.mark.parametrize('content', [None, 0.3])
 def test_damaged_sets_get_one_line(damaged, content, small_set, tmp_path):

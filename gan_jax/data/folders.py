@@ -1,23 +1,19 @@
 """A folder of images as a data set: its splits, its classes, and its pixels, decoded once and kept, or as they are needed."""
 
-import contextlib
 import copy
 import os
 import pathlib
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from typing import Self
 
 import numpy as np
 
+from gan_jax.data import decoding
 from gan_jax.data.images import Images
-from gan_jax.data.reading import image_files, is_grey, read_image
+from gan_jax.data.reading import image_files, read_image
 from gan_jax.errors import InputError
-from gan_jax.files import cache_directory, fingerprint, load_arrays
 
 SPLITS = ('train', 'val', 'test')
-_READER = 'read_image 1'
-"""Part of what cached pixels are known by. It changes with what `read_image` makes of a file."""
 
 
 class FolderSource:
@@ -51,7 +47,7 @@ class FolderSource:
         self.files = image_files(self.path)
         self.broken: list[str] = []
         """Files that were left out."""
-        self.channels = channels or common_channels(self.files, skip_broken)
+        self.channels = channels or decoding.common_channels(self.files, skip_broken)
         train = split_folder(path, 'train')
         self.classes = class_names(self.files if train == self.path else image_files(train))
         self._labels = class_numbers(self.path, self.files, self.classes)
@@ -66,53 +62,34 @@ class FolderSource:
             batch['label'] = self._labels[list(indices)]
         return batch
 
+    def images(self, indices: Sequence[int]) -> list[np.ndarray | None]:
+        """Those images, uint8 `[h, w, channels]`, read by threads; with `skip_broken` None for one that cannot be read."""
+        return list(
+            decoding.in_threads(decoding.unless_broken(self._read, self.skip_broken), [(self.files[i],) for i in indices])
+        )
+
     def load(self) -> Images:
         """All images in memory. They are decoded once and kept in the cache, until a file of the folder changes."""
-        entry = cache_directory() / 'folders' / f'{fingerprint(str(self.path.resolve()), f"{self.size} {self.channels}")}.npz'
-        identity = folder_identity(self.path, self.files)
-        cached = _cached(entry, identity)
-        if cached is not None and (self.skip_broken or cached[1].all()):
-            images, readable = cached
-        else:
-            images, readable = self._decode()
-            _keep(entry, identity=identity, images=images, readable=readable)
-        source = self._only(readable)
-        return Images(images, source._labels, source.classes, tuple(source.broken))
+        form = f'{self.size} {self.channels}'
+        found = decoding.decode(self._examples, self._read, folder=self.path, form=form, skip_broken=self.skip_broken)
+        source = self._only(found.readable)
+        return Images(found.images, source._labels, source.classes, tuple(source.broken))
 
     def readable(self) -> Self:
-        """With `skip_broken`, the source without the images that cannot be read, for which each is decoded; else as it is."""
+        """With `skip_broken`, the source without the images that cannot be read; else as it is."""
         if not self.skip_broken:
             return self
-        return self._only(np.array([image is not None for image in self._decoded()]))
+        return self._only(decoding.readable(self._examples, self._read, folder=self.path))
 
-    def _decode(self) -> tuple[np.ndarray, np.ndarray]:
-        """The images that can be read, and which they are, bool `[len(self)]`."""
-        images = np.empty((len(self), self.size, self.size, self.channels), np.uint8)
-        readable = np.zeros(len(self), bool)
-        for i, image in enumerate(self._decoded()):
-            if image is not None:
-                images[i], readable[i] = image, True
-        return images if readable.all() else images[readable], readable
+    @property
+    def _examples(self) -> list[decoding.Files]:
+        return [(file,) for file in self.files]
 
-    def _decoded(self) -> Iterator[np.ndarray | None]:
-        """Every image, or None for one that is left out, with a progress bar if that takes more than a second."""
-        from tqdm import tqdm
-
-        def one(file: pathlib.Path) -> np.ndarray | None:
-            try:
-                return read_image(file, self.size, self.channels)
-            except InputError:
-                if not self.skip_broken:
-                    raise
-                return None
-
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            yield from tqdm(pool.map(one, self.files), desc=str(self.path), total=len(self), unit='image', delay=1)
+    def _read(self, files: decoding.Files) -> np.ndarray:
+        return read_image(files[0], self.size, self.channels)
 
     def _only(self, readable: np.ndarray) -> Self:
         """The source without the images that are not readable."""
-        if not readable.any():
-            raise InputError(f'none of the {len(self)} images in {self.path} can be read')
         source = copy.copy(self)
         source.broken = [str(file) for file, fine in zip(self.files, readable, strict=True) if not fine]
         source.files = [file for file, fine in zip(self.files, readable, strict=True) if fine]
@@ -142,35 +119,6 @@ def split_folder(path: str | pathlib.Path, split: str) -> pathlib.Path:
     return path / split if splits else path
 
 
-def common_channels(files: Sequence[pathlib.Path], skip_broken: bool = False) -> int:
-    """1 if every image is grey, and 3 otherwise. Raises `InputError` for an image that cannot be opened, or passes over it."""
-
-    def grey(file: pathlib.Path) -> bool:
-        try:
-            return is_grey(file)
-        except InputError:
-            if not skip_broken:
-                raise
-            return True
-
-    return 1 if all(map(grey, files)) else 3
-
-
-def folder_identity(path: pathlib.Path, files: Sequence[pathlib.Path]) -> str:
-    """Says which files these are, and in which state: a file that is written, replaced or renamed makes another identity."""
-    from PIL import __version__ as pillow
-
-    return fingerprint(_READER, pillow, *(f'{file.relative_to(path)} {_state(file)}' for file in files))
-
-
-def _state(file: pathlib.Path) -> str:
-    try:
-        stat = file.stat()
-    except OSError:
-        return 'cannot be opened'
-    return f'{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}'
-
-
 def class_names(files: Sequence[pathlib.Path]) -> tuple[str, ...]:
     """The folders right below the one that all files are in, if every file is in one of those; otherwise there are none."""
     top = os.path.commonpath([file.parent for file in files])
@@ -187,24 +135,3 @@ def class_numbers(path: pathlib.Path, files: Sequence[pathlib.Path], classes: Se
     if None in found:
         raise InputError(f'{files[found.index(None)]} is in none of the {len(classes)} folders of the training images')
     return np.array(found, np.int32)
-
-
-def _cached(entry: pathlib.Path, identity: str) -> tuple[np.ndarray, np.ndarray] | None:
-    """What was kept of these files; None if nothing was, or if it is of others or damaged."""
-    try:
-        kept = load_arrays(entry)
-    except InputError:
-        return None
-    return (kept['images'], kept['readable']) if kept.get('identity') == identity else None
-
-
-def _keep(entry: pathlib.Path, **arrays: np.ndarray | str) -> None:
-    """Writes arrays to the cache, in place of what is there; a cache that cannot be written is none."""
-    part = entry.with_name(f'.{entry.stem}.{os.getpid()}.npz')
-    with contextlib.suppress(OSError):
-        entry.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            np.savez(part, **arrays)  # type: ignore[arg-type]
-            os.replace(part, entry)
-        finally:
-            part.unlink(missing_ok=True)

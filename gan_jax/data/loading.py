@@ -8,6 +8,7 @@ import pathlib
 from typing import TypeAlias
 
 from gan_jax.data.arrays import SUFFIXES, array_file
+from gan_jax.data.decoding import left_out
 from gan_jax.data.folders import FolderSource, folder_splits
 from gan_jax.data.images import Images, digits, recoloured, resize
 from gan_jax.data.tfds import TfdsSource, has_held_out, is_known
@@ -50,7 +51,7 @@ def load(
         if split != 'train':
             raise InputError(f'{name} has no splits, not {split!r}')
         return _squares(name, array_file(name, size=size, channels=channels))
-    return _in_memory(_open(name, split, size, data_dir, channels, skip_broken))
+    return _open(name, split, size, data_dir, channels, skip_broken).load()
 
 
 def open_source(
@@ -80,7 +81,7 @@ def load_or_open(
     if is_digits(name) or is_array_file(name):
         return load(name, split=split, size=size, channels=channels)
     source = _open(name, split, size, data_dir, channels, skip_broken)
-    return (_on_disk if len(source) * source.size**2 * source.channels > memory_limit else _in_memory)(source)
+    return _on_disk(source) if len(source) * source.size**2 * source.channels > memory_limit else source.load()
 
 
 def _open(
@@ -92,13 +93,6 @@ def _open(
     source = TfdsSource(name, split, size=size, data_dir=data_dir)
     source.channels = channels or source.channels
     return source
-
-
-def _in_memory(source: ImageSource) -> Images:
-    if isinstance(source, FolderSource):
-        return source.load()
-    batch = source.read(range(len(source)))
-    return Images(batch['image'], batch.get('label'), source.classes)
 
 
 def _on_disk(source: ImageSource) -> ImageSource:
@@ -118,9 +112,7 @@ def describe(name: str, images: Images | ImageSource) -> str:
     parts = [f'{name}: {count:,} images of {images.size} x {images.size} pixels', 'grey' if images.channels == 1 else 'colour']
     if images.classes:
         parts.append(f'{len(images.classes)} classes')
-    broken = () if isinstance(images, TfdsSource) else images.broken
-    left_out = f'; {len(broken):,} unreadable ones left out, {broken[0]} the first' if broken else ''
-    return ', '.join(parts) + left_out
+    return ', '.join(parts) + ('' if isinstance(images, TfdsSource) else left_out(images.broken))
 
 
 def is_folder(name: str, data_dir: str | os.PathLike | None = None) -> bool:

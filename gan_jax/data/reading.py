@@ -12,6 +12,11 @@ from gan_jax.errors import InputError
 if TYPE_CHECKING:
     from PIL import Image
 
+
+class BrokenImage(InputError):
+    """An image file that cannot be read."""
+
+
 SUFFIXES = ('.png', '.jpg', '.jpeg', '.webp', '.bmp', '.gif', '.tif', '.tiff', '.ppm', '.pgm')
 _GREY = ('1', 'L', 'LA', 'La', 'F')
 _SYSTEM_FOLDER = '__MACOSX'
@@ -55,7 +60,7 @@ def read_image(file: pathlib.Path, size: int | None, channels: int) -> np.ndarra
     """One image as uint8 `[h, w, channels]`: as it is, or cropped to its central square and resized to `size`.
 
     The image is upright, as its EXIF orientation says, and on white where it is transparent; 16-bit grey levels are divided by
-    257, and floats are taken to be from 0 to 1. Raises `InputError`, with the file's name, for an image that cannot be read.
+    257, and floats are taken to be from 0 to 1. Raises `BrokenImage`, with the file's name, for an image that cannot be read.
     """
     from PIL import Image
 
@@ -64,11 +69,11 @@ def read_image(file: pathlib.Path, size: int | None, channels: int) -> np.ndarra
             pixels = decode(image, channels)
             return square(pixels, size) if size else to_array(pixels)
     except Exception as error:  # a decoder may raise anything on a damaged file
-        raise InputError(f'cannot read image {file}: {_reason(file, error)}') from error
+        raise BrokenImage(f'cannot read image {file}: {_reason(file, error)}') from error
 
 
 def is_grey(file: pathlib.Path) -> bool:
-    """Whether an image file is grey by its mode, or by its palette. Raises `InputError` as `read_image` does."""
+    """Whether an image file is grey by its mode, or by its palette. Raises `BrokenImage`."""
     from PIL import Image
 
     try:
@@ -78,7 +83,7 @@ def is_grey(file: pathlib.Path) -> bool:
                 return bool((palette == palette[:, :1]).all())
             return image.mode in _GREY or image.mode.startswith('I')
     except Exception as error:  # as in `read_image`
-        raise InputError(f'cannot read image {file}: {_reason(file, error)}') from error
+        raise BrokenImage(f'cannot read image {file}: {_reason(file, error)}') from error
 
 
 def decode(image: 'Image.Image', channels: int) -> 'Image.Image':

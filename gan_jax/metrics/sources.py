@@ -9,7 +9,7 @@ import numpy as np
 
 from gan_jax import compilation, data
 from gan_jax.data import arrays
-from gan_jax.data.folders import common_channels
+from gan_jax.data.decoding import common_channels
 from gan_jax.data.images import resize
 from gan_jax.data.reading import image_files, read_image
 from gan_jax.errors import InputError

@@ -9,11 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from gan_jax.data import decoding
+from gan_jax.data.images import Images
 from gan_jax.data.reading import decode, square
 from gan_jax.data.tfds.names import Name, builder, parse
 from gan_jax.data.tfds.preparation import prepare
 from gan_jax.errors import InputError, one_line
 
+_BLOCK = 256
 _HELD_OUT = ('test', 'validation', 'val', 'valid', 'dev')
 
 
@@ -44,8 +47,9 @@ class TfdsSource:
         if not pathlib.Path(made.data_dir).exists():
             prepare(named.prepared, data_dir=data_dir)
             made = builder(named, data_dir)
-        self.name = named.prepared
-        self._records = _records(made, named, _split(made.info.splits, named, split))
+        self.name, self.path = named.prepared, pathlib.Path(made.data_dir)
+        self.split = _split(made.info.splits, named, split)
+        self._records = _records(made, named, self.split)
         self.channels: int = 1 if channels == 1 else 3
         self.size: int = size or height
         label = features.get('label')
@@ -64,6 +68,19 @@ class TfdsSource:
         if self.classes:
             batch['label'] = np.array([record['label'] for record in records], np.int32)
         return batch
+
+    def load(self) -> Images:
+        """All images in memory. They are decoded once and kept in the cache, until a file of the prepared set changes."""
+
+        def make() -> dict[str, np.ndarray]:
+            rows = range(len(self))
+            blocks = [rows[start : start + _BLOCK] for start in rows[::_BLOCK]]
+            batches = list(decoding.in_threads(self.read, blocks, title=f'{self.name}, by {_BLOCK}'))
+            return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+
+        form = f'{self.path.resolve()} {self.split} {self.size} {self.channels}'
+        batch = decoding.kept_or_made('tfds', form, decoding.state_of(self.path), make)
+        return Images(batch['image'], batch.get('label'), self.classes)
 
     def _image(self, content: bytes) -> np.ndarray:
         from PIL import Image
