@@ -2,13 +2,14 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
 
 from gan_jax import Game, runs
 from gan_jax.games.multi_generator import mixture, multi_generator
+from gan_jax.ranges import Positive, Range, UnrollSteps, Weight, Width
 from gan_jax.registry import Table
 from gan_jax.typing import Array, Key
 
@@ -71,16 +72,14 @@ def gan() -> Method:
     return standard()
 
 
-def unrolled(steps: int = 5) -> Method:
+def unrolled(steps: UnrollSteps = 5) -> Method:
     """Metz et al. 2017: G looks K steps of D ahead."""
     return lambda setting: _trial(setting, steps, setting.unrolled)
 
 
-def packing(size: int = 2, keep: str = 'examples') -> Method:
+def packing(size: Annotated[int, Range(1, 1000)] = 2, keep: Literal['examples', 'packs'] = 'examples') -> Method:
     """PacGAN (Lin et al. 2018). A batch has as many examples as any other's, and so fewer packs; or, as in the authors' code,
     with keep=packs as many packs as another's has examples."""
-    if keep not in ('examples', 'packs'):
-        raise ValueError(f"a batch keeps its number of 'examples' or of 'packs', not {keep!r}")
     packed = standard(augmentations=(f'packing:size={size}',))
     if keep == 'examples':
         return packed
@@ -92,27 +91,27 @@ def packing(size: int = 2, keep: str = 'examples') -> Method:
     return trial
 
 
-def minibatch_discrimination(features: int = 16, dimensions: int = 5) -> Method:
+def minibatch_discrimination(features: Width = 16, dimensions: Width = 5) -> Method:
     """Salimans et al. 2016, section 3.2."""
     return standard(minibatch=f'discrimination:features={features},dimensions={dimensions}')
 
 
-def feature_matching(weight: float = 1.0) -> Method:
+def feature_matching(weight: Weight = 1.0) -> Method:
     """Salimans et al. 2016, section 3.1: G's only loss."""
     return standard(features=(f'feature_matching:weight={weight}',), objective_weight=0.0)
 
 
-def historical_averaging(weight: float = 1.0) -> Method:
+def historical_averaging(weight: Weight = 1.0) -> Method:
     """Salimans et al. 2016, section 3.3, of both players."""
     return standard(historical_averaging=weight)
 
 
-def wasserstein(clip: float = 0.1) -> Method:
+def wasserstein(clip: Positive = 0.1) -> Method:
     """Arjovsky et al. 2017, algorithm 1: RMSProp, 5 steps of the critic, clipped weights."""
     return standard(objective='wasserstein', optimizers=f'wgan:learning_rate=RATE,clip={clip}')
 
 
-def wasserstein_gp(weight: float = 0.1) -> Method:
+def wasserstein_gp(weight: Weight = 0.1) -> Method:
     """Gulrajani et al. 2017: Adam(0, .9), 5 steps of the critic; the weight of their toy script."""
     return standard(objective='wasserstein', penalties=(f'wgan_gp:weight={weight}',), optimizers='wgan_gp:learning_rate=RATE')
 
@@ -120,17 +119,18 @@ def wasserstein_gp(weight: float = 0.1) -> Method:
 def r3gan(objective: str, *penalties: str) -> Callable[..., Method]:
     """A row of the ablation of Huang et al. 2024: Adam without momentum, penalties on real and on generated examples."""
 
-    def method(gamma: float = 1.0) -> Method:
+    def method(gamma: Weight = 1.0) -> Method:
         return standard(
             objective=objective,
             penalties=tuple(f'{name}:gamma={gamma}' for name in penalties),
+            penalty_at='original',
             optimizers='adam:learning_rate=RATE,beta1=0.0,beta2=0.99',
         )
 
     return method
 
 
-def madgan(generators: int = 4) -> Method:
+def madgan(generators: Annotated[int, Range(1, 100)] = 4) -> Method:
     """Ghosh et al. 2018: generators that share all layers but the last two, and a discriminator that tells them apart. Each
     makes a batch, so that D sees K generated ones for a real one. Its rate is K times theirs: at one rate D can not tell moving
     generators apart, and they merge."""
@@ -163,10 +163,8 @@ def madgan(generators: int = 4) -> Method:
     return trial
 
 
-def adagan(components: int = 4) -> Method:
+def adagan(components: Annotated[int, Range(1, 1000)] = 4) -> Method:
     """Tolstikhin et al. 2017: components trained one after the other, with a share of the steps each."""
-    if components < 1:
-        raise ValueError(f'components are 1 or more, got {components}')
 
     def trial(setting: Setting) -> Trial:
         options = dataclasses.replace(setting.options, steps=max(1, setting.options.steps // components))

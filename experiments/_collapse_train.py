@@ -17,7 +17,6 @@ from experiments._collapse_data import Problem, Scores
 from experiments._collapse_methods import Trial
 from gan_jax import boosting, compilation, runs
 from gan_jax.boosting import Ensemble
-from gan_jax.errors import InputError
 from gan_jax.typing import Array, Key
 
 CHOOSING = 2500
@@ -47,16 +46,7 @@ def check(cell: Cell) -> None:
     """Raises `InputError` for shapes that do not fit, such as a batch and its packs, before anything is compiled."""
     source, trial, game = cell.problem.source(cell.batch_size, 1), cell.trial, cell.trial.game
     trial.options.train_step(game, unroll_steps=trial.unroll_steps)
-
-    def losses(key: Key) -> Any:
-        batch = source.draw(source.shared, key, jnp.int32(0))
-        generator, discriminator = game.init(key, batch[:1])
-        return game.discriminator_loss(discriminator, game.play(generator, batch, key)[0], batch, key)
-
-    try:
-        jax.eval_shape(losses, jax.random.key(0))
-    except ValueError as error:
-        raise InputError(str(error)) from error
+    runs.check_fit(game, jax.eval_shape(source.draw, source.shared, jax.random.key(0), jnp.int32(0)))
 
 
 def prepare(cell: Cell) -> _seeds.Seeds:
@@ -81,7 +71,7 @@ def train(cell: Cell, path: pathlib.Path) -> dict[str, Any]:
         settings=json.dumps([cell.trial.settings, cell.batch_size, cell.seeds, cell.samples]),
     )
     file = path / 'config.json'
-    begun = file.exists() and json.loads(file.read_text()) == options.identity()
+    begun = file.exists() and runs.read_json(file) == options.identity()
     saved = any(step.name.isdigit() for step in path.glob('checkpoints/*'))  # and not one that was being written
     run = runs.RunDirectory(dataclasses.replace(options, resume=begun and saved, overwrite=not (begun and saved)))
     log = _Log(cell, run.path)
@@ -115,6 +105,7 @@ def _fit(cell: Cell, run: runs.RunDirectory, log: '_Log') -> np.ndarray:
         checkpoint_every=max(1, steps // 10),
         callbacks=[runs.Callback(max(1, steps // cell.evaluations), evaluate)],
         keep=1,
+        may_diverge=True,
     )
     return ~np.asarray(finite(state))
 
@@ -188,7 +179,7 @@ class _Log:
         self._problem, self._path = cell.problem, path
         self._score = compilation.jit(jax.vmap(cell.problem.score))
         self._clock = path / 'seconds.json'
-        self._before = json.loads(self._clock.read_text()) if self._clock.exists() else 0.0
+        self._before = runs.read_json(self._clock) if self._clock.exists() else 0.0
         self._start = time.perf_counter()
 
     def note_time(self) -> None:
@@ -217,7 +208,7 @@ class _Log:
 
     def result(self) -> dict[str, Any]:
         """Scores at the last step and at each seed's best, and all of them over time."""
-        rows = [json.loads(file.read_text()) for file in sorted(self._path.glob('evaluations/*.json'))]
+        rows = [runs.read_json(file) for file in sorted(self._path.glob('evaluations/[0-9]*.json'))]
         chosen, reported = (
             {name: np.stack([unlisted(row[which][name]) for row in rows]) for name in rows[0][which]}
             for which in ('chosen', 'reported')
@@ -225,7 +216,7 @@ class _Log:
         best = np.argmax(np.asarray(self._problem.rank(chosen)), 0)
         seeds = np.arange(len(best))
         return {
-            'seconds': json.loads(self._clock.read_text()),
+            'seconds': runs.read_json(self._clock),
             'last': {name: listed(value[-1]) for name, value in reported.items()},
             'best': {name: listed(value[best, seeds]) for name, value in reported.items()},
             'best_step': [rows[i]['step'] for i in best],

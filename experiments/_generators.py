@@ -12,7 +12,9 @@ import tyro
 
 from gan_jax import compilation, data, latents, runs
 from gan_jax.errors import InputError
-from gan_jax.runs.generators import BLOCK, DESCRIPTION, WEIGHTS, description, draw_latents
+from gan_jax.files import load_arrays
+from gan_jax.ranges import Checked, Positive, Seed, Text, Whole
+from gan_jax.runs.generators import BLOCK, DESCRIPTION, WEIGHTS, check_finite, description, draw_latents
 from gan_jax.runs.weights import load_weights, read_checkpoint, saved_steps
 from gan_jax.typing import AnyArray, Variables
 
@@ -47,8 +49,7 @@ def load(path: pathlib.Path, kind: str, checkpoint: int | None = None, **told: A
     else:
         step, state = read_checkpoint(path, lambda state: {'ema': state['ema']}, checkpoint)
         weights = made.weights(state['ema'])
-    if not all(np.isfinite(x).all() for x in jax.tree.leaves(weights)):
-        raise InputError(f'the generator of {path} is not finite at step {step}: the run has diverged')
+    check_finite(path, weights, step)
     return Trained(path, made, weights, step)
 
 
@@ -67,33 +68,26 @@ def _method(path: pathlib.Path, experiment: str, kind: str) -> Any:
     return getattr(config, kind)
 
 
-def check_seed(seed: int) -> None:
-    """Raises `InputError` unless the seed is one that `sampler.bin` takes: 32 bits, without a sign."""
-    if not 0 <= seed < 2**32:
-        raise InputError(f'--seed is from 0 to 4294967295, not {seed}')
-
-
 @dataclasses.dataclass(frozen=True)
-class DrawOptions:
+class DrawOptions(Checked):
     """What is drawn by which run."""
 
-    run: Annotated[str, tyro.conf.Positional]
+    run: Annotated[Text, tyro.conf.Positional]
     """The run's directory, such as runs/dcgan."""
-    checkpoint: int | None = None
+    checkpoint: Whole | None = None
     """The step of the checkpoint to draw with; the newest if it is not given."""
-    seed: int = 0
+    seed: Seed = 0
     """Of the latents. Image i of a seed is the same, whatever the number of images."""
-    truncation: float | None = None
+    truncation: Positive | None = None
     """Draw latents again whose entries are beyond this (Brock et al. 2019): smaller values give more typical and less varied
     images. Of normal latents only; about 1 is a usual choice."""
     of: tuple[str, ...] = ()
     """Draw only these classes, or captions that the run was trained on; of a run with labels or captions."""
-    latents: str | None = None
-    """Your own latents instead: a .npy file of numbers [n, size]."""
+    latents: Text | None = None
+    """Your own latents instead: a .npy or .npz file of numbers [n, size]."""
 
     def load(self) -> Trained:
         """The run, with a generator that draws what was asked for. Raises `InputError`."""
-        check_seed(self.seed)
         trained = load(pathlib.Path(self.run), 'generator', self.checkpoint)
         generator: runs.Generator = trained.made
         size = _latent_size(generator)
@@ -101,10 +95,7 @@ class DrawOptions:
             if self.latents or not generator.normal:
                 these = 'those of --latents' if self.latents else "this run's, which are uniform"
                 raise InputError(f'--truncation is for normal latents that are drawn, not for {these}')
-            try:
-                generator = generator._replace(latent=latents.truncated_normal(size, self.truncation))
-            except ValueError as error:
-                raise InputError(f'--truncation: {error}') from error
+            generator = generator._replace(latent=latents.truncated_normal(size, self.truncation))
         if self.of:
             generator = generator._replace(shares=self._shares(generator))
         return trained._replace(made=generator)
@@ -121,13 +112,12 @@ class DrawOptions:
         """Those of --latents, float32 `[n, size]`. Raises `InputError` for a file that has none."""
         if self.latents is None:
             return None
-        try:
-            found = np.load(self.latents)
-            if not isinstance(found, np.ndarray):
-                raise ValueError('it holds several arrays')
-            rows = np.atleast_2d(found.astype(np.float32))
-        except (OSError, ValueError, EOFError, TypeError) as error:
-            raise InputError(f'cannot read latents from {self.latents}: {error}') from error
+        arrays = load_arrays(self.latents)
+        if len(arrays) != 1:
+            raise InputError(f'{self.latents} holds {len(arrays)} arrays ({", ".join(arrays)}), and latents are one')
+        ((_, found),) = arrays.items()
+        numbers = np.issubdtype(found.dtype, np.number) and not np.iscomplexobj(found)
+        rows = np.atleast_2d(found.astype(np.float32)) if numbers else np.empty(0)
         size = _latent_size(generator)
         if rows.ndim != 2 or not len(rows) or rows.shape[1] != size or not np.isfinite(rows).all():
             raise InputError(
@@ -150,10 +140,15 @@ def latents_of(generator: runs.Generator, seed: int, number: int) -> tuple[np.nd
 
 
 def images_of(trained: Trained, z: AnyArray, conditions: AnyArray) -> Iterator[np.ndarray]:
-    """The images of latents `[n, size]` under conditions int `[n]`, uint8, in blocks `[BLOCK, h, w, c]`; the last is shorter."""
-    block = compilation.jit(lambda weights, z, which: data.to_uint8(trained.made.generate(weights, z, which)))
+    """The images of latents `[n, size]` under conditions int `[n]`, uint8, in blocks `[BLOCK, h, w, c]`; the last is shorter.
+
+    Raises `InputError` for images that are not finite.
+    """
+    block = compilation.jit(trained.made.generate)
     for i in range(0, len(z), BLOCK):
         rows, which = (np.asarray(x[i : i + BLOCK]) for x in (z, conditions))
         filled = BLOCK - len(rows)
-        images = block(trained.weights, np.pad(rows, [(0, filled), (0, 0)]), np.pad(which, (0, filled)).astype(np.int32))
-        yield np.asarray(images)[: len(rows)]
+        # Their own rows again: a generator may normalise by the block's statistics.
+        z_block, which = np.pad(rows, [(0, filled), (0, 0)], mode='wrap'), np.pad(which, (0, filled), mode='wrap')
+        images = block(trained.weights, z_block, which.astype(np.int32))
+        yield np.asarray(data.to_uint8(images))[: len(rows)]

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import flax.linen as nn
 import jax
@@ -15,9 +15,10 @@ from gan_jax.errors import InputError
 from gan_jax.games.adversarial import apply_network
 from gan_jax.metrics.classifier import classifier_scores, train_classifier
 from gan_jax.metrics.frechet import frechet_distance_from_features
-from gan_jax.metrics.neighbours import memorisation_test, nearest_neighbours
+from gan_jax.metrics.neighbours import memorisation_test, nearest_distance, nearest_neighbours
 from gan_jax.metrics.protocols import collect
 from gan_jax.networks import dcgan
+from gan_jax.ranges import BatchSize, Compared, Count, Range, Side, Text, UnrollSteps, Whole, Width
 from gan_jax.runs import pictures, samples
 from gan_jax.typing import Array, Key
 
@@ -26,39 +27,37 @@ from gan_jax.typing import Array, Key
 class ImageOptions(runs.GameOptions):
     """One generator and one discriminator of images."""
 
-    dataset: str = 'digits'
+    dataset: Text = 'digits'
     """'digits' (offline), a TFDS name such as mnist, fashion_mnist or imagenet_resized/32x32, a folder of images, whose folders
     are classes if every image is in one, or a .npz or .npy file. A folder may hold folders train and test; a TFDS name may end
     with what to train on, as svhn_cropped:train+extra."""
-    data_dir: str | None = None
+    data_dir: Text | None = None
     """Where TFDS data sets are prepared; TFDS_DATA_DIR if it is not given."""
-    size: int | None = None
+    size: Side | None = None
     """Height and width: 28 or 4 * 2^n. The data set's own if it is not given (16 for the digits, 64 for a folder)."""
     channels: Literal[1, 3] | None = None
     """1 for grey images, 3 for colour; the data set's own if it is not given."""
     skip_broken: bool = False
     """Leave out the images of a folder that cannot be read, and count them."""
-    batch_size: int = 64
-    latent_size: int = 128
+    batch_size: BatchSize = 64
+    latent_size: Width = 128
     """Standard normal."""
-    unroll_steps: int = 0
+    unroll_steps: UnrollSteps = 0
     dtype: Literal['float32', 'bfloat16'] = 'float32'
     """What the layers compute in; parameters, logits and losses are float32."""
     runner: Literal['pmap', 'shard_map'] = 'pmap'
     """What splits a batch over several devices."""
-    evaluate: int = 2000
+    evaluate: Compared = 2000
     """Samples in the end table, at least 2."""
-    sample_every: int = 400
-    score_every: int = 0
+    sample_every: Count = 400
+    score_every: Whole = 0
     """Every so many steps, the Frechet distance of --evaluate samples to the data, in the features of a classifier of the data
     set, to scores.jsonl and scores.png; 0 for never."""
-    checkpoint_every: int = 2000
-    memory_limit: float = 2.0
+    checkpoint_every: Count = 2000
+    memory_limit: Annotated[float, Range(0, 1e6)] = 2.0
     """Gigabytes up to which a data set is held on the device; a larger one is read from disk as it is needed."""
 
     free: ClassVar[tuple[str, ...]] = ('evaluate', 'sample_every', 'score_every', 'checkpoint_every', 'memory_limit')
-    counts: ClassVar[tuple[str, ...]] = ('batch_size', 'latent_size', 'evaluate', 'sample_every', 'checkpoint_every')
-    """Options that are at least 1."""
 
     def networks(self, size: int, channels: int, axis_name: str | None) -> tuple[nn.Module, nn.Module]:
         """The generator and the discriminator of images `[size, size, channels]`."""
@@ -75,16 +74,16 @@ class ImageOptions(runs.GameOptions):
         generate = lambda weights, z, _: apply_network(network, weights, z, train=False)[0]
         return runs.Generator(latents.normal(self.latent_size), generate)
 
+    def others(self, size: int, channels: int) -> dict[str, 'Draw']:
+        """What else draws such images and is scored, by what it is called."""
+        del size, channels
+        return {}
+
     def check(self) -> None:
         """Refuses what cannot work, before anything is loaded or written."""
-        self.check_counts(*self.counts)
         super().check()
         if self.size is not None:
             dcgan.stages(self.size)
-        if self.evaluate < 2:
-            raise InputError(f'--evaluate is at least 2 samples, which have a distribution, not {self.evaluate}')
-        if self.score_every < 0:
-            raise InputError(f'--score-every is at least 0, not {self.score_every}')
         parallel.check_divisible(self.batch_size)
 
 
@@ -101,9 +100,17 @@ def main(config: ImageOptions) -> dict[str, Any]:
     grid_key, table_key = jax.random.split(jax.random.key(config.seed + 1))
     draw = compilation.jit(lambda state, key, points: gan_jax.sample(game, state, points, key))
     state = fit(config, run, source, advance, init, draw, grid_key)
-    blocks = [draw(state, key, jnp.zeros(500)) for key in jax.random.split(table_key, -(-config.evaluate // 500))]
-    fakes = np.concatenate([np.asarray(data.to_uint8(block)) for block in blocks])[: config.evaluate]
-    results = evaluate(config, run, fakes, at_most(source, 20_000), held_out)
+
+    def score(draw: Draw) -> dict[str, Any]:
+        blocks = [draw(state, key, jnp.zeros(500)) for key in jax.random.split(table_key, -(-config.evaluate // 500))]
+        fakes = np.concatenate([np.asarray(data.to_uint8(block)) for block in blocks])[: config.evaluate]
+        return evaluate(config, run, fakes, source, held_out)
+
+    others = {}
+    for name, other in config.others(source.size, source.channels).items():
+        print(f'{name}:')
+        others[name] = score(compilation.jit(other))
+    results = score(draw) | others
     runs.write_json(run.path / 'results.json', results)
     print(f'pictures {run.path}/samples.png, samples.gif, neighbours.png, losses.png; numbers {run.path}/results.json')
     return results
@@ -159,6 +166,8 @@ def fit(
 
 def build(config: ImageOptions, size: int, channels: int) -> tuple[gan_jax.Game, Any, gan_jax.TrainState]:
     """The game, its train step, and the state at step 0."""
+    shape = (config.batch_size // jax.local_device_count(), size, size, channels)
+    runs.check_fit(config.make_game(size, channels, None), jax.ShapeDtypeStruct(shape, jnp.float32))
     axis_name = parallel.choose(config.runner)[1]
     game = config.make_game(size, channels, axis_name)
     step, players = config.train_step(game, unroll_steps=config.unroll_steps, axis_name=axis_name), config.players()
@@ -190,27 +199,42 @@ def scores(
     train = at_most(source, 20_000)
     assert train.labels is not None  # as `load` has seen
     extractor = train_classifier(train.images, train.labels, name=config.dataset, cache=True).extractor
-    reference = collect(extractor, [train.images], ()).moments
+    reference = collect(extractor, [train.images], {'moments'}).moments
+    assert reference is not None
     block = lambda state, key: draw(state, key, jnp.zeros(100))
     key = jax.random.key(config.seed + 2)
     return [runs.sample_scores(run, block, extractor, reference, key, every=config.score_every, samples=config.evaluate)]
 
 
 def evaluate(
-    config: ImageOptions, run: runs.RunDirectory, fakes: np.ndarray, train: data.Images, held_out: data.Images | None
+    config: ImageOptions,
+    run: runs.RunDirectory,
+    fakes: np.ndarray,
+    source: data.Images | data.ImageSource,
+    held_out: data.Images | None,
 ) -> dict[str, Any]:
     """The end table: samples beside held-out real images, where the data set has some."""
+    train = at_most(source, 20_000)
     if held_out is None:
-        distance = nearest_neighbours(fakes / 127.5, train.images / 127.5).distance
+        distance = nearest_distance(fakes / np.float32(127.5), blocks_of(source))
         results = {'median_neighbour_distance': float(np.median(distance))}
         print(runs.table([('samples', 'value'), *results.items()], title=f'{config.name} after {config.steps} steps'))
     else:
-        results = compare(config, fakes, train, held_out)
+        results = compare(config, fakes, source, train, held_out)
     nearest = np.asarray(nearest_neighbours(fakes[:16], train.images, min(3, len(train.images))).index)
     rows = np.concatenate([fakes[:16, None], train.images[nearest]], 1).reshape(-1, *fakes.shape[1:])
     scale = max(1, 64 // fakes.shape[1])
     pictures.save_picture(run.path / 'neighbours.png', pictures.image_grid(rows, columns=8, scale=scale))
     return results
+
+
+def blocks_of(source: data.Images | data.ImageSource, size: int = 8192) -> Iterator[np.ndarray]:
+    """All images, in blocks of float32 `[n, h, w, c]` from 0 to 2."""
+    count = len(source.images) if isinstance(source, data.Images) else len(source)
+    for i in range(0, count, size):
+        rows = range(i, min(i + size, count))
+        images = source.images[rows.start : rows.stop] if isinstance(source, data.Images) else source.read(rows)['image']
+        yield images / np.float32(127.5)
 
 
 def at_most(source: data.Images | data.ImageSource, limit: int) -> data.Images:
@@ -238,8 +262,14 @@ def held_out_images(config: ImageOptions, like: data.Images | data.ImageSource, 
     return found
 
 
-def compare(config: ImageOptions, fakes: np.ndarray, train: data.Images, held_out: data.Images) -> dict[str, Any]:
-    test = memorisation_test(fakes / 127.5, train.images / 127.5, held_out.images / 127.5)
+def compare(
+    config: ImageOptions,
+    fakes: np.ndarray,
+    source: data.Images | data.ImageSource,
+    train: data.Images,
+    held_out: data.Images,
+) -> dict[str, Any]:
+    test = memorisation_test(fakes / np.float32(127.5), blocks_of(source), held_out.images / np.float32(127.5))
     rows: list[tuple] = [('', 'samples', 'held-out real images')]
     results: dict[str, Any] = {'neighbour_ratio': test.ratio, 'neighbour_p_value': test.p_value}
     if train.labels is not None:
@@ -272,6 +302,7 @@ def compare(config: ImageOptions, fakes: np.ndarray, train: data.Images, held_ou
         print(f'judge: a classifier trained on {config.dataset}, {100 * accuracy:.1f} % right on held-out images; no FID')
     rows.append(('median distance to nearest training image', test.generated, test.held_out))
     rows.append(('  as a share of real', test.ratio, 1.0))
+    rows.append(('  p-value of not being nearer than real', test.p_value, '-'))
     print(runs.table(rows, title=f'{config.dataset} after {config.steps} steps, {len(fakes)} samples'))
     return results
 

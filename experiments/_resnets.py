@@ -1,7 +1,7 @@
 """What WGAN-GP and SNGAN share: a pair of residual networks, and how both papers train it on CIFAR-10."""
 
 import dataclasses
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 import flax.linen as nn
 import jax
@@ -12,43 +12,69 @@ import gan_jax
 from experiments import _images
 from gan_jax import networks, parallel
 from gan_jax.errors import InputError
-from gan_jax.training import Step
+from gan_jax.optimizers import Optimizers, average_parameters, averaged
+from gan_jax.ranges import Compared, Count, PlayerSteps, Range, Share, Text, Width
+from gan_jax.training import Step, minibatches_of_step
+from gan_jax.typing import Array, Key
 
 
 @dataclasses.dataclass(frozen=True)
 class ResNetOptions(_images.ImageOptions):
     """The residual networks that WGAN-GP and SNGAN share, and how both papers train them on CIFAR-10."""
 
-    dataset: str = 'cifar10'
+    dataset: Text = 'cifar10'
     g_norm: str = 'batch'
-    g_width: int = 128
+    g_width: Width = 128
     """Channels of every layer of G."""
-    d_width: int = 128
+    d_width: Width = 128
     """Channels of every layer of D."""
     pool: Literal['sum', 'mean'] = 'mean'
     """Of D's last features, over positions."""
-    decay: float = 0.0
+    last_bias: bool = True
+    """Whether D's last layer has a bias."""
+    statistics: Literal['running', 'batch'] = 'running'
+    """By which G's batch norm draws: running averages, or those of the batch that is drawn."""
+    ema_decay: Share = 0.0
+    """Of the generator that draws; 0 for the present one, as in the papers."""
+    average: Share = 0.999
+    """Decay of the average of G's parameters, whose figures stand beside those of the generator that draws. Batch norm in it
+    goes by the batch that is drawn: no running averages are of these parameters."""
+    decay: Share = 0.0
     """The learning rates' value at the last step, as a share of the first; a straight line in between."""
-    discriminator_steps: int | None = 5
-    generator_batches: int = 2
+    discriminator_steps: PlayerSteps | None = 5
+    generator_batches: Annotated[int, Range(1, 1000)] = 2
     """G learns from so many times as many samples as D: 128 in the papers, to D's 64 real and 64 generated images."""
-    evaluate: int = 5000
-    sample_every: int = 500
-
-    counts: ClassVar[tuple[str, ...]] = (*_images.ImageOptions.counts, 'g_width', 'd_width', 'generator_batches')
+    evaluate: Compared = 5000
+    sample_every: Count = 500
 
     def networks(self, size: int, channels: int, axis_name: str | None) -> tuple[nn.Module, nn.Module]:
         dtype = jnp.dtype(self.dtype)
-        generator = networks.SNGANGenerator(size, channels, self.g_width, dtype, axis_name, norm=self.g_norm)
-        discriminator = networks.SNGANDiscriminator(self.d_width, dtype, axis_name, norm=self.d_norm, pool=self.pool)
-        return generator, discriminator
+        how: dict[str, Any] = {'norm': self.g_norm, 'statistics': self.statistics}
+        generator = networks.SNGANGenerator(size, channels, self.g_width, dtype, axis_name, **how)
+        judges: dict[str, Any] = {'norm': self.d_norm, 'pool': self.pool, 'last_bias': self.last_bias}
+        return generator, networks.SNGANDiscriminator(self.d_width, dtype, axis_name, **judges)
+
+    def players(self) -> Optimizers:
+        """G's optimizer keeps an average of its parameters."""
+        pair = super().players()
+        return pair._replace(generator=optax.chain(pair.generator, average_parameters(self.average)))
+
+    def others(self, size: int, channels: int) -> dict[str, _images.Draw]:
+        game = dataclasses.replace(self, statistics='batch').make_game(size, channels, None)
+
+        def draw(state: gan_jax.TrainState, key: Key, points: Array) -> Array:
+            average = {**state.generator.state, 'params': averaged(state.generator.opt_state)}
+            return game.play(average, points, key, train=False)[0]
+
+        return {'average of G': draw}
 
     def learning_rates(self) -> optax.Schedule:
         return optax.linear_schedule(1.0, self.decay, self.steps)
 
     @property
     def minibatches(self) -> int:
-        return max(self.players().discriminator_steps, self.generator_steps * self.generator_batches)
+        d_steps = self.players().discriminator_steps
+        return minibatches_of_step(d_steps, self.generator_steps, self.generator_batches, self.own_minibatches)
 
     def train_step(self, game: gan_jax.Game, **options: Any) -> Step:
         step = super().train_step(game, generator_batches=self.generator_batches, **options)
@@ -56,6 +82,8 @@ class ResNetOptions(_images.ImageOptions):
 
     def check(self) -> None:
         super().check()
+        if not 0 <= self.average <= 1:
+            raise InputError(f'--average is a decay from 0 to 1, not {self.average}')
         if self.minibatch != 'none':
             raise InputError('the residual discriminator has no --minibatch layer')
 

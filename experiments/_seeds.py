@@ -9,7 +9,6 @@ import numpy as np
 
 import gan_jax
 from gan_jax import compilation, data, parallel, runs
-from gan_jax.errors import InputError
 from gan_jax.typing import Array, Batch, Key
 
 BLOCK = 5000
@@ -62,6 +61,8 @@ def prepare(
     `observe(play, key)` is what is kept of a block of samples: by default the generator's play.
     """
     step, players = config.train_step(game, unroll_steps=unroll_steps), config.players()
+    batch = jax.eval_shape(source.draw, source.shared, jax.random.key(0), 0)
+    runs.check_fit(game, jax.eval_shape(lambda x: x[0], batch) if config.minibatches > 1 else batch)
     place = placement(seeds)
     model_keys, data_keys = (place(keys) for keys in jax.random.split(jax.random.key(config.seed), (2, seeds)))
     example = jnp.zeros((1, *source.example.shape), source.example.dtype)
@@ -72,12 +73,7 @@ def prepare(
     def draw(feed: tuple[Any, Key], number: Array) -> Batch:
         return source.draw(*feed, number)
 
-    try:
-        state = compilation.jit(jax.vmap(one))(model_keys)
-        batches = jax.eval_shape(jax.vmap(draw, ((None, 0), None)), (source.shared, data_keys), 0)
-        jax.eval_shape(jax.vmap(step), state, batches)
-    except ValueError as error:  # shapes that do not fit, such as a batch and its packs
-        raise InputError(str(error)) from error
+    state = compilation.jit(jax.vmap(one))(model_keys)
     state = runs.first_state(state, config.init_from, resume=config.resume)
     steps = jax.vmap(gan_jax.many_steps(step, draw, runs.CALL_STEPS), in_axes=(0, (None, 0), None))
     many = compilation.jit(steps, cached=False, donate_argnums=0)

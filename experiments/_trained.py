@@ -63,7 +63,8 @@ def blocks_of(function: Callable[[Any], Any], size: int = 500) -> Callable[[Any]
     """The function of `[n, ...]` by blocks, of which the last is filled up: it is compiled once."""
 
     def run(x: Any) -> Any:
-        filled = np.pad(x, [(0, -len(x) % size), *[(0, 0)] * (x.ndim - 1)])
+        # Its own rows again: a generator may normalise by the block's statistics.
+        filled = np.pad(x, [(0, -len(x) % size), *[(0, 0)] * (x.ndim - 1)], mode='wrap')
         return jnp.concatenate([function(filled[i : i + size]) for i in range(0, len(x), size)])[: len(x)]
 
     return run

@@ -15,6 +15,7 @@ from gan_jax.errors import InputError
 from gan_jax.objectives import OBJECTIVES, Objective
 from gan_jax.optimizers import OPTIMIZERS, Optimizers, linear_decay
 from gan_jax.penalties import PENALTIES, Penalty
+from gan_jax.ranges import BatchSize, Count, Seed, Share, Text, Weight, Width
 from gan_jax.registry import build
 from gan_jax.runs import pictures, samples
 from gan_jax.typing import AnyArray
@@ -24,32 +25,32 @@ from gan_jax.typing import AnyArray
 class TranslationOptions(runs.Options):
     """Methods are written NAME or NAME:setting=value,setting=value, with the names and settings of the library's factories."""
 
-    steps: int = 10_000
-    batch_size: int = 1
-    width: int = 16
+    steps: Count = 10_000
+    batch_size: BatchSize = 1
+    width: Width = 16
     """Channels of the first layer of every network; the papers have 64."""
     objective: str = 'non_saturating'
     """minimax, non_saturating, wasserstein, least_squares, hinge, relativistic, relativistic_average, or f_gan:divergence=kl."""
-    objective_weight: float = 1.0
+    objective_weight: Weight = 1.0
     penalties: tuple[str, ...] = ()
     """Any of r1:gamma=1, r2:gamma=1, roth:gamma=0.1, wgan_gp:weight=10, dragan:weight=10; the papers have none."""
     optimizers: str = 'adam'
     """Both players', by paper: adam (2e-4, beta1 .5, as in both papers), wgan, wgan_gp, ttur."""
-    constant: float = 1.0
+    constant: Share = 1.0
     """The share of the steps after which the learning rates fall linearly to 0; 1 for rates that do not fall."""
-    ema_decay: float = 0.999
+    ema_decay: Share = 0.999
     """Of the averaged generator, which draws all pictures and numbers; 0 for the present one, as in the papers."""
     dtype: Literal['float32', 'bfloat16'] = 'float32'
     """What the layers compute in; parameters, logits and losses are float32."""
     runner: Literal['pmap', 'shard_map'] = 'pmap'
     """What splits a batch over several devices."""
-    init_from: str | None = None
+    init_from: Text | None = None
     """Start from the networks of this run's newest checkpoint; optimizers and schedules begin anew."""
-    seed: int = 0
+    seed: Seed = 0
     skip_broken: bool = False
     """Leave out the images of a folder that cannot be read, with their partners, and count them."""
-    sample_every: int = 250
-    checkpoint_every: int = 2000
+    sample_every: Count = 250
+    checkpoint_every: Count = 2000
 
     free: ClassVar[tuple[str, ...]] = ('sample_every', 'checkpoint_every')
 
@@ -63,10 +64,7 @@ class TranslationOptions(runs.Options):
 
     def check(self) -> None:
         """Raises `InputError` for a name, a count or a weight that does not work, before anything is loaded or written."""
-        self.check_counts('steps', 'batch_size', 'width', 'sample_every', 'checkpoint_every')
-        for name, value in dataclasses.asdict(self).items():
-            if name.endswith('_weight') and value is not None and not 0 <= value < np.inf:
-                raise InputError(f'--{name.replace("_", "-")} is a finite weight, at least 0, not {value}')
+        runs.check_objective(self.objective)
         nothing: Any = None  # a game is made of its networks only when it is initialised
         self.train_step(nothing, None)
         self.method(None)
@@ -82,10 +80,7 @@ class TranslationOptions(runs.Options):
         pair = build(OPTIMIZERS, self.optimizers)
         if self.constant == 1:
             return pair
-        try:
-            factor = linear_decay(self.steps, self.constant)
-        except ValueError as error:
-            raise InputError(f'--constant is a share of the steps, from 0 to 1, not {self.constant}') from error
+        factor = linear_decay(self.steps, self.constant)
         # Optimizers count their own updates, of which D may take several in a step.
         scaled = lambda optimizer, updates: optax.chain(optimizer, optax.scale_by_schedule(lambda n: factor(n // updates)))
         return Optimizers(
@@ -185,10 +180,12 @@ def picture_every(run: runs.RunDirectory, draw: Callable[[gan_jax.TrainState], C
 
 
 def save_progress(run: runs.RunDirectory, titles: Sequence[str], changing: int, *, steps: int = 6) -> pathlib.Path:
-    """Writes `progress.png`: of column `changing` what was drawn at several steps, ever further apart, and the others once."""
+    """Writes `progress.png`: of column `changing` what was drawn at several steps, ever further apart, and the others once.
+
+    Pictures that cannot be read are left out."""
     from PIL import Image
 
-    files = sorted(run.path.glob('samples/step_*.png'))
+    files = [picture for picture in run.pictures() if pictures.is_readable(picture)]
     chosen = [files[i] for i in np.unique(np.geomspace(1, len(files), steps).round().astype(int) - 1)]
     edge, *parts = zip(*(_columns(np.asarray(Image.open(file)), len(titles)) for file in chosen), strict=True)
     numbers = [f'step\n{int(file.stem.removeprefix("step_")):,}' for file in chosen]

@@ -28,6 +28,7 @@ from gan_jax.games.conditional import auxiliary_classifier
 from gan_jax.metrics.classifier import Classifier, train_classifier
 from gan_jax.metrics.frechet import frechet_distance_from_features
 from gan_jax.networks import dcgan
+from gan_jax.ranges import BatchSize, Count, KernelSize, Samples, Share, Side, Text, UnrollSteps, Weight, Width
 from gan_jax.registry import Table
 from gan_jax.runs import samples
 from gan_jax.typing import Array, Key
@@ -40,44 +41,44 @@ class Config(runs.GameOptions):
     name: str = 'conditional_gan'
     condition: str = 'auxiliary_classifier'
     """How the players know the label: concatenation, auxiliary_classifier (AC-GAN) or projection."""
-    dataset: str = 'mnist'
+    dataset: Text = 'mnist'
     """A TFDS name of labelled images, 'digits' (offline), or a folder with a folder of images for each class; it may hold
     folders train and test, and otherwise every tenth image is held out."""
-    data_dir: str | None = None
+    data_dir: Text | None = None
     """Where TFDS data sets are prepared; TFDS_DATA_DIR if it is not given."""
-    size: int | None = None
+    size: Side | None = None
     """Height and width: 28 or 4 * 2^n. The data set's own if it is not given (16 for the digits, 64 for a folder)."""
     channels: Literal[1, 3] | None = None
     """1 for grey images, 3 for colour; the data set's own if it is not given."""
     skip_broken: bool = False
     """Leave out the images of a folder that cannot be read, and count them."""
-    steps: int = 3000
-    batch_size: int = 64
-    width: int = 16
+    steps: Count = 3000
+    batch_size: BatchSize = 64
+    width: Width = 16
     """Channels at half the image's size, doubled at each halving."""
-    kernel_size: int = 4
-    latent_size: int = 64
+    kernel_size: KernelSize = 4
+    latent_size: Width = 64
     d_norm: str = 'batch'
     g_norm: str = 'batch'
     """Projection needs batch, which it gives a scale and a bias for each class."""
-    class_weight: float = 1.0
+    class_weight: Weight = 1.0
     """AC-GAN: of the class loss in D."""
-    generator_class_weight: float = 1.0
+    generator_class_weight: Weight = 1.0
     """AC-GAN: of the class loss in G."""
     generated_classes: bool = False
     """AC-GAN: whether D learns the classes of generated images too, as in the paper, or of real images alone."""
     optimizers: str = 'adam:learning_rate=1e-3'
-    decay: float = 0.1
+    decay: Share = 0.1
     """The learning rates' value at the last step, as a share of the first; a cosine in between, and 1 for none."""
-    unroll_steps: int = 0
+    unroll_steps: UnrollSteps = 0
     dtype: Literal['float32', 'bfloat16'] = 'float32'
     """What the layers compute in; parameters, logits and losses are float32."""
     runner: Literal['pmap', 'shard_map'] = 'pmap'
     """What splits a batch over several devices."""
-    evaluate: int = 10_000
+    evaluate: Samples = 10_000
     """Samples in the end table, as many of each class."""
-    sample_every: int = 500
-    checkpoint_every: int = 1000
+    sample_every: Count = 500
+    checkpoint_every: Count = 1000
 
     free: ClassVar[tuple[str, ...]] = ('evaluate', 'sample_every', 'checkpoint_every')
 
@@ -194,8 +195,6 @@ def check(config: Config) -> None:
     """Refuses what cannot work, before anything is loaded or written."""
     CONDITIONS[config.condition]
     config.check()
-    counts = ('batch_size', 'width', 'kernel_size', 'latent_size', 'evaluate', 'sample_every', 'checkpoint_every')
-    config.check_counts(*counts)
     if config.size is not None:
         dcgan.stages(config.size)
     parallel.check_divisible(config.batch_size)
@@ -205,25 +204,34 @@ def build(config: Config, train: _labelled.Labelled) -> tuple[gan_jax.Game, Any,
     """The game, its train step, and the state at step 0."""
     _, size, _, channels = train.images.shape
     dcgan.stages(size)
-    dtype, axis_name = jnp.dtype(config.dtype), parallel.choose(config.runner)[1]
-    condition, classes = CONDITIONS[config.condition], len(train.classes)
+    axis_name = parallel.choose(config.runner)[1]
+    make = functools.partial(make_game, config, size, channels, len(train.classes))
+    shapes = {'image': (size, size, channels), 'label': ()}
+    batch = {
+        name: jax.ShapeDtypeStruct((config.batch_size // jax.local_device_count(), *shape), jnp.float32 if shape else jnp.int32)
+        for name, shape in shapes.items()
+    }
+    runs.check_fit(make(None), batch)
+    game = make(axis_name)
+    step, players = config.train_step(game, unroll_steps=config.unroll_steps, axis_name=axis_name), config.players()
+    example = {'image': jnp.zeros((1, *train.images.shape[1:])), 'label': jnp.asarray(train.labels[:64], jnp.int32)}
+    init = compilation.jit(lambda key: gan_jax.init(game, players.generator, players.discriminator, example, key))
+    return game, step, init(jax.random.key(config.seed))
+
+
+def make_game(config: Config, size: int, channels: int, classes: int, axis_name: str | None) -> gan_jax.Game:
+    """The game on such images of so many classes."""
+    condition = CONDITIONS[config.condition]
     generator = config.network(size, channels, classes, axis_name)
     judge = networks.DCGANDiscriminator(
-        config.width, config.kernel_size, dtype, axis_name, norm=config.d_norm, minibatch=config.minibatch
+        config.width, config.kernel_size, jnp.dtype(config.dtype), axis_name, norm=config.d_norm, minibatch=config.minibatch
     )
     rules = games.conditional
     if condition.auxiliary:
-        try:
-            auxiliary = auxiliary_classifier(config.class_weight, config.generator_class_weight, config.generated_classes)
-        except ValueError as error:
-            raise InputError(str(error)) from error
+        auxiliary = auxiliary_classifier(config.class_weight, config.generator_class_weight, config.generated_classes)
         rules = functools.partial(games.conditional, auxiliary=auxiliary)
     latent = latents.normal(config.latent_size)
-    game = config.game(generator, condition.discriminator(judge, classes), latent, axis_name, rules=rules)
-    step, players = config.train_step(game, unroll_steps=config.unroll_steps, axis_name=axis_name), config.players()
-    example = {'image': jnp.zeros((1, *train.images.shape[1:])), 'label': jnp.zeros(1, jnp.int32)}
-    init = compilation.jit(lambda key: gan_jax.init(game, players.generator, players.discriminator, example, key))
-    return game, step, init(jax.random.key(config.seed))
+    return config.game(generator, condition.discriminator(judge, classes), latent, axis_name, rules=rules)
 
 
 def compare(

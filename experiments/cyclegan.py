@@ -12,7 +12,7 @@ compares with.
 import dataclasses
 import pathlib
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -36,6 +36,7 @@ from gan_jax.games.adversarial import apply_network
 from gan_jax.games.product import part_of
 from gan_jax.games.unpaired_translation import Translations
 from gan_jax.networks.translation import check_resnet_size, patch_outputs
+from gan_jax.ranges import BatchSize, Count, Range, Share, Side, Text, Weight
 from gan_jax.typing import AnyArray
 
 
@@ -44,40 +45,40 @@ class Config(TranslationOptions):
     """CycleGAN on two sets of images."""
 
     name: str = 'cyclegan'
-    task: str = 'inverted'
+    task: Text = 'inverted'
     """'inverted' or 'coloured': half of the data set's images, and the other half inverted, or with white turned blue and black
     turned yellow. Or a folder: with A and B, or trainA, trainB, testA and testB, two sets; else, of pairs side by side as for
     pix2pix, the left sides of one half of the pairs and the right sides of the other."""
-    dataset: str = 'digits'
+    dataset: Text = 'digits'
     """Of the first two tasks: 'digits' (offline), a TFDS name such as mnist, or a folder with folders train and test."""
-    data_dir: str | None = None
+    data_dir: Text | None = None
     """Where TFDS data sets are prepared; TFDS_DATA_DIR if it is not given."""
-    size: int | None = None
+    size: Side | None = None
     """Height and width, a multiple of 4: the data set's own if it is not given, and 64 of a folder. The paper has 128 and 256;
     a folder's training images are loaded at 286 / 256 of it, cropped at random and mirrored."""
-    steps: int = 3_000
-    batch_size: int = 4
+    steps: Count = 3_000
+    batch_size: BatchSize = 4
     """1 in the paper, for 200 epochs."""
-    blocks: int = 3
+    blocks: Annotated[int, Range(1, 100)] = 3
     """Of the generators; the paper has 6 at 128 pixels and 9 at 256."""
     objective: str = 'least_squares'
-    objective_weight: float = 2.0
+    objective_weight: Weight = 2.0
     """Of the objective in the generators' loss; least squares are halved here, and not in the paper."""
-    cycle_weight: float = 10.0
+    cycle_weight: Weight = 10.0
     """Of the mean absolute difference after a round trip, in [-1, 1]."""
-    identity_weight: float | None = None
+    identity_weight: Weight | None = None
     """Times --cycle-weight, of the mean absolute difference that a generator makes to images of its own target set. If it is not
     given, .5 for folders (as the authors' code has it), 0 for the other tasks: it asks a generator to leave what is there already
     as it is, pixel by pixel the opposite of inverting."""
-    pool_size: int = 50
+    pool_size: Annotated[int, Range(0, 1_000_000)] = 50
     """Generated images that each D remembers; 0 for none."""
-    receptive_field: int = 16
+    receptive_field: Count = 16
     """The side of the square that one logit of D judges: 1, 16, 34, 70, 142 or 286; the paper has 70."""
     g_norm: str = 'instance'
     """In the generators: batch, instance, layer, spectral, weight or none."""
     d_norm: str = 'instance'
     """In the discriminators: the same."""
-    constant: float = 0.5
+    constant: Share = 0.5
 
     def network(self, channels: int, axis_name: str | None) -> networks.ResNetGenerator:
         """A generator of images with this number of channels."""
@@ -164,9 +165,6 @@ def main(config: Config) -> dict[str, Any]:
 def check(config: Config) -> None:
     """Refuses what cannot work, before anything is loaded or written."""
     config.check()
-    config.check_counts('blocks')
-    if config.pool_size < 0:
-        raise InputError(f'--pool-size is at least 0, not {config.pool_size}')
     if config.size is not None:
         _check_size(config, config.size)
     if not config.synthetic and not pathlib.Path(config.task).is_dir():
@@ -232,17 +230,13 @@ def _from_folder(config: Config) -> tuple[Sets, list[str]]:
     return Sets(train, {side: images[:count] for side, images in judged.items()}, paired=False), broken
 
 
-def prepare(
-    config: Config, train: dict[str, np.ndarray]
-) -> tuple[runs.Advance, gan_jax.TrainState, Callable[[gan_jax.TrainState, dict[str, np.ndarray]], Translations]]:
-    """What takes training steps, the state at step 0, and what translates uint8 `{'a', 'b'}` by a state."""
-    (runner, axis_name), players = parallel.choose(config.runner), config.players()
+def make_game(config: Config, train: dict[str, np.ndarray], axis_name: str | None) -> gan_jax.Game:
+    """The game between such sets."""
     dtype = jnp.dtype(config.dtype)
-    size = train['a'].shape[1] if config.synthetic else config.size or 64
     to = lambda side: config.network(train[side].shape[-1], axis_name)
     judge = lambda: networks.PatchDiscriminator(config.receptive_field, config.width, config.d_norm, dtype, axis_name)
     objective, penalties = config.method(axis_name)
-    game = games.unpaired_translation(
+    return games.unpaired_translation(
         to('b'),
         to('a'),
         judge(),
@@ -255,6 +249,17 @@ def prepare(
         penalties=penalties,
         axis_name=axis_name,
     )
+
+
+def prepare(
+    config: Config, train: dict[str, np.ndarray]
+) -> tuple[runs.Advance, gan_jax.TrainState, Callable[[gan_jax.TrainState, dict[str, np.ndarray]], Translations]]:
+    """What takes training steps, the state at step 0, and what translates uint8 `{'a', 'b'}` by a state."""
+    (runner, axis_name), players = parallel.choose(config.runner), config.players()
+    size = train['a'].shape[1] if config.synthetic else config.size or 64
+    zeros = lambda n: {side: jnp.zeros((n, size, size, images.shape[-1])) for side, images in train.items()}
+    runs.check_fit(make_game(config, train, None), jax.eval_shape(lambda: zeros(config.batch_size // jax.local_device_count())))
+    game = make_game(config, train, axis_name)
     feeds = {
         side: data.resident(
             images,
@@ -266,8 +271,7 @@ def prepare(
         )
         for number, (side, images) in enumerate(train.items())
     }
-    example = {side: jnp.zeros((1, size, size, images.shape[-1])) for side, images in train.items()}
-    init = compilation.jit(lambda key: gan_jax.init(game, players.generator, players.discriminator, example, key))
+    init = compilation.jit(lambda key: gan_jax.init(game, players.generator, players.discriminator, zeros(1), key))
     sample = compilation.jit(lambda state, batch, key: gan_jax.sample(game, state, jax.tree.map(data.to_float, batch), key))
 
     def draw(state: gan_jax.TrainState, images: dict[str, np.ndarray]) -> Translations:

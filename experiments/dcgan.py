@@ -13,13 +13,14 @@ filters, and a linear classifier on the discriminator's features.
 """
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
 
 from experiments import _dcgan_analysis, _images
 from gan_jax import networks, runs
+from gan_jax.ranges import BatchSize, Count, KernelSize, Share, Text, Width
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,16 +28,16 @@ class Config(_images.ImageOptions):
     """DCGAN on images."""
 
     name: str = 'dcgan'
-    analyse: str | None = None
+    analyse: Text | None = None
     """Train nothing, but analyse this run of the experiment, such as runs/dcgan; of the other options --data-dir matters."""
-    steps: int = 14_000
-    batch_size: int = 16
+    steps: Count = 14_000
+    batch_size: BatchSize = 16
     """Small sets learn faster from many small steps; the paper has 128."""
-    width: int = 64
+    width: Width = 64
     """Channels at half the image's size, doubled at each halving; the paper's 64-pixel network has 128."""
-    kernel_size: int = 4
+    kernel_size: KernelSize = 4
     """5 in the paper's code."""
-    latent_size: int = 16
+    latent_size: Width = 16
     """Standard normal; the paper has 100, uniform."""
     penalties: tuple[str, ...] = ('r1:gamma=1',)
     """Any of r1, r2, roth, wgan_gp, dragan. R1 keeps D from learning a small data set by heart; the paper has none."""
@@ -44,10 +45,8 @@ class Config(_images.ImageOptions):
     g_norm: str = 'batch'
     optimizers: str = 'adam:learning_rate=1e-3'
     """Both players', by paper: adam (whose default is DCGAN's), wgan, wgan_gp, ttur, improved_gan."""
-    decay: float = 0.1
+    decay: Share = 0.1
     """The learning rates' value at the last step, as a share of the first; a cosine in between, and 1 for none."""
-
-    counts: ClassVar[tuple[str, ...]] = (*_images.ImageOptions.counts, 'width', 'kernel_size')
 
     def networks(self, size: int, channels: int, axis_name: str | None) -> tuple[nn.Module, nn.Module]:
         shape = (self.width, self.kernel_size, jnp.dtype(self.dtype), axis_name)

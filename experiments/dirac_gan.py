@@ -16,7 +16,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +26,7 @@ from gan_jax import compilation, runs
 from gan_jax.errors import InputError
 from gan_jax.objectives import OBJECTIVES, Objective
 from gan_jax.penalties import PENALTIES, Penalty
+from gan_jax.ranges import Coordinate, Deviation, Range, Several, Weight
 from gan_jax.runs import pictures
 from gan_jax.typing import Array
 
@@ -39,15 +40,15 @@ class Config(runs.Options):
     """The Dirac-GAN: eigenvalues at the equilibrium beside theory, and where gradient steps lead."""
 
     name: str = 'dirac_gan'
-    gammas: tuple[float, ...] = (0.5, 1.0, 2.0)
+    gammas: Annotated[tuple[Weight, ...], Several(1)] = (0.5, 1.0, 2.0)
     """Weights of R1, R2 and of the regulariser of Roth et al."""
-    noises: tuple[float, ...] = (0.5, 1.0, 2.0)
+    noises: Annotated[tuple[Deviation, ...], Several(1)] = (0.5, 1.0, 2.0)
     """Standard deviations of instance noise."""
-    weight: float = 0.1
+    weight: Weight = 0.1
     """Of WGAN-GP and DRAGAN; the former's authors' for points in the plane. At 1 theta comes to rest, but far from 0."""
-    step_size: float = 0.1
-    steps: int = 2000
-    start: tuple[float, float] = (1.0, 1.0)
+    step_size: Annotated[float, Range(0, 100, above=True)] = 0.1
+    steps: Annotated[int, Range(8, 10_000_000)] = 2000
+    start: tuple[Coordinate, Coordinate] = (1.0, 1.0)
     """theta and psi."""
 
 
@@ -115,14 +116,7 @@ def cases(config: Config) -> list[Case]:
 
 def main(config: Config) -> list[dict[str, Any]]:
     """Analyses every case, prints the table, and returns its rows."""
-    if not config.gammas or not config.noises:
-        raise InputError('gammas and noises name at least one each')
-    for name, values in (('gammas', config.gammas), ('noises', config.noises), ('weight', (config.weight,))):
-        if not all(0 <= value < math.inf for value in values):
-            raise InputError(f'--{name} is at least 0, got {values}')
-    if config.steps < 8 or not 0 < config.step_size < math.inf:
-        raise InputError(f'--steps is at least 8 and --step-size above 0, got {config.steps} and {config.step_size}')
-    if config.start == (0, 0) or not all(map(math.isfinite, config.start)):
+    if config.start == (0, 0):
         raise InputError(f'--start is a point other than the equilibrium (0, 0), got {config.start}')
     run = runs.RunDirectory(config)
     start = time.perf_counter()

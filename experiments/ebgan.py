@@ -8,7 +8,7 @@ Ends with the energies of real and generated images, and what a classifier of th
 """
 
 import dataclasses
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import flax.linen as nn
 import jax
@@ -23,6 +23,7 @@ from gan_jax.metrics.classifier import Classifier, classifier_scores, train_clas
 from gan_jax.metrics.frechet import frechet_distance_from_features
 from gan_jax.networks.autoencoder import mean_energy
 from gan_jax.objectives import OBJECTIVES
+from gan_jax.ranges import Compared, Count, Margin, Range, Several, Share, Text, Width
 from gan_jax.registry import build
 from gan_jax.runs import pictures
 
@@ -32,35 +33,35 @@ class Config(_images.ImageOptions):
     """EBGAN on labelled images."""
 
     name: str = 'ebgan'
-    dataset: str = 'mnist'
+    dataset: Text = 'mnist'
     """A TFDS name of labelled images, 'digits' (offline), or a folder with folders train and test, and in each a folder of images
     for each class."""
-    steps: int = 6_000
+    steps: Count = 6_000
     network: Literal['mlp', 'convolutional'] = 'mlp'
     """Both players: fully connected, as in the paper's search on MNIST, or as its networks for faces."""
-    width: int = 512
+    width: Width = 512
     """Of fully connected layers; of convolutional ones the channels at half the image's size, doubled at each halving."""
-    layers: int = 2
+    layers: Annotated[int, Range(1, 100)] = 2
     """Hidden layers of G and of the encoder, if they are fully connected. The decoder is one layer."""
-    latent_size: int = 64
+    latent_size: Width = 64
     """Standard normal."""
     objective: str = 'energy_margin:margin=10'
     """energy_margin, with its margin. Energies are Euclidean distances of images in [-1, 1]; the table says what those of the
     mean image are."""
-    margins: tuple[float, ...] = ()
+    margins: Annotated[tuple[Margin, ...], Several()] = ()
     """Train once with each of these margins instead, and compare."""
     features: tuple[str, ...] = ('pulling_away:weight=0.1',)
     """Added to G's loss, on D's code: pulling_away:weight=0.1, feature_matching, feature_matching_l1."""
     g_norm: str = 'batch'
     optimizers: str = 'adam:learning_rate=1e-3'
     """Both players', by paper: adam (EBGAN's search has 1e-3), wgan, wgan_gp, ttur, improved_gan."""
-    decay: float = 0.1
+    decay: Share = 0.1
     """The learning rates' value at the last step, as a share of the first; a cosine in between, and 1 for none."""
-    evaluate: int = 10_000
+    evaluate: Compared = 10_000
     """Samples in the end table, and at most so many real images of each split."""
-    sample_every: int = 500
+    sample_every: Count = 500
 
-    counts: ClassVar[tuple[str, ...]] = (*_images.ImageOptions.counts, 'width', 'layers')
+    energies: ClassVar[bool] = True
 
     def networks(self, size: int, channels: int, axis_name: str | None) -> tuple[nn.Module, nn.Module]:
         options: Any = {'dtype': jnp.dtype(self.dtype), 'axis_name': axis_name}
@@ -77,12 +78,8 @@ class Config(_images.ImageOptions):
 
     def check(self) -> None:
         super().check()
-        if self.objective.partition(':')[0] != 'energy_margin':
-            raise InputError(f"EBGAN's D is low on real images, as only energy_margin has it, not {self.objective}")
         if self.minibatch != 'none':
             raise InputError('an autoencoder sees each example alone: it has no --minibatch layer')
-        if len(set(self.margins)) != len(self.margins):
-            raise InputError('--margins are different ones')
         for margin in self.margins:
             self.with_margin(margin).check()
 

@@ -2,103 +2,153 @@
 
     python -m experiments.evaluate runs/dcgan
     python -m experiments.evaluate runs/cifar10 --protocol fid50k_full is50k
+    python -m experiments.evaluate runs/stopped --checkpoint 8000
 
-The run's sampler makes the images, anew. A data set without labels is compared by Inception, or with --extractor pixels.
+The run's sampler makes the images, anew, or the generator of one of its checkpoints. The data set's images are made of their size
+and channels. A data set without labels is compared by Inception, or with --extractor pixels.
 """
 
 import dataclasses
+import functools
+import os
 import pathlib
+from collections.abc import Callable
 from typing import Annotated, Any
 
+import jax
 import numpy as np
 import tyro
 
-from gan_jax import data, runs
+from experiments import _generators
+from gan_jax import compilation, data, runs
+from gan_jax.data.loading import is_array_file
 from gan_jax.errors import InputError
 from gan_jax.metrics import __main__ as metrics
 from gan_jax.metrics import sources
 from gan_jax.metrics.neighbours import memorisation_test
+from gan_jax.ranges import BatchSize, Checked, Compared, Names, Seed, Text, Whole
+from gan_jax.runs.generators import BLOCK, draw_latents
+
+_NEIGHBOURS = 1000
+"""Samples, and held-out images, whose nearest training images are searched for."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(Checked):
     """Scores of a run on its data set."""
 
-    run: Annotated[str, tyro.conf.Positional]
+    run: Annotated[Text, tyro.conf.Positional]
     """The run's directory, such as runs/dcgan."""
-    protocol: tuple[str, ...] = ()
+    checkpoint: Whole | None = None
+    """Score the generator of the checkpoint of this step, not sampler.bin."""
+    dataset: Text | None = None
+    """Where the run's data set is now, if it has moved."""
+    protocol: Names = ()
     """As in python -m gan_jax.metrics."""
-    measures: tuple[str, ...] = ()
+    measures: Names = ()
     """As in python -m gan_jax.metrics; by default frechet, kernel, prdc, and of a classifier the score."""
     extractor: str | None = None
     """As in python -m gan_jax.metrics; by default the classifier of the run's data set, or Inception if that has no labels."""
-    samples: int | None = None
+    samples: Compared | None = None
     """Of the run; without a protocol as many as there are held-out images, but no more than 10,000."""
-    batch_size: int = 64
-    seed: int = 0
-    data_dir: str | None = None
+    batch_size: BatchSize = 64
+    seed: Seed = 0
+    data_dir: Text | None = None
     """Where TFDS data sets are prepared; TFDS_DATA_DIR if it is not given."""
 
 
 def main(config: Config) -> list[dict[str, Any]]:
     """Prints the scores, and writes them to the run as `scores.json`."""
+    if config.samples is not None and config.samples < 2:
+        raise InputError(f'--samples is at least 2, which have a distribution, not {config.samples}')
+    if config.protocol and (config.samples or config.measures or config.extractor):
+        raise InputError('a protocol fixes measures, extractor and samples: leave out the one or the other')
     path = pathlib.Path(config.run)
     options = runs.saved_identity(path)
-    if 'dataset' not in options:
-        raise InputError(f'{path} has no data set of images to be scored on')
-    dataset, size = options['dataset'], options.get('size')
-    asked: dict[str, Any] = {'protocol': config.protocol}
+    flags: dict[str, Any] = {name: getattr(config, name) for name in ('protocol', 'batch_size', 'seed', 'data_dir')}
+    asked = metrics.Config(str(options.get('dataset')), str(path), skip_broken=bool(options.get('skip_broken')), **flags)
+    dataset = _dataset(path, options, config.dataset)
+    asked = dataclasses.replace(asked, real=dataset, split='test' if data.has_test_set(dataset, config.data_dir) else 'train')
+    samples = sources.open_source(str(path), seed=config.seed) if config.checkpoint is None else _of_checkpoint(path, config)
+    opened = [samples]
+    real = _opener(asked, samples, opened)
+    context: dict[str, Any] = {}
     if not config.protocol:
-        held_out = sources.open_source(dataset, split='test', size=size, data_dir=config.data_dir)
-        count = min(held_out.size or 0, 10_000)
-        extractor = config.extractor or _default_extractor(dataset, size, config.data_dir)
+        compared = real(asked.split)
+        count = min(compared.size or 0, 10_000)
+        context = {'dataset': dataset, 'size': samples.shape[0], 'channels': samples.shape[2]}
+        extractor = config.extractor or _default_extractor(dataset)
         scored = extractor.startswith(('classifier', 'inception'))
         measures = config.measures or ('frechet', 'kernel', 'prdc', *(['score'] if scored else []))
-        asked = {
-            'measures': measures,
-            'extractor': extractor,
-            'samples': config.samples or count,
-            'reals': count,
-            'split': 'test',
-        }
-    elif config.samples or config.measures or config.extractor:
-        raise InputError('a protocol fixes measures, extractor and samples: leave out the one or the other')
-    scores = metrics.main(
-        metrics.Config(
-            dataset, str(path), resize=size, batch_size=config.batch_size, seed=config.seed, data_dir=config.data_dir, **asked
-        )
-    )
-    rows = [score._asdict() for score in scores]
-    if not config.protocol:
-        rows += _neighbours(path, dataset, size, config)
+        asked = dataclasses.replace(asked, measures=measures, extractor=extractor, samples=config.samples or count, reals=count)
+    scores = metrics.scored(asked, real, samples, **context)
+    metrics.report(scores, None, opened)
+    rows = [{**score._asdict(), 'step': samples.step} for score in scores]
+    if not config.protocol and data.has_test_set(dataset, config.data_dir):
+        rows.append(_neighbours(real, samples))
     runs.write_json(path / 'scores.json', rows)
     print(f'numbers {path}/scores.json')
     return rows
 
 
-def _default_extractor(dataset: str, size: int | None, data_dir: str | None) -> str:
-    if data.is_folder(dataset):
-        return 'inception'
-    settings = {'dataset': dataset, 'size': size, 'data_dir': data_dir}
-    return 'classifier:' + ','.join(f'{name}={value!r}' for name, value in settings.items() if value is not None)
+def _dataset(path: pathlib.Path, options: dict[str, Any], moved: str | None) -> str:
+    """The data set of a run. Raises `InputError` if it has none of images, or if its folder or file is not found."""
+    if 'dataset' not in options:
+        raise InputError(f'{path} has no data set of images to be scored on')
+    name = moved or options['dataset']
+    if (data.is_folder(name) or is_array_file(name)) and not pathlib.Path(name).exists():
+        where = '' if os.path.isabs(name) else f', relative to the folder that it was started in, and not to {os.getcwd()}'
+        raise InputError(f'{path} was trained on {name}, which is not there{where}: give it by --dataset')
+    return name
 
 
-def _neighbours(path: pathlib.Path, dataset: str, size: int | None, config: Config) -> list[dict[str, Any]]:
-    """Has the generator copied its training data? Distances in pixels, of 1,000 samples."""
-    if data.is_folder(dataset):
-        return []
-    opened = {
-        name: sources.open_source(text, split=split, size=size, data_dir=config.data_dir, seed=config.seed)
-        for name, text, split in (('run', str(path), ''), ('train', dataset, 'train'), ('test', dataset, 'test'))
-    }
-    read = lambda name, count: np.concatenate(list(sources.batches(opened[name], count))) / np.float32(127.5)
-    count = min(1000, opened['test'].size or 0)
-    test = memorisation_test(read('run', count), read('train', min(20_000, opened['train'].size or 0)), read('test', count))
+def _opener(asked: metrics.Config, like: sources.Source, opened: list[sources.Source]) -> Callable[[str], sources.Source]:
+    """What opens the real images of a split, once, in the size and the channels of `like`, and adds them to `opened`."""
+    height, width, channels = like.shape
+    if height != width:
+        raise InputError(f'{like.name} makes images of {height} x {width}, and data sets are of squares')
+    form: Any = {'size': height, 'channels': channels, 'data_dir': asked.data_dir, 'skip_broken': asked.skip_broken}
+
+    @functools.cache
+    def real(split: str) -> sources.Source:
+        text = data.held_out_name(asked.real, asked.data_dir) if split == 'test' else asked.real
+        opened.append(sources.open_source(text, split=split, **form))
+        return opened[-1]
+
+    return real
+
+
+def _of_checkpoint(path: pathlib.Path, config: Config) -> sources.Source:
+    """The samples of a checkpoint: those that `sampler.bin` draws, if it is of that step."""
+    trained = _generators.load(path, 'generator', config.checkpoint)
+    generator: runs.Generator = trained.made
+
+    def images(weights: Any, seed: Any, number: Any) -> Any:
+        return generator.generate(weights, *draw_latents(generator, jax.random.fold_in(jax.random.key(seed), number), BLOCK))
+
+    block = compilation.jit(images)
+    draw = lambda number: np.asarray(data.to_uint8(block(trained.weights, np.uint32(config.seed), np.uint32(number))))
+    shape = jax.eval_shape(images, trained.weights, np.uint32(0), np.uint32(0)).shape
+    return sources.drawn(f'{path} at step {trained.step}', draw, shape)._replace(step=trained.step)
+
+
+def _default_extractor(dataset: str) -> str:
+    return 'inception' if data.is_folder(dataset) or is_array_file(dataset) else 'classifier'
+
+
+def _neighbours(real: Callable[[str], sources.Source], samples: sources.Source) -> dict[str, Any]:
+    """Has the generator copied its training data? Distances in pixels, to the nearest of all training images."""
+    held_out, train = real('test'), real('train')
+    count = min(_NEIGHBOURS, held_out.size or 0)
+    floats = lambda source, count: (block / np.float32(127.5) for block in sources.batches(source, count))
+    generated, held_out_images = (np.concatenate(list(floats(source, count))) for source in (samples, held_out))
+    test = memorisation_test(generated, floats(train, None), held_out_images)
     print(
         f'median distance to the nearest training image, in pixels: samples {test.generated:.4g}, held-out {test.held_out:.4g}, '
-        f'ratio {test.ratio:.3g}'
+        f'ratio {test.ratio:.3g}; p-value of samples not being nearer {test.p_value:.3g}'
     )
-    return [{'name': 'neighbour_distance_ratio', 'value': test.ratio, 'extractor': 'pixels', 'fakes': count}]
+    name, value = 'neighbour_distance_ratio', test.ratio
+    return {'name': name, 'value': value, 'p_value': test.p_value, 'extractor': 'pixels', 'fakes': count, 'step': samples.step}
 
 
 if __name__ == '__main__':

@@ -16,16 +16,17 @@ import tyro
 
 from experiments import _generators
 from gan_jax import runs
+from gan_jax.ranges import Checked, Text, Whole
 from gan_jax.runs.generators import export_generator
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(Checked):
     """The exported files of a run."""
 
-    run: Annotated[str, tyro.conf.Positional]
+    run: Annotated[Text, tyro.conf.Positional]
     """The run's directory, such as runs/dcgan."""
-    checkpoint: int | None = None
+    checkpoint: Whole | None = None
     """The step of the checkpoint to export; the newest if it is not given."""
 
 

@@ -24,11 +24,25 @@ from jax.scipy.stats import norm
 
 import gan_jax
 from experiments._seeds import mean_and_error
-from gan_jax import compilation, games, latents, networks, runs
+from gan_jax import compilation, finite, games, latents, networks, runs
 from gan_jax.divergences import DIVERGENCES, Divergence, quadrature
 from gan_jax.errors import InputError
 from gan_jax.objectives import f_gan
 from gan_jax.penalties import annealing, r1, scheduled
+from gan_jax.ranges import (
+    BatchSize,
+    Coordinate,
+    Count,
+    DeviationAbove0,
+    Rate,
+    Samples,
+    Seed,
+    SeedCount,
+    ShareAbove0,
+    SomeNames,
+    Weight,
+    Width,
+)
 from gan_jax.registry import build
 from gan_jax.runs import pictures
 from gan_jax.typing import Array, Key
@@ -39,25 +53,25 @@ class Config(runs.Options):
     """One Gaussian for a mixture of them, by every f-divergence: exact and adversarial."""
 
     name: str = 'f_gan'
-    divergences: tuple[str, ...] = tuple(DIVERGENCES)
+    divergences: SomeNames = tuple(DIVERGENCES)
     """NAME or NAME:setting=value, as in alpha:a=0.5 or jensen_shannon_weighted:pi=0.1."""
-    weights: tuple[float, ...] = (0.3, 0.7)
-    means: tuple[float, ...] = (-1.8, 1.2)
-    stds: tuple[float, ...] = (0.5, 0.7)
-    start: tuple[float, float] = (0.0, 2.0)
+    weights: tuple[ShareAbove0, ...] = (0.3, 0.7)
+    means: tuple[Coordinate, ...] = (-1.8, 1.2)
+    stds: tuple[DeviationAbove0, ...] = (0.5, 0.7)
+    start: tuple[Coordinate, DeviationAbove0] = (0.0, 2.0)
     """The generator's mu and sigma at step 0."""
-    seeds: int = 5
-    steps: int = 3000
-    batch_size: int = 256
-    learning_rate: float = 1e-2
+    seeds: SeedCount = 5
+    steps: Count = 3000
+    batch_size: BatchSize = 256
+    learning_rate: Rate = 1e-2
     """Of V, falling to 0 by a cosine, as does the generator's."""
-    generator_rate: float = 2e-2
-    gamma: float = 0.05
+    generator_rate: Rate = 2e-2
+    gamma: Weight = 0.05
     """Of R1 on V at step 0, falling to a hundredth; 0 for the bare game."""
-    width: int = 32
-    samples: int = 100_000
+    width: Width = 32
+    samples: Samples = 100_000
     """Points that the bound is estimated on."""
-    seed: int = 0
+    seed: Seed = 0
 
 
 class Mixture(NamedTuple):
@@ -111,7 +125,7 @@ def main(config: Config) -> dict[str, dict[str, Any]]:
     for text, divergence in bar:
         bar.set_postfix_str(text)
         began = time.perf_counter()
-        best, fits = exact(divergence, mixture), adversarial(config, divergence, mixture)
+        best, fits = exact(divergence, mixture), adversarial(config, divergence, mixture, text)
         with jax.enable_x64(True):
             value = on_grid(divergence, mixture)
             at_fits = compilation.jit(jax.vmap(value))(
@@ -128,24 +142,10 @@ def main(config: Config) -> dict[str, dict[str, Any]]:
 
 def check(config: Config) -> None:
     """Raises `InputError` for what makes no mixture, or no run."""
-    if not config.divergences:
-        raise InputError(f'--divergences names at least one of: {", ".join(DIVERGENCES)}')
     if not len(config.weights) == len(config.means) == len(config.stds) >= 1:
         raise InputError('--weights, --means and --stds are as many as the mixture has modes')
-    if not min(config.weights) > 0 or abs(sum(config.weights) - 1) > 1e-6:
-        raise InputError(f'--weights are above 0 and sum to 1, got {config.weights}')
-    if not all(map(math.isfinite, (*config.means, *config.stds, *config.start))):
-        raise InputError('--means, --stds and --start are finite')
-    if min(config.stds) <= 0:
-        raise InputError(f'--stds are above 0, got {config.stds}')
-    if config.start[1] <= 0:
-        raise InputError(f'--start is mu and sigma, and sigma is above 0, got {config.start}')
-    for name in ('learning_rate', 'generator_rate', 'gamma'):
-        if not 0 <= getattr(config, name) < math.inf:
-            raise InputError(f'--{name.replace("_", "-")} is at least 0, got {getattr(config, name)}')
-    for name in ('seeds', 'steps', 'batch_size', 'width', 'samples'):
-        if getattr(config, name) < 1:
-            raise InputError(f'--{name.replace("_", "-")} is at least 1, got {getattr(config, name)}')
+    if abs(sum(config.weights) - 1) > 1e-6:
+        raise InputError(f'--weights sum to 1, got {config.weights}')
 
 
 def on_grid(divergence: Divergence, mixture: Mixture) -> Any:
@@ -155,6 +155,10 @@ def on_grid(divergence: Divergence, mixture: Mixture) -> Any:
     log_p = mixture.log_density(x)
 
     return lambda theta: quadrature(divergence, log_p, norm.logpdf(x, theta[0], jnp.exp(theta[1])), x)
+
+
+_WALL = 1e3
+"""Above log(1 + the largest float)."""
 
 
 def exact(divergence: Divergence, mixture: Mixture, starts: Sequence[tuple[float, float]] = ()) -> dict[str, float]:
@@ -175,19 +179,26 @@ def exact(divergence: Divergence, mixture: Mixture, starts: Sequence[tuple[float
         def pair(theta: np.ndarray) -> tuple[float, np.ndarray]:
             f, gradient = map(np.asarray, loss(jnp.asarray(theta)))
             # An infinity ends L-BFGS; a wall, above log(1 + the largest float), sends its line search back.
-            return (float(f), gradient) if np.isfinite(f) and np.isfinite(gradient).all() else (1e3, np.zeros(2))
+            return (float(f), gradient) if np.isfinite(f) and np.isfinite(gradient).all() else (_WALL, np.zeros(2))
 
         options = {'ftol': 1e-15, 'gtol': 1e-9}
         found = [
             minimize(pair, (m, math.log(s)), jac=True, method='L-BFGS-B', bounds=bounds, options=options).x for m, s in starts
         ]
         best = min(found, key=lambda theta: pair(theta)[0])
+        if pair(best)[0] == _WALL:
+            raise InputError(
+                'a divergence is infinite, or beyond float64, for every Gaussian near the mixture: choose another setting'
+            )
         least = math.expm1(pair(best)[0]) + float(zero)
     return {'value': least, 'mu': float(best[0]), 'sigma': math.exp(best[1])}
 
 
-def adversarial(config: Config, divergence: Divergence, mixture: Mixture) -> dict[str, list[float]]:
-    """All seeds at once: mu and sigma, averaged over the last steps, and the bound that V reaches there, on new samples."""
+def adversarial(config: Config, divergence: Divergence, mixture: Mixture, what: str = 'the run') -> dict[str, list[float]]:
+    """All seeds at once: mu and sigma, averaged over the last steps, and the bound that V reaches there, on new samples.
+
+    `what` is what a run that diverges is called.
+    """
     generator = Gaussian(*config.start)
     V = networks.MLP((config.width, config.width, 1), activation=nn.tanh, squeeze=True)
     # Without R1 total variation ends at a V saturated everywhere: bound 0, no gradient. It fades, and its bias with it.
@@ -202,7 +213,10 @@ def adversarial(config: Config, divergence: Divergence, mixture: Mixture) -> dic
     state = jax.vmap(lambda key: gan_jax.init(game, *optimizers, jnp.zeros((1, 1)), key))(model_keys)
     many = compilation.jit(jax.vmap(gan_jax.many_steps(step, draw, runs.CALL_STEPS), in_axes=(0, 0, None)), donate_argnums=0)
     for done in range(0, config.steps, runs.CALL_STEPS):
-        state, _ = many(state, data_keys, min(runs.CALL_STEPS, config.steps - done))
+        n = min(runs.CALL_STEPS, config.steps - done)
+        state, rows = many(state, data_keys, n)
+        finite.check_losses({name: row[:, :n].T for name, row in rows.items()}, done, what)
+    finite.check_state(state, config.steps, what)
 
     @compilation.jit
     @jax.vmap

@@ -22,6 +22,7 @@ from experiments import _generators
 from gan_jax import runs
 from gan_jax.errors import InputError
 from gan_jax.files import new_folder
+from gan_jax.ranges import Samples, Text
 from gan_jax.runs import pictures
 
 
@@ -29,17 +30,17 @@ from gan_jax.runs import pictures
 class Config(_generators.DrawOptions):
     """Images by a trained generator."""
 
-    out: str = 'images'
+    out: Text = 'images'
     """The folder for the images; it does not exist yet, or is empty."""
-    number: int | None = None
+    number: Samples | None = None
     """How many images; 100 if it is not given, and of --latents one for each."""
 
 
 def main(config: Config) -> pathlib.Path:
     """Generates, and returns the folder of the images."""
     out = pathlib.Path(config.out)
-    if config.number is not None and (config.number < 1 or config.latents):
-        raise InputError('--number is at least 1, and not given with --latents, of which each makes one image')
+    if config.number is not None and config.latents:
+        raise InputError('--number is not given with --latents, of which each makes one image')
     trained = config.load()
     own = config.own_latents(trained.made)
     latents, conditions = _generators.latents_of(trained.made, config.seed, len(own) if own is not None else config.number or 100)

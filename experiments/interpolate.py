@@ -10,7 +10,7 @@ on straight lines where they are uniform. In a panel of a run with labels or cap
 
 import dataclasses
 import pathlib
-from typing import Literal
+from typing import Annotated, Literal
 
 import jax.numpy as jnp
 import numpy as np
@@ -19,6 +19,7 @@ from tqdm import tqdm
 from experiments import _generators
 from gan_jax import latents, runs
 from gan_jax.errors import InputError
+from gan_jax.ranges import FileToWrite, Range
 from gan_jax.runs import pictures
 from gan_jax.runs.generators import BLOCK
 
@@ -27,17 +28,17 @@ from gan_jax.runs.generators import BLOCK
 class Config(_generators.DrawOptions):
     """A film between latents."""
 
-    panels: int = 16
+    panels: Annotated[int, Range(1, 1000)] = 16
     """Films side by side; of --latents it is one, which visits them in their order."""
-    points: int = 6
+    points: Annotated[int, Range(2, 1000)] = 6
     """Latents that each panel visits; of --latents, all."""
-    steps: int = 16
+    steps: Annotated[int, Range(1, 1000)] = 16
     """Pictures from each latent to the next."""
     way: Literal['arc', 'line'] | None = None
     """From latent to latent; arc for normal latents and line for others if it is not given."""
-    rate: float = 15.0
+    rate: Annotated[float, Range(0, 50, above=True)] = 15.0
     """Pictures a second, at most 50."""
-    out: str | None = None
+    out: Annotated[str, FileToWrite()] | None = None
     """The film, a .gif that does not exist yet; film.gif of the run, which may, if it is not given."""
 
 
@@ -66,11 +67,6 @@ def main(config: Config) -> pathlib.Path:
 
 def check(config: Config) -> pathlib.Path:
     """The file of the film. Refuses what cannot work, before anything is loaded or written."""
-    for name, least in (('panels', 1), ('points', 2), ('steps', 1)):
-        if getattr(config, name) < least:
-            raise InputError(f'--{name} is at least {least}, not {getattr(config, name)}')
-    if not 0 < config.rate <= 50:
-        raise InputError(f'--rate is above 0, and at most the 50 pictures a second that a GIF can have, not {config.rate}')
     if config.out is None:
         return pathlib.Path(config.run) / 'film.gif'
     out = pathlib.Path(config.out)

@@ -11,7 +11,7 @@ with the losses of every level, and the Frechet distance of every stage.
 
 import dataclasses
 import pathlib
-from typing import Any, ClassVar
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +24,7 @@ from gan_jax.errors import InputError
 from gan_jax.games.laplacian_pyramid import cascade
 from gan_jax.metrics.classifier import classifier_scores, train_classifier
 from gan_jax.metrics.frechet import frechet_distance_from_features
+from gan_jax.ranges import BatchSize, Compared, Count, KernelSize, Range, Share, ShareBelow1, Text, Width
 from gan_jax.runs import pictures
 
 Stages = tuple[np.ndarray, ...]
@@ -35,49 +36,41 @@ class Config(_images.ImageOptions):
     """LAPGAN on images."""
 
     name: str = 'lapgan'
-    dataset: str = 'cifar10'
+    dataset: Text = 'cifar10'
     """A TFDS name such as cifar10, fashion_mnist or mnist, 'digits' (offline), or a folder of images."""
-    halvings: int = 2
+    halvings: Annotated[int, Range(0, 10)] = 2
     """How often the images are halved: a game for each, and one for the coarsest images. 32 pixels: 16, 8."""
-    steps: int = 2_500
-    batch_size: int = 16
+    steps: Count = 2_500
+    batch_size: BatchSize = 16
     """Small batches learn faster on a CPU; the authors have 64 real images and 64 generated ones."""
-    width: int = 16
+    width: Width = 16
     """Channels of a level's networks; the authors have 64."""
-    kernel_sizes: tuple[int, int, int] = (5, 5, 3)
+    kernel_sizes: tuple[KernelSize, KernelSize, KernelSize] = (5, 5, 3)
     """Of a level's generator; the authors have 7 7 5."""
-    coarse_width: int = 512
+    coarse_width: Width = 512
     """Units of each of the two hidden layers of the coarsest discriminator; the authors have 1,600."""
-    coarse_generator_width: int = 512
+    coarse_generator_width: Width = 512
     """The same of its generator; the authors have 8,000."""
-    dropout: float = 0.0
+    dropout: ShareBelow1 = 0.0
     """In the discriminators; the authors have .5, and no penalty."""
     penalties: tuple[str, ...] = ('r1:gamma=3',)
     """Of every level: any of r1, r2, roth, wgan_gp, dragan. In a few thousand steps R1 gets further than dropout."""
-    latent_size: int = 64
+    latent_size: Width = 64
     """Of the coarsest level, uniform on [-1, 1); the other levels' noise is one such number a pixel."""
     optimizers: str = 'adam:learning_rate=1e-3'
     """Both players', by paper: adam, wgan, wgan_gp, ttur. (The authors have SGD of .02 with momentum .5.)"""
-    decay: float = 0.1
+    decay: Share = 0.1
     """The learning rates' value at the last step, as a share of the first; a cosine in between, and 1 for none."""
-    evaluate: int = 2000
+    evaluate: Compared = 2000
     """Samples in the end table, and real images of each split beside them."""
-    sample_every: int = 250
-    checkpoint_every: int = 1000
-
-    counts: ClassVar[tuple[str, ...]] = (*_images.ImageOptions.counts, 'width', 'coarse_width', 'coarse_generator_width')
+    sample_every: Count = 250
+    checkpoint_every: Count = 1000
 
     def check(self) -> None:
         super().check()
-        for name in ('d_norm', 'g_norm', 'minibatch'):
-            if getattr(self, name) != 'none':
+        for name in ('d_norm', 'g_norm', 'minibatch', 'features'):
+            if getattr(self, name) not in ('none', ()):
                 raise InputError(f"LAPGAN's networks have no --{name.replace('_', '-')}")
-        if min(self.kernel_sizes) < 1:
-            raise InputError(f'--kernel-sizes are at least 1, not {self.kernel_sizes}')
-        if self.halvings < 0:
-            raise InputError(f'--halvings is at least 0, not {self.halvings}')
-        if not 0 <= self.dropout < 1:
-            raise InputError(f'--dropout is a share, from 0 to 1, 1 excluded, not {self.dropout}')
         self.make_game(1 << self.halvings, 1, None)
         if self.size is not None:
             pyramids.check_size(self.size, self.halvings)

@@ -19,7 +19,7 @@ Networks have two hidden layers of 128. Published numbers on mixtures are of lar
 import dataclasses
 import json
 import re
-from typing import Any
+from typing import Annotated, Any
 
 from experiments import _collapse_data as problems
 from experiments import _collapse_search as searched
@@ -29,6 +29,8 @@ from experiments._collapse_train import Cell, train
 from experiments._collapse_train import check as check_cell
 from gan_jax import data, runs
 from gan_jax.errors import InputError
+from gan_jax.networks.stacked_mnist import STACKED_MNIST
+from gan_jax.ranges import BatchSize, Count, Range, Rate, Samples, Seed, SeedCount, Share, Side, SomeNames, Text, Width, flag
 from gan_jax.registry import build
 from gan_jax.runs import pictures
 
@@ -62,36 +64,36 @@ class Config(runs.Options):
     name: str = 'mode_collapse'
     data: str = 'ring'
     """ring, grid, gmm1d, stacked_mnist, or any other mixture, such as ring_unrolled or gmm:modes=10,seed=1."""
-    methods: tuple[str, ...] = EVERY_METHOD
+    methods: SomeNames = EVERY_METHOD
     """What to compare. A method that is done is not trained again with --resume, and more can be added."""
-    seeds: int = 10
-    steps: int | None = None
+    seeds: SeedCount = 10
+    steps: Count | None = None
     """Of the generator: 5,000 on mixtures, 20,000 on stacked_mnist."""
-    batch_size: int | None = None
+    batch_size: BatchSize | None = None
     """60 on mixtures, 120 on stacked_mnist: packs of 2, 3 and 4 divide both."""
-    latent_size: int | None = None
+    latent_size: Width | None = None
     """16 on mixtures; on stacked_mnist the networks'."""
-    width: int = 128
+    width: Width = 128
     """Of hidden layers, on mixtures."""
     optimizers: str | None = None
     """The recipe's: adam:learning_rate=1e-3,beta1=0.8 on mixtures, Metz et al.'s on stacked_mnist."""
-    decay: float | None = None
+    decay: Share | None = None
     """The learning rates' value at the last step, as a share of the first: 0.01 on mixtures, 1 on stacked_mnist."""
-    learning_rate: float | None = None
+    learning_rate: Rate | None = None
     """For methods that bring an optimizer of their own: 1e-3 on mixtures, 2e-4 on stacked_mnist."""
-    samples: int | None = None
+    samples: Samples | None = None
     """That modes are counted on: 2,500, and 25,600 on stacked_mnist."""
-    evaluations: int = 20
+    evaluations: Count = 20
     """Over training; the best checkpoint is one of them."""
     networks: str = 'metz_quarter'
     """On stacked_mnist: metz_quarter, metz_half, metz, veegan or r3gan."""
-    digits: str = 'mnist'
+    digits: Text = 'mnist'
     """What is stacked: mnist, or digits, which needs no download."""
-    size: int | None = None
+    size: Side | None = None
     """Height and width of what is stacked; the data set's own if it is not given (16 for the digits)."""
-    data_dir: str | None = None
-    seed: int = 0
-    invert: int = 0
+    data_dir: Text | None = None
+    seed: Seed = 0
+    invert: Annotated[int, Range(0, 1_000_000)] = 0
     """Real examples that trained generators are searched for, by L-BFGS; with them come the distances of pairs of samples."""
     compare_serial: bool = False
     """Only measure what the seeds cost in one program, beside one after the other."""
@@ -136,7 +138,7 @@ def main(config: Config) -> dict[str, Any]:
     results, folders = {}, {text: run.path / filename(text) for text in cells}
     for text, cell in cells.items():
         file = run.path / f'{filename(text)}.json'
-        done = json.loads(file.read_text()) if file.exists() else None
+        done = runs.read_json(file) if file.exists() else None
         if done is None or done['settings'] != json.loads(json.dumps(cell.trial.settings)):
             print(f'{text} ...', flush=True)
             done = train(cell, folders[text])
@@ -166,11 +168,11 @@ def invert(config: Config, cells: dict[str, Cell], run: runs.RunDirectory) -> No
 
 def check(config: Config) -> dict[str, Method]:
     """The methods. Refuses what cannot work before anything is loaded or written."""
-    config.check_counts('seeds', 'steps', 'batch_size', 'width', 'samples', 'evaluations', 'latent_size', 'size')
-    if config.invert < 0:
-        raise InputError(f'--invert is a number of examples, at least 0, not {config.invert}')
-    if not config.methods:
-        raise InputError(f'--methods names at least one of {", ".join(METHODS)}')
+    STACKED_MNIST[config.networks]
+    ignored = ('width',) if config.data == STACKED else ('networks', 'digits', 'size', 'data_dir')
+    for name in ignored:
+        if getattr(config, name) != getattr(Config, name):
+            raise InputError(f'{flag(name)} is not of --data {config.data}')
     return {text: build(METHODS, text) for text in config.methods}
 
 

@@ -22,8 +22,8 @@ import optax
 import gan_jax
 from gan_jax import compilation, data, games, networks, parallel, runs
 from gan_jax.divergences import DIVERGENCES, quadrature
-from gan_jax.errors import InputError
 from gan_jax.objectives import OBJECTIVES
+from gan_jax.ranges import BatchSize, Coordinate, Count, Positive, Seed, SomeNames, Width
 from gan_jax.registry import Table
 from gan_jax.runs import pictures
 from gan_jax.typing import Array
@@ -65,16 +65,16 @@ class Config(runs.Options):
     """A discriminator of two known densities: how near it comes to the optimal one."""
 
     name: str = 'optimal_discriminator'
-    pairs: tuple[str, ...] = tuple(PAIRS)
+    pairs: SomeNames = tuple(PAIRS)
     """Of gaussians, scales, mixture."""
-    mu: float = 2.0
+    mu: Coordinate = 2.0
     """Distance of the means of the pair gaussians."""
-    steps: int = 3000
-    batch_size: int = 1024
-    learning_rate: float = 3e-3
+    steps: Count = 3000
+    batch_size: BatchSize = 1024
+    learning_rate: Positive = 3e-3
     """At first; a cosine decay takes it to 0."""
-    width: int = 64
-    seed: int = 0
+    width: Width = 64
+    seed: Seed = 0
 
     def identity(self) -> dict[str, Any]:
         """A learning rate that decays over the whole run makes its length part of what it is."""
@@ -91,10 +91,6 @@ class Identity(nn.Module):
 
 def main(config: Config) -> dict[str, dict[str, Any]]:
     """Trains on every pair, prints the table, and returns it: pair -> V(D), V(D*), gap, mean |D - D*|, slope, intercept."""
-    if not config.pairs or config.steps < 1 or config.batch_size < 1 or config.width < 1:
-        raise InputError('steps, batch-size and width are at least 1, and pairs names at least one')
-    if not math.isfinite(config.mu) or not config.learning_rate > 0:
-        raise InputError(f'mu is finite and learning-rate above 0, got {config.mu} and {config.learning_rate}')
     chosen = {name: PAIRS[name](config.mu) for name in config.pairs}
     run = runs.RunDirectory(config)
     results, curves = {}, {}
@@ -127,7 +123,7 @@ def train(config: Config, name: str, pair: Pair, run: runs.RunDirectory) -> tupl
     part = dataclasses.replace(config, name=f'{config.name}/{name}', resume=(run.path / name / 'config.json').exists())
     directory = runs.RunDirectory(part)
     file = directory.path / 'values.json'
-    values = {int(n): v for n, v in json.loads(file.read_text()).items()} if file.exists() else {}
+    values = {int(n): v for n, v in runs.read_json(file).items()} if file.exists() else {}
 
     def record(number: int, state: gan_jax.TrainState) -> None:
         values[number] = value(log_p, log_q, logits(state), x)

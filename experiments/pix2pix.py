@@ -9,7 +9,7 @@ distance from the validation photographs, beside that of their mean image and of
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -23,11 +23,13 @@ from gan_jax.errors import InputError
 from gan_jax.games.adversarial import apply_network
 from gan_jax.metrics.distances import pair_distances
 from gan_jax.metrics.extractors import EXTRACTORS, Extractor
-from gan_jax.metrics.frechet import frechet_distance
+from gan_jax.metrics.frechet import frechet_distance_from_features
 from gan_jax.metrics.kernel import kernel_distance
 from gan_jax.metrics.protocols import collect
 from gan_jax.networks.translation import patch_outputs, unet_halvings
+from gan_jax.ranges import BatchSize, Count, Range, ShareBelow1, Side, Text, Weight, Width
 from gan_jax.registry import build
+from gan_jax.typing import Array, Key
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,37 +37,40 @@ class Config(TranslationOptions):
     """pix2pix on a folder of pairs of images."""
 
     name: str = 'pix2pix'
-    dataset: str = 'facades'
+    dataset: Text = 'facades'
     """A folder of pairs: images side by side, A to the left of B, or folders A and B with images of the same names. Folders
     train, val and test are splits; without any, every tenth pair is held out."""
     direction: Literal['a_to_b', 'b_to_a'] = 'b_to_a'
     """What is made of what; b_to_a makes facades' photographs of labels."""
-    size: int = 64
+    size: Side = 64
     """Height and width, a power of two; the paper has 256. Training images are loaded at 286 / 256 of it, cropped at
     random and mirrored."""
-    steps: int = 1_500
-    batch_size: int = 4
+    steps: Count = 1_500
+    batch_size: BatchSize = 4
     """1 in the paper, for 200 epochs."""
-    width: int = 24
-    l1_weight: float = 100.0
+    width: Width = 24
+    l1_weight: Weight = 100.0
     """Of the mean absolute difference from the target, in [-1, 1], in G's loss."""
-    objective_weight: float = 1.0
+    objective_weight: Weight = 1.0
     """Of the objective in G's loss; 0 is L1 alone, with a D of a few weights that does nothing."""
-    receptive_field: int = 34
+    receptive_field: Count = 34
     """The side of the square that one logit of D judges: 1, 16, 34, 70, 142 or 286. The paper has 70, at 256 pixels."""
     g_norm: str = 'instance'
     """In G: instance, batch (which at the paper's batch size of 1 is instance norm in training), layer, spectral, weight or
     none."""
+    statistics: Literal['running', 'batch'] = 'batch'
+    """By which G with batch norm translates: each image's own, a test batch of one as in the authors' test script, or the
+    running averages."""
     d_norm: str = 'instance'
     """In D: the same."""
-    dropout: float = 0.5
+    dropout: ShareBelow1 = 0.5
     """In the three innermost layers on the way up, at any time: G's only noise."""
     compare_l1: bool = True
     """Train the same U-Net on L1 alone, too."""
     features: str | None = None
     """Compare outputs with photographs in the features of this extractor of gan_jax.metrics, such as squeezenet:path=FILE,
     inception or pixels."""
-    validation: int = 200
+    validation: Annotated[int, Range(2, 1_000_000)] = 200
     """At most so many validation pairs."""
 
     free: ClassVar[tuple[str, ...]] = (*TranslationOptions.free, 'compare_l1', 'features', 'validation')
@@ -73,14 +78,22 @@ class Config(TranslationOptions):
     def network(self, channels: int, axis_name: str | None) -> networks.UNet:
         """The generator of images with this number of channels."""
         dtype = jnp.dtype(self.dtype)
-        return networks.UNet(channels, self.width, dropout=self.dropout, norm=self.g_norm, dtype=dtype, axis_name=axis_name)
+        options: dict[str, Any] = {'dropout': self.dropout, 'norm': self.g_norm, 'statistics': self.statistics}
+        return networks.UNet(channels, self.width, dtype=dtype, axis_name=axis_name, **options)
+
+    def drawn(self, draw: Callable[[Array, Key], Array], x: Array, key: Key) -> Array:
+        """`draw(x, key)`, of each image by itself where batch norm goes by what it is given."""
+        if self.g_norm != 'batch' or self.statistics == 'running':
+            return draw(x, key)
+        return jax.lax.map(lambda one: draw(one[0][None], one[1])[0], (x, parallel.example_keys(key, len(x))))
 
     def translator(self, direction: str | None, channels: list[int]) -> runs.Translator:
         """How the trained generator translates; `channels` are the input's and the output's."""
         if direction not in (None, self.direction):
             raise InputError(f'this run has learned --direction {self.direction} only, not {direction}')
         network = self.network(channels[1], None)
-        translate = lambda weights, x, key: apply_network(network, weights, x, train=False, noise=key)[0]
+        one = lambda weights: lambda x, key: apply_network(network, weights, x, train=False, noise=key)[0]
+        translate = lambda weights, x, key: self.drawn(one(weights), x, key)
         return runs.Translator(translate, self.size, channels[0])
 
 
@@ -129,10 +142,6 @@ def check(config: Config) -> None:
         patch_outputs(config.size, config.receptive_field)
     if not config.objective_weight and not config.l1_weight:
         raise InputError('--objective-weight and --l1-weight are not both 0')
-    if not 0 <= config.dropout < 1:
-        raise InputError(f'--dropout is a share below 1, at least 0, not {config.dropout}')
-    if config.validation < 2:
-        raise InputError(f'--validation is at least 2, not {config.validation}')
 
 
 Draw = Callable[[gan_jax.TrainState, np.ndarray], np.ndarray]
@@ -142,26 +151,19 @@ Draw = Callable[[gan_jax.TrainState, np.ndarray], np.ndarray]
 def prepare(config: Config, train: dict[str, np.ndarray]) -> tuple[runs.Advance, gan_jax.TrainState, Draw]:
     """What takes training steps, the state at step 0, and what draws."""
     (runner, axis_name), players = parallel.choose(config.runner), config.players()
-    dtype, channels = jnp.dtype(config.dtype), train['target'].shape[-1]
-    generator = config.network(channels, axis_name)
-    field, width, norm = (config.receptive_field, config.width, config.d_norm) if config.objective_weight else (1, 1, 'none')
-    discriminator = networks.PatchDiscriminator(field, width, norm, dtype, axis_name)
-    objective, penalties = config.method(axis_name)
-    game = games.paired_translation(
-        generator,
-        discriminator,
-        objective,
-        l1_weight=config.l1_weight,
-        objective_weight=config.objective_weight,
-        penalties=penalties,
+    runs.check_fit(
+        make_game(config, train, None),
+        jax.eval_shape(lambda: crops(config, train, config.batch_size // jax.local_device_count())),
     )
+    game = make_game(config, train, axis_name)
     step = config.train_step(game, axis_name)
     cropped = lambda pair, key: data.jitter(pair, key, config.size)
     count = players.discriminator_steps
     feed = data.resident(train, config.batch_size, seed=config.seed, minibatches=count, transform=cropped, axis_name=axis_name)
-    example = jax.tree.map(lambda x: jnp.zeros((1, config.size, config.size, x.shape[-1])), train)
+    example = crops(config, train, 1)
     init = compilation.jit(lambda key: gan_jax.init(game, players.generator, players.discriminator, example, key))
-    sample = compilation.jit(lambda state, x, key: gan_jax.sample(game, state, {'input': data.to_float(x)}, key))
+    one = lambda state: lambda x, key: gan_jax.sample(game, state, {'input': x}, key)
+    sample = compilation.jit(lambda state, x, key: config.drawn(one(state), data.to_float(x), key))
     key = jax.random.key(config.seed + 1)
 
     def draw(state: gan_jax.TrainState, inputs: np.ndarray) -> np.ndarray:
@@ -170,6 +172,26 @@ def prepare(config: Config, train: dict[str, np.ndarray]) -> tuple[runs.Advance,
 
     state = runs.first_state(init(jax.random.key(config.seed)), config.init_from, resume=config.resume)
     return runs.resident_trainer(step, feed, runner), state, draw
+
+
+def make_game(config: Config, train: dict[str, np.ndarray], axis_name: str | None) -> gan_jax.Game:
+    """The game on such pairs."""
+    field, width, norm = (config.receptive_field, config.width, config.d_norm) if config.objective_weight else (1, 1, 'none')
+    discriminator = networks.PatchDiscriminator(field, width, norm, jnp.dtype(config.dtype), axis_name)
+    objective, penalties = config.method(axis_name)
+    return games.paired_translation(
+        config.network(train['target'].shape[-1], axis_name),
+        discriminator,
+        objective,
+        l1_weight=config.l1_weight,
+        objective_weight=config.objective_weight,
+        penalties=penalties,
+    )
+
+
+def crops(config: Config, train: dict[str, np.ndarray], n: int) -> dict[str, jax.Array]:
+    """A batch of the shapes that are learned from."""
+    return {name: jnp.zeros((n, config.size, config.size, x.shape[-1])) for name, x in train.items()}
 
 
 def fit(
@@ -216,7 +238,7 @@ def evaluate(
             results.setdefault(model, {}).update(
                 kernel_distance=float(kernel.value),
                 kernel_distance_standard_error=float(np.asarray(kernel.standard_error)),
-                frechet_distance=float(frechet_distance(real.moments, found.moments)),
+                frechet_distance=float(frechet_distance_from_features(real.features, found.features)),
                 pair_distance_ratio=pair_distances(found.features, real.features).ratio,
             )
         print(f'features: {extractor.name}')

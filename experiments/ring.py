@@ -20,9 +20,10 @@ import numpy as np
 import gan_jax
 from experiments._seeds import Seeds, mean_and_error, mixture_source
 from experiments._seeds import prepare as seeds_of
-from gan_jax import data, latents, networks, runs
+from gan_jax import data, finite, latents, networks, runs
 from gan_jax.errors import InputError
 from gan_jax.metrics.modes import mode_coverage
+from gan_jax.ranges import BatchSize, Count, PlayerSteps, Samples, SeedCount, Share, ShareAbove0, SomeNames, UnrollSteps, Width
 from gan_jax.runs import pictures, samples
 
 
@@ -32,11 +33,11 @@ class MixtureOptions(runs.GameOptions):
 
     data: str = 'ring_wgan_gp'
     """A mixture in the plane: ring_unrolled, ring_veegan, ring_wgan_gp, grid_veegan, grid_wgan_gp."""
-    seeds: int = 10
-    batch_size: int = 256
-    latent_size: int = 16
-    width: int = 128
-    samples: int = 2500
+    seeds: SeedCount = 10
+    batch_size: BatchSize = 256
+    latent_size: Width = 16
+    width: Width = 128
+    samples: Samples = 2500
     """Points that the modes are counted on."""
 
 
@@ -45,18 +46,18 @@ class Config(MixtureOptions):
     """A GAN on a mixture of Gaussians in the plane, several seeds at once."""
 
     name: str = 'ring'
-    steps: int = 3000
-    batch_size: int = 64
-    latent_size: int = 2
-    discriminator_steps: int | None = 2
+    steps: Count = 3000
+    batch_size: BatchSize = 64
+    latent_size: Width = 2
+    discriminator_steps: PlayerSteps | None = 2
     optimizers: str = 'adam:learning_rate=1e-3,beta1=0.0,beta2=0.99'
-    decay: float = 0.01
-    penalty_decay: float = 0.01
+    decay: Share = 0.01
+    penalty_decay: ShareAbove0 = 0.01
     """Strong penalties first, so that every mode is found; weak ones at last, so that each is met."""
-    unroll_steps: int = 0
+    unroll_steps: UnrollSteps = 0
     sweep: bool = False
     """Every one of SWEEP_OBJECTIVES under every one of SWEEP_PENALTIES, all else alike."""
-    sweep_objectives: tuple[str, ...] = (
+    sweep_objectives: SomeNames = (
         'minimax',
         'non_saturating',
         'wasserstein',
@@ -66,7 +67,7 @@ class Config(MixtureOptions):
         'relativistic_average',
         'f_gan:divergence=kl',
     )
-    sweep_penalties: tuple[str, ...] = (
+    sweep_penalties: SomeNames = (
         'none',
         'r1:gamma=1',
         'r2:gamma=1',
@@ -121,7 +122,6 @@ def check(config: MixtureOptions) -> data.Mixture:
     if mixture.centres.shape[1] != 2:
         raise InputError(f'{config.data} is not in the plane; this experiment draws points of the plane')
     config.check()
-    config.check_counts('seeds', 'batch_size', 'latent_size', 'width', 'samples')
     return mixture
 
 
@@ -166,9 +166,9 @@ def train(
         callbacks=[runs.Callback(max(1, config.steps // 20), draw_points)],
     )
     samples.animate(run)
-    moments = sorted(run.path.glob('points/*.json'))
+    moments = sorted(path for path in run.path.glob('points/*.json') if path.stem.isdecimal())
     chosen = [moments[i] for i in np.linspace(0, len(moments) - 1, min(5, len(moments))).astype(int)]
-    frames = [(int(path.stem), np.array(json.loads(path.read_text()))) for path in chosen]
+    frames = [(int(path.stem), np.array(runs.read_json(path))) for path in chosen]
     return coverage(seeds.sample(state), mixture), frames
 
 
@@ -189,7 +189,7 @@ def sweep(config: Config, mixture: data.Mixture) -> dict[str, Any]:
         chosen[f'{objective} {penalty}'] = one
     run = runs.RunDirectory(config)
     file = run.path / 'results.json'
-    results: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+    results: dict[str, Any] = runs.read_json(file) if file.exists() else {}
     bar = tqdm(chosen.items(), unit='pair', dynamic_ncols=True)
     for name, one in bar:
         bar.set_postfix_str(name)
@@ -204,6 +204,7 @@ def sweep(config: Config, mixture: data.Mixture) -> dict[str, Any]:
             done += n
         points = seeds.sample(state)
         result = listed(coverage(points, mixture))
+        result['diverged'] = diverged((state, points))
         first = np.round(np.asarray(points[0, :500], np.float64), 4)
         results[name] = result | {'seconds': time.perf_counter() - start, 'points': first.tolist()}
         runs.write_whole(file, (json.dumps(results) + '\n').encode())
@@ -214,6 +215,12 @@ def sweep(config: Config, mixture: data.Mixture) -> dict[str, Any]:
     print(sweep_table(config, results))
     print(f'pictures {run.path / "samples.png"}; numbers {file}')
     return results
+
+
+def diverged(seeds: Any) -> list[bool]:
+    """Which seeds have a number that is not finite; leaves are `[seeds, ...]`."""
+    count = len(jax.tree.leaves(seeds)[0])
+    return [not finite.is_finite(jax.tree.map(lambda x, i=i: x[i], seeds)) for i in range(count)]
 
 
 def short(penalty: str) -> str:
@@ -231,7 +238,8 @@ def sweep_table(config: Config, results: dict[str, Any]) -> str:
         for penalty in config.sweep_penalties:
             result = results[f'{objective} {penalty}']
             star = ' *' if (objective, short(penalty)) in STABLE else '  '
-            cells.append(f'{np.mean(result["modes"]):.1f} / {100 * np.mean(result["high_quality"]):2.0f} %{star}')
+            lost = f' ({sum(result["diverged"])} diverged)' if any(result.get('diverged', ())) else ''
+            cells.append(f'{np.mean(result["modes"]):.1f} / {100 * np.mean(result["high_quality"]):2.0f} %{lost}{star}')
         rows.append((objective, *cells))
     seconds = sum(result['seconds'] for result in results.values())
     title = f'{config.data}, {config.seeds} seeds, {config.steps} steps: modes / high quality, last step; {seconds:.0f} s in all'

@@ -23,11 +23,12 @@ import optax
 import gan_jax
 from experiments import _labelled
 from experiments._seeds import placement
-from gan_jax import compilation, data, games, latents, networks, runs
+from gan_jax import compilation, data, finite, games, latents, networks, runs
 from gan_jax.errors import InputError
 from gan_jax.games.adversarial import apply_network
 from gan_jax.games.semi_supervised import classify
 from gan_jax.optimizers import Optimizers, average_parameters
+from gan_jax.ranges import BatchSize, Count, Layers, SeedCount, Share, Side, Text, Weight, Width
 from gan_jax.runs import pictures, samples
 from gan_jax.typing import Array, Batch, Key
 
@@ -37,50 +38,52 @@ class Config(runs.GameOptions):
     """A classifier that learns from few labels, and from telling unlabelled from generated images."""
 
     name: str = 'semi_supervised'
-    dataset: str = 'mnist'
+    dataset: Text = 'mnist'
     """A TFDS name of labelled images, 'digits' (offline), or a folder with a folder of images for each class; it may hold
     folders train and test, and otherwise every tenth image is held out."""
-    data_dir: str | None = None
+    data_dir: Text | None = None
     """Where TFDS data sets are prepared; TFDS_DATA_DIR if it is not given."""
-    size: int | None = None
+    size: Side | None = None
     """Height and width; the data set's own if it is not given (16 for the digits, 64 for a folder)."""
     channels: Literal[1, 3] | None = None
     """1 for grey images, 3 for colour; the data set's own if it is not given."""
     skip_broken: bool = False
     """Leave out the images of a folder that cannot be read, and count them."""
-    labels: int = 100
+    labels: Count = 100
     """How many training images have one, equally many of each class; the paper has 20, 50, 100 and 200."""
-    splits: int = 10
+    splits: SeedCount = 10
     side_by_side: bool = True
     """All splits in each operation (vmap), or one after the other."""
-    steps: int = 180_000
+    steps: Count = 180_000
     """300 epochs of MNIST."""
-    batch_size: int = 100
+    batch_size: BatchSize = 100
     """Labelled images, unlabelled and generated ones, each."""
     objective: str = 'minimax'
     features: tuple[str, ...] = ('feature_matching:weight=0.004',)
     """Added to G's loss; 0.004 makes a mean over 250 units. None for the generator with minibatch discrimination."""
-    objective_weight: float = 0.0
-    unsupervised_weight: float = 1.0
+    objective_weight: Weight = 0.0
+    unsupervised_weight: Weight = 1.0
     """Of the loss on unlabelled and generated images."""
     d_norm: str = 'weight'
     g_norm: str = 'batch'
     optimizers: str = 'improved_gan'
-    average: float = 1e-4
+    own_minibatches: bool = True
+    """G matches the features of unlabelled images that D has not seen in the same step, as in the authors' code."""
+    average: Share = 1e-4
     """Rate of the parameters' average, by which test images are classified."""
-    d_features: tuple[int, ...] = (1000, 500, 250, 250, 250)
+    d_features: Layers = (1000, 500, 250, 250, 250)
     """Hidden layers of the classifier."""
-    g_features: tuple[int, ...] = (500, 500)
+    g_features: Layers = (500, 500)
     """Hidden layers of the generator."""
-    latent_size: int = 100
+    latent_size: Width = 100
     """Uniform on [0, 1)."""
-    start: int = 500
+    start: Count = 500
     """Unlabelled images from which weight norm starts."""
-    baseline_steps: int = 3000
+    baseline_steps: Count = 3000
     """Of the classifier that has the labels alone."""
-    evaluate_every: int = 1000
-    sample_every: int = 1000
-    checkpoint_every: int = 1000
+    evaluate_every: Count = 1000
+    sample_every: Count = 1000
+    checkpoint_every: Count = 1000
 
     free: ClassVar[tuple[str, ...]] = ('baseline_steps', 'evaluate_every', 'sample_every', 'checkpoint_every')
 
@@ -140,7 +143,9 @@ def main(config: Config) -> dict[str, list[int]]:
     )
     runs.save_generator(run, config.generator(shape), state)
     samples.animate(run)
-    results = {'semi_supervised': count(state.discriminator).tolist(), 'labels_alone': count(splits.baseline()).tolist()}
+    alone = splits.baseline()
+    finite.check_state(alone, config.baseline_steps, 'training on the labels alone')
+    results = {'semi_supervised': count(state.discriminator).tolist(), 'labels_alone': count(alone).tolist()}
     runs.write_json(run.path / 'results.json', results)
     pictures.save_figure(run.path / 'errors.png', learning_curve(config, run, results))
     known = config.dataset == 'mnist' and config.objective_weight == 0
@@ -157,12 +162,6 @@ def main(config: Config) -> dict[str, list[int]]:
 
 def check(config: Config) -> None:
     """Refuses what cannot work, before anything is loaded or written."""
-    counts = ('labels', 'splits', 'batch_size', 'latent_size', 'start', 'baseline_steps', 'evaluate_every', 'sample_every')
-    config.check_counts(*counts, 'checkpoint_every')
-    if not 0 <= config.average <= 1:
-        raise InputError(f'--average is a rate from 0 to 1, not {config.average}')
-    if not (config.d_features and config.g_features and min(config.d_features + config.g_features) > 0):
-        raise InputError('--d-features and --g-features are at least one layer each, of at least 1 unit')
     if (config.d_norm, config.g_norm) != (Config.d_norm, Config.g_norm):
         raise InputError(f"these networks' norms are the paper's: --d-norm {Config.d_norm}, --g-norm {Config.g_norm}")
     config.check()
@@ -186,6 +185,9 @@ def prepare(config: Config, train: _labelled.Labelled, subsets: list[np.ndarray]
     classifier = networks.SemiSupervisedClassifier(config.d_features, len(train.classes), minibatch=config.minibatch)
     rules = functools.partial(games.semi_supervised, unsupervised_weight=config.unsupervised_weight)
     game = config.game(generator, classifier, latents.uniform(config.latent_size, 0.0), rules=rules)
+    images = jax.ShapeDtypeStruct((config.batch_size, *train.images.shape[1:]), jnp.float32)
+    labels = jax.ShapeDtypeStruct((config.batch_size,), jnp.int32)
+    runs.check_fit(game, {'labelled': {'image': images, 'label': labels}, 'unlabelled': images})
     step, players = config.train_step(game), config.players()
 
     def resident(rows: np.ndarray, minibatches: int = config.minibatches) -> data.Feed:

@@ -15,7 +15,7 @@ import functools
 import pathlib
 import re
 from collections.abc import Callable
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +30,7 @@ from gan_jax.data.decoding import left_out
 from gan_jax.errors import InputError
 from gan_jax.games.adversarial import apply_network
 from gan_jax.networks.text_to_image import halvings
+from gan_jax.ranges import BatchSize, Count, Range, Samples, Share, Side, Text, Width
 from gan_jax.registry import Table
 from gan_jax.runs import pictures, samples
 from gan_jax.runs.checkpoints import Checkpoints
@@ -55,54 +56,54 @@ class Config(runs.GameOptions):
     name: str = 'text_to_image'
     say: tuple[str, ...] = ()
     """Draw these captions by the trained --run, and do nothing else."""
-    run: str | None = None
+    run: Text | None = None
     """The directory of a trained run, for --say."""
-    data: str = 'captioned_digits'
+    data: Text = 'captioned_digits'
     """'captioned_digits' (offline), a folder of images with a CSV of captions, or caltech_birds2011 or oxford_flowers102."""
-    captions: str | None = None
+    captions: Text | None = None
     """Of a folder: the CSV in it, captions.csv if it is not given. Of a TFDS data set: the folder of its captions, a text
     file for each image."""
-    digits: str = 'digits'
+    digits: Text = 'digits'
     """What captioned digits are made of: 'digits' (offline), or mnist."""
-    scenes: int = 20_000
+    scenes: Samples = 20_000
     """How many captioned digits there are to learn from."""
-    held_out: int = 50
+    held_out: Count = 50
     """Labels that are not learned from: images of a folder, classes of a TFDS data set."""
-    data_dir: str | None = None
+    data_dir: Text | None = None
     """Where TFDS data sets are prepared; TFDS_DATA_DIR if it is not given."""
     skip_broken: bool = False
     """Leave out the images of a folder that cannot be read, with their captions, and count them."""
-    size: int | None = None
+    size: Side | None = None
     """Height and width, 4 * 2^n; 64 if it is not given. Captioned digits are of 32."""
     method: str = 'cls'
     """gan (plain conditional), cls (matching-aware), int (interpolated), or cls_int."""
     encoder: str = 'joint'
     """joint (learned together with features of the images, first), bag_of_words, or a file of vectors FILE.npz."""
-    encoder_size: int = 128
+    encoder_size: Width = 128
     """Of the vectors of a joint encoder."""
-    encoder_steps: int = 1500
+    encoder_steps: Count = 1500
     mismatches: str | None = None
     """The false captions of cls and cls_int: any (another image's, the paper's), or near (true but for one attribute), which only
     captioned digits have, by default. Another image's caption is rarely false by the digit alone."""
-    averaged: int = 1
+    averaged: Annotated[int, Range(1, 1000)] = 1
     """How many of an image's captions a step averages into one vector, drawn anew; the authors have 4."""
-    steps: int = 12_000
-    batch_size: int = 16
+    steps: Count = 12_000
+    batch_size: BatchSize = 16
     """Few images learn faster from many small steps; the paper has 64."""
-    width: int = 32
+    width: Width = 32
     """Of the generator: channels at half the image's size, doubled at each halving. The paper's has 128."""
-    d_width: int = 32
+    d_width: Width = 32
     """Of the discriminator; the paper's has 64."""
-    text_features: int = 128
+    text_features: Width = 128
     """What each player makes of a caption's vector."""
-    latent_size: int = 32
+    latent_size: Width = 32
     """The paper's is 100."""
     penalties: tuple[str, ...] = ('r1:gamma=0.3',)
     """Any of r1, r2, roth, wgan_gp, dragan. R1 keeps D from winning at once; the paper has none."""
     optimizers: str = 'adam:learning_rate=5e-4,beta1=0,beta2=0.99,discriminator_rate=1e-3'
     """Both players', by paper: adam (whose default is the paper's 2e-4), wgan, wgan_gp, ttur. Without momentum and
     with a slower G strokes change less from step to step, and G's average is sharper."""
-    decay: float = 0.1
+    decay: Share = 0.1
     """The learning rates' value at the last step, as a share of the first; a cosine in between, and 1 for none."""
     d_norm: str = 'none'
     """The paper's is batch; with none each image is judged by itself."""
@@ -111,10 +112,10 @@ class Config(runs.GameOptions):
     """What the layers compute in; parameters, logits and losses are float32."""
     runner: Literal['pmap', 'shard_map'] = 'pmap'
     """What splits a batch over several devices."""
-    evaluate: int = 2000
+    evaluate: Samples = 2000
     """Captions in the end table, as many of seen as of unseen combinations."""
-    sample_every: int = 500
-    checkpoint_every: int = 2000
+    sample_every: Count = 500
+    checkpoint_every: Count = 2000
 
     free: ClassVar[tuple[str, ...]] = ('evaluate', 'sample_every', 'checkpoint_every')
 
@@ -214,9 +215,6 @@ def check(config: Config) -> None:
     config.check()
     nothing: Any = None  # a game is made of its networks only when it is initialised
     config.game(nothing, nothing, nothing, rules=rules(config))
-    counts = ('scenes', 'held_out', 'encoder_size', 'encoder_steps', 'averaged', 'batch_size', 'width', 'd_width',
-              'text_features', 'latent_size', 'evaluate', 'sample_every', 'checkpoint_every')  # fmt: skip
-    config.check_counts(*counts)
     if config.on_digits and config.size not in (None, scenes.CANVAS):
         raise InputError(f'captioned digits are of {scenes.CANVAS} pixels, not {config.size}')
     if config.mismatches not in (None, 'any', 'near') or (config.mismatches == 'near' and not config.on_digits):
@@ -284,24 +282,39 @@ def rules(config: Config) -> Callable[..., gan_jax.Game]:
 def build(config: Config, text_size: int) -> tuple[gan_jax.Game, Any, gan_jax.TrainState]:
     """The game, its train step, and the state it starts from, for vectors of this size."""
     _, axis_name = parallel.choose(config.runner)
-    dtype, size = jnp.dtype(config.dtype), config.image_size
-    discriminator = networks.TextDiscriminator(config.d_width, config.text_features, dtype, axis_name, config.d_norm)
-    game = config.game(config.network(axis_name), discriminator, latents.normal(config.latent_size), axis_name, rules(config))
+    size, n = config.image_size, config.batch_size // jax.local_device_count()
+    texts = dict.fromkeys(('text', 'mismatched'), (n, text_size))
+    shapes = {'image': (n, size, size, 3), **texts, 'label': (n,)}
+    runs.check_fit(
+        make_game(config, None), {name: jnp.zeros(shape, int if name == 'label' else float) for name, shape in shapes.items()}
+    )
+    game = make_game(config, axis_name)
     step, players = config.train_step(game, axis_name=axis_name), config.players()
-    example = {'image': jnp.zeros((1, size, size, 3)), 'text': jnp.zeros((1, text_size)), 'label': jnp.zeros(1, jnp.int32)}
+    example = {
+        'image': jnp.zeros((1, size, size, 3)),
+        'text': jax.random.normal(jax.random.key(0), (64, text_size)),
+        'label': jnp.zeros(1, jnp.int32),
+    }
     init = compilation.jit(lambda key: gan_jax.init(game, players.generator, players.discriminator, example, key))
     return game, step, init(jax.random.key(config.seed))
 
 
+def make_game(config: Config, axis_name: str | None) -> gan_jax.Game:
+    """The game of the method."""
+    dtype = jnp.dtype(config.dtype)
+    discriminator = networks.TextDiscriminator(config.d_width, config.text_features, dtype, axis_name, config.d_norm)
+    return config.game(config.network(axis_name), discriminator, latents.normal(config.latent_size), axis_name, rules(config))
+
+
 def drawer(game: gan_jax.Game, encoder: text.TextEncoder) -> _captions.Draw:
     """`(state, captions, key) -> uint8 images [captions, h, w, c]`, in blocks."""
-    block = compilation.jit(lambda state, texts, key: data.to_uint8(gan_jax.sample(game, state, {'text': texts}, key).image))
+    block = compilation.jit(lambda state, texts, key: gan_jax.sample(game, state, {'text': texts}, key).image)
 
     def draw(state: gan_jax.TrainState, captions: list[str], key: jax.Array) -> np.ndarray:
         vectors = encoder.encode(captions)
         keys = jax.random.split(key, -(-len(vectors) // 100))
         padded = np.pad(vectors, ((0, -len(vectors) % 100), (0, 0))).reshape(-1, 100, vectors.shape[1])
-        parts = [np.asarray(block(state, part, key)) for part, key in zip(padded, keys, strict=True)]
+        parts = [np.asarray(data.to_uint8(block(state, part, key))) for part, key in zip(padded, keys, strict=True)]
         return np.concatenate(parts)[: len(captions)]
 
     return draw

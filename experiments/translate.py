@@ -22,26 +22,27 @@ from gan_jax import compilation, data, runs
 from gan_jax.data.reading import image_files, read_image
 from gan_jax.errors import InputError
 from gan_jax.files import new_folder
+from gan_jax.ranges import Checked, Seed, Side, Text, Whole
 from gan_jax.runs import pictures
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(Checked):
     """New images through a trained translator."""
 
-    run: Annotated[str, tyro.conf.Positional]
+    run: Annotated[Text, tyro.conf.Positional]
     """The run's directory, such as runs/pix2pix."""
-    source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar='IN')]
+    source: Annotated[Text, tyro.conf.Positional, tyro.conf.arg(metavar='IN')]
     """A folder of images, or one image."""
-    out: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar='OUT')]
+    out: Annotated[Text, tyro.conf.Positional, tyro.conf.arg(metavar='OUT')]
     """The folder for the translations; it does not exist yet, or is empty."""
     direction: Literal['a_to_b', 'b_to_a'] | None = None
     """Of a CycleGAN: from A to B if it is not given. A pix2pix has learned one direction."""
-    checkpoint: int | None = None
+    checkpoint: Whole | None = None
     """The step of the checkpoint to translate with; the newest if it is not given."""
-    size: int | None = None
+    size: Side | None = None
     """Height and width of the translations, if not those that the run was trained on. A CycleGAN takes multiples of 4."""
-    seed: int = 0
+    seed: Seed = 0
     """Of pix2pix's dropout, its only noise."""
 
 
@@ -51,21 +52,16 @@ def main(config: Config) -> pathlib.Path:
     trained = _generators.load(pathlib.Path(config.run), 'translator', config.checkpoint, direction=config.direction)
     translator: runs.Translator = trained.made
     size = translator.size if config.size is None else config.size
-    if size < 1:
-        raise InputError(f'--size is at least 1, not {size}')
-    _generators.check_seed(config.seed)
     files = named(pathlib.Path(config.source))
-    translate = compilation.jit(
-        lambda weights, pixels, key: data.to_uint8(translator.translate(weights, data.to_float(pixels[None]), key)[0])
-    )
+    translate = compilation.jit(lambda weights, pixels, key: translator.translate(weights, data.to_float(pixels[None]), key))
     key = jax.random.key(config.seed)
     shape = jax.ShapeDtypeStruct((size, size, translator.channels), jnp.uint8)
     jax.eval_shape(translate, trained.weights, shape, key)  # refuses a size that the network does not take
     with new_folder(out) as folder:
         for number, (name, file) in enumerate(tqdm(files.items(), unit='image', dynamic_ncols=True, leave=False)):
             pixels = read_image(file, size, translator.channels)
-            made = np.asarray(translate(trained.weights, pixels, jax.random.fold_in(key, number)))
-            pictures.save_picture(folder / name, made)
+            made = data.to_uint8(translate(trained.weights, pixels, jax.random.fold_in(key, number)))
+            pictures.save_picture(folder / name, np.asarray(made)[0])
     print(f'{len(files)} images translated by {config.run} at step {trained.step}, {size} x {size} pixels: {out}')
     return out
 

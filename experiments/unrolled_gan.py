@@ -10,14 +10,14 @@ on 2 CPU cores.
 
 import dataclasses
 import time
-from typing import Any
+from typing import Annotated, Any
 
 import flax.linen as nn
 import numpy as np
 
 from experiments import ring
 from gan_jax import networks, runs
-from gan_jax.errors import InputError
+from gan_jax.ranges import BatchSize, Count, Several, UnrollSteps, Width
 from gan_jax.runs import pictures
 
 
@@ -28,21 +28,19 @@ class Config(ring.MixtureOptions):
     name: str = 'unrolled_gan'
     data: str = 'ring_unrolled'
     """A mixture in the plane: ring_unrolled, ring_veegan, ring_wgan_gp, grid_veegan, grid_wgan_gp."""
-    unroll_steps: tuple[int, ...] = (0, 10)
+    unroll_steps: Annotated[tuple[UnrollSteps, ...], Several(1)] = (0, 10)
     """The values of K to compare."""
-    steps: int = 25_000
-    batch_size: int = 512
+    steps: Count = 25_000
+    batch_size: BatchSize = 512
     objective: str = 'minimax'
     optimizers: str = 'unrolled'
     simultaneous: bool = True
-    latent_size: int = 256
+    latent_size: Width = 256
 
 
 def main(config: Config) -> dict[int, dict[str, Any]]:
     """Trains every K in turn, prints the table, and returns it: K -> modes, high-quality share and reverse KL, `[seeds]`."""
     mixture = ring.check(config)
-    if not config.unroll_steps:
-        raise InputError('--unroll-steps names at least one K')
     parts = {k: ring.prepare(config, mixture, *paper_networks(config), k) for k in config.unroll_steps}
     run = runs.RunDirectory(config)
     results, clouds = {}, []

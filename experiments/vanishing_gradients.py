@@ -22,12 +22,13 @@ import optax
 from jax.flatten_util import ravel_pytree
 
 import gan_jax
-from gan_jax import compilation, data, games, latents, networks, runs
+from gan_jax import compilation, data, finite, games, latents, networks, runs
 from gan_jax.augmentations import Augmentation, instance_noise
 from gan_jax.errors import InputError
 from gan_jax.objectives import Objective, minimax, non_saturating, wasserstein
 from gan_jax.optimizers import clip_weights
 from gan_jax.penalties import Penalty, wgan_gp
+from gan_jax.ranges import BatchSize, Count, Deviation, Positive, Seed, SeedCount, SomeNames, Weight, Width
 from gan_jax.registry import Table
 from gan_jax.runs import pictures
 from gan_jax.typing import Array, Key
@@ -38,26 +39,26 @@ class Config(runs.Options):
     """The norm of the generator's gradient while only the discriminator trains."""
 
     name: str = 'vanishing_gradients'
-    cases: tuple[str, ...] = ('minimax', 'non_saturating', 'minimax_noise', 'wasserstein_gp', 'wasserstein_clipping')
+    cases: SomeNames = ('minimax', 'non_saturating', 'minimax_noise', 'wasserstein_gp', 'wasserstein_clipping')
     """Which to compare."""
     data: str = 'ring_unrolled'
     """A mixture in the plane: ring_unrolled, ring_veegan, ring_wgan_gp, grid_veegan, grid_wgan_gp."""
-    seeds: int = 5
-    steps: int = 5000
+    seeds: SeedCount = 5
+    steps: Count = 5000
     """Of D."""
-    batch_size: int = 128
-    learning_rate: float = 1e-3
-    latent_size: int = 1
-    width: int = 64
-    sigma: float = 0.5
+    batch_size: BatchSize = 128
+    learning_rate: Positive = 1e-3
+    latent_size: Width = 1
+    width: Width = 64
+    sigma: Deviation = 0.5
     """Of the noise on what D sees, in the case that has it."""
-    weight: float = 10.0
+    weight: Weight = 10.0
     """Of WGAN-GP's penalty."""
-    clip: float = 0.1
+    clip: Positive = 0.1
     """WGAN's limit on every weight."""
-    minibatches: int = 32
+    minibatches: Count = 32
     """That gradients and losses are measured on."""
-    seed: int = 0
+    seed: Seed = 0
 
 
 class Case(NamedTuple):
@@ -72,20 +73,17 @@ class Case(NamedTuple):
 
 
 def cases(config: Config) -> dict[str, Case]:
-    """Those asked for. Raises `InputError` for an unknown name, and for settings that do not work."""
-    try:
-        known = Table(
-            'case',
-            {
-                'minimax': Case(minimax()),
-                'non_saturating': Case(non_saturating()),
-                'minimax_noise': Case(minimax(), augmentation=instance_noise(config.sigma)),
-                'wasserstein_gp': Case(wasserstein(), [wgan_gp(config.weight)], logistic=False),
-                'wasserstein_clipping': Case(wasserstein(), optimizer=clip_weights(config.clip), logistic=False),
-            },
-        )
-    except ValueError as error:
-        raise InputError(str(error)) from error
+    """Those asked for. Raises `InputError` for an unknown name."""
+    known = Table(
+        'case',
+        {
+            'minimax': Case(minimax()),
+            'non_saturating': Case(non_saturating()),
+            'minimax_noise': Case(minimax(), augmentation=instance_noise(config.sigma)),
+            'wasserstein_gp': Case(wasserstein(), [wgan_gp(config.weight)], logistic=False),
+            'wasserstein_clipping': Case(wasserstein(), optimizer=clip_weights(config.clip), logistic=False),
+        },
+    )
     return {name: known[name] for name in config.cases}
 
 
@@ -100,14 +98,7 @@ def main(config: Config) -> dict[str, dict[str, Any]]:
     mixture = data.mixture(config.data)
     if mixture.centres.shape[1] != 2:
         raise InputError(f'{config.data} is not in the plane; this experiment has its generator there')
-    for name in ('seeds', 'steps', 'batch_size', 'latent_size', 'width', 'minibatches'):
-        if getattr(config, name) < 1:
-            raise InputError(f'--{name.replace("_", "-")} is at least 1, got {getattr(config, name)}')
-    if not 0 < config.learning_rate < math.inf:
-        raise InputError(f'--learning-rate is above 0, got {config.learning_rate}')
     chosen = cases(config)
-    if not chosen:
-        raise InputError('--cases names at least one')
     run = runs.RunDirectory(config)
     from tqdm import tqdm
 
@@ -117,7 +108,7 @@ def main(config: Config) -> dict[str, dict[str, Any]]:
     for name, case in bar:
         bar.set_postfix_str(name)
         began = time.perf_counter()
-        results[name] = measurements(config, mixture, case) | {'seconds': time.perf_counter() - began}
+        results[name] = measurements(config, mixture, case, name) | {'seconds': time.perf_counter() - began}
     picture = run.path / 'gradients.png'
     pictures.save_figure(picture, draw(config, results))
     listed = {name: {key: np.asarray(value).tolist() for key, value in result.items()} for name, result in results.items()}
@@ -141,7 +132,7 @@ def generator_gradient(
     return ravel_pytree(gradient)[0], play
 
 
-def measurements(config: Config, mixture: data.Mixture, case: Case) -> dict[str, np.ndarray]:
+def measurements(config: Config, mixture: data.Mixture, case: Case, what: str = 'the run') -> dict[str, np.ndarray]:
     """At every moment and in every seed: the norms of the gradient's mean and of its standard deviation over batches, D's loss
     without penalty, and how often D ranks a real point above a generated one.
     """
@@ -184,8 +175,10 @@ def measurements(config: Config, mixture: data.Mixture, case: Case) -> dict[str,
     for moment in moments(config.steps):
         while done < moment:
             n = min(runs.CALL_STEPS, moment - done)
-            state, _ = many(state, data_keys, n)
+            state, losses = many(state, data_keys, n)
+            finite.check_losses({name: row[:, :n].T for name, row in losses.items()}, done, what)
             done += n
+        finite.check_state(state, done, what)
         rows.append(jax.device_get(measure(state, batches, end_keys)))
     return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 

@@ -7,12 +7,13 @@ checkpointed, averaged over devices, and goes on during an unroll.
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from gan_jax import parallel
+from gan_jax.ranges import Count, Deviation, Range, Share, checked
 from gan_jax.registry import Table
 from gan_jax.typing import Array, Key
 
@@ -30,22 +31,21 @@ class Augmentation(NamedTuple):
     """`(state, the discriminator's logits of real examples) -> state`, once for every update of the discriminator."""
     group: int = 1
     """How many examples the discriminator sees as one."""
+    reads_logits: bool = False
+    """Whether `update` looks at the logits: it is given them with that of an undecided discriminator at 0, where there is one."""
 
 
 def _stateless(apply: Callable[[Array, Key], Array], group: int = 1) -> Augmentation:
     return Augmentation(lambda: (), lambda state, x, keys: apply(x, keys), lambda state, real: state, group)
 
 
-def instance_noise(sigma: float = 0.1, updates: int | None = None) -> Augmentation:
+@checked
+def instance_noise(sigma: Deviation = 0.1, updates: Count | None = None) -> Augmentation:
     """Gaussian noise of standard deviation sigma on every entry (Sonderby et al. 2017; Arjovsky and Bottou 2017, section 3.1).
 
     With `updates` it falls linearly to 0 over so many updates of the discriminator; without, it stays. Raises `ValueError` for
     a negative sigma or fewer than 1 updates.
     """
-    if sigma < 0:
-        raise ValueError(f'sigma is a standard deviation, at least 0, got {sigma}')
-    if updates is not None and updates < 1:
-        raise ValueError(f'noise is annealed over at least 1 update, got {updates}')
 
     def level(count: Array) -> Array | float:
         return sigma if updates is None else sigma * jnp.maximum(1 - count / updates, 0)
@@ -56,14 +56,13 @@ def instance_noise(sigma: float = 0.1, updates: int | None = None) -> Augmentati
     return Augmentation(lambda: jnp.int32(0), apply, lambda count, real: count + 1)
 
 
-def packing(size: int = 2) -> Augmentation:
+@checked
+def packing(size: Annotated[int, Range(1, 1000)] = 2) -> Augmentation:
     """PacGAN: the discriminator judges `size` examples at once, joined along their last axis (Lin et al. 2018, section 3).
 
     `[batch, ..., c] -> [batch / size, ..., size * c]`. Raises `ValueError` for a size below 1, and for a batch that does not
     divide.
     """
-    if size < 1:
-        raise ValueError(f'a pack holds at least 1 example, got {size}')
 
     def apply(x: Array, keys: Key) -> Array:
         if len(x) % size:
@@ -86,7 +85,7 @@ def color(x: Array, key: Key) -> Array:
 
 def translation(x: Array, key: Key, ratio: float = 0.125) -> Array:
     """A shift by at most `ratio` of each side, whole pixels, zeros shifted in (Zhao et al. 2020)."""
-    most = [round(ratio * side) for side in x.shape[:2]]
+    most = [_rounded(ratio * side) for side in x.shape[:2]]
     shift = jax.random.randint(key, (2,), 0, 2 * jnp.array(most) + 1)
     padded = jnp.pad(x, [*((n, n) for n in most), (0, 0)])
     return jax.lax.dynamic_slice(padded, (*shift, 0), x.shape)
@@ -96,25 +95,29 @@ def cutout(x: Array, key: Key, ratio: float = 0.5) -> Array:
     """Zeros in a rectangle of `ratio` of each side, centred anywhere in the image (Zhao et al. 2020)."""
     inside = jnp.ones((1, 1), bool)
     for axis, axis_key in enumerate(jax.random.split(key)):
-        side, length = x.shape[axis], round(ratio * x.shape[axis])
+        side, length = x.shape[axis], _rounded(ratio * x.shape[axis])
         first = jax.random.randint(axis_key, (), 0, side + 1 - length % 2) - length // 2
         distance = jnp.arange(side) - first
         inside = inside & jnp.expand_dims((distance >= 0) & (distance < length), 1 - axis)
     return jnp.where(inside[..., None], 0, x)
 
 
+def _rounded(length: float) -> int:
+    """Halves go up, as in the authors' code; Python's `round` takes them to the even number."""
+    return int(length + 0.5)
+
+
 TRANSFORMS: Table[Transform] = Table('transform', {'color': color, 'translation': translation, 'cutout': cutout})
 """Name -> `transform(image [h, w, c] in [-1, 1], key) -> image`."""
 
 
-def diff_augment(policy: str | Sequence[str] = ('color', 'translation', 'cutout'), probability: float = 1.0) -> Augmentation:
+@checked
+def diff_augment(policy: str | Sequence[str] = ('color', 'translation', 'cutout'), probability: Share = 1.0) -> Augmentation:
     """DiffAugment: the named transforms in turn, each of them on an image with the given probability (Zhao et al. 2020).
 
     `policy` holds names of `TRANSFORMS`, in a sequence or in one string with plus signs between. Raises `ValueError` for a
     probability outside [0, 1].
     """
-    if not 0 <= probability <= 1:
-        raise ValueError(f'probability is from 0 to 1, got {probability}')
     transform = _with_probability(policy)
     return _stateless(functools.partial(transform, probability))
 
@@ -127,20 +130,20 @@ class Adaptive(NamedTuple):
     updates: Array
 
 
+@checked
 def adaptive(
     policy: str | Sequence[str] = ('color', 'translation', 'cutout'),
-    target: float = 0.6,
-    images: int = 500_000,
-    every: int = 4,
+    target: Annotated[float, Range(-1, 1)] = 0.6,
+    images: Count = 500_000,
+    every: Count = 4,
     axis_name: str | None = None,
 ) -> Augmentation:
     """Transforms with a probability that follows the discriminator's overfitting (Karras et al. 2020, "ADA", section 3.2).
 
-    The heuristic is r = E[sign(D(real))], over `every` updates. Where it is above the target the probability rises, else it
-    falls, at a rate that takes it from 0 to 1 in `images` real images; it stays in [0, 1]. Transforms are DiffAugment's.
+    The heuristic is r = E[sign(D(real))], over `every` updates, of logits that are 0 where D cannot tell. Where it is above the
+    target the probability rises, else it falls, at a rate that takes it from 0 to 1 in `images` real images; it stays in [0, 1].
+    Transforms are DiffAugment's.
     """
-    if not -1 <= target <= 1 or images < 1 or every < 1:
-        raise ValueError(f'target is from -1 to 1, images and every at least 1; got {target}, {images}, {every}')
     transform = _with_probability(policy)
 
     def update(state: Adaptive, real: Array) -> Adaptive:
@@ -152,7 +155,7 @@ def adaptive(
         return Adaptive(jnp.where(due, moved, state.probability), jnp.where(due, 0, signs), jnp.where(due, jnp.int32(0), updates))
 
     init = lambda: Adaptive(jnp.float32(0), jnp.float32(0), jnp.int32(0))
-    return Augmentation(init, lambda state, x, keys: transform(state.probability, x, keys), update)
+    return Augmentation(init, lambda state, x, keys: transform(state.probability, x, keys), update, reads_logits=True)
 
 
 def _with_probability(policy: str | Sequence[str]) -> Callable[[Array | float, Array, Key], Array]:
@@ -183,11 +186,13 @@ def chain(*augmentations: Augmentation) -> Augmentation:
             x = augmentation.apply(state, x, jax.vmap(jax.random.fold_in, (0, None))(keys, i))
         return x
 
+    def update(states: Sequence[State], real: Array) -> State:
+        logits = jnp.repeat(real, group, axis=0)  # a pack's logit is that of each of its examples
+        return tuple(a.update(s, logits) for a, s in zip(augmentations, states, strict=True))
+
+    group = augmentations[-1].group if augmentations else 1
     return Augmentation(
-        lambda: tuple(a.init() for a in augmentations),
-        apply,
-        lambda states, real: tuple(a.update(s, real) for a, s in zip(augmentations, states, strict=True)),
-        augmentations[-1].group if augmentations else 1,
+        lambda: tuple(a.init() for a in augmentations), apply, update, group, any(a.reads_logits for a in augmentations)
     )
 
 

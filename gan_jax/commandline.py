@@ -1,37 +1,61 @@
 """The command line of an experiment: flags from its `Config`, one line on bad input, a table at the end."""
 
 import contextlib
-import errno
 import io
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from gan_jax import compilation
+from gan_jax import compilation, interruptions
 from gan_jax.errors import InputError, Interrupted
+from gan_jax.files import FULL
 
 C = TypeVar('C')
 
 
 def run(main: Callable[[C], object], config: type[C]) -> None:
-    """Runs `main(config)` on the flags of the command line. Bad input and a full disk end in one line and exit code 2."""
+    """Runs `main(config)` on the flags of the command line.
+
+    Bad input, a run that diverges and a full disk end in one line and exit code 2, signals in one line and 128 + their number.
+    """
     program = f'python -m {module_name(main)}'
-    compilation.configure()
+
+    def give_up(signum: int) -> None:
+        _tell(f'{program}: {Interrupted(signum)}')
+        os._exit(128 + signum)
+
     try:
-        main(_parse(config, program))
+        with interruptions.raised(give_up):
+            compilation.configure()
+            main(_parse(config, program))
     except InputError as error:
         _exit(2, f'{program}: {error}')
     except Interrupted as stop:
         _exit(128 + stop.signum, f'{program}: {stop}')
     except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        _exit(2, f'{program}: the disk is full ({error.filename or error}); what was saved before is whole')
+        _exit(2, f'{program}: {_of_files(error)}')
+    except MemoryError as error:
+        _exit(2, f'{program}: out of memory; {error or "smaller sizes need less"}')
+
+
+def _of_files(error: OSError) -> str:
+    """What the system says of a file, in one line. Raises errors that are of no file."""
+    if error.errno in FULL:
+        return f'the disk is full ({error.filename or error}); what was saved before is whole'
+    if error.filename is None or error.strerror is None:
+        raise error
+    return f'{error.filename}: {error.strerror}'
 
 
 def _exit(code: int, line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    _tell(line)
     raise SystemExit(code)
+
+
+def _tell(line: str) -> None:
+    with contextlib.suppress(OSError):  # nobody may be listening any more
+        print(line, file=sys.stderr, flush=True)
 
 
 def module_name(defined: Any) -> str:
@@ -52,7 +76,12 @@ def _parse(config: type[C], program: str) -> C:
     except SystemExit as error:
         if error.code in (0, None):
             raise
-        raise InputError(_one_line(message.getvalue())) from None
+        raise _refused(error) or InputError(_one_line(message.getvalue())) from None
+
+
+def _refused(error: BaseException | None) -> InputError | None:
+    """What the options themselves said of their values, before tyro put it in a box."""
+    return error if error is None or isinstance(error, InputError) else _refused(error.__context__)
 
 
 def _one_line(box: str) -> str:

@@ -49,11 +49,11 @@ def configure(*, cache: bool = True) -> None:
         [flags, *(f'--{name}={value}' for name, value in CPU_OPTIONS.items() if name not in flags)]
     )
     if cache and _setting('jax_compilation_cache_dir') is None:
-        jax.config.update('jax_compilation_cache_dir', str(cache_directory() / 'xla' / _processor()))
+        jax.config.update('jax_compilation_cache_dir', str(cache_directory() / 'xla' / processor()))
         jax.config.update(_MIN_SECONDS, 0.0)
 
 
-def _processor() -> str:
+def processor() -> str:
     """The kind of processor, which JAX's own keys leave out: a program compiled for another one may not run here."""
     try:
         lines = pathlib.Path('/proc/cpuinfo').read_text().splitlines()

@@ -9,11 +9,12 @@ keep a finite value, and a gradient of the right sign, rather than their value t
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from gan_jax.ranges import Coordinate, Range, checked
 from gan_jax.registry import Table
 from gan_jax.typing import Array
 
@@ -37,6 +38,8 @@ class Divergence(NamedTuple):
     """v -> f*(g_f(v)), rearranged so that value and derivatives are finite at any output of a critic."""
     threshold: float
     """f'(1): T above it says "real" (table 2)."""
+    undecided: float = 0.0
+    """The v with g_f(v) = f'(1)."""
 
 
 def quadrature(divergence: Divergence, log_p: Array, log_q: Array, x: Array) -> Array:
@@ -81,6 +84,7 @@ def kl() -> Divergence:
         activation=lambda v: v,
         conjugate_activation=lambda v: _exp(v - 1),
         threshold=1.0,
+        undecided=1.0,
     )
 
 
@@ -171,13 +175,12 @@ def jensen_shannon() -> Divergence:
     )
 
 
-def jensen_shannon_weighted(pi: float = 0.5) -> Divergence:
+@checked
+def jensen_shannon_weighted(pi: Annotated[float, Range(0, 1, above=True, below=True)] = 0.5) -> Divergence:
     """f(u) = pi u log u - m log m, m = 1 - pi + pi u: pi KL(P||M) + (1 - pi) KL(Q||M) for the mixture M = pi P + (1 - pi) Q.
 
     At pi = 1/2 it is the Jensen-Shannon divergence, half the value of `jensen_shannon`. Raises `ValueError` unless 0 < pi < 1.
     """
-    if not 0 < pi < 1:
-        raise ValueError(f'pi is between 0 and 1, got {pi}')
     log_pi, rest = math.log(pi), 1 - pi
 
     def f(u: Array) -> Array:
@@ -195,6 +198,7 @@ def jensen_shannon_weighted(pi: float = 0.5) -> Divergence:
         activation=lambda v: -pi * log_pi - jax.nn.softplus(-v),
         conjugate_activation=conjugate_activation,
         threshold=0.0,
+        undecided=_softplus_crossing(-pi * log_pi),
     )
 
 
@@ -214,7 +218,8 @@ def gan() -> Divergence:
     )
 
 
-def alpha(a: float = 1.5) -> Divergence:
+@checked
+def alpha(a: Coordinate = 1.5) -> Divergence:
     """f(u) = (u^a - 1 - a (u - 1)) / (a (a - 1)): reverse KL as a -> 0, KL as a -> 1, half of Pearson's at a = 2.
 
     Raises `ValueError` for a = 0 and a = 1, where the formula ends.
@@ -242,7 +247,13 @@ def alpha(a: float = 1.5) -> Divergence:
         activation=(lambda v: v) if a > 1 else (lambda v: 1 / (1 - a) - jax.nn.softplus(-v)),
         conjugate_activation=conjugate_activation,
         threshold=0.0,
+        undecided=0.0 if a > 1 else _softplus_crossing(1 / (1 - a)),
     )
+
+
+def _softplus_crossing(value: float) -> float:
+    """The v with softplus(-v) = value."""
+    return -value - math.log(-math.expm1(-value))
 
 
 def _or_one(u: Array) -> Array:

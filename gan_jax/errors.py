@@ -11,9 +11,15 @@ def one_line(error: BaseException) -> str:
     return f'{type(error).__name__}: {message[:200]}' if message else type(error).__name__
 
 
-class Interrupted(Exception):
-    """The run was asked to stop, and has saved its state."""
+class Diverged(InputError):
+    """Training has left the finite numbers; nothing that is not finite was saved."""
 
-    def __init__(self, signum: int, step: int) -> None:
-        super().__init__(f'stopped at step {step}, which is saved: --resume goes on from there')
+
+class Interrupted(BaseException):
+    """A signal asked the program to stop. Like `KeyboardInterrupt` it passes by whoever catches errors."""
+
+    def __init__(self, signum: int, step: int | None = None) -> None:
+        """`step` is that of the state which was saved, if one was."""
+        saved = 'stopped; what was saved before is whole'
+        super().__init__(saved if step is None else f'stopped at step {step}, which is saved: --resume goes on from there')
         self.signum = signum

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import jax.numpy as jnp
 
 from gan_jax import parallel
+from gan_jax.ranges import Weight, checked
 from gan_jax.registry import Table
 from gan_jax.typing import Array
 
@@ -21,24 +22,26 @@ def _mean_difference(real: Array, fake: Array, axis_name: str | None) -> Array:
     return parallel.pmean(real.mean(0) - fake.mean(0), axis_name)
 
 
-def feature_matching(weight: float = 1.0, axis_name: str | None = None) -> FeatureLoss:
+@checked
+def feature_matching(weight: Weight = 1.0, axis_name: str | None = None) -> FeatureLoss:
     """The squared distance of the mean features (Salimans et al. 2016, section 3.1): a sum over the units."""
-    _check_weight(weight)
     return lambda real, fake: weight * jnp.square(_mean_difference(real, fake, axis_name)).sum()
 
 
-def feature_matching_l1(weight: float = 1.0, axis_name: str | None = None) -> FeatureLoss:
+@checked
+def feature_matching_l1(weight: Weight = 1.0, axis_name: str | None = None) -> FeatureLoss:
     """The absolute difference of the mean features, averaged over the units (Salimans et al. 2016, the code for CIFAR-10)."""
-    _check_weight(weight)
     return lambda real, fake: weight * jnp.abs(_mean_difference(real, fake, axis_name)).mean()
 
 
-def pulling_away(weight: float = 0.1, axis_name: str | None = None) -> FeatureLoss:
+@checked
+def pulling_away(weight: Weight = 0.1, axis_name: str | None = None) -> FeatureLoss:
     """The mean squared cosine between the features of two different generated examples (Zhao et al. 2017, eq. 4)."""
-    _check_weight(weight)
 
     def loss(real: Array, fake: Array) -> Array:
         fake = parallel.all_gather(fake, axis_name)
+        if len(fake) < 2:
+            raise ValueError('pulling away is between different examples: a batch has at least 2')
         squares = jnp.square(fake @ fake.T)
         lengths = jnp.square(fake).sum(-1)
         positive = lengths > 0
@@ -47,11 +50,6 @@ def pulling_away(weight: float = 0.1, axis_name: str | None = None) -> FeatureLo
         return weight * cosines.sum() / (len(fake) * (len(fake) - 1))
 
     return loss
-
-
-def _check_weight(weight: float) -> None:
-    if weight < 0:
-        raise ValueError(f'weight is at least 0, got {weight}')
 
 
 FEATURES: Table[Callable[..., FeatureLoss]] = Table(

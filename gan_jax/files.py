@@ -1,6 +1,7 @@
 """Files: where they are kept, and how they are written."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -12,6 +13,9 @@ from typing import Any
 import numpy as np
 
 from gan_jax.errors import InputError
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""Error numbers of a disk, or a share of one, that has no room."""
 
 
 def write_whole(path: pathlib.Path, content: bytes) -> None:
@@ -28,6 +32,16 @@ def write_whole(path: pathlib.Path, content: bytes) -> None:
 def write_json(path: pathlib.Path, value: Any) -> None:
     """The same of what JSON has, indented for people."""
     write_whole(path, (json.dumps(value, indent=2) + '\n').encode())
+
+
+def read_json(path: pathlib.Path) -> Any:
+    """What a file of JSON has. Raises `InputError` for a file that cannot be read, or that has no JSON."""
+    try:
+        return json.loads(path.read_text())
+    except OSError as error:
+        raise InputError(f'cannot read {path}: {error.strerror}') from error
+    except (ValueError, RecursionError) as error:  # that of a text of no encoding is one, too
+        raise InputError(f'{path} is damaged: it is not JSON') from error
 
 
 @contextlib.contextmanager

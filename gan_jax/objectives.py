@@ -8,6 +8,7 @@ discriminator's, the term of the real data included. That term's gradient is zer
 because the future discriminator depends on the generator (Metz et al. 2017, eq. 7).
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ import jax.numpy as jnp
 
 from gan_jax import parallel
 from gan_jax.divergences import DIVERGENCES, Divergence
+from gan_jax.ranges import Coordinate, Margin, ShareBelow1, checked
 from gan_jax.registry import Table
 from gan_jax.typing import Array
 
@@ -27,9 +29,12 @@ class Objective(NamedTuple):
 
     discriminator: Loss
     generator: Loss
+    undecided: float | None = None
+    """The best logit of an example that is as likely real as generated. None if there is none: if a discriminator with a
+    constant added to its logits is as good, or if its outputs say nothing of the kind."""
 
 
-def _objective(discriminator: Loss, generator: Loss) -> Objective:
+def _objective(discriminator: Loss, generator: Loss, undecided: float | None = None) -> Objective:
     def checked(loss: Loss) -> Loss:
         def call(real: Array, fake: Array) -> Array:
             if real.shape != fake.shape:  # [n, 1] and [n] would broadcast to [n, n] in silence
@@ -38,35 +43,40 @@ def _objective(discriminator: Loss, generator: Loss) -> Objective:
 
         return call
 
-    return Objective(checked(discriminator), checked(generator))
+    return Objective(checked(discriminator), checked(generator), undecided)
 
 
-def _zero_sum(discriminator: Loss) -> Objective:
-    return _objective(discriminator, lambda real, fake: -discriminator(real, fake))
+def _zero_sum(discriminator: Loss, undecided: float | None = None) -> Objective:
+    return _objective(discriminator, lambda real, fake: -discriminator(real, fake), undecided)
 
 
 def _cross_entropy(smoothing: float) -> Loss:
     """Real examples have target `1 - smoothing`, generated ones 0 (Salimans et al. 2016, section 3.4: one-sided)."""
-    if not 0 <= smoothing < 1:
-        raise ValueError(f'smoothing is from 0 to 1, 1 excluded, got {smoothing}')
     # (1 - s) softplus(-l) + s softplus(l) = softplus(-l) + s l
     return lambda real, fake: jax.nn.softplus(-real) + smoothing * real + jax.nn.softplus(fake)
 
 
-def minimax(smoothing: float = 0.0) -> Objective:
+def _undecided(smoothing: float) -> float:
+    """The logit of D = (1 - smoothing) / 2, which the smoothed cross-entropy has as its optimum where p = q."""
+    return math.log((1 - smoothing) / (1 + smoothing))
+
+
+@checked
+def minimax(smoothing: ShareBelow1 = 0.0) -> Objective:
     """The zero-sum game of the cross-entropy (Goodfellow et al. 2014, eq. 1).
 
     `smoothing` is one-sided label smoothing: real examples' target is `1 - smoothing`.
     """
-    return _zero_sum(_cross_entropy(smoothing))
+    return _zero_sum(_cross_entropy(smoothing), _undecided(smoothing))
 
 
-def non_saturating(smoothing: float = 0.0) -> Objective:
+@checked
+def non_saturating(smoothing: ShareBelow1 = 0.0) -> Objective:
     """ "Modified minimax": the generator maximises log D(G(z)) (Goodfellow et al. 2014, section 3).
 
     `smoothing` is one-sided label smoothing: real examples' target is `1 - smoothing`.
     """
-    return _objective(_cross_entropy(smoothing), lambda real, fake: jax.nn.softplus(-fake))
+    return _objective(_cross_entropy(smoothing), lambda real, fake: jax.nn.softplus(-fake), _undecided(smoothing))
 
 
 def wasserstein() -> Objective:
@@ -76,7 +86,8 @@ def wasserstein() -> Objective:
     return _zero_sum(lambda real, fake: fake - real)
 
 
-def least_squares(a: float = 0.0, b: float = 1.0, c: float = 1.0) -> Objective:
+@checked
+def least_squares(a: Coordinate = 0.0, b: Coordinate = 1.0, c: Coordinate = 1.0) -> Objective:
     """LSGAN: half the squares of D(real) - b and D(fake) - a, against that of D(fake) - c (Mao et al. 2017, eq. 2).
 
     `(0, 1, 1)` is the paper's 0-1 coding (eq. 9), `(-1, 1, 0)` minimises Pearson's chi-squared (eq. 8). Raises `ValueError` if
@@ -87,20 +98,20 @@ def least_squares(a: float = 0.0, b: float = 1.0, c: float = 1.0) -> Objective:
     return _objective(
         lambda real, fake: (jnp.square(real - b) + jnp.square(fake - a)) / 2,
         lambda real, fake: jnp.square(fake - c) / 2,
+        (a + b) / 2,
     )
 
 
 def hinge() -> Objective:
     """Hinge loss, of each example (Lim and Ye 2017; Miyato et al. 2018, eqs. 16 and 17)."""
-    return _objective(lambda real, fake: jax.nn.relu(1 - real) + jax.nn.relu(1 + fake), lambda real, fake: -fake)
+    return _objective(lambda real, fake: jax.nn.relu(1 - real) + jax.nn.relu(1 + fake), lambda real, fake: -fake, 0.0)
 
 
-def energy_margin(margin: float = 10.0) -> Objective:
+@checked
+def energy_margin(margin: Margin = 10.0) -> Objective:
     """EBGAN: the discriminator's outputs are energies, low for real examples and above the margin for others (Zhao et al.
     2017, eqs. 1 and 2). The hinge is each example's own. Raises `ValueError` for a margin that is not above 0.
     """
-    if margin <= 0:
-        raise ValueError(f'margin is above 0, got {margin}')
     return _objective(lambda real, fake: real + jax.nn.relu(margin - fake), lambda real, fake: fake)
 
 
@@ -127,6 +138,7 @@ def relativistic_average(axis_name: str | None = None) -> Objective:
     )
 
 
+@checked
 def f_gan(divergence: str | Divergence = 'jensen_shannon', non_saturating: bool = False, **settings: Any) -> Objective:
     """The variational bound of an f-divergence of data from model, zero-sum (Nowozin et al. 2016, eq. 7).
 
@@ -137,11 +149,13 @@ def f_gan(divergence: str | Divergence = 'jensen_shannon', non_saturating: bool 
         non_saturating: the generator maximises E[g_f(V)] instead (section 3.2).
         settings: of the named divergence, such as `pi` or `a`.
     """
+    if not isinstance(divergence, str | Divergence):
+        raise ValueError(f'divergence is a name or a Divergence, not {divergence!r}')
     d = DIVERGENCES[divergence](**settings) if isinstance(divergence, str) else divergence
     discriminator = lambda real, fake: d.conjugate_activation(fake) - d.activation(real)
     if non_saturating:
-        return _objective(discriminator, lambda real, fake: -d.activation(fake))
-    return _zero_sum(discriminator)
+        return _objective(discriminator, lambda real, fake: -d.activation(fake), d.undecided)
+    return _zero_sum(discriminator, d.undecided)
 
 
 OBJECTIVES: Table[Callable[..., Objective]] = Table(

@@ -10,17 +10,17 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from gan_jax.ranges import Positive, Rate, Share, ShareBelow1, Weight, checked
 from gan_jax.registry import Table
 from gan_jax.typing import Array
 
 
-def clip_weights(limit: float = 0.01) -> optax.GradientTransformation:
+@checked
+def clip_weights(limit: Positive = 0.01) -> optax.GradientTransformation:
     """After the update every parameter lies in [-limit, limit] (Arjovsky et al. 2017, algorithm 1). The last of a chain.
 
     Raises `ValueError` for a limit that is not above 0.
     """
-    if limit <= 0:
-        raise ValueError(f'the limit of the weights is above 0, got {limit}')
     return _stateless(lambda update, param: jnp.clip(param + update, -limit, limit) - param)
 
 
@@ -42,13 +42,12 @@ class ParameterAverage(NamedTuple):
     average: Any
 
 
-def historical_averaging(weight: float = 1.0) -> optax.GradientTransformation:
+@checked
+def historical_averaging(weight: Weight = 1.0) -> optax.GradientTransformation:
     """Adds the gradient of weight * |theta - mean of theta so far|^2 to the gradient (Salimans et al. 2016, section 3.3).
 
     The first of a chain. The mean is over all parameters up to the present ones, and counts as a constant.
     """
-    if weight < 0:
-        raise ValueError(f'weight is at least 0, got {weight}')
 
     def update(gradient: Any, state: Average, params: Any = None) -> tuple[Any, Average]:
         steps = state.steps + 1
@@ -71,14 +70,13 @@ def moving_average(old: Any, new: Any, decay: float, count: Array) -> Any:
     return jax.tree.map(average, old, new)
 
 
-def average_parameters(decay: float = 0.999) -> optax.GradientTransformation:
+@checked
+def average_parameters(decay: Share = 0.999) -> optax.GradientTransformation:
     """Keeps the `moving_average` of the parameters in `state.average`, and changes no update. The last of a chain.
 
     For discriminators, and for training loops of one's own: `make_train_step` keeps the generator's average, batch statistics
     included, by itself. `averaged` finds it in an optimizer's state.
     """
-    if not 0 <= decay <= 1:
-        raise ValueError(f'decay is from 0 to 1, got {decay}')
 
     def update(updates: Any, state: ParameterAverage, params: Any = None) -> tuple[Any, ParameterAverage]:
         average = moving_average(state.average, optax.apply_updates(params, updates), decay, state.steps)
@@ -120,47 +118,46 @@ class Optimizers(NamedTuple):
     discriminator_steps: int = 1
 
 
+@checked
 def adam(
-    learning_rate: float = 2e-4, beta1: float = 0.5, beta2: float = 0.999, discriminator_rate: float | None = None
+    learning_rate: Rate = 2e-4, beta1: ShareBelow1 = 0.5, beta2: ShareBelow1 = 0.999, discriminator_rate: Rate | None = None
 ) -> Optimizers:
     """Adam for both players, with the settings of DCGAN (Radford et al. 2016, section 4); one rate, or one for each."""
     rates = learning_rate, learning_rate if discriminator_rate is None else discriminator_rate
-    for rate in rates:
-        _check_rate(rate)
     return Optimizers(*(optax.adam(rate, beta1, beta2, eps_root=_ROOT) for rate in rates))
 
 
-def unrolled(learning_rate: float = 1e-4, beta1: float = 0.5) -> Optimizers:
+@checked
+def unrolled(learning_rate: Rate = 1e-4, beta1: ShareBelow1 = 0.5) -> Optimizers:
     """Unrolled GAN's Adam for the ring of Gaussians (Metz et al. 2017, appendix A)."""
     return adam(learning_rate, beta1)
 
 
-def wgan(learning_rate: float = 5e-5, clip: float = 0.01) -> Optimizers:
+@checked
+def wgan(learning_rate: Rate = 5e-5, clip: Positive = 0.01) -> Optimizers:
     """WGAN's RMSProp (of its code: decay .99), 5 critic steps, clipped critic weights (Arjovsky et al. 2017, algorithm 1)."""
-    _check_rate(learning_rate)
     rmsprop = optax.rmsprop(learning_rate, decay=0.99, eps=_ROOT)
     return Optimizers(rmsprop, optax.chain(rmsprop, clip_weights(clip)), 5)
 
 
-def wgan_gp(learning_rate: float = 1e-4, beta1: float = 0.0, beta2: float = 0.9) -> Optimizers:
+@checked
+def wgan_gp(learning_rate: Rate = 1e-4, beta1: ShareBelow1 = 0.0, beta2: ShareBelow1 = 0.9) -> Optimizers:
     """WGAN-GP's Adam and 5 critic steps (Gulrajani et al. 2017, algorithm 1)."""
     return adam(learning_rate, beta1, beta2)._replace(discriminator_steps=5)
 
 
-def ttur(learning_rate: float = 1e-4, discriminator_rate: float = 3e-4, beta1: float = 0.5, beta2: float = 0.9) -> Optimizers:
-    """Two time scales: the discriminator learns faster, at one step each (Heusel et al. 2017; their rates for WGAN-GP)."""
+@checked
+def ttur(
+    learning_rate: Rate = 1e-4, discriminator_rate: Rate = 3e-4, beta1: ShareBelow1 = 0.0, beta2: ShareBelow1 = 0.9
+) -> Optimizers:
+    """Two time scales: the discriminator learns faster, at one step each (Heusel et al. 2017; their code's for WGAN-GP)."""
     return adam(learning_rate, beta1, beta2, discriminator_rate)
 
 
-def improved_gan(learning_rate: float = 3e-3, beta1: float = 0.5) -> Optimizers:
+@checked
+def improved_gan(learning_rate: Rate = 3e-3, beta1: ShareBelow1 = 0.5) -> Optimizers:
     """Improved GAN's Adam, which divides by the root of v + 1e-8 (Salimans et al. 2016; of its code: the rate for MNIST)."""
-    _check_rate(learning_rate)
     return Optimizers(*(optax.adam(learning_rate, beta1, eps=0.0, eps_root=1e-8) for _ in range(2)))
-
-
-def _check_rate(rate: float) -> None:
-    if rate < 0:
-        raise ValueError(f'a learning rate is at least 0, got {rate}')
 
 
 OPTIMIZERS: Table[Callable[..., Optimizers]] = Table(

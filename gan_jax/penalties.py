@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from gan_jax import parallel
+from gan_jax.ranges import Weight, checked
 from gan_jax.registry import Table
 from gan_jax.typing import Array, Key
 
@@ -35,28 +36,28 @@ def squared_gradient_norm(critic: Critic, x: Array) -> Array:
     return _squared_norm(gradient)
 
 
-def r1(gamma: float = 1.0) -> Penalty:
+@checked
+def r1(gamma: Weight = 1.0) -> Penalty:
     """gamma / 2 times the squared gradient norm at the real examples (Mescheder et al. 2018, eq. 9).
 
     Raises `ValueError` for a negative gamma.
     """
-    _check_weight('gamma', gamma)
     return lambda critic, real, fake, key: gamma / 2 * squared_gradient_norm(critic, real)
 
 
-def r2(gamma: float = 1.0) -> Penalty:
+@checked
+def r2(gamma: Weight = 1.0) -> Penalty:
     """gamma / 2 times the squared gradient norm at the generated examples (Mescheder et al. 2018, eq. 10)."""
-    _check_weight('gamma', gamma)
     return lambda critic, real, fake, key: gamma / 2 * squared_gradient_norm(critic, fake)
 
 
-def roth(gamma: float = 0.1) -> Penalty:
+@checked
+def roth(gamma: Weight = 0.1) -> Penalty:
     """gamma / 2 times (1 - D)^2 |grad logit|^2 at real plus D^2 |grad logit|^2 at generated examples: what noise of variance
     gamma on the inputs adds to the Jensen-Shannon bound (Roth et al. 2017; the authors' code).
 
     The discriminator has one logit per example. The paper anneals gamma: `scheduled(roth(2.0), factor=annealing(0.01, steps))`.
     """
-    _check_weight('gamma', gamma)
 
     def half(critic: Critic, x: Array, sign: float) -> Array:
         logits, gradient = input_gradient(critic, x)
@@ -67,11 +68,11 @@ def roth(gamma: float = 0.1) -> Penalty:
     return lambda critic, real, fake, key: gamma / 2 * (half(critic, real, -1) + half(critic, fake, 1))
 
 
-def wgan_gp(weight: float = 10.0, one_sided: bool = False, axis_name: str | None = None) -> Penalty:
+@checked
+def wgan_gp(weight: Weight = 10.0, one_sided: bool = False, axis_name: str | None = None) -> Penalty:
     """weight times (|grad D| - 1)^2 at uniformly random points between real and generated examples (Gulrajani et al. 2017,
     eq. 3); one-sided, only where the norm is above 1 (section 4).
     """
-    _check_weight('weight', weight)
 
     def penalty(critic: Critic, real: Array, fake: Array, key: Key) -> Array:
         real, fake = jnp.broadcast_arrays(real, fake)
@@ -83,13 +84,13 @@ def wgan_gp(weight: float = 10.0, one_sided: bool = False, axis_name: str | None
     return penalty
 
 
-def dragan(weight: float = 10.0, scale: float = 0.5, axis_name: str | None = None) -> Penalty:
+@checked
+def dragan(weight: Weight = 10.0, scale: Weight = 0.5, axis_name: str | None = None) -> Penalty:
     """weight times (|grad logit| - 1)^2 around the real examples (Kodali et al. 2017; the authors' code).
 
     At x + u (x' - x) with x' = x + scale * std * U[0, 1): one u per example, one uniform number per entry of x, and the standard
     deviation of all entries of the batch, over `axis_name` in a data-parallel run.
     """
-    _check_weight('weight', weight)
 
     def penalty(critic: Critic, real: Array, fake: Array, key: Key) -> Array:
         share_key, noise_key = jax.random.split(key)
@@ -117,10 +118,27 @@ class Scheduled(NamedTuple):
 
     def __call__(self, critic: Critic, real: Array, fake: Array, key: Key, updates: Array) -> Array:
         """The penalty after so many updates, `[batch]`; between its turns it costs nothing."""
-        due = lambda: self.every * self.factor(updates) * self.penalty(critic, real, fake, key)
+        taken = lambda: self.every * self.factor(updates) * self.penalty(critic, real, fake, key)
         if self.every == 1:
-            return due()
-        return jax.lax.cond(updates % self.every == 0, due, lambda: jnp.zeros_like(jax.eval_shape(due)))
+            return taken()
+        due = updates % self.every == 0
+        shape = jax.eval_shape(taken)
+        return jax.lax.cond(_any(due), lambda: jnp.where(due, taken(), 0), lambda: jnp.zeros(shape.shape, shape.dtype))
+
+
+@jax.custom_batching.custom_vmap
+def _any(due: Array) -> Array:
+    """Whether the penalty is due; of several runs side by side, whether it is in any of them.
+
+    A condition of each run's own would make `vmap` take both branches and select. Runs in step with each other share it.
+    """
+    return due
+
+
+@_any.def_vmap
+def _any_of_all(size: int, batched: list[bool], due: Array) -> tuple[Array, bool]:
+    del size
+    return (due.any(0) if batched[0] else due), False
 
 
 def scheduled(penalty: Penalty, *, every: int = 1, factor: Schedule = lambda updates: jnp.ones(())) -> Scheduled:
@@ -147,11 +165,6 @@ def annealing(share: float, updates: int) -> Schedule:
     if not 0 < share <= 1 or updates < 2:
         raise ValueError(f'annealing goes to a share in (0, 1] over at least 2 updates, got {share} over {updates}')
     return lambda count: share ** jnp.minimum(count / (updates - 1), 1)
-
-
-def _check_weight(name: str, weight: float) -> None:
-    if weight < 0:
-        raise ValueError(f'{name} is a weight, at least 0, got {weight}')
 
 
 def _squared_norm(gradient: Array) -> Array:

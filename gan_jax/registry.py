@@ -6,11 +6,11 @@ build(PENALTIES, 'wgan_gp:weight=0.1,one_sided=True')
 import ast
 import difflib
 import inspect
-import typing
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from gan_jax.errors import InputError
+from gan_jax.ranges import fault
 
 T = TypeVar('T')
 
@@ -32,45 +32,48 @@ def build(table: Table[Callable[..., T]], text: str, **context: Any) -> T:
     """The member of a table that `NAME` or `NAME:setting=value,setting=value` asks for.
 
     Values are Python literals; what is none is a string. `context` is what the caller knows and the text cannot say, such as
-    `axis_name`: a factory is given those of its parameters that stand in it. A value is of its parameter's annotated type where
-    that is a number, a truth value or a string. Raises `InputError` for a name, a setting or a value that does not work.
+    `axis_name`: a factory is given those of its parameters that stand in it. A value is of its parameter's annotated type and in
+    its range (`gan_jax.ranges`). Raises `InputError` for a name, a setting or a value that does not work.
     """
-    name, _, settings = text.partition(':')
+    name, colon, settings = text.partition(':')
     factory = table[name]
     parameters = inspect.signature(factory).parameters
+    own = {
+        key: p.annotation for key, p in parameters.items() if key not in (*_INTERNAL, *context) and p.kind is not p.VAR_KEYWORD
+    }
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    given = {key: value for key, value in context.items() if key in parameters}
-    for item in filter(None, settings.split(',')):
+    given: dict[str, Any] = {}
+    for item in settings.split(',') if colon else ():
         key, separator, value = item.partition('=')
         if not separator:
             raise InputError(f'{table.noun} {text!r}: settings are written name=value, not {item!r}')
-        if key not in parameters and not open_ended:
-            raise InputError(f'{table.noun} {name} has no setting {key!r}; it has: {", ".join(parameters) or "none"}')
-        given[key] = _typed(f'{table.noun} {text!r}: {key}', _value(value), parameters.get(key))
+        if key not in own and (not open_ended or key in _INTERNAL or not key.isidentifier()):
+            raise InputError(f'{table.noun} {name} has no setting {key!r}; it has: {", ".join(own) or "none"}')
+        if key in given:
+            raise InputError(f'{table.noun} {text!r} sets {key} twice')
+        given[key] = _whole(_value(value), own.get(key))
+        if found := fault(own.get(key), given[key]):
+            raise InputError(f'{table.noun} {text!r}: {key} {found}')
+    given |= {key: value for key, value in context.items() if key in parameters}
     try:
         return factory(**given)
     except (TypeError, ValueError) as error:
         raise InputError(f'{table.noun} {text!r}: {error}') from error
 
 
-_TYPES: dict[Any, str] = {int: 'a whole number', float: 'a number', bool: 'True or False', str: 'a string', type(None): 'None'}
+_INTERNAL = ('axis_name',)
+"""Parameters that callers pass, and no text sets."""
 
 
-def _typed(what: str, value: Any, parameter: inspect.Parameter | None) -> Any:
-    annotation = inspect.Parameter.empty if parameter is None else parameter.annotation
-    types = typing.get_args(annotation) or (annotation,)
-    if not set(types) <= set(_TYPES) or type(value) in types:
-        return value
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if number and float in types:
-        return value
-    if number and int in types and float(value).is_integer():
+def _whole(value: Any, annotation: Any) -> Any:
+    """2.0 as 2 where that would be of the type."""
+    if isinstance(value, float) and value.is_integer() and fault(annotation, value) and not fault(annotation, int(value)):
         return int(value)
-    raise InputError(f'{what} is {" or ".join(_TYPES[kind] for kind in types)}, not {value!r}')
+    return value
 
 
 def _value(text: str) -> Any:
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
         return text

@@ -152,6 +152,14 @@ def unroll(
     return lax.scan(lambda player, key: (update(player, key), None), discriminator, jax.random.split(key, steps))[0]
 
 
+def minibatches_of_step(
+    discriminator_steps: int = 1, generator_steps: int = 1, generator_batches: int = 1, own_minibatches: bool = False
+) -> int:
+    """How many minibatches `make_train_step` takes with these options; of more than one they are the batch's first axis."""
+    of_generator = generator_steps * generator_batches
+    return discriminator_steps + of_generator if own_minibatches else max(discriminator_steps, of_generator)
+
+
 def make_train_step(
     game: Game,
     g_optimizer: optax.GradientTransformation,
@@ -160,6 +168,7 @@ def make_train_step(
     discriminator_steps: int = 1,
     generator_steps: int = 1,
     generator_batches: int = 1,
+    own_minibatches: bool = False,
     unroll_steps: int = 0,
     simultaneous: bool = False,
     ema_decay: float = 0.999,
@@ -171,10 +180,11 @@ def make_train_step(
     `generator_steps` of the generator against the new discriminator, or against what that would be after `unroll_steps` more
     updates. Simultaneous: one update each, both from the same parameters and the same play.
 
-    Every update has fresh noise. Leaves of `batch` are `[batch, ...]`, one minibatch; if either player takes more than one
-    step they are `[max(discriminator_steps, generator_steps * generator_batches), batch, ...]`: a minibatch for each update of
-    the discriminator, `generator_batches` joined into one for each of the generator. Metrics are scalars, means over a player's
-    steps.
+    Every update has fresh noise. Leaves of `batch` are `[batch, ...]`, one minibatch; of a step that takes more they are
+    `[minibatches_of_step(...), batch, ...]`: a minibatch for each update of the discriminator, `generator_batches` joined into
+    one for each of the generator. The generator's are the first of the discriminator's again, or with `own_minibatches` those
+    after them: real examples that no update of this step has seen (as in the code of Salimans et al. 2016). Metrics are scalars,
+    means over a player's steps.
 
     The average of the generator is `optimizers.moving_average`.
 
@@ -183,8 +193,9 @@ def make_train_step(
     if min(discriminator_steps, generator_steps, generator_batches) < 1 or unroll_steps < 0:
         counts = f'{discriminator_steps=}, {generator_steps=}, {generator_batches=}, {unroll_steps=}'
         raise ValueError(f'each player takes at least one step and nothing unrolls a negative number of steps, got {counts}')
-    if simultaneous and (discriminator_steps, generator_steps, generator_batches) != (1, 1, 1):
-        counts = f'{discriminator_steps=}, {generator_steps=}, {generator_batches=}'
+    once = (discriminator_steps, generator_steps, generator_batches) == (1, 1, 1)
+    if simultaneous and (own_minibatches or not once):
+        counts = f'{discriminator_steps=}, {generator_steps=}, {generator_batches=}, {own_minibatches=}'
         raise ValueError(f'simultaneous updates are one of each player, on one minibatch; got {counts}')
     if not 0 <= ema_decay <= 1:
         raise ValueError(f'ema_decay is from 0 to 1, got {ema_decay}')
@@ -209,7 +220,7 @@ def make_train_step(
     def repeat(
         update: Callable, player: Player, opponent: Player, batch: Batch, key: Key, steps: int, batches: int = 1
     ) -> tuple[Player, Metrics]:
-        if discriminator_steps == generator_steps == generator_batches == 1:
+        if once:
             return update(player, opponent, batch, key)[:2]
         batch = jax.tree.map(lambda x: x[: steps * batches].reshape(steps, batches * x.shape[1], *x.shape[2:]), batch)
         xs = (batch, jax.random.split(key, steps))
@@ -224,11 +235,15 @@ def make_train_step(
                 game, d_optimizer, state.discriminator, play, batch, d_key, axis_name
             )
         else:
+            for_d = for_g = batch
+            if own_minibatches:
+                first = 1 if once else slice(discriminator_steps, None)
+                for_d, for_g = (jax.tree.map(lambda x, rows=rows: x[rows], batch) for rows in (0 if once else slice(None), first))
             discriminator, d_metrics = repeat(
-                discriminator_update, state.discriminator, state.generator, batch, d_key, discriminator_steps
+                discriminator_update, state.discriminator, state.generator, for_d, d_key, discriminator_steps
             )
             generator, g_metrics = repeat(
-                generator_update, state.generator, discriminator, batch, g_key, generator_steps, generator_batches
+                generator_update, state.generator, discriminator, for_g, g_key, generator_steps, generator_batches
             )
         ema = moving_average(state.ema, generator.variables, ema_decay, state.step)
         return TrainState(state.step + 1, state.key, generator, discriminator, ema), {**d_metrics, **g_metrics}

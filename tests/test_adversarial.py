@@ -191,3 +191,65 @@ def test_parallel_all_gather_is_the_whole_batch():
     rows = jnp.arange(8.0).reshape(4, 2, 1)
     gathered = jax.vmap(lambda x: parallel.all_gather(x, 'i'), axis_name='i')(rows)
     np.testing.assert_array_equal(gathered, np.tile(np.arange(8.0)[None, :, None], (4, 1, 1)))
+
+
+def tripled():
+    """Examples three times as large on their way to the discriminator."""
+    return augmentations.Augmentation(lambda: (), lambda state, x, keys: 3 * x, lambda state, real: state)
+
+
+@pytest.mark.parametrize('name', ['r1', 'r2', 'roth', 'wgan_gp', 'dragan'])
+def test_penalties_of_the_original_are_differentiated_through_the_augmentation(name):
+    # D(3 x) has three times the gradient in x that D has in what it sees.
+    real, fake = jax.random.normal(jax.random.key(1), (2, 6, 1))
+    factory = penalties.PENALTIES[name]
+    found = {}
+    for at in ('seen', 'original'):
+        game = dirac(penalties=[factory()], augmentation=tripled(), penalty_at=at)
+        _, d = game.init(jax.random.key(0), jnp.zeros((1, 1)))
+        found[at] = float(game.discriminator_loss(d, fake, real, jax.random.key(0))[1][1]['penalty'])
+    slope = float(d['params']['Dense_0']['kernel'][0, 0])
+    if name in ('wgan_gp', 'dragan'):
+        expected = {at: 10 * (abs(slope) * factor - 1) ** 2 for at, factor in (('seen', 1), ('original', 3))}
+    else:
+        expected = {'seen': found['seen'], 'original': 9 * found['seen']}
+    assert found == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_penalty_of_the_original_has_no_part_of_what_is_cut_away():
+    # |a|^2 of the pixels that cutout leaves: three quarters of an image, less what of the hole lies beyond its edge.
+    game = games.adversarial(
+        Images(), networks.MLP((1,), squeeze=True), objectives.hinge(), latent=latents.normal(3),
+        penalties=[penalties.r1(2.0)], penalty_at='original', augmentation=augmentations.diff_augment('cutout'),
+    )  # fmt: skip
+    _, d = game.init(jax.random.key(0), BATCHES[0, :1])
+    d = {**d, 'params': jax.tree.map(jnp.ones_like, d['params'])}
+    _, (_, metrics) = game.discriminator_loss(d, BATCHES[1], BATCHES[0], jax.random.key(0))
+    assert 64 * 0.75 <= float(metrics['penalty']) < 63.5
+
+
+@pytest.mark.parametrize('text', ['wasserstein', 'relativistic', 'relativistic_average', 'energy_margin'])
+def test_an_adaptive_augmentation_needs_a_logit_at_which_the_discriminator_is_undecided(text):
+    with pytest.raises(ValueError, match=r'says nothing under this objective; minimax, .* have a logit'):
+        games.adversarial(
+            Images(), networks.MLP((1,), squeeze=True), build(objectives.OBJECTIVES, text),
+            latent=latents.normal(3), augmentation=augmentations.chain(augmentations.adaptive()),
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize(('text', 'undecided'), [('least_squares', 0.5), ('f_gan:divergence=kl', 1.0), ('hinge', 0.0)])
+def test_an_adaptive_augmentation_hears_logits_from_that_on(text, undecided):
+    class Constant(nn.Module):
+        @nn.compact
+        def __call__(self, x, *, train=True):
+            return self.param('value', nn.initializers.zeros, ()) + 0 * x.sum((1, 2, 3))
+
+    game = games.adversarial(
+        Images(), Constant(), build(objectives.OBJECTIVES, text), latent=latents.normal(3),
+        augmentation=augmentations.adaptive(images=160, every=1),
+    )  # fmt: skip
+    _, d = game.init(jax.random.key(0), BATCHES[0, :1])
+    for shift, probability in ((-0.1, 0.0), (0.1, 0.1)):
+        moved = {**d, 'params': {'value': jnp.float32(undecided + shift)}}
+        _, (state, _) = game.discriminator_loss(moved, BATCHES[1], BATCHES[0], jax.random.key(0))
+        assert float(state['progress']['augmentation'].probability) == pytest.approx(probability)

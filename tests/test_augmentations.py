@@ -165,9 +165,9 @@ def test_chain_applies_in_turn_with_keys_of_their_own():
 @pytest.mark.parametrize(
     ('make', 'message'),
     [
-        (lambda: augmentations.instance_noise(-0.1), 'sigma is a standard deviation'),
-        (lambda: augmentations.instance_noise(0.1, updates=0), 'over at least 1 update'),
-        (lambda: augmentations.packing(0), 'at least 1 example'),
+        (lambda: augmentations.instance_noise(-0.1), 'sigma is from 0 to 1000'),
+        (lambda: augmentations.instance_noise(0.1, updates=0), 'updates is at least 1, not 0'),
+        (lambda: augmentations.packing(0), 'size is from 1 to 1000, not 0'),
         (lambda: augmentations.diff_augment(probability=1.5), 'probability is from 0 to 1'),
         (lambda: augmentations.diff_augment('colour'), "unknown transform 'colour'; did you mean color"),
         (lambda: augmentations.adaptive(target=2.0), 'target is from -1 to 1'),
@@ -178,3 +178,28 @@ def test_chain_applies_in_turn_with_keys_of_their_own():
 def test_what_does_not_work_is_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize(('side', 'most'), [(4, 1), (12, 2), (20, 3), (28, 4), (36, 5), (32, 4), (5, 1), (3, 0)])
+def test_shifts_are_rounded_as_the_authors_do(side, most):
+    # int(side / 8 + .5); Python's round(.5), round(2.5) and round(4.5) are 0, 2 and 4.
+    image = jnp.ones((side, side, 1))
+    moved = jax.vmap(lambda key: TRANSFORMS['translation'](image, key))(keys(64))
+    lost = side - np.asarray((moved[..., 0] > 0).any(2).sum(1))
+    assert lost.max() == most
+
+
+@pytest.mark.parametrize(('side', 'length'), [(5, 3), (9, 5), (4, 2), (7, 4)])
+def test_cutouts_are_rounded_as_the_authors_do(side, length):
+    image = jnp.ones((side, side, 1))
+    cut = jax.vmap(lambda key: TRANSFORMS['cutout'](image, key))(keys(256))
+    assert (np.asarray(cut[..., 0]) == 0).any(2).sum(1).max() == length
+
+
+def test_packs_are_counted_as_the_images_they_are_made_of():
+    # Eight images in four packs, all judged real: 8 / 320 of the way from 0 to 1, not 4 / 320.
+    augment = augmentations.chain(augmentations.adaptive(images=320, every=1), augmentations.packing(2))
+    state = augment.update(augment.init(), jnp.ones(4))
+    assert float(state[0].probability) == pytest.approx(8 / 320)
+    state = augment.update(augment.init(), jnp.array([1.0, 1, 1, -1]))  # r = .5 < .6
+    assert float(state[0].probability) == 0

@@ -194,7 +194,7 @@ def test_weights_of_the_components(mixing, expected):
         assert (np.asarray(ensemble.weights[i + 1 :]) == 0).all()
     np.testing.assert_allclose(ensemble.weights, expected, rtol=1e-6)
     np.testing.assert_array_equal(ensemble.components['mean'][:, 0], np.arange(5))
-    with pytest.raises(InputError, match='between 0 and 1'):
+    with pytest.raises(InputError, match='above 0 and below 1'):
         build(MIXINGS, 'constant:beta=1')
 
 
@@ -382,7 +382,7 @@ def test_random_mixtures():
     np.testing.assert_allclose(centres[0].mean(0), 0, atol=2)
     for wrong, message in (
         ('gmm:sides=2', "no setting 'sides'"),
-        ('gmm:modes=0', '1 mode or more'),
+        ('gmm:modes=0', 'modes is from 1'),
         ('gm', 'known: ring_unrolled'),
     ):
         with pytest.raises(InputError, match=message):

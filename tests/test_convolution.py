@@ -5,11 +5,10 @@ import re
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 import gan_jax
-from gan_jax import data, games, latents, networks, objectives
+from experiments.benchmark import steps
 from gan_jax.networks import convolution, layers, onednn
 from gan_jax.networks import convolution_routes as routes
 from gan_jax.networks.convolution import Geometry
@@ -77,6 +76,7 @@ def test_every_route_is_the_map(case):
 
 
 @pytest.mark.skipif(not onednn.available(), reason='the call was not tested with this jaxlib or on this machine')
+@pytest.mark.usefixtures('unkept')
 @pytest.mark.parametrize('case', CASES)
 def test_every_route_by_onednn_is_the_map(case):
     geometry, x, w, y = operands(case, jnp.float32)
@@ -85,6 +85,7 @@ def test_every_route_by_onednn_is_the_map(case):
 
 
 @pytest.mark.skipif(not onednn.available(), reason='the call was not tested with this jaxlib or on this machine')
+@pytest.mark.usefixtures('unkept')
 @pytest.mark.parametrize('shape', [(16, 8, 3, 16, 2), (8, 8, 16, 16, 1), (16, 12, 16, 12, 1)])
 def test_programs_hold_the_chosen_routes(shape, monkeypatch):
     monkeypatch.setattr(onednn, 'WORTHWHILE', 1)
@@ -148,31 +149,46 @@ def test_transposed_layer_is_the_transpose_of_the_convolution(kernel):
     np.testing.assert_allclose(a, b, rtol=1e-5)
 
 
-def dcgan_step(**options):
-    game = games.adversarial(
-        networks.DCGANGenerator(16, 1, width=8), networks.DCGANDiscriminator(8), objectives.minimax(), latent=latents.normal(8)
-    )
-    optimizer = optax.adam(1e-3)
-    step = gan_jax.make_train_step(game, optimizer, optimizer, **options)
-    return step, gan_jax.init(game, optimizer, optimizer, jnp.zeros((1, 16, 16, 1)), jax.random.key(0))
+# Small members of every family of networks, in the steps of the benchmark.
+SMALL = {
+    'dcgan': {'size': 16, 'channels': 1, 'width': 4, 'batch_size': 4},
+    'sngan': {'size': 16, 'width': 4, 'batch_size': 4},
+    'wgan_gp': {'size': 16, 'width': 4, 'batch_size': 4},
+    'pix2pix': {},  # as it is: XLA rewrites convolutions of a single position that are too small for oneDNN's
+    'cyclegan': {'size': 32, 'width': 4, 'blocks': 1, 'batch_size': 2},
+    'r3gan': {'size': 16, 'batch_size': 4},
+}
 
 
 @pytest.mark.parametrize(
-    ('options', 'scanned'),
+    ('name', 'options'),
     [
-        pytest.param({}, False, marks=pytest.mark.slow),
-        ({}, True),
-        pytest.param({'unroll_steps': 2}, True, marks=pytest.mark.slow),
+        ('dcgan', SMALL['dcgan']),
+        *(pytest.param(name, options, marks=pytest.mark.slow) for name, options in SMALL.items() if name != 'dcgan'),
+        pytest.param('dcgan', {**SMALL['dcgan'], 'unroll_steps': 2}, marks=pytest.mark.slow),
     ],
 )
-def test_the_cpu_program_holds_only_canonical_convolutions(options, scanned):
-    step, state = dcgan_step(**options)
-    if scanned:
-        feed = data.resident(np.zeros((8, 16, 16, 1), np.uint8), 4, seed=0)
-        program = jax.jit(gan_jax.many_steps(step, feed.draw, 3)).lower(state, feed.data, jnp.int32(3))
-    else:
-        program = jax.jit(step).lower(state, jnp.zeros((4, 16, 16, 1)))
-    text = program.compile().as_text()
-    layouts = set(re.findall(r'dim_labels=(\w+->\w+)', text))
-    assert layouts == {'b01f_01io->b01f'}
+@pytest.mark.usefixtures('unkept')
+def test_the_cpu_program_of_a_network_holds_only_canonical_convolutions(name, options):
+    training = steps.STEPS[name](**options)
+    optimizers = training.optimizers[:2]
+    step = gan_jax.make_train_step(training.game, *optimizers, unroll_steps=training.unroll_steps)
+    state = jax.eval_shape(lambda key: gan_jax.init(training.game, *optimizers, training.start, key), jax.random.key(0))
+    many = gan_jax.many_steps(step, training.feed.draw, 3)
+    text = jax.jit(many).lower(state, training.feed.data, jnp.int32(3)).compile().as_text()
+    assert set(re.findall(r'dim_labels=(\w+->\w+)', text)) <= {'b01f_01io->b01f'}
+    assert 'dim_labels' in text or '__onednn$convolution"' in text
     assert 'lhs_dilate' not in text
+
+
+@pytest.mark.parametrize('name', SMALL)
+def test_every_convolution_of_a_network_is_one_of_the_three_maps(name):
+    """By the program before it is compiled for a platform: none goes past them to lax."""
+    training = steps.STEPS[name](**SMALL[name])
+    optimizers = training.optimizers[:2]
+    step = gan_jax.make_train_step(training.game, *optimizers)
+    state = jax.eval_shape(lambda key: gan_jax.init(training.game, *optimizers, training.start, key), jax.random.key(0))
+    draw = lambda state: step(state, training.feed.draw(training.feed.data, state.step))
+    program = str(jax.make_jaxpr(draw)(state))
+    assert 'gan_jax_conv_kernel' in program
+    assert 'conv_general_dilated' not in program

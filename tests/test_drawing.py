@@ -283,20 +283,20 @@ def test_runs_that_cannot_be_drawn_with(capsys, monkeypatch, tmp_path, gan, cycl
 @pytest.mark.parametrize(
     ('flags', 'message'),
     [
-        (['--number', '0'], '--number is at least 1'),
+        (['--number', '0'], '--number is from 1 to 10000000, not 0'),
         (['--seed', '-1'], '--seed is from 0 to'),
         (['--seed', '99999999999999999999'], '--seed is from 0 to'),
-        (['--truncation', '0'], 'the limit of truncated latents is above 0, got 0'),
-        (['--truncation', 'nan'], 'the limit of truncated latents is above 0, got nan'),
+        (['--truncation', '0'], '--truncation is above 0, not 0.0'),
+        (['--truncation', 'nan'], '--truncation is above 0, not nan'),
         (['--of', '3'], '--of is for runs with labels or captions'),
-        (['--latents', 'none.npy'], 'cannot read latents from none.npy'),
+        (['--latents', 'none.npy'], 'cannot read none.npy: No such file'),
         (['--latents', 'z.npy', '--number', '3'], 'not given with --latents'),
         (['--latents', 'z.npy', '--truncation', '1'], 'not for those of --latents'),
         (['--latents', 'wide.npy'], 'wide.npy has [2, 4] float64; latents of'),
         (['--latents', 'nan.npy'], 'nan.npy has [3] float64; latents of'),
-        (['--latents', 'text.npy'], 'cannot read latents from text.npy'),
-        (['--latents', 'several.npz'], 'cannot read latents from several.npz: it holds several arrays'),
-        (['--latents', '.'], 'cannot read latents from .'),
+        (['--latents', 'text.npy'], 'text.npy has [3] <U1; latents of'),
+        (['--latents', 'several.npz'], 'several.npz holds 2 arrays (a, b), and latents are one'),
+        (['--latents', '.'], 'cannot read .: Is a directory'),
         (['--out', 'full'], 'full exists and is not empty'),
         (['--out', 'z.npy'], 'z.npy exists and is a file'),
         (['--out', 'z.npy/below'], 'cannot make the folder'),
@@ -308,7 +308,7 @@ def test_generate_on_bad_input(capsys, monkeypatch, tmp_path, gan, flags, messag
     np.save('wide.npy', np.zeros((2, 4)))
     np.save('nan.npy', np.array([0, np.nan, 0]))
     np.save('text.npy', np.array(['a', 'b', 'c']))
-    np.savez('several.npz', a=np.zeros(3))
+    np.savez('several.npz', a=np.zeros(3), b=np.zeros(3))
     (tmp_path / 'full').mkdir()
     (tmp_path / 'full/mine.txt').write_text('keep')
     before = sorted(tmp_path.rglob('*'))
@@ -321,11 +321,11 @@ def test_generate_on_bad_input(capsys, monkeypatch, tmp_path, gan, flags, messag
 @pytest.mark.parametrize(
     ('flags', 'message'),
     [
-        (['--panels', '0'], '--panels is at least 1'),
-        (['--points', '1'], '--points is at least 2'),
-        (['--steps', '0'], '--steps is at least 1'),
-        (['--rate', 'nan'], '--rate is above 0'),
-        (['--rate', '99'], 'at most the 50 pictures a second'),
+        (['--panels', '0'], '--panels is from 1 to 1000, not 0'),
+        (['--points', '1'], '--points is from 2 to 1000, not 1'),
+        (['--steps', '0'], '--steps is from 1 to 1000, not 0'),
+        (['--rate', 'nan'], '--rate is above 0 and at most 50, not nan'),
+        (['--rate', '99'], '--rate is above 0 and at most 50'),
         (['--out', 'film.mp4'], '--out is a .gif, not film.mp4'),
         (['--way', 'detour'], "invalid choice 'detour'"),
         (['--latents', 'one.npy'], 'one.npy has one latent'),
@@ -348,7 +348,7 @@ def test_translate_on_bad_input(capsys, monkeypatch, tmp_path, gan, cycle):
     (tmp_path / 'empty').mkdir()
     assert 'no images in empty' in line(run, 'empty', 'out')
     assert 'image size 6 is not supported' in line(run, 'in', 'out', '--size', '6')
-    assert '--size is at least 1, not 0' in line(run, 'in', 'out', '--size', '0')
+    assert '--size is from 1 to 8192, not 0' in line(run, 'in', 'out', '--size', '0')
     assert 'in exists and is not empty' in line(run, 'in', 'in')
     write(tmp_path / 'in/x.jpg', (8, 8))
     assert 'in/x.jpg and in/x.png would both be translated to x.png' in line(run, 'in', 'out')

@@ -145,10 +145,10 @@ def test_ebgan_sweep_of_margins(tmp_path, capsys):
     [
         ({'objective': 'hinge'}, 'as only energy_margin has it, not hinge'),
         ({'objective': 'energy_margin:margin=0'}, 'margin is above 0'),
-        ({'margins': (5.0, -1.0)}, 'margin is above 0'),
-        ({'margins': (5.0, 5.0)}, '--margins are different ones'),
+        ({'margins': (5.0, -1.0)}, '--margins is above 0'),
+        ({'margins': (5.0, 5.0)}, '--margins names 5.0 twice'),
         ({'minibatch': 'stddev'}, 'no --minibatch layer'),
-        ({'layers': 0}, '--layers is at least 1'),
+        ({'layers': 0}, '--layers is from 1 to 100'),
         ({'network': 'convolutional', 'size': 12}, 'image size 12 is not supported'),
         ({'batch_size': 6}, 'not divisible by the 4 devices'),
         ({'batch_size': 4096}, 'more than the 1437 examples'),

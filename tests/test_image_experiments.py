@@ -9,11 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import close, quick
 from PIL import Image
 
 import gan_jax
-from experiments import _dcgan_analysis, _dcgan_arithmetic, _resnets, dcgan, sngan, wgan_gp
-from gan_jax import data, networks, parallel, runs
+from experiments import _dcgan_analysis, _dcgan_arithmetic, _resnets, _trained, dcgan, sngan, wgan_gp
+from gan_jax import data, networks, optimizers, parallel, runs
 from gan_jax.metrics.classifier import Classifier
 
 TINY = {'dataset': 'digits', 'size': 8, 'steps': 2, 'batch_size': 8, 'latent_size': 4, 'evaluate': 40, 'sample_every': 2}
@@ -31,8 +32,11 @@ def test_the_papers_settings(experiment, g_size, pool):
     assert (config.dataset, config.batch_size, config.latent_size, config.minibatches) == ('cifar10', 64, 128, 5)
     assert (config.generator_batches, config.players().discriminator_steps, config.pool) == (2, 5, pool)
     generator, discriminator = config.networks(32, 3, None)
-    for network, example, size in ((generator, jnp.zeros((1, 128)), g_size), (discriminator, jnp.zeros((1, 32, 32, 3)), 1053825)):
+    d_size = 1053825 - (pool == 'sum')  # SNGAN's last layer has no bias (its code: l5, nobias)
+    for network, example, size in ((generator, jnp.zeros((1, 128)), g_size), (discriminator, jnp.zeros((1, 32, 32, 3)), d_size)):
         assert count(jax.eval_shape(network.init, jax.random.key(0), example)['params']) == size
+    assert (config.ema_decay, config.average) == (0, 0.999)  # samples are of the present generator
+    assert config.statistics == generator.statistics == {'wgan_gp': 'batch', 'sngan': 'running'}[config.name]
     assert {'wgan_gp': 100_000, 'sngan': 50_000}[config.name] == config.steps
     assert config.objective == {'wgan_gp': 'wasserstein', 'sngan': 'hinge'}[config.name]
     assert (config.penalties, config.d_norm) == ((('wgan_gp:weight=10',), 'none') if pool == 'mean' else ((), 'spectral'))
@@ -90,6 +94,8 @@ def test_residual_networks_on_digits(experiment, dtype, tmp_path, capsys):
     assert 0 <= results['confident'] <= 1 and np.isfinite(results['frechet_distance'])
     assert 'Frechet distance' in capsys.readouterr().out
     rows = [json.loads(line) for line in (tmp_path / config.name / 'metrics.jsonl').read_text().splitlines()]
+    beside = results['average of G']
+    assert np.isfinite(beside['frechet_distance']) and beside['frechet_distance'] != results['frechet_distance']
     assert rows[-1]['step'] == 2 and ('penalty' in rows[-1]) == (experiment is wgan_gp)
 
 
@@ -197,8 +203,8 @@ def line_of(capsys, monkeypatch, experiment, *flags) -> str:
 @pytest.mark.parametrize(
     ('experiment', 'flags', 'message'),
     [
-        (wgan_gp, ['--g-width', '0'], '--g-width is at least 1'),
-        (wgan_gp, ['--generator-batches', '0'], '--generator-batches is at least 1'),
+        (wgan_gp, ['--g-width', '0'], '--g-width is from 1 to 65536, not 0'),
+        (wgan_gp, ['--generator-batches', '0'], '--generator-batches is from 1 to 1000, not 0'),
         (wgan_gp, ['--minibatch', 'stddev'], 'the residual discriminator has no --minibatch layer'),
         (wgan_gp, ['--batch-size', '30'], 'batch size 30 is not divisible by the 4 devices'),
         (sngan, ['--pool', 'max'], r"invalid choice 'max'"),
@@ -218,8 +224,40 @@ def test_what_cannot_be_analysed_gets_one_line(capsys, monkeypatch, tmp_path):
     assert 'is no run: it has no config.json' in line(tmp_path / 'none')
     file = tmp_path / 'config.json'
     file.write_text(json.dumps(wgan_gp.Config().identity()))
-    assert 'is no run of this experiment and version: options d_width' in line(tmp_path)
+    assert 'is no run of this experiment and version: options average, d_width' in line(tmp_path)
     file.write_text(json.dumps(dcgan.Config().identity()))
     assert 'has no checkpoint yet' in line(tmp_path)
     (tmp_path / 'checkpoints').mkdir()
     assert 'no whole checkpoint' in line(tmp_path)
+
+
+def test_the_present_generator_draws_by_the_statistics_of_its_batch_and_the_average_beside_it():
+    # In WGAN-GP's samples every last map has mean 0 over the batch before ReLU, as in training, whatever the running averages.
+    config = wgan_gp.Config(dataset='digits', size=8, g_width=4, d_width=4, latent_size=3, batch_size=4)
+    game, players = config.make_game(8, 1, None), config.players()
+    state = quick(lambda key: gan_jax.init(game, *players[:2], jnp.zeros((1, 8, 8, 1)), key))(jax.random.key(0))
+    key, points = jax.random.key(1), jnp.zeros(6)
+    moved = lambda tree, by: jax.tree.map(lambda leaf: leaf + by * jnp.abs(jax.random.normal(key, leaf.shape)), tree)
+    player = state.generator
+    player = player.replace(params=moved(player.params, 0.5), state=moved(player.state, 3.0))
+    trained = quick(lambda v: game.play(v, points, key, train=True)[0])(player.variables)
+    present = gan_jax.training.moving_average(state.ema, player.variables, config.ema_decay, state.step)
+    close(present, player.variables, 0)
+    state = state.replace(generator=player, ema=present)
+    close(quick(lambda state: gan_jax.sample(game, state, points, key))(state), trained)
+    by_averages = dataclasses.replace(config, statistics='running').make_game(8, 1, None)
+    assert np.abs(gan_jax.sample(by_averages, state, points, key) - trained).max() > 1e-2
+
+    (draw,) = config.others(8, 1).values()
+    kept = optimizers.averaged(state.generator.opt_state)  # of the first parameters
+    expected = game.play({'params': kept, **player.state}, points, key, train=True)[0]
+    close(draw(state, key, points), expected)
+    assert np.abs(expected - trained).max() > 1e-2
+
+
+def test_blocks_are_filled_with_their_own_rows():
+    seen = []
+    run = _trained.blocks_of(lambda x: seen.append(np.asarray(x)) or jnp.asarray(x), size=4)
+    x = np.arange(6.0)[:, None] + 1
+    np.testing.assert_array_equal(run(x), x)
+    assert [block.shape for block in seen] == [(4, 1)] * 2 and min(block.min() for block in seen) == 1

@@ -128,6 +128,37 @@ def test_weight_norm_has_one_norm_for_each_output_feature(make):
     np.testing.assert_allclose(call(kernel * g * 3), plain, atol=1e-5)  # the lengths of v do not matter, each feature's alone
 
 
+INITIAL = [
+    # The initialisers' own deviations: sqrt(4 / (fan in + fan out)) within blocks of residual networks, .02 in DCGAN.
+    (networks.SNGANDiscriminator(128), (1, 8, 8, 3), 'Conv_1', (4 / (2 * 9 * 128)) ** 0.5),  # .0417
+    (networks.SNGANDiscriminator(128), (1, 8, 8, 3), 'Conv_5', (2 / (2 * 128)) ** 0.5),
+    (networks.DCGANDiscriminator(32, norm='spectral'), (1, 32, 32, 3), 'Conv_1', 0.02),
+    (networks.DCGANDiscriminator(32, norm='spectral'), (1, 32, 32, 3), 'Dense_0', 0.02),
+    (networks.DCGANDiscriminator(32, norm='weight'), (1, 32, 32, 3), 'Conv_2', 0.02),
+    (networks.DCGANGenerator(16, 3, 64, norm='weight'), (1, 100), 'ConvTranspose_0', 0.02),
+    (networks.DCGANGenerator(16, 3, 64, norm='spectral'), (1, 100), 'Dense_0', 0.02),
+    (networks.PatchDiscriminator(70, 32, norm='spectral'), (1, 32, 32, 3), 'Conv_2', 0.02),
+    (networks.UNet(3, 32, norm='weight'), (1, 8, 8, 3), 'ConvTranspose_0', 0.02),
+    (networks.MLP((64, 64, 1), norm='spectral'), (1, 64), 'Dense_1', 64**-0.5),
+]
+
+
+@pytest.mark.parametrize(('network', 'shape', 'layer', 'deviation'), INITIAL)
+@pytest.mark.parametrize('train', [True, False])
+def test_kernels_are_stored_as_the_initialiser_draws_them(network, shape, layer, deviation, train):
+    init = lambda key: network.init({'params': key, 'noise': key}, jnp.ones(shape), train=train)['params'][layer]['kernel']
+    kernel = quick(init)(jax.random.key(0))
+    np.testing.assert_allclose(np.std(kernel), deviation, rtol=0.06)
+
+
+def test_the_classifier_of_improved_gan_has_columns_of_the_authors_lengths():
+    init = lambda key: networks.SemiSupervisedClassifier().init({'params': key, 'noise': key}, normal(0, 2, 28, 28, 1))
+    params = quick(init)(jax.random.key(0))['params']
+    lengths = [float(np.linalg.norm(params[f'Dense_{i}']['kernel'], axis=0).mean()) for i in range(5)]
+    np.testing.assert_allclose(lengths, [0.1 * n**0.5 for n in (784, 1000, 500, 250, 250)], rtol=0.01)
+    np.testing.assert_allclose(lengths, [2.8, 3.2, 2.2, 1.6, 1.6], atol=0.05)
+
+
 def spectral_game():
     discriminator = networks.MLP((3, 1), squeeze=True, norm='spectral')
     return games.adversarial(
@@ -236,3 +267,36 @@ def test_conditional_batch_norm_shares_its_statistics_over_devices():
     split = lambda x, labels: layers.ConditionalBatchNorm(4, axis_name='i').apply(variables, x, labels, mutable=['batch_stats'])
     out, state = jax.vmap(split, axis_name='i')(x.reshape(4, 2, 3), labels.reshape(4, 2))
     close(expected, (out.reshape(8, 3), jax.tree.map(lambda v: v[2], state)))
+
+
+@pytest.mark.parametrize(
+    'latent', [latents.uniform(3, 0.0), latents.uniform(3, -0.5, 0.5), latents.truncated_normal(3, 0.3), latents.normal(3)]
+)
+@pytest.mark.parametrize('generators', [0, 2])
+def test_the_reference_batch_is_of_the_games_own_latents(latent, generators):
+    network = networks.MLP((4, 2), norm='virtual', reference_size=200)
+    if generators:
+        judge = networks.MLP((2, generators + 1))
+        game = games.multi_generator(network, judge, generators=generators, latent=latent)
+    else:
+        judge = networks.MLP((2, 1), squeeze=True)
+        game = games.adversarial(network, judge, objectives.hinge(), latent=latent)
+    g, _ = quick(lambda key: game.init(key, jnp.zeros((1, 2))))(jax.random.key(0))
+    z = np.asarray(g['reference']['z']).reshape(-1, 3)[:200]
+    expected = np.asarray(jax.vmap(latent)(jax.random.split(jax.random.key(1), 2000)))
+    assert len(z) == 200 and len(np.unique(z)) == 600
+    if abs(expected).max() < 1.5:  # bounded
+        assert expected.min() - 0.02 <= z.min() and z.max() <= expected.max() + 0.02
+    np.testing.assert_allclose(z.mean(), expected.mean(), atol=4 * expected.std() / 600**0.5)
+    np.testing.assert_allclose(z.std(), expected.std(), rtol=0.1)
+
+
+def test_a_reference_batch_of_labelled_examples_has_their_labels():
+    generator = networks.ConcatenatedGenerator(networks.MLP((4, 2), norm='virtual', reference_size=6), 3)
+    judge = networks.ConcatenatedDiscriminator(networks.MLP((2, 1), squeeze=True), 3, flat=True)
+    game = games.conditional(generator, judge, objectives.hinge(), latent=latents.uniform(2, 0.0))
+    batch = {'image': jnp.zeros((1, 2)), 'label': jnp.array([0, 1, 2])}
+    g, _ = quick(lambda key: game.init(key, batch))(jax.random.key(0))
+    (reference,) = jax.tree.leaves(g['reference'])
+    np.testing.assert_array_equal(reference[:, 2:], np.tile(np.eye(3), (2, 1)))
+    assert float(reference[:, :2].min()) >= 0 and float(reference[:, :2].max()) < 1

@@ -76,7 +76,7 @@ def test_what_the_papers_say():
         'unrolled': [adam(1e-4, 0.5, 0.999)] * 2,
         'wgan': [rms] * 2,
         'wgan_gp': [adam(1e-4, 0.0, 0.9)] * 2,
-        'ttur': [adam(1e-4, 0.5, 0.9), adam(3e-4, 0.5, 0.9)],
+        'ttur': [adam(1e-4, 0.0, 0.9), adam(3e-4, 0.0, 0.9)],
         'improved_gan': [adam(3e-3, 0.5, 0.999)] * 2,
     }
     for name, players in expected.items():
@@ -141,11 +141,11 @@ def test_average_parameters_is_the_train_steps_average():
 @pytest.mark.parametrize(
     ('make', 'message'),
     [
-        (lambda: optimizers.clip_weights(0.0), 'limit of the weights is above 0'),
-        (lambda: optimizers.historical_averaging(-1.0), 'weight is at least 0'),
+        (lambda: optimizers.clip_weights(0.0), 'limit is above 0, not 0.0'),
+        (lambda: optimizers.historical_averaging(-1.0), 'weight is from 0 to 1000000, not -1.0'),
         (lambda: optimizers.average_parameters(1.5), 'decay is from 0 to 1'),
-        (lambda: optimizers.adam(-1e-3), 'a learning rate is at least 0'),
-        (lambda: optimizers.wgan(-1e-3), 'a learning rate is at least 0'),
+        (lambda: optimizers.adam(-1e-3), 'learning_rate is at least 0, not -0.001'),
+        (lambda: optimizers.wgan(-1e-3), 'learning_rate is at least 0, not -0.001'),
     ],
 )
 def test_impossible_settings_are_refused(make, message):

@@ -46,7 +46,7 @@ def test_common_contract(name):
             twice = jax.grad(lambda p, once=once: sum(jnp.square(x).sum() for x in jax.tree.leaves(once(p))))
             for tree in (mean(params), once(params), twice(params)):
                 assert all(np.isfinite(x).all() for x in jax.tree.leaves(tree))
-    with pytest.raises(ValueError, match=f'{WEIGHTED[name]} is a weight, at least 0, got -1'):
+    with pytest.raises(ValueError, match=f'{WEIGHTED[name]} is from 0 to 1000000, not -1'):
         PENALTIES[name](**{WEIGHTED[name]: -1.0})
 
 
@@ -183,3 +183,33 @@ def test_scheduled_penalties():
 def test_impossible_schedules_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def lazily(counts, factor=lambda n: jnp.ones(())):
+    """Of runs side by side, each after its own count of updates: the penalties of one critic, and their gradients in it."""
+    lazy = penalties.scheduled(penalties.r1(1.0), every=4, factor=factor)
+    mean = lambda a, n: lazy(linear(a), jnp.ones((2, 1)), jnp.ones((2, 1)), KEY, n).mean()
+    return jax.vmap(jax.value_and_grad(mean), (None, 0))(jnp.array([2.0]), jnp.asarray(counts))
+
+
+def test_a_lazy_penalty_of_runs_side_by_side_is_a_branch():
+    assert ' cond[' in str(jax.make_jaxpr(lazily)(jnp.zeros(3, jnp.int32)))  # vmap makes a select of one by each run's count
+    for counts, expected in [([0, 0, 0], [8, 8, 8]), ([3, 3, 3], [0, 0, 0]), ([4, 1, 8], [8, 0, 8])]:  # steps may differ, too
+        value, gradient = lazily(jnp.asarray(counts))
+        np.testing.assert_allclose(value, expected)
+        np.testing.assert_allclose(gradient[:, 0], expected)  # d/da of 4 a^2 / 2 at 2
+
+
+def test_the_work_of_a_lazy_penalty_is_not_done_between_its_turns():
+    calls = []
+
+    def counted(critic, real, fake, key):
+        jax.debug.callback(lambda: calls.append(1))
+        return jnp.square(critic(real))
+
+    lazy = penalties.scheduled(counted, every=4)
+    run = jax.jit(jax.vmap(lambda a, n: lazy(linear(a), jnp.ones((2, 1)), jnp.ones((2, 1)), KEY, n).sum()))
+    for n in range(8):
+        run(jnp.ones((3, 1)), jnp.full(3, n)).block_until_ready()
+    jax.effects_barrier()
+    assert len(calls) in (2, 2 * 3)  # at 0 and 4, of three runs

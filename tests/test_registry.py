@@ -3,6 +3,7 @@
 import pytest
 
 from gan_jax import InputError, augmentations, divergences, features, objectives, optimizers, penalties
+from gan_jax.networks.minibatch import MINIBATCH_LAYERS
 from gan_jax.registry import Table, build
 
 TABLES = {
@@ -68,7 +69,7 @@ def test_context_goes_to_those_who_take_it():
         ('typed:count=1.5', "example 'typed:count=1.5': count is a whole number, not 1.5"),
         ('typed:count=True', 'count is a whole number, not True'),
         ('typed:count=1e999', 'count is a whole number, not inf'),
-        ('typed:share=a', "share is a number or None, not 'a'"),
+        ('typed:share=a', "share is a number, not 'a'"),
         ('typed:flag=1', 'flag is True or False, not 1'),
         ('typed:name=3', 'name is a string, not 3'),
     ],
@@ -84,3 +85,27 @@ def test_settings_of_a_named_divergence():
     for text in ('f_gan:divergence=alpha,pi=0.5', 'f_gan:divergence=alhpa', 'f_gan:divergence=alpha,a=1'):
         with pytest.raises(InputError):
             build(objectives.OBJECTIVES, text)
+
+
+@pytest.mark.parametrize(
+    ('table', 'text', 'message'),
+    [
+        (penalties.PENALTIES, 'wgan_gp:axis_name=x', "has no setting 'axis_name'; it has: weight, one_sided"),
+        (objectives.OBJECTIVES, 'relativistic_average:axis_name=x', "has no setting 'axis_name'; it has: none"),
+        (MINIBATCH_LAYERS, 'stddev:parent=x', "has no setting 'parent'; it has: group_size"),
+        (MINIBATCH_LAYERS, 'stddev:group_size=0', 'group_size is at least 1, not 0'),
+        (penalties.PENALTIES, 'r1:gamma=1e999', 'gamma is from 0 to 1000000, not inf'),
+        (penalties.PENALTIES, 'r1:gamma=1,gamma=2', 'sets gamma twice'),
+        (penalties.PENALTIES, 'r1:', "settings are written name=value, not ''"),
+        (penalties.PENALTIES, f'r1:gamma={"(" * 300}', 'gamma is a number, not '),
+        (optimizers.OPTIMIZERS, 'adam:beta1=2', 'beta1 is at least 0 and below 1, not 2'),
+        (optimizers.OPTIMIZERS, 'ttur:discriminator_rate=inf', "discriminator_rate is a number, not 'inf'"),
+        (augmentations.AUGMENTATIONS, 'packing:size=0', 'size is from 1 to 1000, not 0'),
+        (augmentations.AUGMENTATIONS, 'adaptive:target=1.5', 'target is from -1 to 1, not 1.5'),
+        (divergences.DIVERGENCES, 'alpha:a=1e400', 'a is from -1000 to 1000, not inf'),
+        (objectives.OBJECTIVES, 'f_gan:divergence=alpha,axis_name=x', "has no setting 'axis_name'"),
+    ],
+)
+def test_settings_have_ranges_and_none_is_internal(table, text, message):
+    with pytest.raises(InputError, match=message):
+        build(table, text)

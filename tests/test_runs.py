@@ -83,11 +83,7 @@ def test_a_run_killed_between_checkpoints_goes_on_bit_for_bit(tmp_path):
     script = KILLED.format(tests=str(ROOT / 'tests'), path=str(tmp_path / 'killed'))
     killed = subprocess.run([sys.executable, '-c', script], cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    # The save of step 2 was asynchronous, and may or may not have been whole when the process died.
-    if not any((tmp_path / 'killed/r/checkpoints').glob('2')):
-        with pytest.raises(InputError, match='nothing to resume'):
-            train(tmp_path / 'killed', 4, resume=True)
-        return
+    # The save of step 2 was asynchronous, and may or may not have been whole when the process died: if not, it begins again.
     resumed, _ = train(tmp_path / 'killed', 4, resume=True)
     straight, _ = train(tmp_path / 'straight', 4)
     assert_same_bits(straight, resumed)

@@ -185,6 +185,7 @@ def test_what_is_trained_on_is_not_judged_on(small_set):
         assert not data.has_test_set(f'{name}:{training}', small_set)
         with pytest.raises(InputError, match=f"has splits train, validation, not 'test' other than {training[:5]}"):
             data.load(f'{name}:{training}', split='test', data_dir=small_set)
+    assert data.held_out_name(f'{name}:train[:50%]', small_set) == f'{name}:validation'
     assert not data.has_test_set('digits:test') and len(data.load('digits:test').images) == 360
     with pytest.raises(InputError, match='leaves no images to judge on'):
         data.load('digits:test', split='test')

@@ -78,6 +78,27 @@ def test_minibatches_joined_for_the_generator():
     assert (metrics['d_batch'], metrics['g_batch']) == (1, 1.5) and set(sizes) == {(8,)}
 
 
+@pytest.mark.parametrize(
+    ('options', 'of_d', 'of_g'),
+    [
+        ({}, 0, 1),  # one step each: D's minibatch is 0, G's is 1
+        ({'discriminator_steps': 2}, 0.5, 2),
+        ({'generator_steps': 3}, 0, 2),
+        ({'discriminator_steps': 3, 'generator_steps': 2, 'generator_batches': 2}, 1, 4.5),
+        ({'unroll_steps': 2}, 0, 1),
+    ],
+)
+def test_minibatches_of_the_generators_own(options, of_d, of_g):
+    counts = {name: n for name, n in options.items() if name != 'unroll_steps'}
+    number = gan_jax.training.minibatches_of_step(**counts, own_minibatches=True)
+    batch = jnp.arange(float(number))[:, None] * jnp.ones(4)
+    _, metrics = run_counting(batch, own_minibatches=True, **options)
+    assert (metrics['d_batch'], metrics['g_batch']) == (of_d, of_g)
+    shared = batch[: gan_jax.training.minibatches_of_step(**counts)]
+    _, metrics = run_counting(shared[0] if len(shared) == 1 else shared, **options)
+    assert metrics['g_batch'] == np.arange(number - counts.get('discriminator_steps', 1)).mean()  # D's first again
+
+
 @pytest.mark.parametrize('unroll_steps', [0, 3])
 def test_no_key_is_used_twice(monkeypatch, unroll_steps):
     seen = []

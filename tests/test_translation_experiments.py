@@ -221,13 +221,13 @@ def line_of(capsys, monkeypatch, path, experiment, *flags) -> str:
         (['--size', '48'], 'image size 48 x 48 is not supported: a U-Net takes a power of two'),
         (['--size', '8', '--receptive-field', '70'], 'image size 8 is too small for a PatchGAN of receptive field 70; those of'),
         (['--receptive-field', '50'], 'receptive field 50 is not supported: PatchGAN has 1, 16, 34, 70, 142, 286'),
-        (['--l1-weight', '-1'], '--l1-weight is a finite weight, at least 0, not -1'),
-        (['--objective-weight', 'nan'], '--objective-weight is a finite weight'),
+        (['--l1-weight', '-1'], '--l1-weight is from 0 to 1000000, not -1'),
+        (['--objective-weight', 'nan'], '--objective-weight is from 0 to 1000000, not nan'),
         (['--l1-weight', '0', '--objective-weight', '0'], 'are not both 0'),
-        (['--dropout', '1'], '--dropout is a share below 1'),
+        (['--dropout', '1'], '--dropout is at least 0 and below 1'),
         (['--batch-size', '3'], 'batch size 3 is not divisible by the 4 devices'),
         (['--penalties', 'r3'], "unknown penalty 'r3'; did you mean"),
-        (['--constant', '2'], '--constant is a share of the steps, from 0 to 1, not 2'),
+        (['--constant', '2'], '--constant is from 0 to 1, not 2'),
         (['--features', 'pixel'], "unknown extractor 'pixel'; did you mean pixels"),
         (['--g-norm', 'virtual'], "normalization 'virtual' needs a reference batch"),
         (['--dataset', 'nowhere'], 'no folder nowhere'),
@@ -245,13 +245,13 @@ def test_pix2pix_on_bad_input(capsys, monkeypatch, tmp_path, flags, message):
 @pytest.mark.parametrize(
     ('flags', 'message'),
     [
-        (['--cycle-weight', '-10'], '--cycle-weight is a finite weight, at least 0, not -10'),
-        (['--identity-weight', '-1'], '--identity-weight is a finite weight'),
+        (['--cycle-weight', '-10'], '--cycle-weight is from 0 to 1000000, not -10'),
+        (['--identity-weight', '-1'], '--identity-weight is from 0 to 1000000, not -1'),
         (['--task', 'coloured', '--identity-weight', '1'], '--identity-weight is 0 where A has 1 channels and B 3'),
         (['--size', '18'], 'image size 18 is not supported: the ResNet generator takes multiples of 4'),
         (['--receptive-field', '142'], 'image size 16 is too small for a PatchGAN of receptive field 142'),
-        (['--pool-size', '-1'], '--pool-size is at least 0, not -1'),
-        (['--blocks', '0'], '--blocks is at least 1, not 0'),
+        (['--pool-size', '-1'], '--pool-size is from 0 to 1000000, not -1'),
+        (['--blocks', '0'], '--blocks is from 1 to 100, not 0'),
         (['--task', 'inverse'], "--task is 'inverted', 'coloured' or a folder, and there is no folder 'inverse'"),
     ],
 )
@@ -377,3 +377,18 @@ def test_cyclegan_runs(tmp_path, task):
     assert 0 < results['from the right answer']['a_to_b'] < 1
     run = tmp_path / 'cyclegan'
     assert all((run / name).exists() for name in ('progress.png', 'validation.png', 'samples.png', 'results.json'))
+
+
+def test_pix2pix_draws_one_image_at_a_time_where_batch_norm_goes_by_what_it_is_given():
+    config = pix2pix.Config(g_norm='batch', size=8, width=2, dropout=0.5)
+    x = jax.random.normal(jax.random.key(0), (3, 8, 8, 3))
+    weights = jax.tree.map(
+        lambda leaf: leaf + 0.2, config.network(3, None).init({'params': jax.random.key(0), 'noise': jax.random.key(2)}, x)
+    )
+    translate = config.translator(None, [3, 3]).translate
+    together = translate(weights, x, jax.random.key(1))
+    np.testing.assert_allclose(translate(weights, x[:1], jax.random.key(1)), together[:1], atol=1e-5)
+    moved = translate(weights, x.at[1:].multiply(3), jax.random.key(1))
+    np.testing.assert_allclose(moved[0], together[0], atol=1e-5)
+    by_averages = dataclasses.replace(config, statistics='running').translator(None, [3, 3]).translate
+    assert np.abs(by_averages(weights, x, jax.random.key(1)) - together).max() > 1e-3

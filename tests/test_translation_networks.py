@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import quick
+from helpers import normal, quick
 
 from gan_jax import networks
 from gan_jax.errors import InputError
@@ -88,6 +88,20 @@ def test_layers_of_the_unet_at_256_pixels():
     assert ups == [(4, 4, b, a) for a, b in [*UP, (128, 3)]]
     assert [params[f'BatchNorm_{i}']['scale'].size for i in range(13)] == [b for _, b in DOWN[1:-1] + UP]
     assert 'BatchNorm_13' not in params
+
+
+@pytest.mark.parametrize('count', [1, 3])
+def test_the_unet_translates_by_the_statistics_of_what_it_is_given(count):
+    # The paper's test batch has its own statistics: inference is training without the update.
+    net = networks.UNet(3, width=2, halvings=2, dropout=0.0, statistics='batch')
+    x = normal(0, count, 8, 8, 3)
+    variables = jax.tree.map(lambda leaf: leaf + 0.5, net.init(jax.random.key(0), x))
+    given = net.apply(variables, x, train=False)
+    np.testing.assert_allclose(given, net.apply(variables, x, mutable=['batch_stats'])[0], atol=1e-6)
+    running = networks.UNet(3, width=2, halvings=2, dropout=0.0)
+    assert np.abs(given - running.apply(variables, x, train=False)).max() > 1e-2
+    with pytest.raises(InputError, match="by 'running' averages or the statistics of the 'batch', not 'own'"):
+        networks.UNet(3, width=2, halvings=2, statistics='own').init(jax.random.key(0), x)
 
 
 @pytest.mark.parametrize('size', [16, 32, 64, 128])

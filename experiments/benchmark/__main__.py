@@ -12,7 +12,7 @@ machine slows all of them equally.
 
 import dataclasses
 import pathlib
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import jax
 
@@ -22,20 +22,21 @@ from experiments.benchmark.worker import Framework, Work
 from gan_jax import runs
 from gan_jax.errors import InputError
 from gan_jax.networks import dcgan
+from gan_jax.ranges import BatchSize, Checked, Compared, FileToWrite, KernelSize, Range, Several, Side, UnrollSteps, Width
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(Checked):
     """How fast a train step is."""
 
     game: Literal['dcgan', 'unrolled_ring'] = 'dcgan'
-    size: int = 32
+    size: Side = 32
     """Images: height and width."""
-    channels: int = 3
-    width: int = 64
-    kernel_size: int = 5
-    batch_size: int = 64
-    unroll_steps: tuple[int, ...] = (0,)
+    channels: Annotated[int, Range(1, 1024)] = 3
+    width: Width = 64
+    kernel_size: KernelSize = 5
+    batch_size: BatchSize = 64
+    unroll_steps: Annotated[tuple[UnrollSteps, ...], Several(1)] = (0,)
     """One row for each; compile times compare them."""
     against: Literal['nothing', 'torch'] = 'nothing'
     """torch: the same network and step in PyTorch, channels-last, if it is installed."""
@@ -43,25 +44,23 @@ class Config:
     """Time every workload of the suite, at its own fixed sizes, instead of --game."""
     only: tuple[str, ...] = ()
     """Of the suite, the workloads with one of these in their names."""
-    json: pathlib.Path | None = None
+    json: Annotated[pathlib.Path, FileToWrite()] | None = None
     """Where the suite's figures are written."""
     compare: pathlib.Path | None = None
     """The --json of an earlier suite, to which the times are compared."""
     metric: Literal['frechet', 'inception'] | None = None
     """Instead of a game: the Frechet distance by several routes, or the Inception network beside torch-fidelity's."""
-    dimension: int = 2048
+    dimension: Width = 2048
     """Of features, for --metric frechet."""
-    samples: int = 5000
+    samples: Compared = 5000
     """In each of the two sets, for --metric frechet."""
-    repetitions: int = 7
-    steps: int = 3
+    repetitions: Annotated[int, Range(1, 100_000)] = 7
+    steps: Annotated[int, Range(1, 1_000_000)] = 3
     """Steps in one scanned call, and in one timing of the others."""
 
 
 def main(config: Config) -> Any:
     """Prints the table and returns its figures."""
-    if min(config.repetitions, config.steps, config.batch_size, config.width) < 1 or min(config.unroll_steps, default=-1) < 0:
-        raise InputError('repetitions, steps, batch-size and width are at least 1, and unroll-steps names counts of at least 0')
     if config.suite:
         return run_suite(config)
     if config.only or config.json or config.compare:
@@ -93,11 +92,11 @@ def time_game(config: Config) -> list[dict[str, Any]]:
         for k in config.unroll_steps
         for framework in frameworks
     ]
-    timed = list(zip(works, suite.time_works(works, config.repetitions), strict=True))
+    timed = suite.time_works(works, config.repetitions)
     rows = [{**row, 'name': _label(config, work)} for work, row in timed]
     theirs = {work.settings['unroll_steps']: row['seconds'] for work, row in timed if work.framework == 'torch'}
     table: list[tuple] = [('', 'ms / step', 'images / s', 'compile, s', 'peak memory, GB', 'of PyTorch')]
-    for work, row in zip(works, rows, strict=True):
+    for (work, _), row in zip(timed, rows, strict=True):
         share = f'{row["seconds"] / theirs[work.settings["unroll_steps"]]:.2f}' if theirs else ''
         figures = (f'{1e3 * row["seconds"]:.1f}', f'{row["images"] / row["seconds"]:.0f}', f'{row["compile_seconds"]:.1f}')
         table.append((row['name'], *figures, f'{row["peak_bytes"] / 1e9:.2f}', share))
@@ -115,8 +114,6 @@ def _label(config: Config, work: Work) -> str:
 
 def time_metric(config: Config) -> list[dict[str, Any]]:
     """Times the candidates for one metric, and shows that they compute the same number."""
-    if min(config.dimension, config.samples - 1) < 1:
-        raise InputError('dimension is at least 1, and samples at least 2')
     frechet = config.metric == 'frechet'
     settings = {'dimension': config.dimension, 'samples': config.samples} if frechet else {'batch_size': config.batch_size}
     candidates = metrics.candidates(config.metric or '', **settings)

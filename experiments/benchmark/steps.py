@@ -102,7 +102,7 @@ def wgan_gp(size: int = 32, width: int = 32, batch_size: int = 32) -> Training:
     """WGAN-GP's residual networks and penalty, one step of each player."""
     game = games.adversarial(
         networks.SNGANGenerator(size, 3, width),
-        networks.SNGANDiscriminator(width, norm='none', pool='mean'),
+        networks.SNGANDiscriminator(width, norm='none', pool='mean', last_bias=True),
         objectives.wasserstein(),
         latent=latents.normal(128),
         penalties=[penalties.wgan_gp()],

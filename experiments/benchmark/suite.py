@@ -12,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from experiments.benchmark.timing import take_turns
-from experiments.benchmark.worker import Framework, Work, worker
+from experiments.benchmark.worker import Framework, Work, Worker, worker
 from gan_jax import runs
 from gan_jax.errors import InputError
 
@@ -52,17 +52,26 @@ def measure(entry: Entry, repetitions: int, against_torch: bool) -> list[dict[st
     if against_torch:
         frameworks += ['torch', 'torch, compiled'] if entry.compiles else ['torch']
     works = [Work(framework, entry.name, entry.settings, entry.steps) for framework in frameworks]
-    return time_works(works, repetitions)
+    return [row for _, row in time_works(works, repetitions)]
 
 
-def time_works(works: list[Work], repetitions: int) -> list[dict[str, Any]]:
-    """The works in turns, one row for each."""
+def time_works(works: list[Work], repetitions: int) -> list[tuple[Work, dict[str, Any]]]:
+    """The works in turns, with a row for each; of another framework's that cannot be built one line says why."""
+    started: list[tuple[Work, Worker]] = []
     with contextlib.ExitStack() as stack:
-        started = [stack.enter_context(worker(work)) for work in works]  # one by one: compiling disturbs no other
-        times = take_turns({str(i): one.time for i, one in enumerate(started)}, repetitions)
-        facts = [one.end() for one in started]
-    rows = zip(works, times.values(), facts, strict=True)
-    return [{'framework': w.framework, 'seconds': float(np.median(t)), 'all_seconds': t, **f} for w, t, f in rows]
+        for work in works:  # one by one: compiling disturbs no other
+            try:
+                started.append((work, stack.enter_context(worker(work))))
+            except InputError as error:
+                if work.framework.startswith('jax'):
+                    raise
+                tqdm.write(f'left out: {work.name} by {work.framework}: {error}')
+        times = take_turns({str(i): one.time for i, (_, one) in enumerate(started)}, repetitions)
+        facts = [one.end() for _, one in started]
+    return [
+        (work, {'framework': work.framework, 'seconds': float(np.median(t)), 'all_seconds': t, **f})
+        for (work, _), t, f in zip(started, times.values(), facts, strict=True)
+    ]
 
 
 def check_torch() -> None:

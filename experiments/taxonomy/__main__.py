@@ -13,10 +13,9 @@ Salakhutdinov and Murray (2008) and Larochelle and Murray (2011); it is not thei
 
 import dataclasses
 import functools
-import json
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -28,10 +27,10 @@ from experiments.benchmark.timing import median_seconds
 from experiments.taxonomy import gan, gsn, made, rbm, report, toy, vae
 from experiments.taxonomy.common import Model
 from experiments.taxonomy.images import Binary, black_and_white, intensities, load
-from gan_jax import compilation, data, runs
-from gan_jax.errors import InputError
+from gan_jax import compilation, data, finite, runs
 from gan_jax.metrics.classifier import Classifier, classifier_scores, train_classifier
 from gan_jax.metrics.parzen import parzen_bandwidth, parzen_log_likelihood
+from gan_jax.ranges import BatchSize, Compared, Count, Range, Samples, Seed, SomeNames, Text, Whole, Width
 from gan_jax.registry import Table
 from gan_jax.typing import AnyArray, Array, Key
 
@@ -41,37 +40,37 @@ class Config(runs.Options):
     """Five generative models of binary images."""
 
     name: str = 'taxonomy'
-    dataset: str = 'mnist'
+    dataset: Text = 'mnist'
     """A TFDS name of labelled grey images, or 'digits' (offline)."""
-    data_dir: str | None = None
+    data_dir: Text | None = None
     """Where TFDS data sets are prepared; TFDS_DATA_DIR if it is not given."""
-    size: int | None = None
+    size: Annotated[int, Range(4, 1024)] | None = None
     """Height and width; the data set's own if it is not given (8 for the digits)."""
-    models: tuple[str, ...] = ('vae', 'made', 'rbm', 'gsn', 'gan')
+    models: SomeNames = ('vae', 'made', 'rbm', 'gsn', 'gan')
     """With --resume, models that are done are not trained again."""
-    steps: int = 5000
-    batch_size: int = 100
-    hidden: int = 500
+    steps: Count = 5000
+    batch_size: BatchSize = 100
+    hidden: Width = 500
     """Units of every hidden layer: one in VAE's encoder and decoder, MADE, RBM and GSN, two in the GAN's players."""
-    latent_size: int = 20
+    latent_size: Width = 20
     """Of VAE and GAN."""
-    importance_samples: int = 50
+    importance_samples: Samples = 50
     """Of VAE's bound."""
-    gibbs_steps: int = 1000
+    gibbs_steps: Count = 1000
     """Of the RBM's chains, from noise to a sample."""
-    denoising_steps: int = 200
+    denoising_steps: Count = 200
     """Of the GSN's."""
-    noise: float = 0.4
+    noise: Annotated[float, Range(0, 1, above=True, below=True)] = 0.4
     """The GSN's: the share of pixels that become the toss of a coin."""
-    walkback: int = 3
+    walkback: Count = 3
     """Steps of its own chain from which the GSN learns to return."""
-    temperatures: int = 5000
+    temperatures: Count = 5000
     """Of the annealing that estimates the RBM's partition function."""
-    evaluate: int = 1000
+    evaluate: Compared = 1000
     """Samples in the end table."""
-    toy_steps: int = 4000
+    toy_steps: Whole = 4000
     """On bars and stripes; 0 leaves them out."""
-    seed: int = 0
+    seed: Seed = 0
 
     def identity(self) -> dict[str, Any]:
         """Models are whole runs: they cannot go on to more steps, and others may join them."""
@@ -131,7 +130,7 @@ def main(config: Config) -> dict[str, Any]:
     marginals = (train.pixels.sum(0) + 1) / (len(train.pixels) + 2)
     run = runs.RunDirectory(config)
     file = run.path / 'results.json'
-    results: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+    results: dict[str, Any] = runs.read_json(file) if file.exists() else {}
     judge = train_classifier(black_and_white(train.pixels), train.labels, name=f'binarised {config.dataset}', cache=True)
     for name in config.models:
         if name in results:
@@ -161,18 +160,8 @@ def main(config: Config) -> dict[str, Any]:
 
 def check(config: Config) -> None:
     """Refuses what cannot work, before anything is loaded or written."""
-    if not config.models:
-        raise InputError(f'--models names at least one of: {", ".join(MODELS)}')
     for name in config.models:
         MODELS[name]
-    least = {'evaluate': 2, 'toy_steps': 0}
-    for name in (field.name for field in dataclasses.fields(config) if field.type is int and field.name != 'seed'):
-        if getattr(config, name) < least.get(name, 1):
-            raise InputError(f'--{name.replace("_", "-")} is at least {least.get(name, 1)}, not {getattr(config, name)}')
-    if not 0 < config.noise < 1:
-        raise InputError(f'--noise is between 0 and 1, not {config.noise}')
-    if config.size is not None and config.size < 4:
-        raise InputError(f'--size is at least 4, not {config.size}')
 
 
 def fit(model: Model, draw: Callable[[Any, Array], Array], source: Any, steps: int, key: Key, title: str) -> tuple[Any, float]:
@@ -185,10 +174,12 @@ def fit(model: Model, draw: Callable[[Any, Array], Array], source: Any, steps: i
         while bar.n < steps:
             n, start = min(runs.CALL_STEPS, steps - bar.n), time.perf_counter()
             state, rows = many(state, source, jnp.int32(n))
+            finite.check_losses({name: row[:n] for name, row in rows.items()}, bar.n, title)
             losses = {name: f'{float(row[n - 1]):.4g}' for name, row in rows.items() if name.endswith('loss')}
             seconds.append((time.perf_counter() - start) / n)
             bar.set_postfix(losses, refresh=False)
             bar.update(n)
+    finite.check_state(state, steps, title)
     return state, float(np.median(seconds[1:] or seconds))  # the first call compiles
 
 

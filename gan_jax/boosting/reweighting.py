@@ -6,10 +6,11 @@ weight, so that the new mixture is (1 - beta) P_g + beta Q.
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax.numpy as jnp
 
+from gan_jax.ranges import Range, ShareAbove0, checked
 from gan_jax.registry import Table
 from gan_jax.typing import Array
 
@@ -62,10 +63,9 @@ def dagger() -> Reweighting:
     return reweigh
 
 
-def top_k(share: float = 0.5) -> Reweighting:
+@checked
+def top_k(share: ShareAbove0 = 0.5) -> Reweighting:
     """P_d on the share of the points with the least ratios alone, a heuristic. Raises `ValueError` unless 0 < share <= 1."""
-    if not 0 < share <= 1:
-        raise ValueError(f'share is above 0 and at most 1, got {share}')
 
     def reweigh(p_d: Array, p_g: Array, beta: Array | float) -> NextComponent:
         del beta
@@ -119,10 +119,9 @@ def uniform() -> Mixing:
     return lambda number: 1 / number
 
 
-def constant(beta: float = 0.5) -> Mixing:
+@checked
+def constant(beta: Annotated[float, Range(0, 1, above=True, below=True)] = 0.5) -> Mixing:
     """Always beta. Raises `ValueError` unless 0 < beta < 1."""
-    if not 0 < beta < 1:
-        raise ValueError(f'beta is between 0 and 1, got {beta}')
     return lambda number: jnp.float32(beta)
 
 

@@ -28,7 +28,15 @@ def to_float(x: Array) -> Array:
 
 
 def to_uint8(x: AnyArray) -> Array:
-    """The inverse of `to_float`, rounded and clipped."""
+    """The inverse of `to_float`, rounded and clipped.
+
+    Raises `InputError` for images that are not finite: no pixel means that. Under a transformation (`jax.jit`) they cannot be
+    seen, so it is called outside where images may come of a generator that has diverged.
+    """
+    if not isinstance(x, jax.core.Tracer):
+        finite = np.isfinite(np.asarray(x, np.float32)).reshape(len(x), -1).all(1)
+        if not finite.all():
+            raise InputError(f'{(~finite).sum()} of {len(x)} images are not finite: the generator has diverged')
     return jnp.clip(jnp.round((x + 1) * 127.5), 0, 255).astype(jnp.uint8)
 
 

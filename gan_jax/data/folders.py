@@ -25,7 +25,7 @@ class FolderSource:
 
     Args:
         path: the folder.
-        size: height and width.
+        size: height and width; 0 leaves images as they are, of whatever sizes, to be read by `images`.
         split: which of the splits.
         channels: 1 or 3; by default 1 if every image is grey, and 3 otherwise.
         skip_broken: whether `load` and `readable` leave out images that cannot be read, or raise.

@@ -11,7 +11,7 @@ from gan_jax.data.arrays import SUFFIXES, array_file
 from gan_jax.data.decoding import left_out
 from gan_jax.data.folders import FolderSource, folder_splits
 from gan_jax.data.images import Images, digits, recoloured, resize
-from gan_jax.data.tfds import TfdsSource, has_held_out, is_known
+from gan_jax.data.tfds import TfdsSource, has_held_out, held_out, is_known
 from gan_jax.errors import InputError
 
 DIGITS_SIZE = 16
@@ -137,6 +137,15 @@ def _digits_split(name: str, split: str) -> str:
     if split == 'test' and named == 'test':
         raise InputError('digits:test leaves no images to judge on')
     return named or split if split == 'train' else split
+
+
+def held_out_name(name: str, data_dir: str | os.PathLike | None = None) -> str:
+    """The name of the images that `load` takes for the split 'test', with no other split in it."""
+    if is_digits(name):
+        return 'digits:test'
+    if is_folder(name, data_dir) or is_array_file(name):
+        return name
+    return held_out(name, data_dir)
 
 
 def has_test_set(name: str, data_dir: str | os.PathLike | None = None) -> bool:

@@ -5,13 +5,14 @@ modes with one counted twice. Here they have names, and every ring has as many d
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from gan_jax.errors import InputError
+from gan_jax.ranges import Range, Seed, checked
 from gan_jax.registry import Table, build
 from gan_jax.typing import Array, Key
 
@@ -49,15 +50,14 @@ def madgan_1d() -> Mixture:
     return Mixture(np.array([[10.0], [20.0], [60.0], [80.0], [110.0]]), np.array([3.0, 3.0, 2.0, 2.0, 1.0]))
 
 
-def gmm(modes: int = 3, seed: int = 0) -> Mixture:
+@checked
+def gmm(modes: Annotated[int, Range(1, 10_000)] = 3, seed: Seed = 0) -> Mixture:
     """AdaGAN's random mixture in the plane (Tolstikhin et al. 2017, section 4.1; the authors' code).
 
     Means are uniform on [-15, 15]^2, from the authors' generator, so that their seeds give their means. All modes have one
     variance, 15 / f: f is 3 for one mode or two, 8, 20 and 10 for three, four and five, and 3 modes^2 for more. Modes may
     overlap. Raises `ValueError` for fewer modes than one.
     """
-    if modes < 1:
-        raise ValueError(f'a mixture has 1 mode or more, got {modes}')
     factor = {1: 3, 2: 3, 3: 8, 4: 20, 5: 10}.get(modes, 3 * modes**2)
     centres = np.random.RandomState(seed).uniform(-15, 15, (modes, 2))
     return Mixture(centres, np.full(modes, np.sqrt(15 / factor)))

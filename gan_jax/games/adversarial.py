@@ -1,7 +1,7 @@
 """The standard game: one generator, one discriminator (Goodfellow et al. 2014), and what games built on it can ask of it."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -56,6 +56,7 @@ def adversarial(
     *,
     latent: Callable[[Key], Array],
     penalties: Sequence[Penalty | Scheduled] = (),
+    penalty_at: Literal['seen', 'original'] = 'seen',
     augmentation: Augmentation | None = None,
     feature_losses: Sequence[FeatureLoss] = (),
     feature_layer: int = -1,
@@ -72,7 +73,9 @@ def adversarial(
             (logits, [features, ...])`. Calls in training may draw from the Flax random stream 'noise'.
         objective: what each minimises, from `gan_jax.objectives`.
         latent: one example's latent from one key, from `gan_jax.latents`.
-        penalties: added to the discriminator's loss, from `gan_jax.penalties`; they act on what the discriminator sees.
+        penalties: added to the discriminator's loss, from `gan_jax.penalties`.
+        penalty_at: what the penalties' gradients are in: what the discriminator sees, or the examples before the augmentation,
+            through which they are differentiated (as in the code of ADA and R3GAN).
         augmentation: of what the discriminator sees, from `gan_jax.augmentations`.
         feature_losses: added to the generator's loss, from `gan_jax.features`, on the features `feature_layer`.
         objective_weight: of the objective in the generator's loss; 0 leaves it the feature losses alone (Salimans et al. 2016,
@@ -85,6 +88,13 @@ def adversarial(
     own batch statistics. The discriminator's state after a generator's loss is thrown away.
     """
     augment = augmentation or chain()
+    if augment.reads_logits and objective.undecided is None:
+        raise ValueError(
+            'an adaptive augmentation follows the sign of real logits, which says nothing under this objective; '
+            'minimax, non_saturating, least_squares, hinge and f_gan have a logit at which D is undecided'
+        )
+    if penalty_at not in ('seen', 'original'):
+        raise ValueError(f"penalties are at what is 'seen' or at the 'original', not {penalty_at!r}")
     keeps_progress = augmentation is not None or any(isinstance(p, Scheduled) for p in penalties)
 
     def see(progress: Any, examples: Array, key: Key) -> Array:
@@ -103,12 +113,12 @@ def adversarial(
         real = reading.examples(batch)
         examples = jnp.zeros((augment.group, *real.shape[1:]), real.dtype)
         seen = augment.apply(progress['augmentation'], examples, jax.random.split(z_key, augment.group))
-        for_g, for_d = (tuple(x[:1] for x in inputs(batch)) for inputs in (reading.generator, reading.discriminator))
+        for_g, for_d = reading.generator(batch), tuple(x[:1] for x in reading.discriminator(batch))
         # In inference mode batch norm has the same variables, and needs no axis.
         d_variables = discriminator.init(d_key, seen, *for_d, train=False)
         if keeps_progress:
             d_variables = {**d_variables, PROGRESS: progress}
-        return generator.init(g_key, latent(z_key)[None], *for_g, train=False), d_variables
+        return init_generator(generator, g_key, latent, z_key, *for_g), d_variables
 
     def play(variables: Variables, batch: Batch, key: Key, *, train: bool = True) -> tuple[Array, Variables]:
         size = len(jax.tree.leaves(batch)[0])
@@ -131,14 +141,17 @@ def adversarial(
         loss = objective.discriminator(real.logits, fake.logits).mean()
         metrics = {'real_logit': real.logits.mean(), 'fake_logit': fake.logits.mean()}
         if penalties:
-            critic = lambda x: judge(network, x, batch, noise_keys[2]).logits
-            metrics['penalty'] = total(penalties, critic, seen_real, seen_fake, penalty_key, progress['updates']).mean()
+            points = (seen_real, seen_fake) if penalty_at == 'seen' else (reading.examples(batch), play)
+            on_its_way = (lambda x: x) if penalty_at == 'seen' else (lambda x: see(progress, x, real_key))
+            critic = lambda x: judge(network, on_its_way(x), batch, noise_keys[2]).logits
+            metrics['penalty'] = total(penalties, critic, *points, penalty_key, progress['updates']).mean()
             loss += metrics['penalty']
         if auxiliary is not None:
             value, found = auxiliary.discriminator(real.output, fake.output, batch)
             loss, metrics = loss + value, metrics | found
         if keeps_progress:
-            moved = {'updates': progress['updates'] + 1, 'augmentation': augment.update(progress['augmentation'], real.logits)}
+            heard = real.logits - (objective.undecided or 0)
+            moved = {'updates': progress['updates'] + 1, 'augmentation': augment.update(progress['augmentation'], heard)}
             state = {**state, PROGRESS: jax.lax.stop_gradient(moved)}
         return loss, (state, metrics)
 
@@ -161,6 +174,23 @@ def adversarial(
         return loss, metrics
 
     return Game(init, play, discriminator_loss, generator_loss)
+
+
+def init_generator(
+    generator: nn.Module, key: Key, latent: Callable[[Key], Array], latent_key: Key, *conditions: Array
+) -> Variables:
+    """The variables of a generator; the reference batch of virtual batch norm, if it has one, is of the game's own latents.
+
+    `conditions` are what it is called with after the latents, `[n, ...]` each: the reference batch has theirs in turn.
+    """
+
+    def init(n: int) -> Variables:
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(latent_key, jnp.arange(n))
+        z = latent(latent_key)[None] if n == 1 else jax.vmap(latent)(keys)
+        return generator.init(key, z, *(x[jnp.arange(n) % len(x)] for x in conditions), train=False)
+
+    reference = jax.tree.leaves(jax.eval_shape(lambda: init(1)).get('reference', {}))
+    return init(max([1, *(len(leaf) for leaf in reference)]))
 
 
 def apply_network(

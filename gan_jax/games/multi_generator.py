@@ -11,7 +11,7 @@ from jax.nn import logsumexp, softplus
 
 from gan_jax import parallel
 from gan_jax.errors import InputError
-from gan_jax.games.adversarial import PROGRESS, apply_network
+from gan_jax.games.adversarial import PROGRESS, apply_network, init_generator
 from gan_jax.penalties import Penalty, Scheduled, total
 from gan_jax.training import Game
 from gan_jax.typing import Array, Batch, Key, Metrics, Variables
@@ -66,8 +66,7 @@ def multi_generator(
 
     def init(key: Key, batch: Batch) -> tuple[Variables, Variables]:
         g_key, d_key, z_key = jax.random.split(key, 3)
-        z = latent(z_key)[None]
-        stacked = jax.vmap(lambda key: generator.init(key, z, train=False))(jax.random.split(g_key, K))
+        stacked = jax.vmap(lambda key: init_generator(generator, key, latent, z_key))(jax.random.split(g_key, K))
         layers = list(stacked.get('params', {}))
         if unknown := sorted(set(shared) - set(layers)):
             raise InputError(f'the generator has no layer {", ".join(unknown)} to share; it has {", ".join(layers)}')

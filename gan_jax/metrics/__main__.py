@@ -4,8 +4,9 @@
     python -m gan_jax.metrics mnist:test runs/dcgan --extractor classifier:dataset=mnist
     python -m gan_jax.metrics photos/ samples.npz --extractor pixels --measures frechet kernel
 
-REAL and FAKE are folders of images, `.npz` files of uint8 images, run directories, `digits`, or TFDS names, of which `NAME:SPLIT`
-names a split; REAL may be an `.npz` file of statistics (`mu`, `sigma`).
+REAL and FAKE are folders of images, `.npz` or `.npy` files of images, run directories, `digits`, or TFDS names. `NAME:SPLIT` is a
+split of a data set, or of a folder with folders `train` and `test`. REAL may be an `.npz` file of statistics (`mu`, `sigma`).
+Images of different sizes or channels are not compared: `--resize` and `--channels` make them one.
 """
 
 import dataclasses
@@ -13,89 +14,107 @@ import functools
 import json
 import pathlib
 import sys
-from collections.abc import Iterable
-from typing import Annotated, Any
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import tyro
 
 from gan_jax.commandline import run, table
 from gan_jax.errors import InputError
-from gan_jax.files import write_whole
+from gan_jax.files import load_arrays, write_whole
 from gan_jax.metrics import sources
 from gan_jax.metrics.extractors import EXTRACTORS
 from gan_jax.metrics.moments import FeatureMoments, Gaussian, load
 from gan_jax.metrics.protocols import MEASURES, PROTOCOLS, Images, Protocol, Score, evaluate
+from gan_jax.ranges import BatchSize, Checked, FileToWrite, Names, Samples, Seed, Side, Text
 from gan_jax.registry import build
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(Checked):
     """Scores of generated images against real ones."""
 
-    real: Annotated[str, tyro.conf.Positional]
+    real: Annotated[Text, tyro.conf.Positional]
     """A folder of images, an .npz file of images or of statistics, a data set (NAME or NAME:SPLIT), or a run."""
-    fake: Annotated[str, tyro.conf.Positional]
+    fake: Annotated[Text, tyro.conf.Positional]
     """A folder of images, an .npz file of images, a run directory, or a data set."""
-    protocol: tuple[str, ...] = ()
+    protocol: Names = ()
     """What to compute, by name; each fixes features, numbers of images, split and resize: fid50k_full, fid50k_full_clean,
     fid10k_test, fid5k, is50k, kid50k_full, kid100x1000, pr50k3, prdc10k5."""
-    measures: tuple[str, ...] = ()
+    measures: Names = ()
     """Without a protocol: any of frechet, kernel, kernel_subsets:subsets=100,size=1000, prdc:k=5,strict=True, score:splits=10, on
     --samples images; frechet, kernel and prdc if nothing is asked for."""
     extractor: str | None = None
     """Without a protocol: inception (inception:path=FILE,resize=clean), classifier:dataset=NAME, squeezenet:path=FILE, pixels,
     or custom:function=package.module.name."""
-    samples: int | None = None
+    samples: Samples | None = None
     """Without a protocol: how many of FAKE; all there are, and 10,000 of a run."""
-    reals: int | None = None
+    reals: Samples | None = None
     """Without a protocol: how many of REAL; all there are."""
     split: str = 'train'
     """Without a protocol: the split of a data set that names none."""
-    resize: int | None = None
+    resize: Side | None = None
     """Crop images to their central square and resize it to this height and width, before anything else."""
+    channels: Literal[1, 3] | None = None
+    """Make all images grey, or RGB; as they are if it is not given."""
     skip_broken: bool = False
     """Leave unreadable images out, and count them."""
-    batch_size: int = 64
-    seed: int = 0
+    batch_size: BatchSize = 64
+    seed: Seed = 0
     """Of the samples of a run, and of which images are drawn where there are more than asked for."""
-    data_dir: str | None = None
-    """Where TFDS data sets are prepared; TFDS_DATA_DIR if it is not given."""
-    json: str | None = None
+    data_dir: Text | None = None
+    """Where TFDS data sets are prepared, those of extractors too; TFDS_DATA_DIR if it is not given."""
+    json: Annotated[str, FileToWrite()] | None = None
     """Write the scores to this file, or with - to standard output instead of the table."""
 
 
 def main(config: Config) -> list[Score]:
     """Scores, prints and writes."""
-    protocols = chosen(config)
     opened: list[sources.Source] = []
 
-    def images(text: str, split: str) -> Images:
-        source = sources.open_source(
-            text, split=split, size=config.resize, data_dir=config.data_dir, skip_broken=config.skip_broken, seed=config.seed
+    def images(text: str, split: str) -> sources.Source:
+        opened.append(
+            sources.open_source(
+                text,
+                split=split,
+                size=config.resize,
+                channels=config.channels,
+                data_dir=config.data_dir,
+                skip_broken=config.skip_broken,
+                seed=config.seed,
+            )
         )
-        opened.append(source)
-        return as_images(source, config.seed)
+        return opened[-1]
 
-    def real(split: str) -> Images | FeatureMoments | Gaussian:
+    scores = scored(config, lambda split: images(config.real, split), images(config.fake, 'test'))
+    report(scores, config.json, opened)
+    return scores
+
+
+def scored(config: Config, real: Callable[[str], sources.Source], fake: sources.Source, **of_extractors: Any) -> list[Score]:
+    """The scores of a source against what `real` opens of a split, or against the statistics that REAL is a file of.
+
+    `of_extractors` are settings that extractors are told beside their own.
+    """
+    context = {'data_dir': config.data_dir, **of_extractors}
+
+    def reference(split: str) -> Images | FeatureMoments | Gaussian:
         path = pathlib.Path(config.real)
-        if path.suffix == '.npz' and path.is_file() and 'mu' in np.load(path):
+        if path.suffix == '.npz' and 'mu' in load_arrays(path):
             return load(path)
-        asked = config.real.partition(':')[2]
-        if config.protocol and asked not in ('', split) and not path.exists():
+        asked = '' if path.exists() else sources.named_split(config.real)[1]
+        if config.protocol and asked not in ('', split):
             raise InputError(f'{", ".join(config.protocol)} is defined on the split {split!r}, not {asked!r}')
-        return images(config.real, split)
+        return as_images(real(split), config.seed)
 
-    scores = evaluate(
-        protocols,
-        functools.cache(real),
-        images(config.fake, 'test'),
-        extractors=functools.cache(lambda text: build(EXTRACTORS, text)),
+    return evaluate(
+        chosen(config),
+        functools.cache(reference),
+        as_images(fake, config.seed),
+        extractors=functools.cache(lambda text: build(EXTRACTORS, text, **context)),
         batch_size=config.batch_size,
     )
-    broken = [name for source in opened for name in source.broken]
-    report(scores, config.json, broken)
-    return scores
 
 
 def chosen(config: Config) -> dict[str, Protocol]:
@@ -106,10 +125,6 @@ def chosen(config: Config) -> dict[str, Protocol]:
         if given:
             raise InputError(f'a protocol fixes what {" and ".join(given)} would change: leave out the one or the other')
         return {name: PROTOCOLS[name] for name in config.protocol}
-    for name in ('samples', 'reals', 'resize'):
-        value = getattr(config, name)
-        if value is not None and value < 1:
-            raise InputError(f'--{name} is at least 1, not {value}')
     extractor = config.extractor or 'inception'
     EXTRACTORS[extractor.partition(':')[0]]
     return {
@@ -132,15 +147,20 @@ def as_images(source: sources.Source, seed: int) -> Images:
                 yield block
                 bar.update(len(block))
 
-    return Images(source.name, batches, f'{source.identity} {seed}')
+    return Images(source.name, batches, source.shape, source.size)
 
 
-def report(scores: list[Score], file: str | None, broken: list[str]) -> None:
-    """A table, with the extractors under it, and a JSON file or the JSON alone."""
-    rows = [{**score._asdict(), 'skipped': len(broken)} for score in scores]
+def report(scores: list[Score], file: str | None, opened: list[sources.Source]) -> None:
+    """A table, with the extractors and what there is to say under it, and a JSON file or the JSON alone."""
+    broken = [name for source in opened for name in source.broken]
+    notes = [source.note for source in opened if source.note]
+    step = next((source.step for source in opened if source.step is not None), None)
+    rows = [{**score._asdict(), 'skipped': len(broken), 'step': step} for score in scores]
     text = json.dumps(rows, indent=2) + '\n'
     if file == '-':
         print(text, end='')
+        for note in notes:
+            print(note, file=sys.stderr)
         return
     lines: list[tuple[Any, ...]] = [('metric', 'value', 'spread', 'spread is', 'protocol', 'real', 'generated')]
     for s in scores:
@@ -149,6 +169,10 @@ def report(scores: list[Score], file: str | None, broken: list[str]) -> None:
     print(table(lines))
     for name in dict.fromkeys(s.extractor for s in scores):
         print(f'features: {name}{"" if name.startswith("inception-2015-12-05") else "; no FID, IS or KID in the usual sense"}')
+    if step is not None:
+        print(f'the samples are those of step {step}')
+    for note in notes:
+        print(f'note: {note}')
     if broken:
         print(f'skipped {len(broken)} unreadable images, {broken[0]} the first')
     if file:

@@ -5,7 +5,7 @@ Its numbers carry the data set's name. They compare runs on that data set, and a
 
 import pathlib
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -84,13 +84,14 @@ def train_classifier(
     counts = np.bincount(labels)
     if len(labels) != len(images) or (counts == 0).any():
         raise InputError(f'{len(images)} images and {len(labels)} labels, of which {int((counts == 0).sum())} classes have none')
-    identity = fingerprint(images, labels, f'{steps} {batch_size} {seed}')
-    file = cache_directory() / 'classifiers' / f'{identity}.safetensors'
     network = Network(len(counts))
-    if cache and file.exists():
-        variables = _read(file)
-    else:
-        variables = _fit(network, images, labels, steps=steps, batch_size=batch_size, seed=seed)
+    fit = _fitting(network, steps=steps, batch_size=batch_size, seed=seed)
+    x, y = jnp.asarray(images), jnp.asarray(labels)
+    identity = fingerprint(images, labels, fit.lower(x, y).as_text())
+    file = cache_directory() / 'classifiers' / f'{identity}.safetensors'
+    variables = _read(file) if cache else None
+    if variables is None:
+        variables = fit(x, y)
         if cache:
             _write(file, variables)
     apply = compilation.jit(network.apply)
@@ -106,7 +107,8 @@ def train_classifier(
     return Classifier(lambda x: np.asarray(jax.nn.softmax(blocks(x, 0))), lambda x: blocks(x, 1), extractor)
 
 
-def _fit(network: Network, images: np.ndarray, labels: np.ndarray, *, steps: int, batch_size: int, seed: int) -> Variables:
+def _fitting(network: Network, *, steps: int, batch_size: int, seed: int) -> Any:
+    """The compiled `(images, labels) -> variables`: all that a classifier comes of."""
     optimizer = optax.adamw(optax.cosine_decay_schedule(2e-3, steps), weight_decay=1e-4)
     init_key, key = jax.random.split(jax.random.key(seed))
 
@@ -128,7 +130,7 @@ def _fit(network: Network, images: np.ndarray, labels: np.ndarray, *, steps: int
 
         return lax.scan(step, (variables, optimizer.init(variables)), jnp.arange(steps))[0][0]
 
-    return fit(jnp.asarray(images), jnp.asarray(labels))
+    return fit
 
 
 def classifier_scores(probabilities: np.ndarray) -> ClassifierScores:
@@ -153,7 +155,12 @@ def _write(file: pathlib.Path, variables: Variables) -> None:
     write_whole(file, save(flat))
 
 
-def _read(file: pathlib.Path) -> Variables:
+def _read(file: pathlib.Path) -> Variables | None:
+    """What was kept; None if nothing was, or if it is damaged."""
+    from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
-    return traverse_util.unflatten_dict(load_file(file), sep='/')
+    try:
+        return traverse_util.unflatten_dict(load_file(file), sep='/')
+    except (OSError, SafetensorError):
+        return None

@@ -14,7 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan_jax import compilation, parallel
-from gan_jax.errors import InputError
+from gan_jax.errors import InputError, one_line
+from gan_jax.files import fingerprint
 from gan_jax.registry import Table
 from gan_jax.typing import AnyArray, Array
 
@@ -37,6 +38,8 @@ class Extractor(NamedTuple):
     """Images `[n, h, w, c]`, uint8 or float in [-1, 1], to `Outputs`; pure, and not yet compiled."""
     shape: tuple[int, ...] | None = None
     """`(h, w, c)` of the only images it takes; None if it takes all."""
+    on_host: bool = False
+    """Whether `apply` may be called on NumPy arrays, outside of a compiled program, if JAX cannot trace it."""
 
 
 def as_float(images: AnyArray) -> Array:
@@ -61,12 +64,12 @@ def inception(path: str | None = None, resize: str = 'tf1') -> Extractor:
     return Extractor(f'inception-2015-12-05 {weights.source}, {resize} resize', lambda images: Outputs(*apply(images)))
 
 
-def classifier(dataset: str, size: int | None = None, data_dir: str | None = None) -> Extractor:
+def classifier(dataset: str, size: int | None = None, channels: int | None = None, data_dir: str | None = None) -> Extractor:
     """The classifier of a labelled data set (`gan_jax.metrics.classifier`), trained on its 'train' split and cached."""
     from gan_jax import data
     from gan_jax.metrics.classifier import train_classifier
 
-    images = data.load(dataset, split='train', size=size, data_dir=data_dir)
+    images = data.load(dataset, split='train', size=size, channels=channels, data_dir=data_dir)
     if images.labels is None:
         raise InputError(f'{dataset} has no labels to train a classifier on')
     return train_classifier(images.images, images.labels, name=dataset, cache=True).extractor
@@ -80,13 +83,19 @@ def squeezenet(path: str) -> Extractor:
 
 
 def custom(function: str) -> Extractor:
-    """Your own: `package.module.name` of a function from images to features `[n, d]`."""
+    """Your own: `package.module.name` of a function from uint8 images `[n, h, w, c]` to features `[n, d]`.
+
+    It is compiled if JAX can trace it. A function of NumPy, PyTorch or anything else is called on NumPy arrays instead, and its
+    statistics are not cached.
+    """
     module, _, name = function.rpartition('.')
     try:
         apply = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(f'no function {function!r} to extract features with: {error}') from error
-    return Extractor(function, lambda images: Outputs(apply(images)))
+    except Exception as error:  # a module that is imported may raise anything
+        raise InputError(f'no function {function!r} to extract features with: {one_line(error)}') from error
+    if not callable(apply):
+        raise InputError(f'{function!r} is not a function to extract features with, but {type(apply).__name__}')
+    return Extractor(function, lambda images: Outputs(apply(images)), on_host=True)
 
 
 EXTRACTORS: Table[Callable[..., Extractor]] = Table(
@@ -100,22 +109,65 @@ def extract(extractor: Extractor, batches: Iterable[np.ndarray], *, batch_size: 
     """The outputs for images that come in batches of any sizes, each `[n, h, w, c]`; as numpy arrays, in order.
 
     Batches are cut and filled up to one size, which all local devices share, so there is one compiled program; the fill is
-    cut off again. Raises `InputError` if a feature is no finite number.
+    cut off again. Raises `InputError` for images that the extractor does not take, for what is not one vector of each image, and
+    if a feature is not a finite number.
     """
-    devices = jax.local_device_count()
-    size = math.ceil(batch_size / devices) * devices
-    apply = compilation.jit(extractor.apply)
+    size = filled_size(batch_size)
+    compiled = compilation.jit(extractor.apply)
+    traced: bool | None = None
     for rows in _rebatched(batches, size):
         if extractor.shape not in (None, rows.shape[1:]):
             raise InputError(f'{extractor.name} takes images {extractor.shape}, not {rows.shape[1:]}; --resize may help')
         filled = np.concatenate([rows, np.repeat(rows[:1], size - len(rows), 0)])
-        features, logits = (None if x is None else np.asarray(x)[: len(rows)] for x in apply(parallel.split_rows(filled)))
-        if features is None or features.ndim != 2:
-            raise InputError(f'{extractor.name} does not make one vector of an image')
+        if traced is None:
+            traced = not extractor.on_host or traceable(extractor, jax.ShapeDtypeStruct(filled.shape, filled.dtype))
+        outputs = compiled(parallel.split_rows(filled)) if traced else _called(extractor, filled)
+        features, logits = (None if x is None else np.asarray(x) for x in outputs)
+        if features is None or features.ndim != 2 or len(features) != size or not np.issubdtype(features.dtype, np.number):
+            found = 'nothing' if features is None else f'{features.dtype}{list(features.shape)} of {size} images'
+            raise InputError(f'{extractor.name} does not make one vector of an image: it makes {found}')
+        features, logits = features[: len(rows)], None if logits is None else logits[: len(rows)]
         broken = int((~np.isfinite(features).all(1)).sum())
         if broken:
             raise InputError(f'{extractor.name} makes features that are no finite numbers of {broken} of {len(rows)} images')
         yield Outputs(features, logits)
+
+
+def filled_size(batch_size: int) -> int:
+    """How many images a batch is filled up to: as many for each device. Raises `InputError` for a size below 1."""
+    if batch_size < 1:
+        raise InputError(f'a batch has at least 1 image, not {batch_size}')
+    devices = jax.local_device_count()
+    return math.ceil(batch_size / devices) * devices
+
+
+def identity(extractor: Extractor, shape: tuple[int, ...], batch_size: int = 64) -> str | None:
+    """A fingerprint of the program that an extractor is on uint8 images `shape`, with all its weights and constants.
+
+    None if there is no telling what it computes: of what JAX cannot trace, and of programs that call Python back.
+    """
+    images = jax.ShapeDtypeStruct((filled_size(batch_size), *shape), np.uint8)
+    if extractor.on_host and not traceable(extractor, images):
+        return None
+    program = jax.jit(extractor.apply).lower(images).as_text()
+    return None if 'callback' in program else fingerprint(jax.__version__, program)
+
+
+def traceable(extractor: Extractor, images: jax.ShapeDtypeStruct) -> bool:
+    """Whether JAX can trace an extractor on such images."""
+    try:
+        jax.eval_shape(extractor.apply, images)
+    except Exception:  # of NumPy, PyTorch, or whatever the function calls
+        return False
+    return True
+
+
+def _called(extractor: Extractor, images: np.ndarray) -> Outputs:
+    """The extractor on the host. Raises `InputError` for whatever it raises."""
+    try:
+        return Outputs(*(None if x is None else np.asarray(x) for x in extractor.apply(images)))  # type: ignore[arg-type]
+    except Exception as error:
+        raise InputError(f'{extractor.name} fails on images {list(images.shape)}: {one_line(error)}') from error
 
 
 def _rebatched(batches: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:

@@ -7,7 +7,6 @@ A set is summarised by its size, its mean and its scatter, and two sets are merg
 import functools
 import io
 import pathlib
-import zipfile
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -17,7 +16,7 @@ import numpy as np
 
 from gan_jax import parallel
 from gan_jax.errors import InputError
-from gan_jax.files import write_whole
+from gan_jax.files import load_arrays, write_whole
 from gan_jax.metrics.pairwise import concrete
 from gan_jax.typing import AnyArray
 
@@ -123,10 +122,10 @@ def load(path: str | pathlib.Path) -> FeatureMoments | Gaussian:
     Raises `InputError` for a file that is no such thing.
     """
     try:
-        with np.load(path) as file:
-            mean, covariance = (np.asarray(file[name], np.float64) for name in ('mu', 'sigma'))
-            count = int(file['count']) if 'count' in file else None
-    except (OSError, KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        file = load_arrays(path)
+        mean, covariance = (np.asarray(file[name], np.float64) for name in ('mu', 'sigma'))
+        count = int(file['count']) if 'count' in file else None
+    except (KeyError, ValueError, TypeError) as error:
         raise InputError(f'{path} is no npz file of statistics mu and sigma: {error}') from error
     fine = mean.ndim == 1 and len(mean) > 0 and covariance.shape == 2 * mean.shape and (count is None or count >= 2)
     fine = fine and bool(np.isfinite(mean).all() and np.isfinite(covariance).all())

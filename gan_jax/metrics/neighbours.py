@@ -1,9 +1,11 @@
 """Nearest neighbours: has the generator copied its training data?"""
 
 import math
+from collections.abc import Iterable
 from functools import partial
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -78,13 +80,32 @@ class MemorisationTest(NamedTuple):
         return self.generated / self.held_out if self.held_out else math.nan
 
 
-def memorisation_test(generated: AnyArray, train: AnyArray, held_out: AnyArray) -> MemorisationTest:
+def nearest_distance(query: AnyArray, bank: Iterable[AnyArray], *, block: int = 1024) -> np.ndarray:
+    """The distance of each of `query [n, ...]` to its nearest neighbour in a bank that comes in blocks `[m, ...]`, `[n]`.
+
+    One block is held at a time, so the bank may be larger than memory. Raises `ValueError` as `nearest_neighbours`, and for a
+    bank without examples.
+    """
+    nearest, size = np.full(len(query), np.inf), 0
+    for part in bank:
+        size = max(size, len(part))
+        part = np.concatenate([part, np.repeat(part[:1], size - len(part), 0)])  # one program for blocks of one size
+        nearest = np.minimum(nearest, np.asarray(nearest_neighbours(query, part, block=block).distance[:, 0], np.float64))
+    if not size:
+        raise ValueError('a bank without examples has no nearest one')
+    return nearest
+
+
+def memorisation_test(generated: AnyArray, train: AnyArray | Iterable[AnyArray], held_out: AnyArray) -> MemorisationTest:
     """Compares the nearest-training-example distance of `generated` with that of `held_out`; all `[n, ...]`.
 
-    Raises `ValueError` as `nearest_neighbours`.
+    `train` may also be an iterable of blocks `[m, ...]`, of which one is held at a time. Raises `ValueError` as
+    `nearest_neighbours`.
     """
     from scipy import stats
 
-    distances = [np.asarray(nearest_neighbours(x, train).distance[:, 0], np.float64) for x in (generated, held_out)]
+    blocks = [train] if isinstance(train, np.ndarray | jax.Array) else train
+    both = nearest_distance(np.concatenate([generated, held_out]), blocks)
+    distances = both[: len(generated)], both[len(generated) :]
     p_value = stats.mannwhitneyu(*distances, alternative='less', method='asymptotic').pvalue
     return MemorisationTest(float(np.median(distances[0])), float(np.median(distances[1])), float(p_value))

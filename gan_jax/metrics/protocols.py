@@ -4,27 +4,33 @@
 fixes all of it under one name, and its result carries that name.
 """
 
+import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import jax
 import numpy as np
 
 from gan_jax.errors import InputError
-from gan_jax.files import cache_directory, fingerprint
-from gan_jax.metrics.extractors import EXTRACTORS, Extractor, extract
+from gan_jax.files import fingerprint
+from gan_jax.metrics.cache import cached_moments
+from gan_jax.metrics.extractors import EXTRACTORS, Extractor, extract, identity
 from gan_jax.metrics.frechet import frechet_distance
 from gan_jax.metrics.kernel import kernel_distance, kernel_distance_subsets
-from gan_jax.metrics.moments import BLOCK, FeatureMoments, Gaussian, load, save, update
+from gan_jax.metrics.moments import BLOCK, FeatureMoments, Gaussian, update
 from gan_jax.metrics.prdc import prdc
 from gan_jax.metrics.scores import inception_score
+from gan_jax.ranges import Compared, Count, Seed
 from gan_jax.registry import Table, build
 
 
 class Found(NamedTuple):
     """What an extractor found in a set of images, as far as it is needed."""
 
-    moments: FeatureMoments | Gaussian
+    size: int | None
+    """How many images there were; None of statistics from a file that does not say."""
+    moments: FeatureMoments | Gaussian = FeatureMoments(np.zeros((), np.int64), np.empty(0), np.empty((0, 0)))
+    """Those of no features if they were not needed."""
     features: np.ndarray = np.empty((0, 0))
     """`[n, d]`; empty if they were not needed."""
     logits: np.ndarray = np.empty((0, 0))
@@ -86,8 +92,11 @@ def frechet() -> Measure:
     return Measure(call, 'moments', 'moments')
 
 
-def score(splits: int = 10, name: str = 'classifier_score') -> Measure:
+def score(splits: Count = 10, name: str = 'classifier_score') -> Measure:
     """exp of the mean KL(p(y|x) || p(y)) (Salimans et al. 2016, eq. 5): the Inception score, if Inception classifies."""
+
+    if splits < 1:
+        raise ValueError(f'splits are at least 1, got {splits}')
 
     def call(real: None, fake: Found) -> list[Row]:
         found = inception_score(fake.logits, splits)
@@ -106,8 +115,12 @@ def kernel() -> Measure:
     return Measure(call, 'features', 'features')
 
 
-def kernel_subsets(subsets: int = 100, size: int = 1000, seed: int = 2020) -> Measure:
+def kernel_subsets(subsets: Count = 100, size: Compared = 1000, seed: Seed = 2020) -> Measure:
     """Kernel distance as a mean over random subsets, which is how KID is mostly reported."""
+    if subsets < 1 or size < 2:
+        raise ValueError(f'subsets are at least 1 of at least 2 images, got {subsets} of {size}')
+    if not 0 <= seed < 2**32:
+        raise ValueError(f'a seed is from 0 to 4294967295, got {seed}')
 
     def call(real: Found, fake: Found) -> list[Row]:
         found = kernel_distance_subsets(jax.random.key(seed), real.features, fake.features, subsets=subsets, size=size)
@@ -116,8 +129,10 @@ def kernel_subsets(subsets: int = 100, size: int = 1000, seed: int = 2020) -> Me
     return Measure(call, 'features', 'features')
 
 
-def manifold(k: int = 5, strict: bool = True, names: Sequence[str] = ('precision', 'recall', 'density', 'coverage')) -> Measure:
+def manifold(k: Count = 5, strict: bool = True, names: Sequence[str] = ('precision', 'recall', 'density', 'coverage')) -> Measure:
     """Precision and recall (Kynkäänniemi et al. 2019), density and coverage (Naeem et al. 2020), with k neighbours."""
+    if k < 1:
+        raise ValueError(f'k is at least 1, got {k}')
 
     def call(real: Found, fake: Found) -> list[Row]:
         found = prdc(real.features, fake.features, k, strict=strict)
@@ -149,17 +164,29 @@ PROTOCOLS: Table[Protocol] = Table(
 """Name -> protocol. The two of k-NN manifolds are taken on Inception's features, where Kynkäänniemi et al. have VGG-16's."""
 
 
-def collect(extractor: Extractor, batches: Iterable[np.ndarray], needs: Collection[str], *, batch_size: int = 64) -> Found:
-    """Runs the extractor over images. Without 'features' among `needs`, memory does not grow with their number.
+def collect(
+    extractor: Extractor,
+    batches: Iterable[np.ndarray],
+    needs: Collection[str],
+    *,
+    batch_size: int = 64,
+    count: int | None = None,
+) -> Found:
+    """Runs the extractor over images, and keeps what is among `needs`: the fields of `Found` by name, and nothing else.
 
-    Raises `InputError` for fewer than two images, and for logits of an extractor that has none.
+    Without 'features', memory does not grow with the number of images; `count` is that number, if it is known before. Raises
+    `InputError` for fewer than two images, for logits of an extractor that has none, and for what does not fit into memory.
     """
     moments: FeatureMoments | None = None
-    features, logits, waiting = [], [], []
+    features, logits, waiting, size = [], [], [], 0
     for outputs in extract(extractor, batches, batch_size=batch_size):
-        waiting.append(outputs.features)
-        if sum(map(len, waiting)) >= BLOCK:
-            moments, waiting = _taken_in(moments, waiting), []
+        if not size:
+            check_memory(count or 0, outputs.features.shape[1], needs)
+        size += len(outputs.features)
+        if 'moments' in needs:
+            waiting.append(outputs.features)
+            if sum(map(len, waiting)) >= BLOCK:
+                moments, waiting = _taken_in(moments, waiting), []
         if 'features' in needs:
             features.append(outputs.features)
         if 'logits' in needs:
@@ -168,10 +195,29 @@ def collect(extractor: Extractor, batches: Iterable[np.ndarray], needs: Collecti
             logits.append(outputs.logits)
     if waiting:
         moments = _taken_in(moments, waiting)
-    if moments is None or moments.size < 2:
-        raise InputError(f'a metric needs at least two images, not {0 if moments is None else int(moments.size)}')
+    if size < 2:
+        raise InputError(f'a metric needs at least two images, not {size}')
     join = lambda parts: np.concatenate(parts) if parts else np.empty((0, 0))
-    return Found(moments, join(features), join(logits))
+    found = Found(size, features=join(features), logits=join(logits))
+    return found if moments is None else found._replace(moments=moments)
+
+
+def check_memory(count: int, dimension: int, needs: Collection[str]) -> None:
+    """Raises `InputError` if what `needs` keeps of so many features does not fit into the machine's memory.
+
+    Four matrices of float64 are held at a time for moments (`moments.merge`), and features, of float32, twice.
+    """
+    have = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
+    costs = {
+        'moments': ('frechet', 4 * 8 * dimension**2),
+        'features': ('kernel, kernel_subsets and prdc', 2 * 4 * count * dimension),
+    }
+    for field, (measures, need) in costs.items():
+        if field in needs and need > have:
+            raise InputError(
+                f'{measures} of {dimension:,} features of an image need {need / 1e9:.0f} GB, and this machine has '
+                f'{have / 1e9:.0f} GB: give other --measures, fewer --samples and --reals, --resize N, or another --extractor'
+            )
 
 
 def _taken_in(moments: FeatureMoments | None, parts: list[np.ndarray]) -> FeatureMoments:
@@ -187,8 +233,10 @@ class Images(NamedTuple):
     name: str
     batches: Callable[[int | None], Iterable[np.ndarray]]
     """`count -> batches` of that many of them, uint8 `[n, h, w, c]`; all for None."""
-    identity: str
-    """Says which images these are: their statistics are cached under it."""
+    shape: tuple[int, ...] | None = None
+    """`(h, w, c)`; None if it is not known."""
+    size: int | None = None
+    """How many there are; None if that is not known, or there is no end of them."""
 
 
 def evaluate(
@@ -201,7 +249,8 @@ def evaluate(
 ) -> list[Score]:
     """The scores of protocols by name. What several of them need is computed once; statistics of real images are cached.
 
-    `real` is asked for a split: images, or statistics from a file. Raises `InputError` for what a protocol cannot be given.
+    `real` is asked for a split: images, or statistics from a file. Raises `InputError` for what a protocol cannot be given, and
+    for real and generated images of different shapes.
     """
     groups: dict[tuple, dict[str, Protocol]] = {}
     for name, protocol in protocols.items():
@@ -211,11 +260,19 @@ def evaluate(
     for (text, split, reals, fakes), members in groups.items():
         extractor, measures = extractors(text), [p.measure for p in members.values()]
         needs = {m.real for m in measures if m.real}
-        found_real = _real(extractor, real(split), reals, needs, batch_size) if needs else None
-        found_fake = collect(extractor, fake.batches(fakes), {m.fake for m in measures}, batch_size=batch_size)
-        counts = (found_real and _count(found_real.moments), _count(found_fake.moments))
+        references = real(split) if needs else None
+        if isinstance(references, Images):
+            check_shapes(references, fake)
+        found_real = _real(extractor, references, reals, needs, batch_size) if references else None
+        found_fake = collect(
+            extractor,
+            fake.batches(fakes),
+            {m.fake for m in measures},
+            batch_size=batch_size,
+            count=fake.size if fakes is None else fakes,
+        )
         for name, protocol in members.items():
-            used = (counts[0] if protocol.measure.real else None, counts[1])
+            used = (found_real.size if found_real and protocol.measure.real else None, found_fake.size)
             try:
                 rows = protocol.measure.call(found_real, found_fake)
             except ValueError as error:
@@ -224,8 +281,14 @@ def evaluate(
     return scores
 
 
-def _count(moments: FeatureMoments | Gaussian) -> int | None:
-    return int(moments.size) if isinstance(moments, FeatureMoments) else None
+def check_shapes(real: Images, fake: Images) -> None:
+    """Raises `InputError` if real and generated images are known to differ in size or channels."""
+    if real.shape and fake.shape and real.shape != fake.shape:
+        shapes = [f'{images.name} {" x ".join(map(str, images.shape or ()))}' for images in (real, fake)]
+        flags = ['--resize N'] * (real.shape[:2] != fake.shape[:2]) + ['--channels 1 or 3'] * (real.shape[2] != fake.shape[2])
+        raise InputError(
+            f'images of different shapes cannot be compared, {" and ".join(shapes)}; {" and ".join(flags)} makes them one'
+        )
 
 
 def _real(
@@ -234,11 +297,12 @@ def _real(
     if isinstance(images, FeatureMoments | Gaussian):
         if 'features' in needs:
             raise InputError('statistics hold no single features; this metric needs the real images')
-        return Found(images)
-    file = cache_directory() / 'statistics' / f'{fingerprint(images.identity, f"{count}", extractor.name)}.npz'
-    if 'features' not in needs and file.exists():
-        return Found(load(file))
-    found = collect(extractor, images.batches(count), needs, batch_size=batch_size)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    save(file, found.moments)
-    return found
+        return Found(int(images.size) if isinstance(images, FeatureMoments) else None, images)
+    run = lambda batches: collect(extractor, batches, needs, batch_size=batch_size, count=images.size if count is None else count)
+    program = identity(extractor, images.shape, batch_size) if images.shape and set(needs) == {'moments'} else None
+    if program is None:
+        return run(images.batches(count))
+    key = fingerprint(images.name, f'{count}', program)
+    compute = lambda batches: cast(FeatureMoments, run(batches).moments)
+    moments = cached_moments(key, lambda: images.batches(count), compute)
+    return Found(int(moments.size), moments)

@@ -1,23 +1,26 @@
 """Where images come from: a folder, an npz file, a data set, or a trained run; read in blocks, never all at once."""
 
 import pathlib
+import re
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from gan_jax import compilation, data
 from gan_jax.data import arrays
-from gan_jax.data.decoding import common_channels
-from gan_jax.data.images import resize
-from gan_jax.data.reading import image_files, read_image
+from gan_jax.data.folders import FolderSource, folder_splits
+from gan_jax.data.images import recoloured, resize
 from gan_jax.errors import InputError
-from gan_jax.files import fingerprint
 
 _BLOCK = 256
 SAMPLER = 'sampler.bin'
 """The file of a run directory that draws its samples: what `gan_jax.runs.save_sampler` writes."""
+_STEP = 'sampler_of_step_'
+"""What the exported function is called, before the number of the step whose weights it has."""
+_NAMED = re.compile(r'(.+?)(?::([A-Za-z_][^/]*))?')
+"""A name and its split, which may be a part of one or several: `train[:50%]+test`. Versions begin with a digit."""
 
 
 class Source(NamedTuple):
@@ -28,10 +31,14 @@ class Source(NamedTuple):
     """How many there are; None if there is no end of them."""
     read: Callable[[Sequence[int]], np.ndarray]
     """Numbers to uint8 `[n, h, w, c]`, of which broken images are missing if those are skipped."""
-    identity: str
-    """Says which images these are: reference statistics are cached under it."""
-    broken: list[str]
-    """Files that were skipped so far."""
+    shape: tuple[int, ...]
+    """`(h, w, c)` of the first image."""
+    broken: dict[str, None]
+    """Files that were skipped so far, in the order in which they were met."""
+    step: int | None = None
+    """Of a run: the step whose weights make the images; None where that is not known."""
+    note: str = ''
+    """What has to be said beside the scores; empty if nothing has."""
 
 
 def open_source(
@@ -39,28 +46,45 @@ def open_source(
     *,
     split: str = 'train',
     size: int | None = None,
+    channels: int | None = None,
     data_dir: str | None = None,
     skip_broken: bool = False,
     seed: int = 0,
 ) -> Source:
     """The images that a text names: a folder of them, an `.npz` or `.npy` file, a run directory, `digits`, or a TFDS name.
 
-    A data set's split may follow a colon, `mnist:test`, and is `split` otherwise. `size` crops images to their central square
-    and resizes it; without it they stay as they are, and a folder of several sizes is refused. `skip_broken` leaves unreadable
-    files out and notes them. `seed` is of a run's samples. Raises `InputError` for what cannot be read.
+    A split may follow a colon, `mnist:test` or `photos:test`. Otherwise it is `split`; of folders without splits, everything.
+    `size` crops images to their central square and resizes it; without it they stay as they are, and a folder of several sizes is
+    refused. `channels` is 1 or 3, and the images' own if it is not given. `skip_broken` leaves unreadable files out and notes
+    them. `seed` is of a run's samples. Raises `InputError` for what cannot be read.
     """
     path = pathlib.Path(text)
     if path.suffix in arrays.SUFFIXES:
-        images = arrays.array_file(path, size=size).images
-        return Source(text, len(images), lambda numbers: images[list(numbers)], fingerprint(images), [])
+        return _in_memory(text, arrays.array_file(path, size=size, channels=channels).images)
     if (path / SAMPLER).is_file():
-        return _from_run(path, size, seed)
+        return _from_run(path, size, channels, seed)
     if (path / 'config.json').is_file():
-        raise InputError(f'{path} is a run without {SAMPLER}, which its experiment writes when it has trained to the end')
-    if data.is_folder(text):
-        return _from_folder(path, size, skip_broken)
-    name, _, asked = text.partition(':')
-    return _from_data_set(name, asked or split, size, data_dir)
+        raise InputError(
+            f'{path} is a run without {SAMPLER}, which its experiment writes when it has trained to the end: '
+            f'python -m experiments.export {path} makes it of the newest checkpoint, and '
+            f'python -m experiments.evaluate {path} --checkpoint STEP scores any'
+        )
+    name, asked = (text, '') if path.is_dir() else named_split(text)
+    if data.is_folder(name):
+        return _from_folder(name, asked, split, size, channels, skip_broken)
+    split = asked or split
+    if name == 'digits':
+        return _in_memory(f'digits:{split}', data.load(name, split=split, size=size, channels=channels).images)
+    source = data.open_source(name, split=split, size=size, data_dir=data_dir, channels=channels)
+    assert isinstance(source, data.TfdsSource)
+    read = lambda numbers: source.read(list(numbers))['image']
+    return Source(f'{name}:{source.split}', len(source), read, read([0]).shape[1:], {})
+
+
+def named_split(text: str) -> tuple[str, str]:
+    """A data set's name and its split, '' if none is named: `mnist:test`. What follows a colon may also be a version of TFDS."""
+    found = _NAMED.fullmatch(text)
+    return (found[1], found[2] or '') if found else (text, '')
 
 
 def batches(source: Source, count: int | None, *, seed: int = 0) -> Iterator[np.ndarray]:
@@ -86,59 +110,56 @@ def batches(source: Source, count: int | None, *, seed: int = 0) -> Iterator[np.
         raise InputError(f'{source.name} has {count - missing} images that can be read, and {count} are asked for')
 
 
-def _from_folder(path: pathlib.Path, size: int | None, skip_broken: bool) -> Source:
-    files = image_files(path)
-    channels = common_channels(files, skip_broken)
-    broken: list[str] = []
-    found: list[tuple[pathlib.Path, tuple[int, ...]]] = []  # the first image that could be read, and its shape
-    pool = ThreadPoolExecutor(8)
+def _in_memory(name: str, images: np.ndarray) -> Source:
+    return Source(name, len(images), lambda numbers: images[list(numbers)], images.shape[1:], {})
 
-    def one(file: pathlib.Path) -> np.ndarray | None:
-        try:
-            return read_image(file, size, channels)
-        except InputError:
-            if not skip_broken:
-                raise
-            broken.append(str(file))
-            return None
+
+def _from_folder(path: str, asked: str, split: str, size: int | None, channels: int | None, skip_broken: bool) -> Source:
+    named = asked or (split if folder_splits(path) else 'train')
+    folder = FolderSource(path, size or 0, split=named, channels=channels, skip_broken=skip_broken)
+    broken: dict[str, None] = {}
+    first: dict[str, tuple[int, ...]] = {}  # the first image that could be read, and its shape
 
     def read(numbers: Sequence[int]) -> np.ndarray:
-        chosen = [files[i] for i in numbers]
-        images = [(file, image) for file, image in zip(chosen, pool.map(one, chosen), strict=True) if image is not None]
+        found = [(str(folder.files[i]), image) for i, image in zip(numbers, folder.images(numbers), strict=True)]
+        broken.update({file: None for file, image in found if image is None})
+        images = [(file, image) for file, image in found if image is not None]
         if not images:
-            return np.empty((0, 1, 1, channels), np.uint8)
-        found.extend((file, image.shape) for file, image in images[: 1 - len(found)])
+            return np.empty((0, 1, 1, folder.channels), np.uint8)
+        if not first:
+            first[images[0][0]] = images[0][1].shape
+        ((name, shape),) = first.items()
         for file, image in images:
-            if image.shape != found[0][1]:
-                sizes = [f'{name} is {shape[0]} x {shape[1]}' for name, shape in (found[0], (file, image.shape))]
+            if image.shape != shape:
+                sizes = [f'{one} is {x[0]} x {x[1]}' for one, x in ((name, shape), (file, image.shape))]
                 raise InputError(f'the images have several sizes ({", ".join(sizes)}); --resize N makes them one')
         return np.stack([image for _, image in images])
 
-    stats = [file.stat() for file in files]
-    identity = fingerprint(*(f'{f.name} {s.st_size} {s.st_mtime_ns}' for f, s in zip(files, stats, strict=True)), f'{size}')
-    return Source(str(path), len(files), read, identity, broken)
+    shape = next((found.shape[1:] for i in range(len(folder)) if len(found := read([i]))), None)
+    if shape is None:
+        raise InputError(f'none of the {len(folder)} images in {folder.path} can be read')
+    return Source(path if str(folder.path) == path else f'{path}:{named}', len(folder), read, shape, broken)
 
 
-def _from_data_set(name: str, split: str, size: int | None, data_dir: str | None) -> Source:
-    if name == 'digits':
-        images = data.load(name, split=split, size=size).images
-        return Source(f'digits:{split}', len(images), lambda numbers: images[list(numbers)], fingerprint(images), [])
-    source = data.open_source(name, split=split, size=size, data_dir=data_dir)
-    return Source(
-        f'{name}:{split}',
-        len(source),
-        lambda numbers: source.read(list(numbers))['image'],
-        fingerprint(name, split, f'{source.size} {len(source)}'),
-        [],
-    )
+def _from_run(path: pathlib.Path, size: int | None, channels: int | None, seed: int) -> Source:
+    sampler = read_sampler(path / SAMPLER)
+    call, shape = compilation.jit(sampler.call), sampler.out_avals[0].shape
+    step = sampler_step(sampler)
+    saved = [int(folder.name) for folder in (path / 'checkpoints').glob('*') if folder.name.isdigit()]
+    note = ''
+    if saved and step != max(saved):
+        known = 'does not say of which step it is' if step is None else f'is of step {step}'
+        note = (
+            f'{path / SAMPLER} {known}, and the newest checkpoint is of step {max(saved)}: python -m experiments.export {path} '
+            f'renews it, and python -m experiments.evaluate {path} --checkpoint {max(saved)} scores that checkpoint'
+        )
+    source = drawn(str(path), lambda number: np.asarray(call(np.uint32(seed), np.uint32(number))), shape)
+    return of_form(source, size, channels)._replace(step=step, note=note)
 
 
-def _from_run(path: pathlib.Path, size: int | None, seed: int) -> Source:
-    import jax
-
-    content = (path / SAMPLER).read_bytes()
-    sampler = jax.export.deserialize(bytearray(content))
-    call, block = compilation.jit(sampler.call), sampler.out_avals[0].shape[0]
+def drawn(name: str, call: Callable[[int], np.ndarray], shape: Sequence[int]) -> Source:
+    """Samples without end: `call` makes the block of a number, uint8 of `shape`, `(n, h, w, c)`."""
+    block = shape[0]
     kept: dict[int, np.ndarray] = {}  # the newest block: images are asked for in order
 
     def read(numbers: Sequence[int]) -> np.ndarray:
@@ -146,9 +167,46 @@ def _from_run(path: pathlib.Path, size: int | None, seed: int) -> Source:
         for number in numbers:
             if number // block not in kept:
                 kept.clear()
-                kept[number // block] = np.asarray(call(np.uint32(seed), np.uint32(number // block)))
+                kept[number // block] = call(number // block)
             images.append(kept[number // block][number % block])
-        stack = np.stack(images)
-        return stack if size is None else resize(stack, size)
+        return np.stack(images)
 
-    return Source(str(path), None, read, fingerprint(np.frombuffer(content, np.uint8), f'{seed} {size}'), [])
+    return Source(name, None, read, tuple(shape[1:]), {})
+
+
+def of_form(source: Source, size: int | None, channels: int | None) -> Source:
+    """The images of a source cropped to their central square and resized to `size`, with 1 or 3 channels; None leaves them."""
+
+    def read(numbers: Sequence[int]) -> np.ndarray:
+        images = recoloured(source.read(numbers), channels)
+        return images if size is None else resize(images, size)
+
+    height, width, own = source.shape
+    return source._replace(read=read, shape=(size or height, size or width, channels or own))
+
+
+def read_sampler(file: pathlib.Path) -> Any:
+    """What `gan_jax.runs.save_sampler` wrote, a `jax.export.Exported`. Raises `InputError` for any other file."""
+    try:
+        sampler = jax.export.deserialize(bytearray(file.read_bytes()))
+        scalars = [(x.shape, x.dtype) for x in sampler.in_avals] == [((), np.uint32)] * 2
+        (images,) = sampler.out_avals
+    except Exception as error:  # a damaged file, or one of another release, makes anything of the reader
+        raise InputError(
+            f'cannot read {file}: it is damaged, or older than this JAX reads; python -m experiments.export {file.parent} '
+            f'renews it ({type(error).__name__})'
+        ) from error
+    if not scalars or images.dtype != np.uint8 or len(images.shape) != 4:
+        raise InputError(f'{file} is not a sampler, (seed, block) -> uint8 images [n, h, w, c]: it is {sampler.fun_name}')
+    return sampler
+
+
+def sampler_name(step: int) -> str:
+    """What the function of an exported sampler is called: it says the step."""
+    return f'{_STEP}{step}'
+
+
+def sampler_step(sampler: Any) -> int | None:
+    """The step whose weights an exported sampler has; None of one that does not say."""
+    digits = sampler.fun_name.removeprefix(_STEP)
+    return int(digits) if digits.isdigit() else None

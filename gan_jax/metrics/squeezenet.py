@@ -8,7 +8,7 @@ import numpy as np
 from jax import lax
 
 from gan_jax.errors import InputError
-from gan_jax.files import fingerprint
+from gan_jax.files import fingerprint, load_arrays
 from gan_jax.metrics.extractors import Extractor, Outputs, as_float
 from gan_jax.typing import AnyArray, Array
 
@@ -68,11 +68,7 @@ def _apply(weights: dict[str, np.ndarray], images: AnyArray) -> Array:
 
 
 def _read(path: str) -> dict[str, np.ndarray]:
-    try:
-        with np.load(path) as file:
-            weights = {name: file[name] for name in file.files}
-    except (OSError, ValueError) as error:
-        raise InputError(f'cannot read {path}: {error}') from error
+    weights = load_arrays(path)
     wrong = [name for name, shape in shapes().items() if name not in weights or weights[name].shape != shape]
     if wrong:
         raise InputError(f'{path} holds no SqueezeNet 1.1: {wrong[0]} is missing or has another shape than {shapes()[wrong[0]]}')

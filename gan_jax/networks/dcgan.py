@@ -55,7 +55,7 @@ class Generator(nn.Module):
     norm: str = 'batch'
     """From `layers.NORMALIZATIONS`."""
     reference_size: int = 64
-    """With norm 'virtual': the number of latents in the reference batch, which are N(0, 1)."""
+    """With norm 'virtual': the number of latents in the reference batch."""
     classes: int = 0
 
     @nn.compact

@@ -1,7 +1,6 @@
 """Layers that the networks share."""
 
 import dataclasses
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -11,15 +10,15 @@ import jax.numpy as jnp
 
 from gan_jax import parallel
 from gan_jax.networks import convolution
+from gan_jax.networks.channels import channel_broadcast
 from gan_jax.networks.minibatch import MINIBATCH_LAYERS, MinibatchDiscrimination, MinibatchStddev
 from gan_jax.networks.normalization import (
     NORMALIZATIONS,
     ConditionalBatchNorm,
     Normalization,
     VirtualBatchNorm,
-    spectral_norm,
-    weight_norm,
 )
+from gan_jax.networks.weight_normalization import spectral_norm, weight_norm
 from gan_jax.typing import Array
 
 __all__ = [
@@ -38,13 +37,47 @@ __all__ = [
     'weight_norm',
 ]
 
-Conv = functools.partial(nn.Conv, conv_general_dilated=convolution.conv_general_dilated)
-"""`flax.linen.Conv` on the convolutions of `networks.convolution`."""
-
 
 def at_least_float32(x: Array) -> Array:
     """Outputs of networks that compute in half precision, for losses and metrics."""
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+class Conv(nn.Module):
+    """Convolution, `[n, h, w, c] -> [n, h', w', features]`: `flax.linen.Conv` and its parameters, by this library's maps.
+
+    Its convolutions are those of `networks.convolution`, and the sums in its bias' gradient those of `networks.channels`.
+    """
+
+    features: int
+    kernel_size: tuple[int, int]
+    strides: tuple[int, int] = (1, 1)
+    padding: str | tuple[convolution.Pair, convolution.Pair] = 'SAME'
+    use_bias: bool = True
+    dtype: Any = jnp.float32
+    kernel_init: Callable = nn.initializers.lecun_normal()
+    feature_group_count: int = 1
+    kernel_dilation: tuple[int, int] = (1, 1)
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        shape = (*self.kernel_size, x.shape[-1] // self.feature_group_count, self.features)
+        kernel = self.param('kernel', self.kernel_init, shape).astype(self.dtype)
+        y = convolution.conv_general_dilated(
+            x.astype(self.dtype),
+            kernel,
+            self.strides,
+            self.padding,
+            rhs_dilation=self.kernel_dilation,
+            dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+            feature_group_count=self.feature_group_count,
+        )
+        return _with_bias(self, y) if self.use_bias else y
+
+
+def _with_bias(layer: nn.Module, y: Array) -> Array:
+    bias = layer.param('bias', nn.initializers.zeros, y.shape[-1:]).astype(y.dtype)
+    return y + channel_broadcast(bias, y.shape)
 
 
 class ConvTranspose(nn.Module):
@@ -75,9 +108,7 @@ class ConvTranspose(nn.Module):
             if geometry.output_size != y.shape[1:3]:
                 raise ValueError(f'no convolution with padding {self.padding} takes {(height, width)} to {y.shape[1:3]}')
         x = convolution.conv_input(y.astype(self.dtype), kernel.astype(self.dtype), geometry)
-        if self.use_bias:
-            x = x + self.param('bias', nn.initializers.zeros, (self.features,)).astype(self.dtype)
-        return x
+        return _with_bias(self, x) if self.use_bias else x
 
 
 class Dropout(nn.Module):

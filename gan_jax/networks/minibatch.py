@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from gan_jax import parallel
 from gan_jax.errors import InputError
+from gan_jax.ranges import Count, Width
 from gan_jax.registry import Table, build
 from gan_jax.typing import Array
 
@@ -93,8 +94,18 @@ def _no_layer() -> Callable[[Array], Array]:
     return lambda x: x
 
 
+def _discrimination(
+    features: Width = 100, dimensions: Width = 5, include_self: bool = True, axis_name: str | None = None
+) -> MinibatchDiscrimination:
+    return MinibatchDiscrimination(features, dimensions, include_self, axis_name)
+
+
+def _stddev(group_size: Count | None = None, axis_name: str | None = None) -> MinibatchStddev:
+    return MinibatchStddev(group_size, axis_name)
+
+
 MINIBATCH_LAYERS: Table[Callable[..., Callable[[Array], Array]]] = Table(
-    'minibatch layer', {'none': _no_layer, 'discrimination': MinibatchDiscrimination, 'stddev': MinibatchStddev}
+    'minibatch layer', {'none': _no_layer, 'discrimination': _discrimination, 'stddev': _stddev}
 )
 """Name -> factory of the layer before a discriminator's last."""
 

@@ -21,7 +21,7 @@ class MLP(nn.Module):
     multiplied by `input_scale`. With `features_too=True` the call returns `(output, [hidden activations])`.
 
     `norm` is a member of `layers.NORMALIZATIONS`, for the weights of every layer or the output of every hidden one. With
-    'virtual' the network holds a reference batch of `reference_size` inputs, N(0, 1), as a generator's are. `minibatch`
+    'virtual' the network holds a reference batch of `reference_size` inputs, as a generator's are. `minibatch`
     is a member of `layers.MINIBATCH_LAYERS`, with its settings as in 'discrimination:features=50', put before the last layer.
     What is squeezed, or has a minibatch layer, is a discriminator: `InputError` for norm 'virtual'.
 

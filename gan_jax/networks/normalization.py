@@ -10,10 +10,11 @@ import jax
 import jax.numpy as jnp
 
 from gan_jax.errors import InputError
+from gan_jax.networks.batch_norm import BatchNorm
+from gan_jax.networks.channels import channel_broadcast, channel_mean
+from gan_jax.networks.weight_normalization import Layer, spectral_norm, weight_norm
 from gan_jax.registry import Table
 from gan_jax.typing import Array
-
-Layer = Callable[[Array], Array]
 
 
 class VirtualBatchNorm(nn.Module):
@@ -64,19 +65,20 @@ class ConditionalBatchNorm(nn.Module):
     epsilon: float = 1e-5
     dtype: Any = jnp.float32
     axis_name: str | None = None
+    statistics: str = 'running'
+    """Of `STATISTICS`."""
 
     @nn.compact
     def __call__(self, x: Array, labels: Array, *, train: bool = True) -> Array:
         if labels.shape != x.shape[:1]:
             raise ValueError(f'one label for each of {x.shape[0]} examples, got labels of shape {labels.shape}')
-        x = nn.BatchNorm(
-            use_running_average=not train,
+        x = BatchNorm(
             momentum=self.momentum,
             epsilon=self.epsilon,
             dtype=jnp.promote_types(x.dtype, jnp.float32),
             use_scale=False,
             use_bias=False,
-            axis_name=self.axis_name,
+            **_moments(self.statistics, self.axis_name, train=train),
         )(x)
         shape = (self.classes, x.shape[-1])
         scale = self.param('scale', nn.initializers.ones, shape)[labels]
@@ -93,54 +95,21 @@ def instance_norm(x: Array, *, epsilon: float = 1e-5, dtype: Any = jnp.float32) 
     """
     if math.prod(x.shape[1:-1]) < 2:
         raise InputError(f'instance norm is over the positions of an image, and has one at shape {x.shape}; choose another norm')
-    positions = tuple(range(1, x.ndim - 1))
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    x = x - x.mean(positions, keepdims=True)
-    return (x * jax.lax.rsqrt(jnp.square(x).mean(positions, keepdims=True) + epsilon)).astype(dtype)
+    x = x - channel_broadcast(channel_mean(x, lead=1), x.shape)
+    factor = jax.lax.rsqrt(channel_mean(jnp.square(x), lead=1) + epsilon)
+    return (x * channel_broadcast(factor, x.shape)).astype(dtype)
 
 
-def spectral_norm(layer: nn.Module, *, train: bool) -> Layer:
-    """The layer, its kernel divided by the largest singular value (Miyato et al. 2018, eq. 8, algorithm 1).
-
-    Each call takes one power iteration, which only a call in training keeps, in the collection 'batch_stats'. The kernel is
-    a matrix whose columns are its last axis. Of a `ConvTranspose` that is the matrix of the convolution which it transposes,
-    and the two maps have one norm.
-    """
-    return lambda x: nn.SpectralNorm(layer)(x, update_stats=train)
+STATISTICS = ('running', 'batch')
+"""By what moments batch norm normalises in inference: the running averages, or those of the batch that is given."""
 
 
-def weight_norm(layer: nn.Module, *, train: bool) -> Layer:
-    """The layer, its kernel g v / |v| for each output feature (Salimans & Kingma 2016, eq. 2); g starts at 1."""
-    del train
-    return nn.WeightNorm(layer, feature_axes=getattr(layer, 'feature_axis', -1))
-
-
-def data_dependent_weight_norm(layer: nn.Module, *, learn_scale: bool = True) -> Layer:
-    """Weight norm whose scales and biases start from data (Salimans & Kingma 2016, eqs. 5 and 6); `layer` has no bias.
-
-    At initialisation each output feature has mean 0 and variance 1 over the batch that `init` is given. With
-    `learn_scale=False` the scales stay what they became then, as in the authors' semi-supervised classifiers.
-    """
-    direction = nn.WeightNorm(layer, use_scale=False, feature_axes=getattr(layer, 'feature_axis', -1))
-    return lambda x: _StartStandardised(learn_scale)(direction(x))
-
-
-class _StartStandardised(nn.Module):
-    """`[..., c] -> scale x + bias`, which at initialisation has mean 0 and variance 1 in each channel."""
-
-    learn_scale: bool
-
-    @nn.compact
-    def __call__(self, x: Array) -> Array:
-        axes = tuple(range(x.ndim - 1))
-        mean, std = x.mean(axes), x.std(axes)
-        varies = std > 0  # a feature that does not, as of a single example, starts with scale 1
-        start = jnp.where(varies, 1 / jnp.where(varies, std, 1), 1)
-        if self.learn_scale:
-            scale = self.param('scale', lambda key: start)
-        else:
-            scale = self.variable('constants', 'scale', lambda: start).value
-        return scale * x + self.param('bias', lambda key: -mean * start)
+def _moments(statistics: str, axis_name: str | None, *, train: bool) -> dict[str, Any]:
+    if statistics not in STATISTICS:
+        raise InputError(f"batch norm infers by 'running' averages or the statistics of the 'batch', not {statistics!r}")
+    by_averages = not train and statistics == 'running'
+    return {'use_running_average': by_averages, 'track': train, 'axis_name': axis_name if train else None}
 
 
 class Normalization(NamedTuple):
@@ -149,19 +118,24 @@ class Normalization(NamedTuple):
     weights: Callable[..., Layer]
     """`(layer, train=) -> function`, of every layer."""
     output: Callable[..., Layer]
-    """`(train=, dtype=, axis_name=, scale_init=, reference=) -> function`, of a hidden layer's output."""
+    """`(train=, dtype=, axis_name=, scale_init=, reference=, statistics=) -> function`, of a hidden layer's output."""
     use_bias: bool = True
     """False where `output` has a learned bias, which makes the layer's own redundant."""
     needs_reference: bool = False
     """Whether the first rows are a reference batch, as they can be in a generator only."""
 
     def parts(
-        self, train: bool, dtype: Any, axis_name: str | None, scale_init: Callable = nn.initializers.ones, reference: int = 0
+        self,
+        train: bool,
+        dtype: Any,
+        axis_name: str | None,
+        scale_init: Callable = nn.initializers.ones,
+        reference: int = 0,
+        statistics: str = 'running',
     ) -> tuple[Callable[[nn.Module], Layer], Callable[[], Layer]]:
         """`(layer -> function, () -> function)`: both halves, for one call of a network."""
-        output = functools.partial(
-            self.output, train=train, dtype=dtype, axis_name=axis_name, scale_init=scale_init, reference=reference
-        )
+        options = {'scale_init': scale_init, 'reference': reference, 'statistics': statistics}
+        output = functools.partial(self.output, train=train, dtype=dtype, axis_name=axis_name, **options)
         return functools.partial(self.weights, train=train), output
 
 
@@ -174,9 +148,11 @@ def _output_as_it_is(**_: Any) -> Layer:
     return lambda x: x
 
 
-def _batch_norm(*, train: bool, dtype: Any, axis_name: str | None, scale_init: Callable, reference: int) -> Layer:
+def _batch_norm(
+    *, train: bool, dtype: Any, axis_name: str | None, scale_init: Callable, reference: int, statistics: str
+) -> Layer:
     del reference
-    return nn.BatchNorm(not train, momentum=0.9, dtype=dtype, scale_init=scale_init, axis_name=axis_name)
+    return BatchNorm(dtype=dtype, scale_init=scale_init, **_moments(statistics, axis_name, train=train))
 
 
 def _virtual_batch_norm(*, dtype: Any, scale_init: Callable, reference: int, **_: Any) -> Layer:
@@ -222,16 +198,26 @@ def discriminator_normalization(name: str) -> Normalization:
 def with_reference(network: nn.Module, z: Array, size: int) -> Array:
     """`[n, ...] -> [size + n, ...]`: the network's fixed reference batch before the inputs.
 
-    It stands in the collection 'reference', drawn at initialisation from N(0, 1). With `size` 0 nothing happens.
+    It stands in the collection 'reference': the first inputs that `init` is given, if there are `size` of them, as games give it
+    (`games.adversarial.init_generator`), so that they have the distribution of the run's own; otherwise N(0, 1). With `size` 0
+    nothing happens.
     """
     if size == 0:
         return z
-    draw = lambda: jax.random.normal(network.make_rng('params'), (size, *z.shape[1:]))
+    draw = lambda: z[:size] if len(z) >= size else jax.random.normal(network.make_rng('params'), (size, *z.shape[1:]))
     return jnp.concatenate([network.variable('reference', 'z', draw).value, z])
 
 
 def with_labels(
-    norm: Callable[[], Layer], name: str, classes: int, labels: Array | None, *, train: bool, dtype: Any, axis_name: str | None
+    norm: Callable[[], Layer],
+    name: str,
+    classes: int,
+    labels: Array | None,
+    *,
+    train: bool,
+    dtype: Any,
+    axis_name: str | None,
+    statistics: str = 'running',
 ) -> Callable[[], Layer]:
     """The normalisation of hidden outputs in a generator that may be told labels: `norm`, or with classes batch norm by class.
 
@@ -246,5 +232,5 @@ def with_labels(
         return norm
     if name != 'batch':
         raise InputError(f"normalization {name!r} knows no classes; 'batch' does")
-    layer = functools.partial(ConditionalBatchNorm, classes, dtype=dtype, axis_name=axis_name)
+    layer = functools.partial(ConditionalBatchNorm, classes, dtype=dtype, axis_name=axis_name, statistics=statistics)
     return lambda: functools.partial(layer(), labels=labels, train=train)

@@ -1,7 +1,8 @@
 """Residual networks for CIFAR-10: SNGAN's (Miyato et al. 2018, table 4) and WGAN-GP's (Gulrajani et al. 2017, appendix C).
 
 They are one pair. SNGAN's is the default: 256 channels in the generator, 128 in the discriminator, spectral norm, features
-summed over positions. WGAN-GP's is `Generator(width=128)` against `Discriminator(norm='none', pool='mean')`, or norm 'layer'.
+summed over positions, a last layer without bias. WGAN-GP's is `Generator(width=128, statistics='batch')` against
+`Discriminator(norm='none', pool='mean', last_bias=True)`, or norm 'layer'.
 
 Weights are Glorot-uniform, sqrt(2) times larger in the 3x3 convolutions of a block, as in both codes. Neighbouring pixels are
 repeated to enlarge a map, averaged to shrink it.
@@ -52,15 +53,19 @@ class Generator(nn.Module):
     norm: str = 'batch'
     """From `layers.NORMALIZATIONS`."""
     reference_size: int = 64
-    """With norm 'virtual': the number of latents in the reference batch, which are N(0, 1)."""
+    """With norm 'virtual': the number of latents in the reference batch."""
     classes: int = 0
+    statistics: str = 'running'
+    """Of batch norm in inference: 'running' averages, or those of the 'batch' that is drawn, as WGAN-GP's code has them."""
 
     @nn.compact
     def __call__(self, z: Array, labels: Array | None = None, *, train: bool = True) -> Array:
         normalization = NORMALIZATIONS[self.norm]
         reference = self.reference_size if normalization.needs_reference else 0
-        wrap, last_norm = normalization.parts(train, self.dtype, self.axis_name, reference=reference)
-        norm = with_labels(last_norm, self.norm, self.classes, labels, train=train, dtype=self.dtype, axis_name=self.axis_name)
+        statistics = self.statistics
+        wrap, last_norm = normalization.parts(train, self.dtype, self.axis_name, reference=reference, statistics=statistics)
+        how: dict[str, Any] = {'train': train, 'dtype': self.dtype, 'axis_name': self.axis_name, 'statistics': statistics}
+        norm = with_labels(last_norm, self.norm, self.classes, labels, **how)
         base, doublings = stages(self.size)
         x = wrap(nn.Dense(base * base * self.width, dtype=self.dtype, kernel_init=_glorot))(with_reference(self, z, reference))
         x = x.reshape(-1, base, base, self.width)
@@ -87,6 +92,8 @@ class Discriminator(nn.Module):
     axis_name: str | None = None
     norm: str = 'spectral'
     pool: str = 'sum'
+    last_bias: bool = False
+    """Of the dense layer: SNGAN's has none, WGAN-GP's has one."""
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool = True, features_too: bool = False) -> Any:
@@ -108,7 +115,7 @@ class Discriminator(nn.Module):
             features.append(x)
         x = at_least_float32(nn.relu(x))
         features.append(x.sum((1, 2)) if self.pool == 'sum' else x.mean((1, 2)))
-        logits = wrap(nn.Dense(1, kernel_init=_glorot))(features[-1]).squeeze(-1)
+        logits = wrap(nn.Dense(1, use_bias=self.last_bias, kernel_init=_glorot))(features[-1]).squeeze(-1)
         return (logits, features) if features_too else logits
 
 

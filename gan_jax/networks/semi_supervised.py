@@ -11,8 +11,9 @@ import flax.linen as nn
 import jax
 
 from gan_jax import parallel
+from gan_jax.networks.batch_norm import BatchNorm
 from gan_jax.networks.minibatch import minibatch_layer
-from gan_jax.networks.normalization import data_dependent_weight_norm, weight_norm
+from gan_jax.networks.weight_normalization import data_dependent_weight_norm, weight_norm
 from gan_jax.typing import Array
 
 
@@ -32,7 +33,7 @@ class Generator(nn.Module):
         glorot = nn.initializers.glorot_uniform()
         for width in self.features:
             z = nn.Dense(width, use_bias=False, kernel_init=glorot)(z)
-            z = nn.BatchNorm(not train, momentum=0.9, epsilon=1e-6, use_scale=False, axis_name=self.axis_name)(z)
+            z = BatchNorm(not train, epsilon=1e-6, use_scale=False, axis_name=self.axis_name)(z)
             z = nn.softplus(z)
         x = weight_norm(nn.Dense(math.prod(self.shape), kernel_init=glorot), train=train)(z)
         return (2 * nn.sigmoid(x) - 1).reshape(-1, *self.shape)

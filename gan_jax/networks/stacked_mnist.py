@@ -49,7 +49,7 @@ class Generator(nn.Module):
     norm: str = 'batch'
     """From `layers.NORMALIZATIONS`."""
     reference_size: int = 64
-    """With norm 'virtual': the number of latents in the reference batch, which are N(0, 1)."""
+    """With norm 'virtual': the number of latents in the reference batch."""
 
     @nn.compact
     def __call__(self, z: Array, *, train: bool = True) -> Array:

@@ -63,7 +63,7 @@ class Generator(nn.Module):
     norm: str = 'batch'
     """From `layers.NORMALIZATIONS`."""
     reference_size: int = 64
-    """With norm 'virtual': the number of inputs in the reference batch, which are N(0, 1)."""
+    """With norm 'virtual': the number of inputs in the reference batch."""
 
     @nn.compact
     def __call__(self, z: Array, text: Array, *, train: bool = True) -> Array:

@@ -66,6 +66,8 @@ class UNet(nn.Module):
     dropout: float = 0.5
     dropout_layers: int = 3
     norm: str = 'batch'
+    statistics: str = 'running'
+    """Of batch norm in inference: 'running' averages, or those of the 'batch' that is translated, as in the paper."""
     dtype: Any = jnp.float32
     axis_name: str | None = None
     """The axis over which batch statistics are shared, and examples' masks counted, in a parallel run."""
@@ -73,7 +75,7 @@ class UNet(nn.Module):
     @nn.compact
     def __call__(self, x: Array, *, train: bool = True) -> Array:
         normalization = _generator_normalization(self.norm)
-        wrap, norm = normalization.parts(train, self.dtype, self.axis_name, _scale_init)
+        wrap, norm = normalization.parts(train, self.dtype, self.axis_name, _scale_init, statistics=self.statistics)
         n = unet_halvings(x.shape[1:3], self.halvings)  # type: ignore[arg-type]
         widths = [self.width * min(2**i, 8) for i in range(n)]
         options: dict[str, Any] = {

@@ -68,8 +68,9 @@ def boost(
                 if number + 1 < room:
                     ensemble = reweigh(ensemble, data, classifier_key)
                     _tell(ensemble, number + 1, report)
-            except KeyboardInterrupt:
-                raise Interrupted(signal.SIGINT, number) from None
+            except (KeyboardInterrupt, Interrupted) as stop:
+                signum = stop.signum if isinstance(stop, Interrupted) else signal.SIGINT
+                raise Interrupted(signum, number or None) from None
             checkpoints.save(number + 1, ensemble)
             checkpoints.wait()  # whatever stops the next component finds this one whole
     return ensemble

@@ -1,7 +1,8 @@
-"""Checkpoints by Orbax: asynchronous, the newest few kept, restored bit for bit."""
+"""Checkpoints by Orbax: asynchronous, the newest few kept, restored bit for bit or not at all."""
 
-import json
+import contextlib
 import logging
+import os
 import pathlib
 import shutil
 from collections.abc import Callable
@@ -9,25 +10,41 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import orbax.checkpoint as ocp
+import numpy as np
 
 from gan_jax.errors import InputError
-from gan_jax.files import write_whole
+from gan_jax.runs import checksums, writers_log
 
-_SIZES = 'sizes.json'
 _MARGIN = 1.5
 """Free space asked for before a save, in sizes of the state."""
+_ASIDE = 'damaged_'
+"""Begins the name of what lay in a checkpoint's place and is not one."""
+_UNFINISHED = '*.orbax-checkpoint-tmp'
+
+
+def _orbax() -> Any:
+    """Orbax, whose import takes an eighth of the time of `--help`, which needs none."""
+    import orbax.checkpoint
+
+    return orbax.checkpoint
 
 
 class Checkpoints:
-    """The checkpoints of one run, in `directory`, named by step."""
+    """The checkpoints of one run, in `directory`, named by step. The hash of every file is noted when it is written."""
 
     def __init__(self, directory: pathlib.Path, *, keep: int = 3) -> None:
         logging.getLogger('absl').setLevel(logging.ERROR)
         self._directory = directory.absolute()
         self._directory.mkdir(parents=True, exist_ok=True)
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=True)
-        self._manager = ocp.CheckpointManager(self._directory, options=options)
+        self._remove_unfinished()
+        self._stack = contextlib.ExitStack()
+        self._options = _orbax().CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=True)
+        self._noted = True
+        self._set_strays_aside()
+        self._open()
+
+    def _open(self) -> None:
+        self._manager = _orbax().CheckpointManager(self._directory, options=self._options)
 
     def save(self, step: int, state: Any) -> None:
         """Begins to save; returns as soon as the state may be overwritten. Raises `InputError` if the disk has no room."""
@@ -42,69 +59,115 @@ class Checkpoints:
             return
         self.wait()
         copy = jax.tree.map(jnp.copy, state)  # the next step's donation must not reach what is still being written
-        self._guard(lambda: self._manager.save(step, args=ocp.args.StandardSave(copy)))
+        self._noted = False
+        self._guard(lambda: self._manager.save(step, args=_orbax().args.StandardSave(copy)))
 
     def wait(self) -> None:
-        """Returns when all saves are on disk, and notes the sizes of their files."""
+        """Returns when all saves are on disk and their sums are noted."""
         self._guard(self._manager.wait_until_finished)
-        sizes = {str(step): self._sizes(step) for step in self._manager.all_steps()}
-        write_whole(self._directory / _SIZES, json.dumps(sizes).encode())
+        checksums.note(self._directory, self.steps())
+        self._noted = True
 
-    def _sizes(self, step: int) -> dict[str, int]:
-        folder = self._directory / str(step)
-        return {str(file.relative_to(folder)): file.stat().st_size for file in sorted(folder.rglob('*')) if file.is_file()}
-
-    def _check_sizes(self, step: int) -> None:
-        """Finds a checkpoint that was cut short before Orbax's reader does, which is long about it."""
-        noted = self._directory / _SIZES
-        expected = json.loads(noted.read_text()).get(str(step)) if noted.exists() else None
-        if expected is not None and self._sizes(step) != expected:
-            raise OSError('its files are not of the size they were written in')
+    def note(self) -> None:
+        """Notes the sums of a save that has come to its end since; waits for none."""
+        if not self._noted and not self._manager.is_saving_in_progress():
+            self.wait()
 
     def restore(self, like: Any, report: Callable[[str], None] = print) -> Any:
         """The newest whole checkpoint, in the shape of `like` and on its devices, whichever ones it was saved from.
 
-        Says so if a newer one was cut short, and removes that. Raises `InputError` if there is none, or if the newest cannot be
-        read for another reason, such as other shapes; nothing is removed then.
+        A newer one whose files are not those that were written is reported, and renamed. Raises `InputError` if there is none, or
+        if the newest cannot be read for another reason, such as other shapes.
         """
         abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=getattr(x, 'sharding', None)), like)
+        noted = checksums.noted(self._directory, report)
         for step in reversed(self.steps()):
-            try:
-                self._check_sizes(step)
-            except OSError as error:
-                report(f'checkpoint {step} is damaged and was removed: {error}')
-                self._manager.delete(step)
-                continue
-            try:
-                return jax.block_until_ready(self._manager.restore(step, args=ocp.args.StandardRestore(abstract)))
-            except Exception as error:  # whatever a damaged file, or one of another state, makes of the reader
-                reason = str(error).strip().split('\n')[0][:120]
-                folder = self._directory / str(step)
-                raise InputError(
-                    f'checkpoint {step} cannot be read: {reason}; without {folder} an earlier one is used'
-                ) from error
+            folder = self._directory / str(step)
+            damage = checksums.damage(folder, noted[step]) if step in noted else None
+            state = None if damage else self._read(step, abstract)
+            if state is not None:
+                damage = _of_another_step(state, step)
+            if damage is None:
+                self._noted = False
+                return state
+            report(f'checkpoint {step} is damaged and was renamed to {self._set_aside(folder)}: {damage}')
+        if self._aside():
+            raise InputError(f'{self._directory} has damaged checkpoints only; --overwrite starts again')
         raise InputError(f'nothing to resume: {self._directory} holds no whole checkpoint')
+
+    def _read(self, step: int, abstract: Any) -> Any:
+        try:
+            return jax.block_until_ready(self._manager.restore(step, args=_orbax().args.StandardRestore(abstract)))
+        except Exception as error:  # whatever a damaged file, or one of another state, makes of the reader
+            reason = str(error).strip().split('\n')[0][:120]
+            folder = self._directory / str(step)
+            raise InputError(f'checkpoint {step} cannot be read: {reason}; without {folder} an earlier one is used') from error
 
     def steps(self) -> list[int]:
         """The steps of the checkpoints on disk, oldest first."""
         return sorted(self._manager.all_steps())
 
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was ever saved: a damaged checkpoint is one that was."""
+        return not self.steps() and not self._aside()
+
+    def _aside(self) -> list[pathlib.Path]:
+        return list(self._directory.glob(f'{_ASIDE}*'))
+
+    def _set_strays_aside(self) -> None:
+        """Gives other names to files and folders that are named like checkpoints: Orbax saves none before the newest of them."""
+        known = checksums.noted(self._directory, lambda text: None)
+        for path in self._directory.iterdir():
+            saved = path.is_dir() and ((path / '_CHECKPOINT_METADATA').exists() or path.name in map(str, known))
+            if path.name.isdecimal() and not saved:
+                print(f'{path} is not a checkpoint, and was renamed to {self._rename(path)}')
+
+    def _set_aside(self, folder: pathlib.Path) -> str:
+        name = self._rename(folder)
+        self._manager.close()
+        self._open()
+        return name
+
+    def _rename(self, path: pathlib.Path) -> str:
+        name, number = f'{_ASIDE}{path.name}', 1
+        while (self._directory / name).exists():
+            name, number = f'{_ASIDE}{path.name}_{number}', number + 1
+        os.replace(path, self._directory / name)
+        return name
+
+    def _remove_unfinished(self) -> None:
+        for folder in self._directory.glob(_UNFINISHED):
+            shutil.rmtree(folder, ignore_errors=True)
+
     def __enter__(self) -> 'Checkpoints':
+        self._stack.enter_context(writers_log.kept_from_terminal(self._directory / writers_log.NAME))
         return self
 
     def __exit__(self, *_: object) -> None:
         """Waits for the saves, so that what was begun is whole, and lets go of the directory."""
-        try:
-            self.wait()
-        finally:
-            self._manager.close()
+        with self._stack:
+            try:
+                self.wait()
+            finally:
+                self._manager.close()
+                self._remove_unfinished()
 
     def _guard(self, action: Callable[[], Any]) -> None:
         try:
             action()
         except Exception as error:
-            if 'No space left' in str(error) or 'RESOURCE_EXHAUSTED' in str(error):
+            self._remove_unfinished()
+            if any(sign in str(error) for sign in ('No space left', 'RESOURCE_EXHAUSTED', 'quota exceeded')):
                 raise InputError(
                     f'the disk is full: no checkpoint could be written in {self._directory}; the earlier ones are whole'
                 ) from error
             raise
+
+
+def _of_another_step(state: Any, step: int) -> str | None:
+    """Says so, if a state that counts its steps is of another one than its folder."""
+    found = getattr(state, 'step', None)
+    if found is None or int(np.ravel(np.asarray(found))[0]) == step:
+        return None
+    return f'it holds the state of step {int(np.ravel(np.asarray(found))[0])}'

@@ -2,9 +2,10 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import flax.linen as nn
+import jax
 import optax
 
 from gan_jax import augmentations, penalties
@@ -15,32 +16,64 @@ from gan_jax.networks.minibatch import minibatch_layer
 from gan_jax.networks.normalization import NORMALIZATIONS, discriminator_normalization
 from gan_jax.objectives import OBJECTIVES
 from gan_jax.optimizers import OPTIMIZERS, Optimizers, clip_weights, historical_averaging
+from gan_jax.ranges import Count, PlayerSteps, Positive, Seed, Share, ShareAbove0, Text, Weight
 from gan_jax.registry import build
 from gan_jax.runs.directory import Options
-from gan_jax.training import Game, Step, make_train_step
+from gan_jax.training import Game, Step, make_train_step, minibatches_of_step
 from gan_jax.typing import Array, Key
+
+
+def check_objective(text: str, *, energies: bool = False) -> None:
+    """Raises `InputError` for an objective of energies where D has logits, and the other way round."""
+    needs = text.partition(':')[0] == 'energy_margin'
+    if needs and not energies:
+        raise InputError(
+            'objective energy_margin is of energies, which are at least 0: D has logits here, and experiments.ebgan energies'
+        )
+    if energies and not needs:
+        raise InputError(f"EBGAN's D is low on real images, as only energy_margin has it, not {text}")
+
+
+def check_fit(game: Game, batch: Any) -> None:
+    """Raises `InputError` for networks, losses and a batch that do not go together, such as packs that do not divide it.
+
+    Before anything is compiled or written. The game is one without `axis_name`; `batch` is that of one device, by its shapes.
+    """
+
+    def losses(batch: Any, key: Key) -> Any:
+        generator, discriminator = game.init(key, batch)
+        play, _ = game.play(generator, batch, key)
+        return game.discriminator_loss(discriminator, play, batch, key), game.generator_loss(discriminator, play, batch, key)
+
+    try:
+        jax.eval_shape(losses, batch, jax.random.key(0))
+    except ValueError as error:
+        raise InputError(str(error)) from error
 
 
 @dataclasses.dataclass(frozen=True)
 class GameOptions(Options):
     """Methods are written NAME or NAME:setting=value,setting=value, with the names and settings of the library's factories."""
 
-    steps: int = 10_000
+    steps: Count = 10_000
     objective: str = 'non_saturating'
     """minimax, non_saturating, wasserstein, least_squares:a=-1,b=1,c=0, hinge, energy_margin:margin=10, relativistic,
     relativistic_average, or f_gan:divergence=kl."""
     penalties: tuple[str, ...] = ()
     """Any of r1:gamma=1, r2:gamma=1, roth:gamma=0.1, wgan_gp:weight=10,one_sided=True, dragan:weight=10."""
-    penalty_every: int = 1
+    penalty_at: Literal['seen', 'original'] | None = None
+    """Penalties differentiate in what D sees, or in the examples before the augmentations, and through those. By default the
+    latter with the augmentation 'adaptive', as in ADA, and the former otherwise."""
+    penalty_every: Count = 1
     """Take the penalties at every n-th update of D, n times as strong."""
-    penalty_decay: float = 1.0
+    penalty_decay: ShareAbove0 = 1.0
     """The penalties' weight at the last step, as a share of the first (Roth et al. 2017: .01)."""
     augmentations: tuple[str, ...] = ()
     """What D sees: any of instance_noise:sigma=0.1,updates=5000, diff_augment:policy=color+translation, adaptive:target=0.6,
     packing:size=2."""
     features: tuple[str, ...] = ()
     """Added to G's loss: feature_matching, feature_matching_l1, pulling_away:weight=0.1."""
-    objective_weight: float = 1.0
+    objective_weight: Weight = 1.0
     """Of the objective in G's loss: 0 leaves it the feature losses alone."""
     d_norm: str = 'none'
     """In D: batch, layer, instance, spectral, weight or none."""
@@ -50,20 +83,22 @@ class GameOptions(Options):
     """Layer of D that sees the batch: discrimination, stddev or none."""
     optimizers: str = 'adam'
     """Both players', by paper: adam:learning_rate=1e-3,beta1=0.5, unrolled, wgan, wgan_gp, ttur, improved_gan."""
-    decay: float = 1.0
+    decay: Share = 1.0
     """The learning rates' value at the last step, as a share of the first; a cosine in between, and 1 for none."""
-    clip_weights: float | None = None
+    clip_weights: Positive | None = None
     """Keep every parameter of D within this of 0 (WGAN: 0.01, part of --optimizers wgan)."""
-    historical_averaging: float = 0.0
+    historical_averaging: Weight = 0.0
     """Weight of the pull of both players to their parameters' mean."""
-    discriminator_steps: int | None = None
+    discriminator_steps: PlayerSteps | None = None
     """Of D, for --generator-steps of G; the optimizers' paper's if it is not given."""
-    generator_steps: int = 1
+    generator_steps: PlayerSteps = 1
+    own_minibatches: bool = False
+    """Real examples for G that D has not seen in the same step; otherwise those of D's first update again."""
     simultaneous: bool = False
-    ema_decay: float = 0.999
-    init_from: str | None = None
+    ema_decay: Share = 0.999
+    init_from: Text | None = None
     """Start from the networks of this run's newest checkpoint, such as runs/dcgan; optimizers and schedules begin anew."""
-    seed: int = 0
+    seed: Seed = 0
 
     def identity(self) -> dict[str, Any]:
         """What changes over the whole run makes its length part of what it is."""
@@ -73,12 +108,15 @@ class GameOptions(Options):
     def from_identity(identity: dict[str, Any]) -> dict[str, Any]:
         return {'steps' if name == 'decay_steps' else name: value for name, value in identity.items()}
 
+    energies: ClassVar[bool] = False
+    """Whether D's outputs are energies, at least 0, and not logits."""
+
     def check(self) -> None:
         """Raises `InputError` for a name, a setting or a count that does not work, before anything is loaded or written."""
+        check_objective(self.objective, energies=self.energies)
         NORMALIZATIONS[self.g_norm]
         discriminator_normalization(self.d_norm)
         minibatch_layer(self.minibatch, train=False, axis_name=None)
-        self.check_counts('steps')
         nothing: Any = None  # a game is made of its networks only when it is initialised
         self.train_step(self.game(nothing, nothing, nothing))
 
@@ -86,13 +124,8 @@ class GameOptions(Options):
         """Both optimizers, with everything that acts on parameters, and D's steps. Raises `InputError`."""
         pair = build(OPTIMIZERS, self.optimizers)
         d_steps = pair.discriminator_steps if self.discriminator_steps is None else self.discriminator_steps
-        try:
-            before = [historical_averaging(self.historical_averaging)] if self.historical_averaging else []
-            after = [clip_weights(self.clip_weights)] if self.clip_weights is not None else []
-        except ValueError as error:
-            raise InputError(str(error)) from error
-        if not 0 <= self.decay <= 1:
-            raise InputError(f'--decay is a share, from 0 to 1, not {self.decay}')
+        before = [historical_averaging(self.historical_averaging)] if self.historical_averaging else []
+        after = [clip_weights(self.clip_weights)] if self.clip_weights is not None else []
         rates = self.learning_rates()
 
         def scale(updates: int) -> list[optax.GradientTransformation]:
@@ -112,7 +145,8 @@ class GameOptions(Options):
     @property
     def minibatches(self) -> int:
         """How many minibatches a step takes."""
-        return max(self.players().discriminator_steps, self.generator_steps)
+        d_steps = self.players().discriminator_steps
+        return minibatches_of_step(d_steps, self.generator_steps, own_minibatches=self.own_minibatches)
 
     def game(
         self,
@@ -134,6 +168,7 @@ class GameOptions(Options):
                 build(OBJECTIVES, self.objective, axis_name=axis_name),
                 latent=latent,
                 penalties=self._penalties(axis_name),
+                penalty_at=self.penalty_at or ('original' if any(a.reads_logits for a in chosen) else 'seen'),
                 augmentation=augmentations.chain(*chosen) if chosen else None,
                 feature_losses=[build(FEATURES, text, axis_name=axis_name) for text in self.features],
                 objective_weight=self.objective_weight,
@@ -160,6 +195,7 @@ class GameOptions(Options):
                 discriminator_steps=players.discriminator_steps,
                 generator_steps=self.generator_steps,
                 generator_batches=generator_batches,
+                own_minibatches=self.own_minibatches,
                 unroll_steps=unroll_steps,
                 simultaneous=self.simultaneous,
                 ema_decay=self.ema_decay,

@@ -2,25 +2,34 @@
 
 import dataclasses
 import json
+import os
 import pathlib
+import re
 import shutil
-from typing import Any, ClassVar, Self
+from collections.abc import Sequence
+from typing import Annotated, Any, ClassVar, Self
 
 from gan_jax.errors import InputError
-from gan_jax.files import write_json, write_whole
+from gan_jax.files import read_json, write_json, write_whole
+from gan_jax.ranges import Checked, Filled, Folder, RunName
+from gan_jax.runs import lock
 
 _CONFIG = 'config.json'
+_REMOVED = '.removed'
+"""What is being replaced lies here until it is gone."""
+_LEFT_BEHIND = {lock.NAME, _REMOVED, f'.{_CONFIG}.part'}
+"""What a process that was killed before it wrote its configuration leaves in the directory."""
 _NOT_IDENTITY = ('steps', 'resume', 'overwrite', 'name', 'runs_dir', 'data_dir', 'runner')
 """Options that say how, where or how long to run, and may change when a run is resumed."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class Options(Checked):
     """What every experiment's `Config` has."""
 
-    name: str = 'run'
+    name: Annotated[str, RunName()] = 'run'
     """Name of the run; it lives in RUNS_DIR/NAME."""
-    runs_dir: str = 'runs'
+    runs_dir: Annotated[str, Filled(), Folder()] = 'runs'
     """Where runs live."""
     resume: bool = False
     """Go on from the run's newest checkpoint."""
@@ -52,45 +61,72 @@ class Options:
         options: dict[str, Any] = {name: tuple(x) if isinstance(x, list) else x for name, x in values.items()}
         return cls(**options)
 
-    def check_counts(self, *names: str) -> None:
-        """Raises `InputError` for an option that is below 1; one that is None is not given."""
-        for name in names:
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f'--{name.replace("_", "-")} is at least 1, not {value}')
-
 
 def saved_identity(path: pathlib.Path) -> dict[str, Any]:
-    """That of the run at `path`. Raises `InputError` for a directory that is no run."""
+    """That of the run at `path`. Raises `InputError` for a directory that is no run, or whose configuration is damaged."""
     file = path / _CONFIG
     if not file.is_file():
         raise InputError(f'{path} is no run: it has no {_CONFIG}')
-    return json.loads(file.read_text())
+    found = read_json(file)
+    if not isinstance(found, dict):
+        raise InputError(f'{file} is damaged: it is not a configuration')
+    return found
 
 
 class RunDirectory:
     """`runs/NAME/`. Opening one checks it against the configuration, and creates it if it is new.
 
-    Raises `InputError` if it holds another run, if it holds one already and neither `resume` nor `overwrite` was asked for, or if
-    there is nothing to resume.
+    It is this process's as long as the object lives. A process that was killed while it began a run, or replaced one, leaves a
+    directory that can be begun.
+
+    Raises `InputError` if it holds another run, if it holds one already and neither `resume` nor `overwrite` was asked for, if
+    there is nothing to resume, if another process has it, or if it cannot be made.
     """
 
     def __init__(self, config: Options) -> None:
         self.path = pathlib.Path(config.runs_dir) / config.name
         self.resume = config.resume
+        self.init_from: str | None = getattr(config, 'init_from', None)
         identity = config.identity()
+        if config.resume and config.overwrite:
+            raise InputError('--resume goes on with a run and --overwrite replaces it: give one of them')
+        self._refuse_foreign(config)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = lock.lock(self.path)
+        except OSError as error:
+            raise InputError(f'cannot use {self.path} as the directory of a run: {error.strerror}') from error
+        self._refuse_foreign(config)  # another process may have been here
         file = self.path / _CONFIG
-        if config.overwrite and file.exists():
-            shutil.rmtree(self.path)
+        if config.overwrite or not file.exists():
+            self._clear()
         if file.exists():
-            self._check(json.loads(file.read_text()), identity, config)
-        elif config.resume:
-            raise InputError(f'nothing to resume: {self.path} holds no run')
-        elif self.path.exists() and any(self.path.iterdir()):
-            raise InputError(f'{self.path} exists and is no run of this project; give another --name')
-        self.path.mkdir(parents=True, exist_ok=True)
-        if not file.exists():
+            self._check(saved_identity(self.path), identity, config)
+        else:
             write_json(file, identity)
+        shutil.rmtree(self.path / _REMOVED, ignore_errors=True)
+
+    def _refuse_foreign(self, config: Options) -> None:
+        """Raises `InputError` for a directory that is not a run's, and for one without a run to resume."""
+        try:
+            names = {path.name for path in self.path.iterdir()} if self.path.exists() else set()
+        except OSError as error:
+            raise InputError(f'{self.path} is not the directory of a run: {error.strerror}') from error
+        if _CONFIG in names:
+            return
+        if config.resume and not names & _LEFT_BEHIND:
+            raise InputError(f'nothing to resume: {self.path} holds no run')
+        if not names <= _LEFT_BEHIND and _REMOVED not in names:
+            raise InputError(f'{self.path} exists and is no run of this project; give another --name')
+
+    def _clear(self) -> None:
+        """Puts everything but the lock out of the way, the configuration first: without it the rest is nobody's."""
+        removed = self.path / _REMOVED
+        left = [path for path in self.path.iterdir() if path.name not in (lock.NAME, _REMOVED)]
+        if left:
+            removed.mkdir(exist_ok=True)
+        for path in sorted(left, key=lambda path: path.name != _CONFIG):
+            os.replace(path, removed / path.name)
 
     def _check(self, found: dict[str, Any], asked: dict[str, Any], config: Options) -> None:
         changed = [name for name in {**found, **asked} if found.get(name) != asked.get(name)]
@@ -118,21 +154,39 @@ class RunDirectory:
             file.write(line)
 
     def read_log(self, name: str = 'metrics.jsonl') -> list[dict[str, float]]:
-        """The lines of a log; a last line that was cut short is left out."""
+        """The lines of a log; those that were cut short or damaged are left out."""
         file = self.path / name
         rows = []
-        for line in file.read_text().splitlines() if file.exists() else []:
+        for line in file.read_text(errors='replace').splitlines() if file.exists() else []:
             try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError:
-                break
+                row = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(row, dict) and isinstance(row.get('step'), int):
+                rows.append(row)
         return rows
+
+    def write_log(self, rows: Sequence[dict[str, float]], name: str = 'metrics.jsonl') -> None:
+        """Replaces the lines of a log."""
+        write_whole(self.path / name, ''.join(json.dumps(row) + '\n' for row in rows).encode())
 
     def rewind(self, step: int) -> None:
         """Forgets what was logged and drawn after `step`: a run killed past its newest checkpoint takes those steps again."""
         for file in self.path.glob('*.jsonl'):
-            rows = [row for row in self.read_log(file.name) if row['step'] <= step]
-            write_whole(file, ''.join(json.dumps(row) + '\n' for row in rows).encode())
-        for picture in self.path.glob('samples/step_*.png'):
-            if int(picture.stem.removeprefix('step_')) > step:
+            self.write_log([row for row in self.read_log(file.name) if row['step'] <= step], file.name)
+        for picture in self.pictures():
+            if step_of(picture) > step:
                 picture.unlink()
+
+    def pictures(self) -> list[pathlib.Path]:
+        """The pictures `samples/step_N.png`, in the order of their steps; other files that lie there are not the run's."""
+        files = (path for path in self.path.glob('samples/step_*.png') if _PICTURE.fullmatch(path.name) and path.is_file())
+        return sorted(files, key=step_of)
+
+
+_PICTURE = re.compile(r'step_([0-9]+)\.png')
+
+
+def step_of(picture: pathlib.Path) -> int:
+    """The step of a picture `step_N.png`."""
+    return int(picture.stem.removeprefix('step_'))

@@ -5,7 +5,7 @@ A run's directory has, beside its `config.json`:
     generator.json          which experiment made it, and what its networks know of the data set (shapes, classes)
     generator.safetensors   the generator's variables at the end
     generator.bin           `(latents [BLOCK, size], conditions [BLOCK]) -> uint8 images [BLOCK, h, w, c]`, by `jax.export`
-    sampler.bin             `(seed, block) -> uint8 images [BLOCK, h, w, c]`, by `jax.export`
+    sampler.bin             `(seed, block) -> uint8 images [BLOCK, h, w, c]`, by `jax.export`; its function's name says the step
 
 What `jax.export` writes contains all that it needs, and is readable for six months of releases of JAX. The first two files and
 `config.json` are plain, and from them `python -m experiments.export RUN` makes the other two again.
@@ -110,7 +110,15 @@ def save_generator(run: RunDirectory, generator: Generator, state: TrainState) -
 
 def save_translator(run: RunDirectory, state: TrainState) -> None:
     """Keeps the weights of a run whose generator is a `Translator`."""
-    save_weights(run.path / WEIGHTS, jax.tree.map(np.asarray, state.ema), _step(state))
+    weights, step = jax.tree.map(np.asarray, state.ema), _step(state)
+    check_finite(run.path, weights, step)
+    save_weights(run.path / WEIGHTS, weights, step)
+
+
+def check_finite(path: pathlib.Path, weights: Variables, step: int) -> None:
+    """Raises `InputError` if a generator's weights of a step of the run at `path` are not finite."""
+    if not all(np.isfinite(x).all() for x in jax.tree.leaves(weights)):
+        raise InputError(f'the generator of {path} is not finite at step {step}: the run has diverged')
 
 
 def _step(state: TrainState) -> int:
@@ -120,11 +128,12 @@ def _step(state: TrainState) -> int:
 def export_generator(path: pathlib.Path, generator: Generator, weights: Variables, step: int) -> str:
     """Writes these weights, their `sampler.bin` and `generator.bin`, and to `generator.json` until when those can be read.
 
-    Returns what to tell the user.
+    Returns what to tell the user. Raises `InputError`, and writes nothing, if the weights or the images are not finite.
     """
     latents = jax.eval_shape(lambda key: draw_latents(generator, key, BLOCK), jax.random.key(0))
+    check_finite(path, weights, step)
+    save_sampler(path, lambda key: generator.generate(weights, *draw_latents(generator, key, BLOCK)), step)
     save_weights(path / WEIGHTS, weights, step)
-    save_sampler(path, lambda key: generator.generate(weights, *draw_latents(generator, key, BLOCK)))
     export(path / EXPORTED, lambda z, conditions: to_uint8(generator.generate(weights, z, conditions)), *latents)
     today = datetime.date.today()
     until = today + _READABLE

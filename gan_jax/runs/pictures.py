@@ -31,6 +31,19 @@ def save_picture(path: pathlib.Path, picture: np.ndarray) -> None:
     write_whole(path, out.getvalue())
 
 
+def is_readable(path: pathlib.Path) -> bool:
+    """Whether a picture can be read; one that cannot is reported."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as picture:
+            picture.load()
+    except (OSError, ValueError, SyntaxError):  # Pillow calls a broken PNG one or the other
+        print(f'{path} is damaged, and is left out')
+        return False
+    return True
+
+
 def save_animation(path: pathlib.Path, frames: Sequence[pathlib.Path], *, seconds: float = 8.0) -> None:
     """Writes pictures, in order, as an animated GIF of about the given length; the last one stays for a moment."""
     from PIL import Image

@@ -30,7 +30,7 @@ def frame_path(run: RunDirectory, step: int):
 
 
 def animate(run: RunDirectory) -> None:
-    """Writes all the pictures of `samples/` as `samples.gif`."""
-    frames = sorted(run.path.glob('samples/step_*.png'))
+    """Writes all the pictures of `samples/` as `samples.gif`, without those that cannot be read."""
+    frames = [picture for picture in run.pictures() if pictures.is_readable(picture)]
     if len(frames) > 1:
         pictures.save_animation(run.path / 'samples.gif', frames)

@@ -10,8 +10,9 @@ import jax
 import numpy as np
 from flax import traverse_util
 
-from gan_jax.errors import InputError
+from gan_jax.errors import InputError, one_line
 from gan_jax.files import write_whole
+from gan_jax.runs import checksums
 from gan_jax.training import TrainState
 from gan_jax.typing import Variables
 
@@ -43,7 +44,11 @@ def read_checkpoint(
         raise InputError(f'{path} has no checkpoint of step {step}; it has {", ".join(map(str, steps))}')
     step = steps[-1] if step is None else step
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    folder = (path / 'checkpoints' / str(step) / 'default').absolute()
+    folder = (path / 'checkpoints' / str(step)).absolute()
+    noted = checksums.noted(folder.parent)
+    if step in noted and (damage := checksums.damage(folder, noted[step])):
+        raise InputError(f'checkpoint {step} of {path} is damaged: {damage}')
+    folder /= 'default'
     try:
         with ocp.PyTreeCheckpointer() as reader:
             saved = pick(reader.metadata(folder).item_metadata.tree)
@@ -52,7 +57,7 @@ def read_checkpoint(
             options = ocp.args.PyTreeRestore(item=like, restore_args=restore_args, partial_restore=True)
             return step, jax.block_until_ready(reader.restore(folder, args=options))
     except Exception as error:  # whatever a damaged file makes of the reader
-        raise InputError(f'checkpoint {step} of {path} cannot be read: {str(error).strip().splitlines()[0][:120]}') from error
+        raise InputError(f'checkpoint {step} of {path} cannot be read: {one_line(error)}') from error
 
 
 def save_weights(file: pathlib.Path, weights: Variables, step: int) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import optax
 from flax import traverse_util
 
-from gan_jax import compilation
+from gan_jax import compilation, finite
 from gan_jax.data.feeds import to_float
 from gan_jax.data.order import batch_indices
 from gan_jax.networks.layers import Conv
@@ -157,6 +157,7 @@ def joint_embedding(
     arrays, ids = jax.tree.map(jnp.asarray, data), jnp.asarray(flat)
     for first in range(0, steps, _CALL_STEPS):
         carry = train(carry, arrays, ids, jnp.int32(first), jnp.int32(min(_CALL_STEPS, steps - first)))
+    finite.check_state(carry[0], steps, 'the text encoder')
     report(f'text encoder: {len(words.words)} words; {carry[2]:.1%} of images find a text of theirs among {batch_size}')
     return _encoder(words, {'params': carry[0]['text']}, features)
 

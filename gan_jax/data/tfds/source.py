@@ -111,6 +111,13 @@ def has_held_out(name: str, data_dir: str | os.PathLike | None = None) -> bool:
     return not len(splits) or held_out_split(splits, named.split) is not None
 
 
+def held_out(name: str, data_dir: str | os.PathLike | None = None) -> str:
+    """The name of what a set with this training split is judged on. Raises `InputError` if there is no such split."""
+    named = parse(name)
+    splits = builder(named, data_dir).info.splits
+    return f'{named.prepared}:{_split(splits, named, "test") if len(splits) else "test"}'
+
+
 def _split(splits: Any, name: Name, split: str) -> str:
     """The split that is read. Raises `InputError` for one that does not exist or is empty."""
     asked: str | None = name.split or split if split == 'train' else split

@@ -1,0 +1,137 @@
+"""SIGINT, SIGTERM and SIGHUP: they end a program in one line, after what is worth saving was saved."""
+
+import contextlib
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
+
+from gan_jax.errors import Interrupted
+
+SIGNALS = tuple(getattr(signal, name) for name in ('SIGINT', 'SIGTERM', 'SIGHUP') if hasattr(signal, name))
+_PATIENCE = 5.0
+"""Seconds that a call which knows no signals, such as a compilation, has to come to its end."""
+
+Handler = Callable[[int, FrameType | None], None]
+
+
+class Noted:
+    """What `noted` has seen: the number of the signal, 0 for none."""
+
+    received: int = 0
+
+
+_holding = 0
+_handled = threading.Event()
+
+
+@contextlib.contextmanager
+def noted() -> Iterator[Noted]:
+    """Within it a first signal is only noted, for the caller to save and stop; a second one is not held back."""
+    global _holding
+    signals = Noted()
+    before: dict[int, Any] = {}
+
+    def note(signum: int, frame: FrameType | None) -> None:
+        _handled.set()
+        signals.received = signum
+        signal.signal(signum, before[signum])
+
+    _holding += 1
+    try:
+        with _handlers(note, before):
+            yield signals
+    finally:
+        _holding -= 1
+
+
+@contextlib.contextmanager
+def raised(give_up: Callable[[int], Any]) -> Iterator[None]:
+    """Within it a signal raises `Interrupted`.
+
+    The interpreter looks for signals between its own instructions: in a call that lasts, such as a compilation or a long program
+    on the device, it does not. `give_up(signum)`, which ends the process, is called from a thread if it has not looked for 5
+    seconds, unless `noted` holds signals back.
+    """
+
+    def interrupt(signum: int, frame: FrameType | None) -> None:
+        _handled.set()
+        raise Interrupted(signum)
+
+    with _handlers(interrupt, {}), _watch(give_up):
+        yield
+
+
+@contextlib.contextmanager
+def _handlers(handler: Handler, before: dict[int, Any]) -> Iterator[None]:
+    """Sets the handler, and notes what it was before. Whoever was told to ignore a hang-up (`nohup`) still does."""
+    terminal = [fd for fd in (1, 2) if _is_terminal(fd)]
+
+    def handle(signum: int, frame: FrameType | None) -> None:
+        if signum == getattr(signal, 'SIGHUP', None):
+            _let_go(terminal)
+        handler(signum, frame)
+
+    try:
+        for number in SIGNALS:
+            if not (number == getattr(signal, 'SIGHUP', None) and signal.getsignal(number) == signal.SIG_IGN):
+                before[number] = signal.getsignal(number)
+                signal.signal(number, handle)
+    except ValueError:  # not in the main thread: signals are someone else's
+        before.clear()
+    try:
+        yield
+    finally:
+        for number, previous in before.items():
+            if previous is not None:  # one that was not set in Python
+                signal.signal(number, previous)
+
+
+def _is_terminal(fd: int) -> bool:
+    try:
+        return os.isatty(fd)
+    except OSError:
+        return False
+
+
+def _let_go(terminal: list[int]) -> None:
+    """Nobody reads a terminal that has hung up, and writing to it is an error."""
+    for fd in terminal:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, fd)
+        os.close(nowhere)
+
+
+@contextlib.contextmanager
+def _watch(give_up: Callable[[int], Any]) -> Iterator[None]:
+    """Calls `give_up` if the main thread does not come to its handler in time."""
+    ear, mouth = socket.socketpair()
+    mouth.setblocking(False)
+
+    def wait() -> None:
+        while heard := ear.recv(64):
+            for signum in set(heard) & set(SIGNALS):
+                while not _handled.wait(_PATIENCE):
+                    if not _holding:
+                        give_up(signum)
+                _handled.clear()
+
+    try:
+        before = signal.set_wakeup_fd(mouth.fileno(), warn_on_full_buffer=False)
+    except ValueError:  # not in the main thread
+        ear.close()
+        mouth.close()
+        yield
+        return
+    thread = threading.Thread(target=wait, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        mouth.close()
+        thread.join(1)
+        ear.close()

@@ -1,0 +1,101 @@
+"""Sums to channels and their transposes: `channel_sum` and `channel_broadcast`, which biases and norms are made of.
+
+XLA's CPU back end sums `[n, h, w, c]` to `[c]` on one core and with a stride of all channels, 3 to 12 times slower than a matrix
+product with a row of ones (32 x 32 x 32 x 32: .52 and .09 ms, 64 x 16 x 16 x 128: 1.64 and .13 ms, 2 cores with AVX-512). The
+gradient of every bias and four passes of a batch norm are such sums. So both maps are primitives that are each other's
+transposes and lower to a product on a CPU; elsewhere they are `sum` and `broadcast_to`.
+
+Both keep `lead` leading axes, over which instance norm and `jax.vmap` repeat them.
+"""
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+
+from gan_jax import compilation
+from gan_jax.typing import Array
+
+ROW = 1024
+"""Numbers in the rows that a sum of few channels is folded to: products are faster with longer rows."""
+BLOCK = 64
+"""Rows in a product, at least, so that rounding grows with these and not with all rows."""
+
+
+def channel_sum(x: Array, *, lead: int = 0) -> Array:
+    """`[*lead, ..., c] -> [*lead, c]`: the sum over all axes but the last and the `lead` first."""
+    return _sum_p.bind(x, lead=lead)
+
+
+def channel_mean(x: Array, *, lead: int = 0) -> Array:
+    """`[*lead, ..., c] -> [*lead, c]`: the mean over all axes but the last and the `lead` first."""
+    return channel_sum(x, lead=lead) / math.prod(x.shape[lead:-1])
+
+
+def channel_broadcast(channels: Array, shape: Sequence[int]) -> Array:
+    """`[*lead, c] -> shape`, which is `[*lead, ..., c]`: the same channels at every position."""
+    return _broadcast_p.bind(channels, shape=tuple(shape))
+
+
+def _native_sum(x: Array, *, lead: int) -> Array:
+    return x.sum(range(lead, x.ndim - 1))
+
+
+def _sum_as_product(x: Array, *, lead: int) -> Array:
+    groups, rows, c = x.shape[:lead], math.prod(x.shape[lead:-1]), x.shape[-1]
+    if not jnp.issubdtype(x.dtype, jnp.floating) or rows < 2 or 0 in x.shape:
+        return _native_sum(x, lead=lead)
+    fold = _power_of_two(rows, ROW // c)
+    blocks = _power_of_two(rows // fold, rows // fold // BLOCK)
+    x = x.reshape(*groups, blocks, rows // fold // blocks, fold * c)
+    ones = jnp.ones((*groups, blocks, 1, x.shape[-2]), x.dtype)
+    return jnp.matmul(ones, x).sum((-3, -2)).reshape(*groups, fold, c).sum(-2)
+
+
+def _power_of_two(n: int, limit: int) -> int:
+    """The largest power of two that divides `n` and is at most `limit`, or 1."""
+    return math.gcd(n, 1 << max(0, limit.bit_length() - 1))
+
+
+def _broadcast(channels: Array, *, shape: tuple[int, ...]) -> Array:
+    lead = channels.ndim - 1
+    return jnp.broadcast_to(channels.reshape(*channels.shape[:-1], *[1] * (len(shape) - lead - 1), channels.shape[-1]), shape)
+
+
+def _primitive(name: str, shape: Callable, native: Callable, cpu: Callable) -> Primitive:
+    primitive = Primitive(name)
+    primitive.def_abstract_eval(lambda x, **options: jax.core.ShapedArray(shape(x.shape, **options), x.dtype))
+
+    @functools.cache
+    def compiled(**options: Any) -> Callable:
+        return compilation.jit(functools.partial(primitive.bind, **options))
+
+    primitive.def_impl(lambda x, **options: compiled(**options)(x))
+    for function, platform in ((native, None), (cpu, 'cpu')):
+        mlir.register_lowering(primitive, mlir.lower_fun(function, multiple_results=False), platform=platform)
+    return primitive
+
+
+_sum_p = _primitive('gan_jax_channel_sum', lambda x, lead: (*x[:lead], x[-1]), _native_sum, _sum_as_product)
+_broadcast_p = _primitive('gan_jax_channel_broadcast', lambda x, shape: shape, _broadcast, _broadcast)
+
+ad.deflinear2(_sum_p, lambda ct, x, lead: [_broadcast_p.bind(ct, shape=x.aval.shape)])
+ad.deflinear2(_broadcast_p, lambda ct, x, shape: [_sum_p.bind(ct, lead=x.aval.ndim - 1)])
+
+
+def _batch_sum(operands: Sequence[Array], axes: Sequence[int], *, lead: int) -> tuple[Array, int]:
+    return _sum_p.bind(jnp.moveaxis(operands[0], axes[0], 0), lead=lead + 1), 0
+
+
+def _batch_broadcast(operands: Sequence[Array], axes: Sequence[int], *, shape: tuple[int, ...]) -> tuple[Array, int]:
+    channels = jnp.moveaxis(operands[0], axes[0], 0)
+    return _broadcast_p.bind(channels, shape=(len(channels), *shape)), 0
+
+
+batching.primitive_batchers[_sum_p] = _batch_sum
+batching.primitive_batchers[_broadcast_p] = _batch_broadcast

@@ -1,0 +1,125 @@
+"""Layers whose kernels are divided by a norm of theirs: by the largest singular value, or by the length for each feature.
+
+What is stored is the kernel as the initialiser draws it, in the papers' scale, by which an optimizer's step is large or small.
+(`flax.linen.SpectralNorm` and `WeightNorm`, whose variables and names these are, store the divided kernel.)
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from gan_jax.typing import Array
+
+Layer = Callable[[Array], Array]
+
+
+def _by_weights(layer: nn.Module, x: Array, change: Callable[[str, Array], Array], initialising: bool) -> Array:
+    """What the layer makes of `x` by `change(name, parameter)` for each of its parameters."""
+    if initialising:
+        layer(x)  # draws the parameters
+
+    def changed(variables: Any) -> Any:
+        return jax.tree_util.tree_map_with_path(lambda path, leaf: change('/'.join(k.key for k in path[1:]), leaf), variables)
+
+    return nn.map_variables(lambda layer: layer(x), 'params', changed)(layer)
+
+
+def _unit(x: Array, axis: Any = None) -> Array:
+    return x * jax.lax.rsqrt(jnp.square(x).sum(axis, keepdims=True) + 1e-12)
+
+
+class SpectralNorm(nn.Module):
+    """A layer, its kernel divided by an estimate of the largest singular value: see `spectral_norm`."""
+
+    layer_instance: nn.Module
+
+    @nn.compact
+    def __call__(self, x: Array, *, update_stats: bool) -> Array:
+        layer, initialising = self.layer_instance, self.is_initializing()
+
+        def normalised(name: str, kernel: Array) -> Array:
+            if kernel.ndim < 2:
+                return kernel
+            W = kernel.reshape(-1, kernel.shape[-1])
+            draw = lambda: jax.random.normal(self.make_rng('params'), (1, W.shape[1]))
+            vector = self.variable('batch_stats', f'{layer.name}/{name}/u', draw)
+            value = self.variable('batch_stats', f'{layer.name}/{name}/sigma', jnp.ones, ())
+            v = _unit(vector.value @ W.T)
+            u = jax.lax.stop_gradient(_unit(v @ W))
+            sigma = (jax.lax.stop_gradient(v) @ W @ u.T)[0, 0]
+            if update_stats:
+                vector.value, value.value = u, sigma
+            return (W / jnp.where(sigma != 0, sigma, 1)).reshape(kernel.shape)
+
+        return _by_weights(layer, x, normalised, initialising)
+
+
+class WeightNorm(nn.Module):
+    """A layer, its kernel with unit length for each output feature, times a learned scale: see `weight_norm`."""
+
+    layer_instance: nn.Module
+    use_scale: bool = True
+    feature_axis: int = -1
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        layer = self.layer_instance
+
+        def normalised(name: str, kernel: Array) -> Array:
+            if name != 'kernel':
+                return kernel
+            feature = self.feature_axis % kernel.ndim
+            direction = _unit(kernel, tuple(i for i in range(kernel.ndim) if i != feature))
+            if not self.use_scale:
+                return direction
+            scale = self.param(f'{layer.name}/{name}/scale', nn.initializers.ones, (kernel.shape[feature],))
+            return direction * jnp.expand_dims(scale, [i for i in range(kernel.ndim) if i != feature])
+
+        return _by_weights(layer, x, normalised, self.is_initializing())
+
+
+def spectral_norm(layer: nn.Module, *, train: bool) -> Layer:
+    """The layer, its kernel divided by the largest singular value (Miyato et al. 2018, eq. 8, algorithm 1).
+
+    Each call takes one power iteration, which only a call in training keeps, in the collection 'batch_stats'. The kernel is
+    a matrix whose columns are its last axis. Of a `ConvTranspose` that is the matrix of the convolution which it transposes,
+    and the two maps have one norm.
+    """
+    return lambda x: SpectralNorm(layer)(x, update_stats=train)
+
+
+def weight_norm(layer: nn.Module, *, train: bool) -> Layer:
+    """The layer, its kernel g v / |v| for each output feature (Salimans & Kingma 2016, eq. 2); g starts at 1, v as drawn."""
+    del train
+    return WeightNorm(layer, feature_axis=getattr(layer, 'feature_axis', -1))
+
+
+def data_dependent_weight_norm(layer: nn.Module, *, learn_scale: bool = True) -> Layer:
+    """Weight norm whose scales and biases start from data (Salimans & Kingma 2016, eqs. 5 and 6); `layer` has no bias.
+
+    At initialisation each output feature has mean 0 and variance 1 over the batch that `init` is given. With
+    `learn_scale=False` the scales stay what they became then, as in the authors' semi-supervised classifiers.
+    """
+    direction = WeightNorm(layer, use_scale=False, feature_axis=getattr(layer, 'feature_axis', -1))
+    return lambda x: _StartStandardised(learn_scale)(direction(x))
+
+
+class _StartStandardised(nn.Module):
+    """`[..., c] -> scale x + bias`, which at initialisation has mean 0 and variance 1 in each channel."""
+
+    learn_scale: bool
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        axes = tuple(range(x.ndim - 1))
+        mean, std = x.mean(axes), x.std(axes)
+        varies = std > 0  # a feature that does not, as of a single example, starts with scale 1
+        start = jnp.where(varies, 1 / jnp.where(varies, std, 1), 1)
+        if self.learn_scale:
+            scale = self.param('scale', lambda key: start)
+        else:
+            scale = self.variable('constants', 'scale', lambda: start).value
+        return scale * x + self.param('bias', lambda key: -mean * start)

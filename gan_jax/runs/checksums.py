@@ -1,0 +1,58 @@
+"""The sums of a run's checkpoints, noted when they are written: a file that has changed since is not restored from."""
+
+import hashlib
+import json
+import pathlib
+from collections.abc import Callable, Iterable
+
+from gan_jax.errors import InputError
+from gan_jax.files import read_json, write_whole
+
+NAME = 'checksums.json'
+
+Sums = dict[str, str]
+"""The hash of every file of a checkpoint, by its path."""
+
+
+def sums(folder: pathlib.Path) -> Sums:
+    """Of the files in a folder, by their paths in it: BLAKE2b, 32 hexadecimal digits."""
+    files = sorted(path for path in folder.rglob('*') if path.is_file())
+    return {str(file.relative_to(folder)): _sum(file) for file in files}
+
+
+def _sum(file: pathlib.Path) -> str:
+    with open(file, 'rb') as content:
+        return hashlib.file_digest(content, lambda: hashlib.blake2b(digest_size=16)).hexdigest()  # type: ignore[arg-type]
+
+
+def noted(directory: pathlib.Path, report: Callable[[str], None] = print) -> dict[int, Sums]:
+    """What is noted of the checkpoints in a directory, by step; a file of notes that is damaged is reported, and has none."""
+    file = directory / NAME
+    if not file.exists():
+        return {}
+    try:
+        return {int(step): dict(found) for step, found in read_json(file).items()}
+    except (InputError, AttributeError, TypeError, ValueError):
+        report(f'{file} is damaged: checkpoints are restored without a check of their sums')
+        return {}
+
+
+def note(directory: pathlib.Path, steps: Iterable[int]) -> None:
+    """Notes the sums of these checkpoints, each of which is noted once, and forgets those of others."""
+    before = noted(directory, lambda text: None)
+    found = {step: before[step] if step in before else sums(directory / str(step)) for step in steps}
+    if found != before:
+        write_whole(directory / NAME, json.dumps(found).encode())
+
+
+def damage(folder: pathlib.Path, expected: Sums) -> str | None:
+    """What is wrong with a checkpoint, in a few words; None if nothing is."""
+    found = sums(folder)
+    for name in sorted({**expected, **found}):
+        if name not in found:
+            return f'{name} is missing'
+        if name not in expected:
+            return f'{name} was not written with it'
+        if found[name] != expected[name]:
+            return f'{name} is not what was written'
+    return None

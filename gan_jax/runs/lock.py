@@ -1,0 +1,61 @@
+"""One process at a time in a run's directory: a lock that says who holds it, and that ends with its process."""
+
+import errno
+import os
+import pathlib
+import socket
+import time
+import weakref
+
+from gan_jax.errors import InputError
+
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks
+    fcntl = None  # type: ignore[assignment]
+
+NAME = '.lock'
+_HELD = (errno.EWOULDBLOCK, errno.EACCES)
+
+
+class Lock:
+    """A lock on a directory, held as long as the object lives. Raises `InputError` if another process holds it.
+
+    A file system without locks has none to hold: then nobody is kept out.
+    """
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        self._file = open(folder / NAME, 'a+', encoding='utf-8', errors='replace')  # noqa: SIM115
+        weakref.finalize(self, self._file.close)
+        if fcntl is None:
+            return
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in _HELD:
+                return
+            self._file.seek(0)
+            holder = ' '.join(self._file.read(200).split()) or 'another process'
+            raise InputError(f'{folder} is in use by {holder}; wait until it has ended, or give another --name') from None
+        self._file.truncate(0)
+        self._file.write(f'process {os.getpid()} on {socket.gethostname()}, since {time.strftime("%Y-%m-%d %H:%M:%S")}\n')
+        self._file.flush()
+
+    def is_of(self, folder: pathlib.Path) -> bool:
+        """Whether it still is the lock that others find there."""
+        try:
+            return os.path.samestat(os.fstat(self._file.fileno()), os.stat(folder / NAME))
+        except OSError:
+            return False
+
+
+_own: 'weakref.WeakValueDictionary[pathlib.Path, Lock]' = weakref.WeakValueDictionary()
+
+
+def lock(folder: pathlib.Path) -> Lock:
+    """The lock on a directory, shared by all that ask for it in this process."""
+    key = folder.resolve()
+    found = _own.get(key)
+    if found is None or not found.is_of(folder):
+        found = _own[key] = Lock(folder)
+    return found

@@ -1,0 +1,104 @@
+"""What a run says as it trains: the progress bar, `metrics.jsonl` and TensorBoard events."""
+
+import json
+import sys
+import time
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from gan_jax.errors import InputError
+from gan_jax.files import read_json, write_whole
+from gan_jax.runs.directory import RunDirectory
+
+_PARTIAL = 'partial_means.json'
+
+
+class Log:
+    """A line is the means over the steps since the last one at a multiple of `every`.
+
+    A mean that was begun when a checkpoint was saved is kept beside it, and a resumed run goes on with it: its lines are those of
+    an undisturbed one, but for `images_per_second`.
+    """
+
+    def __init__(self, run: RunDirectory, step: int, steps: int, batch_size: int, every: int) -> None:
+        self._run, self._first, self._steps, self._batch_size, self._every = run, step, steps, batch_size, every
+        self._count, self._sums = self._kept(step) if step % every else (0, {})
+        self._taken = 0
+
+    def __enter__(self) -> 'Log':
+        from tensorboardX import SummaryWriter
+        from tqdm import tqdm
+
+        purged = self._first + (0 if self._count else 1)
+        self._writer = SummaryWriter(str(self._run.path / 'tensorboard'), purge_step=purged)
+        quiet = not sys.stderr.isatty()
+        self._bar = tqdm(
+            total=self._steps, initial=self._first, unit='step', dynamic_ncols=True, mininterval=30 if quiet else 0.2
+        )
+        self._time = time.perf_counter()
+        return self
+
+    def add(self, metrics: dict[str, np.ndarray]) -> None:
+        """Metrics of one or more steps, `[steps, ...]`."""
+        if self._count and not self._taken and self._bar.n == self._first:  # the line of where the run was stopped is not the end
+            self._run.write_log([row for row in self._run.read_log() if row['step'] < self._first])
+        count = len(next(iter(metrics.values())))
+        for name, value in metrics.items():
+            total = self._sums.get(name, 0.0)
+            for mean in value.reshape(count, -1).mean(1, dtype=np.float64).tolist():
+                total += mean  # one after the other, so that the sum is the same wherever a run was stopped
+            self._sums[name] = total
+        self._count, self._taken = self._count + count, self._taken + count
+        seconds = self._bar.format_dict['elapsed']
+        rate = (self._bar.n + count - self._first) / seconds if seconds else 0.0
+        self._bar.set_postfix(
+            D=f'{float(metrics["discriminator_loss"][-1].mean()):.3f}',
+            G=f'{float(metrics["generator_loss"][-1].mean()):.3f}',
+            images=f'{rate * self._batch_size:.0f}/s',
+            refresh=False,
+        )
+        self._bar.update(count)
+
+    def write(self, step: int) -> None:
+        """Writes the line of this step, if steps were taken since the last one."""
+        if not self._taken:
+            return
+        now = time.perf_counter()
+        rate = self._taken * self._batch_size / (now - self._time)
+        values = {name: total / self._count for name, total in self._sums.items()}
+        self._taken, self._time = 0, now
+        if step % self._every == 0:
+            self._count, self._sums = 0, {}
+        for name, value in {**values, 'images_per_second': rate}.items():
+            self._writer.add_scalar(name, value, step)
+        self._run.log(step, {**values, 'images_per_second': round(rate, 1)})
+
+    def keep(self, step: int, saved: Iterable[int]) -> None:
+        """Keeps the mean that was begun with the checkpoint of this step, beside those of the checkpoints that are saved."""
+        before = self._all_kept()
+        kept = {str(other): before[str(other)] for other in saved if str(other) in before}
+        if self._count:
+            kept[str(step)] = {'count': self._count, 'sums': self._sums}
+        if kept != before:
+            write_whole(self._run.path / _PARTIAL, json.dumps(kept).encode())
+
+    def _kept(self, step: int) -> tuple[int, dict[str, float]]:
+        try:
+            found = self._all_kept()[str(step)]
+            return int(found['count']), {str(name): float(total) for name, total in found['sums'].items()}
+        except (KeyError, TypeError, ValueError, AttributeError):
+            return 0, {}
+
+    def _all_kept(self) -> dict[str, Any]:
+        file = self._run.path / _PARTIAL
+        try:
+            found = read_json(file) if file.exists() else {}
+        except InputError:  # then a line begins anew
+            found = {}
+        return found if isinstance(found, dict) else {}
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+        self._writer.close()

@@ -1,0 +1,194 @@
+"""What is kept of reference images answers for the same pixels and the same program only."""
+
+import os
+import sys
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from gan_jax import files
+from gan_jax.errors import InputError
+from gan_jax.metrics import __main__ as command
+from gan_jax.metrics import classifier, extractors, protocols
+from gan_jax.metrics.extractors import Extractor, Outputs
+from gan_jax.metrics.frechet import frechet_distance_from_features
+
+RNG = np.random.default_rng(0)
+REAL, OTHER, FAKE = (RNG.integers(0, 256, (n, 3, 3, 3), np.uint8) for n in (20, 20, 25))
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv('GAN_JAX_CACHE', str(tmp_path / 'cache'))
+    return tmp_path / 'cache' / 'statistics'
+
+
+def write(folder, images):
+    """Images as files that are all of one size, of one time and of one name each, whatever is in them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for i, image in enumerate(images):
+        file = folder / f'{i:03}.bmp'
+        Image.fromarray(image).save(file)
+        os.utime(file, (1e9, 1e9))
+    return str(folder)
+
+
+def distance(real, fake, extractor='pixels', **options):
+    (found,) = command.main(command.Config(str(real), str(fake), extractor=extractor, measures=('frechet',), **options))
+    return found.value
+
+
+def expected(real, fake, f=lambda x: x):
+    rows = lambda x: f(x.reshape(len(x), -1) / np.float32(127.5) - 1)
+    return pytest.approx(float(frechet_distance_from_features(rows(real), rows(fake))), rel=2e-5)
+
+
+def test_statistics_of_real_images_are_extracted_once():
+    extracted, real_pixels = [], [REAL]
+
+    def apply(images):
+        return Outputs(jnp.asarray(images, jnp.float32).reshape(len(images), -1))
+
+    real = protocols.Images('real', lambda count: real_pixels, (3, 3, 3))
+    fake = protocols.Images('fake', lambda count: [FAKE], (3, 3, 3))
+    wanted = {'f': protocols.Protocol(protocols.frechet(), None, extractor='pixels')}
+    run = lambda: protocols.evaluate(wanted, lambda split: real, fake, extractors=lambda text: Extractor('e', apply))
+    original = protocols.collect
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(protocols, 'collect', lambda *a, **k: extracted.append(a[2]) or original(*a, **k))
+        first = run()
+        assert run() == first and len(extracted) == 3  # both sides, and then the generated side alone
+        real_pixels[0] = OTHER
+        assert run() != first and len(extracted) == 5
+
+
+def test_edited_pixels_of_the_same_size_and_time_are_other_images(tmp_path):
+    real, fake = write(tmp_path / 'real', REAL), write(tmp_path / 'fake', FAKE)
+    assert distance(real, fake) == expected(REAL, FAKE)
+    write(tmp_path / 'real', OTHER)
+    assert distance(real, fake) == expected(OTHER, FAKE)
+    write(tmp_path / 'real', OTHER[::-1])  # in another order
+    assert distance(real, fake) == expected(OTHER, FAKE)
+    (tmp_path / 'real' / '019.bmp').write_bytes(b'no image')
+    assert distance(real, fake, skip_broken=True) == expected(OTHER[1:], FAKE)
+    assert distance(real, fake, skip_broken=True, seed=3, reals=8) != expected(OTHER[1:], FAKE)
+
+
+def test_splits_of_a_folder_and_folders_of_one_name_are_other_images(tmp_path, monkeypatch):
+    fake = write(tmp_path / 'fake', FAKE)
+    for place, train, test in (('a', REAL, OTHER), ('b', OTHER, REAL)):
+        write(tmp_path / place / 'photos' / 'train', train)
+        write(tmp_path / place / 'photos' / 'test', test)
+        monkeypatch.chdir(tmp_path / place)
+        assert distance('photos', fake) == distance('photos:train', fake) == expected(train, FAKE)
+        assert distance('photos:test', fake) == expected(test, FAKE)
+
+
+@pytest.fixture
+def own(monkeypatch):
+    """A module whose functions can be edited."""
+    module = types.ModuleType('own_extractors')
+    monkeypatch.setitem(sys.modules, 'own_extractors', module)
+    return module
+
+
+flat = lambda x: x.reshape(len(x), -1) / 127.5 - 1
+
+
+@pytest.mark.parametrize('kind', ['jax', 'numpy', 'torch', 'callback'])
+def test_an_edited_function_is_another_one(own, tmp_path, kind):
+    real, fake = write(tmp_path / 'real', REAL), write(tmp_path / 'fake', FAKE)
+
+    def numpy(x, scale):
+        assert type(x) is np.ndarray
+        return scale * flat(x.astype(np.float32))
+
+    def torch(x, scale):
+        import torch
+
+        return scale * flat(torch.from_numpy(x).float())
+
+    def callback(x, scale):
+        shape = jax.ShapeDtypeStruct((len(x), 27), jnp.float32)
+        return jax.pure_callback(lambda x: scale * flat(np.asarray(x, np.float32)), shape, x)
+
+    f = {'jax': lambda x, scale: jnp.float32(scale) * flat(x), 'numpy': numpy, 'torch': torch, 'callback': callback}[kind]
+    for scale in (1, 2, 3):
+        own.f = lambda x, scale=scale: f(x, scale)
+        found = [distance(real, fake, 'custom:function=own_extractors.f') for _ in range(2)]
+        assert found == [expected(REAL, FAKE, lambda x, scale=scale: scale * x)] * 2
+
+
+def test_constants_that_a_function_closes_over_are_part_of_it():
+    weights = np.zeros((27, 600), np.float32)  # longer than what a printed program shows
+    f = lambda: extractors.identity(Extractor('e', lambda x: Outputs(flat(x) @ weights)), (3, 3, 3))
+    first = f()
+    assert first == f()
+    weights[20, 300] = 1e-3
+    assert f() != first
+    assert extractors.identity(Extractor('e', lambda x: Outputs(jax.jit(lambda y: flat(y) @ weights)(x))), (3, 3, 3)) != first
+
+
+def test_a_damaged_entry_is_computed_again(tmp_path, cache):
+    real, fake = write(tmp_path / 'real', REAL), write(tmp_path / 'fake', FAKE)
+    first = distance(real, fake)
+    (entry,) = cache.iterdir()
+    entry.write_bytes(entry.read_bytes()[:100])
+    assert distance(real, fake) == first
+
+
+def test_kept_classifiers_are_those_of_their_program(monkeypatch):
+    images, labels = np.zeros((8, 8, 8, 1), np.uint8), np.arange(8) % 2
+    train = lambda: classifier.train_classifier(images, labels, steps=1, batch_size=4, cache=True).extractor.name
+    first = train()
+    assert train() == first
+    monkeypatch.setattr(classifier, '_shifted', lambda x, key: x)
+    assert train() != first
+    monkeypatch.undo()
+    for file in (files.cache_directory() / 'classifiers').glob('*'):
+        file.write_bytes(b'')
+    assert train()
+
+
+@pytest.mark.parametrize(
+    ('f', 'message'),
+    [
+        (lambda x: np.ones(3), r'own_extractors.f does not make one vector of an image: it makes float32\[3\] of 64 images'),
+        (lambda x: np.mean(np.asarray(x), (1, 2))[:1], r'it makes float64\[1, 3\] of 64 images'),
+        (lambda x: None, 'does not make one vector of an image'),
+        (lambda x: x.missing(), 'own_extractors.f fails on images .*: AttributeError: .*missing'),
+        (lambda x: np.full((len(x), 2), np.nan) * np.asarray(x).mean(), 'no finite numbers of 20 of 20'),
+        (lambda x: np.asarray(['a'] * len(x))[:, None] if type(x) is np.ndarray else x.no, 'it makes <U1'),
+        (3, "'own_extractors.f' is not a function"),
+    ],
+)
+def test_functions_that_extract_nothing(own, tmp_path, f, message):
+    real, fake = write(tmp_path / 'real', REAL), write(tmp_path / 'fake', FAKE)
+    own.f = f
+    with pytest.raises(InputError, match=message) as error:
+        distance(real, fake, 'custom:function=own_extractors.f')
+    assert '\n' not in str(error.value)
+
+
+def test_only_what_is_asked_for_is_computed(own, tmp_path):
+    real, fake = write(tmp_path / 'real', REAL[:6]), write(tmp_path / 'fake', FAKE[:6])
+    own.f = lambda x: jnp.tile(x.reshape(len(x), -1) / 127.5, (1, 20_000))  # a covariance would take 2.3 TB
+    options = {'extractor': 'custom:function=own_extractors.f', 'batch_size': 4}
+    found = command.main(command.Config(real, fake, measures=('kernel',), **options))
+    assert np.isfinite(found[0].value)
+    with pytest.raises(InputError, match=r'frechet of 540,000 features of an image need 9331 GB, .*--resize N'):
+        command.main(command.Config(real, fake, measures=('kernel', 'frechet'), **options))
+
+
+def test_data_dir_reaches_the_extractor(monkeypatch, tmp_path):
+    real, fake = write(tmp_path / 'real', REAL), write(tmp_path / 'fake', FAKE)
+    seen = []
+    monkeypatch.setattr('gan_jax.data.load', lambda *a, **options: seen.append((a, options)) or [][0])
+    for text, told in (('classifier:dataset=mnist', 'here'), ("classifier:dataset=mnist,data_dir='there'", 'there')):
+        with pytest.raises(IndexError):
+            distance(real, fake, text, data_dir='here')
+        assert seen[-1][0] == ('mnist',) and seen[-1][1]['data_dir'] == told
