@@ -76,7 +76,7 @@ def main(config: Config) -> list[dict[str, Any]]:
     if not config.protocol:
         compared = real(asked.split)
         count = min(compared.size or 0, 10_000)
-        context = {'dataset': dataset, 'size': samples.shape[0], 'channels': samples.shape[2]}
+        context = {'dataset': dataset, 'size': data.size_of(*samples.shape[:2]), 'channels': samples.shape[2]}
         extractor = config.extractor or _default_extractor(dataset)
         scored = extractor.startswith(('classifier', 'inception'))
         measures = config.measures or ('frechet', 'kernel', 'prdc', *(['score'] if scored else []))
@@ -105,9 +105,12 @@ def _dataset(path: pathlib.Path, options: dict[str, Any], moved: str | None) -> 
 def _opener(asked: metrics.Config, like: sources.Source, opened: list[sources.Source]) -> Callable[[str], sources.Source]:
     """What opens the real images of a split, once, in the size and the channels of `like`, and adds them to `opened`."""
     height, width, channels = like.shape
-    if height != width:
-        raise InputError(f'{like.name} makes images of {height} x {width}, and data sets are of squares')
-    form: Any = {'size': height, 'channels': channels, 'data_dir': asked.data_dir, 'skip_broken': asked.skip_broken}
+    form: Any = {
+        'size': data.size_of(height, width),
+        'channels': channels,
+        'data_dir': asked.data_dir,
+        'skip_broken': asked.skip_broken,
+    }
 
     @functools.cache
     def real(split: str) -> sources.Source:

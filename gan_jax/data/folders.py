@@ -3,21 +3,21 @@
 import copy
 import os
 import pathlib
-from collections.abc import Sequence
-from typing import Self
+from collections.abc import Callable, Sequence
+from typing import Literal, Self
 
 import numpy as np
 
 from gan_jax.data import decoding
 from gan_jax.data.images import Images
-from gan_jax.data.reading import image_files, read_image
+from gan_jax.data.reading import Size, image_files, read_image, sides, size_of
 from gan_jax.errors import InputError
 
 SPLITS = ('train', 'val', 'test')
 
 
 class FolderSource:
-    """The images below a folder, read by index (a `feeds.Source`), cropped to their central square and resized to `size`.
+    """The images below a folder, read by index (a `feeds.Source`), cropped about their centres and resized to `size`.
 
     A folder that holds a folder `train` has splits: the folders `train`, `val` and `test`, and 'test' is `val` where there is
     no `test`. Otherwise everything is 'train'. The topmost folders in which training images differ are the classes, sorted by
@@ -25,7 +25,8 @@ class FolderSource:
 
     Args:
         path: the folder.
-        size: height and width; 0 leaves images as they are, of whatever sizes, to be read by `images`.
+        size: the side of squares, or height and width; 'native' is the one size that all have, and 0 leaves images as they are,
+            of whatever sizes, to be read by `images`.
         split: which of the splits.
         channels: 1 or 3; by default 1 if every image is grey, and 3 otherwise.
         skip_broken: whether `load` and `readable` leave out images that cannot be read, or raise.
@@ -37,16 +38,18 @@ class FolderSource:
     def __init__(
         self,
         path: str | pathlib.Path,
-        size: int,
+        size: Size | Literal['native'],
         *,
         split: str = 'train',
         channels: int | None = None,
         skip_broken: bool = False,
     ) -> None:
-        self.path, self.size, self.skip_broken = split_folder(path, split), size, skip_broken
+        self.path, self.skip_broken = split_folder(path, split), skip_broken
         self.files = image_files(self.path)
         self.broken: list[str] = []
         """Files that were left out."""
+        self._native = size == 'native'
+        self.size: Size = self._first_size() if size == 'native' else size
         self.channels = channels or decoding.common_channels(self.files, skip_broken)
         train = split_folder(path, 'train')
         self.classes = class_names(self.files if train == self.path else image_files(train))
@@ -86,7 +89,22 @@ class FolderSource:
         return [(file,) for file in self.files]
 
     def _read(self, files: decoding.Files) -> np.ndarray:
-        return read_image(files[0], self.size, self.channels)
+        if not self._native:
+            return read_image(files[0], self.size, self.channels)
+        image = read_image(files[0], None, self.channels)
+        if size_of(*image.shape[:2]) != self.size:
+            (h, w), (height, width) = image.shape[:2], sides(self.size)
+            raise InputError(f'{files[0]} is {h} x {w}, and others {height} x {width}: give one size for all')
+        return image
+
+    def _first_size(self) -> Size:
+        """That of the first image that can be read."""
+        as_it_is: Callable[[pathlib.Path], np.ndarray] = lambda file: read_image(file, None, 3)
+        read = decoding.unless_broken(as_it_is, self.skip_broken)
+        for image in map(read, self.files):
+            if image is not None:
+                return size_of(*image.shape[:2])
+        raise InputError(f'none of the {len(self.files)} images in {self.path} can be read')
 
     def _only(self, readable: np.ndarray) -> Self:
         """The source without the images that are not readable."""
@@ -97,7 +115,7 @@ class FolderSource:
         return source
 
 
-def folder(path: str | pathlib.Path, size: int, channels: int | None = None) -> Images:
+def folder(path: str | pathlib.Path, size: Size, channels: int | None = None) -> Images:
     """The training images below a folder in memory; see `FolderSource`."""
     return FolderSource(path, size, channels=channels).load()
 

@@ -3,14 +3,16 @@
 Of the digits and of TFDS a name may have a split, `mnist:test`, which then takes the place of 'train'.
 """
 
+import math
 import os
 import pathlib
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from gan_jax.data.arrays import SUFFIXES, array_file
 from gan_jax.data.decoding import left_out
 from gan_jax.data.folders import FolderSource, folder_splits
 from gan_jax.data.images import Images, digits, recoloured, resize
+from gan_jax.data.reading import Size, sides
 from gan_jax.data.tfds import TfdsSource, has_held_out, held_out, is_known
 from gan_jax.errors import InputError
 
@@ -26,18 +28,19 @@ def load(
     name: str,
     *,
     split: str = 'train',
-    size: int | None = None,
+    size: Size | None = None,
     data_dir: str | os.PathLike | None = None,
     channels: int | None = None,
     skip_broken: bool = False,
 ) -> Images:
-    """An image data set in memory, uint8 `[n, size, size, channels]`.
+    """An image data set in memory, uint8 `[n, height, width, channels]`.
 
     Args:
         name: 'digits', the path of a folder of images (see `FolderSource`) or of a `.npz` or `.npy` file (see
             `arrays.array_file`), or a TFDS name (see `tfds.parse`).
         split: which of its splits; 'test' is the validation split of a set without another.
-        size: the data set's own if it is not given; 16 for the digits, 64 for a folder.
+        size: the side of squares, or height and width, to which images are cropped and resized; the data set's own if it is not
+            given, which has to be square: 16 for the digits, 64 for a folder.
         data_dir: where TFDS data sets are prepared.
         channels: 1 or 3; the data set's own if it is not given.
         skip_broken: leave out the images of a folder that cannot be read.
@@ -58,7 +61,7 @@ def open_source(
     name: str,
     *,
     split: str = 'train',
-    size: int | None = None,
+    size: Size | None = None,
     data_dir: str | os.PathLike | None = None,
     channels: int | None = None,
     skip_broken: bool = False,
@@ -71,21 +74,31 @@ def load_or_open(
     name: str,
     *,
     split: str,
-    size: int | None,
+    size: Size | Literal['native'] | None,
     data_dir: str | os.PathLike | None,
     memory_limit: float,
     channels: int | None = None,
     skip_broken: bool = False,
 ) -> Images | ImageSource:
-    """`load`, or `open_source` for a data set of more than `memory_limit` bytes of pixels."""
+    """`load`, or `open_source` for a data set of more than `memory_limit` bytes of pixels.
+
+    The size may be 'native': that which all images have, of whatever shape.
+    """
+    if is_array_file(name) and size == 'native':
+        return array_file(name, channels=channels)
     if is_digits(name) or is_array_file(name):
-        return load(name, split=split, size=size, channels=channels)
+        return load(name, split=split, size=None if size == 'native' else size, channels=channels)
     source = _open(name, split, size, data_dir, channels, skip_broken)
-    return _on_disk(source) if len(source) * source.size**2 * source.channels > memory_limit else source.load()
+    return _on_disk(source) if len(source) * math.prod(sides(source.size)) * source.channels > memory_limit else source.load()
 
 
 def _open(
-    name: str, split: str, size: int | None, data_dir: str | os.PathLike | None, channels: int | None, skip_broken: bool
+    name: str,
+    split: str,
+    size: Size | Literal['native'] | None,
+    data_dir: str | os.PathLike | None,
+    channels: int | None,
+    skip_broken: bool,
 ) -> ImageSource:
     """A source whose broken images are still in it."""
     if is_folder(name, data_dir):
@@ -109,7 +122,8 @@ def _squares(name: str, images: Images) -> Images:
 def describe(name: str, images: Images | ImageSource) -> str:
     """One line on a data set: how many images there are, of which size, and how many were left out."""
     count = len(images.images) if isinstance(images, Images) else len(images)
-    parts = [f'{name}: {count:,} images of {images.size} x {images.size} pixels', 'grey' if images.channels == 1 else 'colour']
+    height, width = sides(images.size)
+    parts = [f'{name}: {count:,} images of {height} x {width} pixels', 'grey' if images.channels == 1 else 'colour']
     if images.classes:
         parts.append(f'{len(images.classes)} classes')
     return ', '.join(parts) + ('' if isinstance(images, TfdsSource) else left_out(images.broken))

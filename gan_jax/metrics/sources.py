@@ -45,7 +45,7 @@ def open_source(
     text: str,
     *,
     split: str = 'train',
-    size: int | None = None,
+    size: data.Size | None = None,
     channels: int | None = None,
     data_dir: str | None = None,
     skip_broken: bool = False,
@@ -54,7 +54,7 @@ def open_source(
     """The images that a text names: a folder of them, an `.npz` or `.npy` file, a run directory, `digits`, or a TFDS name.
 
     A split may follow a colon, `mnist:test` or `photos:test`. Otherwise it is `split`; of folders without splits, everything.
-    `size` crops images to their central square and resizes it; without it they stay as they are, and a folder of several sizes is
+    `size` crops images about their centres and resizes them; without it they stay as they are, and a folder of several sizes is
     refused. `channels` is 1 or 3, and the images' own if it is not given. `skip_broken` leaves unreadable files out and notes
     them. `seed` is of a run's samples. Raises `InputError` for what cannot be read.
     """
@@ -114,7 +114,7 @@ def _in_memory(name: str, images: np.ndarray) -> Source:
     return Source(name, len(images), lambda numbers: images[list(numbers)], images.shape[1:], {})
 
 
-def _from_folder(path: str, asked: str, split: str, size: int | None, channels: int | None, skip_broken: bool) -> Source:
+def _from_folder(path: str, asked: str, split: str, size: data.Size | None, channels: int | None, skip_broken: bool) -> Source:
     named = asked or (split if folder_splits(path) else 'train')
     folder = FolderSource(path, size or 0, split=named, channels=channels, skip_broken=skip_broken)
     broken: dict[str, None] = {}
@@ -141,7 +141,7 @@ def _from_folder(path: str, asked: str, split: str, size: int | None, channels: 
     return Source(path if str(folder.path) == path else f'{path}:{named}', len(folder), read, shape, broken)
 
 
-def _from_run(path: pathlib.Path, size: int | None, channels: int | None, seed: int) -> Source:
+def _from_run(path: pathlib.Path, size: data.Size | None, channels: int | None, seed: int) -> Source:
     sampler = read_sampler(path / SAMPLER)
     call, shape = compilation.jit(sampler.call), sampler.out_avals[0].shape
     step = sampler_step(sampler)
@@ -174,15 +174,15 @@ def drawn(name: str, call: Callable[[int], np.ndarray], shape: Sequence[int]) ->
     return Source(name, None, read, tuple(shape[1:]), {})
 
 
-def of_form(source: Source, size: int | None, channels: int | None) -> Source:
-    """The images of a source cropped to their central square and resized to `size`, with 1 or 3 channels; None leaves them."""
+def of_form(source: Source, size: data.Size | None, channels: int | None) -> Source:
+    """The images of a source cropped about their centres and resized to `size`, with 1 or 3 channels; None leaves them."""
 
     def read(numbers: Sequence[int]) -> np.ndarray:
         images = recoloured(source.read(numbers), channels)
         return images if size is None else resize(images, size)
 
     height, width, own = source.shape
-    return source._replace(read=read, shape=(size or height, size or width, channels or own))
+    return source._replace(read=read, shape=(*data.sides(size or (height, width)), channels or own))
 
 
 def read_sampler(file: pathlib.Path) -> Any:
