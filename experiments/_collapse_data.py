@@ -94,7 +94,7 @@ def mixture_problem(mixture: data.Mixture, *, width: int, latent_size: int) -> P
 
 def stacked_problem(digits: data.Images, name: str, *, pair: str, latent_size: int | None) -> Problem:
     """Stacked digits, 1000 modes, counted by a classifier of single digits on each channel."""
-    size = digits.size
+    size = digits.images.shape[1]
     latent_size = latent_size or STACKED_MNIST[pair].latent_size
 
     def source(batch_size: int, minibatches: int) -> Source:

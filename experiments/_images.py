@@ -18,7 +18,7 @@ from gan_jax.metrics.frechet import frechet_distance_from_features
 from gan_jax.metrics.neighbours import memorisation_test, nearest_distance, nearest_neighbours
 from gan_jax.metrics.protocols import collect
 from gan_jax.networks import dcgan
-from gan_jax.ranges import BatchSize, Compared, Count, Range, Side, Text, UnrollSteps, Whole, Width
+from gan_jax.ranges import BatchSize, Compared, Count, Range, Sides, Text, UnrollSteps, Whole, Width
 from gan_jax.runs import pictures, samples
 from gan_jax.typing import Array, Key
 
@@ -33,8 +33,10 @@ class ImageOptions(runs.GameOptions):
     with what to train on, as svhn_cropped:train+extra."""
     data_dir: Text | None = None
     """Where TFDS data sets are prepared; TFDS_DATA_DIR if it is not given."""
-    size: Side | None = None
-    """Height and width: 28 or 4 * 2^n. The data set's own if it is not given (16 for the digits, 64 for a folder)."""
+    size: Sides | None = None
+    """Of squares 28 or 4 * 2^n; or HEIGHTxWIDTH as 64x96, of which the shorter side is one of those, and the other as often to be
+    halved; or native, the one that all images have. The data set's own if it is not given (16 for the digits, 64 for a folder).
+    Images are cropped about their centres."""
     channels: Literal[1, 3] | None = None
     """1 for grey images, 3 for colour; the data set's own if it is not given."""
     skip_broken: bool = False
@@ -59,31 +61,42 @@ class ImageOptions(runs.GameOptions):
 
     free: ClassVar[tuple[str, ...]] = ('evaluate', 'sample_every', 'score_every', 'checkpoint_every', 'memory_limit')
 
-    def networks(self, size: int, channels: int, axis_name: str | None) -> tuple[nn.Module, nn.Module]:
-        """The generator and the discriminator of images `[size, size, channels]`."""
+    def networks(self, size: data.Size, channels: int, axis_name: str | None) -> tuple[nn.Module, nn.Module]:
+        """The generator and the discriminator of such images."""
         raise NotImplementedError
 
-    def make_game(self, size: int, channels: int, axis_name: str | None) -> gan_jax.Game:
+    def make_game(self, size: data.Size, channels: int, axis_name: str | None) -> gan_jax.Game:
         """The game on such images."""
         generator, discriminator = self.networks(size, channels, axis_name)
         return self.game(generator, discriminator, latents.normal(self.latent_size), axis_name)
 
-    def generator(self, size: int, channels: int) -> runs.Generator:
-        """How the trained generator of such images is drawn from."""
-        network, _ = self.networks(size, channels, None)
+    def generator(self, size: data.Size | list[int], channels: int) -> runs.Generator:
+        """How the trained generator of such images is drawn from; JSON has lists for tuples."""
+        network, _ = self.networks(data.size_of(*size) if isinstance(size, list) else size, channels, None)
         generate = lambda weights, z, _: apply_network(network, weights, z, train=False)[0]
         return runs.Generator(latents.normal(self.latent_size), generate)
 
-    def others(self, size: int, channels: int) -> dict[str, 'Draw']:
+    def others(self, size: data.Size, channels: int) -> dict[str, 'Draw']:
         """What else draws such images and is scored, by what it is called."""
         del size, channels
         return {}
 
+    @property
+    def shape(self) -> data.Size | Literal['native'] | None:
+        """What `size` says."""
+        if isinstance(self.size, int) or self.size is None:
+            return self.size
+        if self.size == 'native':
+            return 'native'
+        height, width = map(int, self.size.split('x'))
+        return data.size_of(height, width)
+
     def check(self) -> None:
         """Refuses what cannot work, before anything is loaded or written."""
         super().check()
-        if self.size is not None:
-            dcgan.stages(self.size)
+        size = self.shape
+        if size is not None and size != 'native':
+            dcgan.smallest_map(size)
         parallel.check_divisible(self.batch_size)
 
 
@@ -91,7 +104,7 @@ def main(config: ImageOptions) -> dict[str, Any]:
     """Trains, draws and evaluates; returns the end table's figures."""
     config.check()
     source = load(config)
-    dcgan.stages(source.size)
+    dcgan.smallest_map(source.size)
     held_out = held_out_images(config, source)
     game, step, init = build(config, source.size, source.channels)
     advance = trainer(config, source, step)
@@ -121,7 +134,7 @@ def load(config: ImageOptions) -> data.Images | data.ImageSource:
     source = data.load_or_open(
         config.dataset,
         split='train',
-        size=config.size,
+        size=config.shape,
         data_dir=config.data_dir,
         memory_limit=config.memory_limit * 1e9,
         channels=config.channels,
@@ -147,7 +160,7 @@ def fit(
     key: Key,
 ) -> gan_jax.TrainState:
     """Trains, with the pictures of the key's samples and the scores; leaves the generator. Returns the last state."""
-    shape = {'size': source.size, 'channels': source.channels}
+    shape: dict[str, Any] = {'size': source.size, 'channels': source.channels}
     runs.describe(run, config, **shape)
     grid = samples.image_samples(run, lambda state: draw(state, key, jnp.zeros(64)), every=config.sample_every)
     state = runs.fit(
@@ -164,14 +177,14 @@ def fit(
     return state
 
 
-def build(config: ImageOptions, size: int, channels: int) -> tuple[gan_jax.Game, Any, gan_jax.TrainState]:
+def build(config: ImageOptions, size: data.Size, channels: int) -> tuple[gan_jax.Game, Any, gan_jax.TrainState]:
     """The game, its train step, and the state at step 0."""
     shape = (config.batch_size // jax.local_device_count(), size, size, channels)
     runs.check_fit(config.make_game(size, channels, None), jax.ShapeDtypeStruct(shape, jnp.float32))
     axis_name = parallel.choose(config.runner)[1]
     game = config.make_game(size, channels, axis_name)
     step, players = config.train_step(game, unroll_steps=config.unroll_steps, axis_name=axis_name), config.players()
-    example = jnp.zeros((1, size, size, channels))
+    example = jnp.zeros((1, *data.sides(size), channels))
     init = compilation.jit(lambda key: gan_jax.init(game, players.generator, players.discriminator, example, key))
     return game, step, init(jax.random.key(config.seed))
 

@@ -10,7 +10,7 @@ import optax
 
 import gan_jax
 from experiments import _images
-from gan_jax import networks, parallel
+from gan_jax import data, networks, parallel
 from gan_jax.errors import InputError
 from gan_jax.optimizers import Optimizers, average_parameters, averaged
 from gan_jax.ranges import Compared, Count, PlayerSteps, Range, Share, Text, Width
@@ -47,7 +47,7 @@ class ResNetOptions(_images.ImageOptions):
     evaluate: Compared = 5000
     sample_every: Count = 500
 
-    def networks(self, size: int, channels: int, axis_name: str | None) -> tuple[nn.Module, nn.Module]:
+    def networks(self, size: data.Size, channels: int, axis_name: str | None) -> tuple[nn.Module, nn.Module]:
         dtype = jnp.dtype(self.dtype)
         how: dict[str, Any] = {'norm': self.g_norm, 'statistics': self.statistics}
         generator = networks.SNGANGenerator(size, channels, self.g_width, dtype, axis_name, **how)
@@ -59,7 +59,7 @@ class ResNetOptions(_images.ImageOptions):
         pair = super().players()
         return pair._replace(generator=optax.chain(pair.generator, average_parameters(self.average)))
 
-    def others(self, size: int, channels: int) -> dict[str, _images.Draw]:
+    def others(self, size: data.Size, channels: int) -> dict[str, _images.Draw]:
         game = dataclasses.replace(self, statistics='batch').make_game(size, channels, None)
 
         def draw(state: gan_jax.TrainState, key: Key, points: Array) -> Array:

@@ -10,6 +10,7 @@ import optax
 
 import gan_jax
 from gan_jax import data, parallel, runs
+from gan_jax.data.decoding import left_out
 from gan_jax.errors import InputError
 from gan_jax.objectives import OBJECTIVES, Objective
 from gan_jax.optimizers import OPTIMIZERS, Optimizers, linear_decay
@@ -46,6 +47,8 @@ class TranslationOptions(runs.Options):
     init_from: Text | None = None
     """Start from the networks of this run's newest checkpoint; optimizers and schedules begin anew."""
     seed: Seed = 0
+    skip_broken: bool = False
+    """Leave out the images of a folder that cannot be read, with their partners, and count them."""
     sample_every: Count = 250
     checkpoint_every: Count = 2000
 
@@ -100,23 +103,28 @@ class TranslationOptions(runs.Options):
             raise InputError(str(error)) from error
 
 
-def load_pairs(path: str | pathlib.Path, size: int, limit: int, **options: Any) -> tuple[dict[str, np.ndarray], ...]:
+def load_pairs(
+    path: str | pathlib.Path, size: int, limit: int, *, skip_broken: bool = False, **options: Any
+) -> tuple[dict[str, np.ndarray], ...]:
     """Pairs to train on, at the size that they are cropped from (`data.loading_size`), and at most `limit` held-out ones.
 
     Those are the split 'val', or 'test'; of a folder without splits, every tenth pair. `options` are `data.PairSource`'s.
     Raises `InputError` for a folder that cannot be read, or that has too few pairs.
     """
     split = next((split for split in ('val', 'test') if split in data.pair_splits(path)), 'train')
-    train = data.PairSource(path, data.loading_size(size), split='train', **options)
-    held_out = data.PairSource(path, size, split=split, **{**options, 'channels': train.channels})
-    rows, judged = (np.arange(len(source)) for source in (train, held_out))
+    options |= {'skip_broken': skip_broken}
+    source, train = data.PairSource(path, data.loading_size(size), split='train', **options).load()
+    held_out = data.PairSource(path, size, split=split, **{**options, 'channels': source.channels}).readable()
+    rows, judged = (np.arange(len(source)) for source in (source, held_out))
     if split == 'train':
         rows, judged = rows[rows % 10 > 0], judged[::10]
     if min(len(rows), len(judged)) < 2:
-        raise InputError(f'{path} has {len(train)} pairs to train on, held-out ones included: at least 2 of each are needed')
+        raise InputError(f'{path} has {len(source)} pairs to train on, held-out ones included: at least 2 of each are needed')
     judged = judged[:limit]
-    print(f'{path}: {len(rows):,} pairs of images to train on, {len(judged):,} held out')
-    return train.read(rows.tolist()), held_out.read(judged.tolist())
+    broken = dict.fromkeys([*source.broken, *held_out.broken])  # of a folder without splits, they are the same
+    found = f'{len(rows):,} pairs of images to train on, {len(judged):,} held out'
+    print(f'{path}: {found}{left_out(list(broken))}')
+    return {name: images[rows] for name, images in train.items()}, held_out.read(judged.tolist())
 
 
 def central(images: np.ndarray, size: int) -> np.ndarray:

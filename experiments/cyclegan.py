@@ -30,6 +30,7 @@ from experiments._translation import (
     save_titled,
 )
 from gan_jax import compilation, data, games, networks, parallel, runs
+from gan_jax.data.decoding import left_out
 from gan_jax.errors import InputError
 from gan_jax.games.adversarial import apply_network
 from gan_jax.games.product import part_of
@@ -184,46 +185,49 @@ def _check_size(config: Config, size: int) -> None:
 
 def load(config: Config) -> Sets:
     """What the task translates between. Raises `InputError` for what cannot be read or translated."""
-    sets = _made(config) if config.synthetic else _from_folder(config)
+    sets, broken = _made(config) if config.synthetic else _from_folder(config)
     a, b = (sets.train[side] for side in 'ab')
     if config.identity_share and a.shape[-1] != b.shape[-1]:
         raise InputError(f'--identity-weight is 0 where A has {a.shape[-1]} channels and B {b.shape[-1]}')
     name = config.dataset if config.synthetic else config.task
-    print(f'{name}: {len(a):,} images of A and {len(b):,} of B to train on, {len(sets.held_out["a"]):,} of each held out')
+    held_out = f'{len(sets.held_out["a"]):,} of each held out'
+    print(f'{name}: {len(a):,} images of A and {len(b):,} of B to train on, {held_out}{left_out(broken)}')
     return sets
 
 
-def _made(config: Config) -> Sets:
-    """Half of a data set, and what its other half becomes: no image is on both sides."""
-    options: dict[str, Any] = {'size': config.size, 'data_dir': config.data_dir}
-    images = data.load(config.dataset, split='train', **options).images
-    judged = data.load(config.dataset, split='test', channels=images.shape[-1], **options).images[:_HELD_OUT]
+def _made(config: Config) -> tuple[Sets, list[str]]:
+    """Half of a data set, and what its other half becomes: no image is on both sides. And the files that were left out."""
+    options: dict[str, Any] = {'size': config.size, 'data_dir': config.data_dir, 'skip_broken': config.skip_broken}
+    train_set = data.load(config.dataset, split='train', **options)
+    test_set = data.load(config.dataset, split='test', channels=train_set.channels, **options)
+    images, judged = train_set.images, test_set.images[:_HELD_OUT]
     _check_size(config, images.shape[1])
     answer = TASKS[config.task]
     train = data.without_pairs({'input': images, 'target': answer(images)}, config.seed)
-    return Sets(train, {'a': judged, 'b': answer(judged)}, paired=True)
+    return Sets(train, {'a': judged, 'b': answer(judged)}, paired=True), [*train_set.broken, *test_set.broken]
 
 
-def _from_folder(config: Config) -> Sets:
+def _from_folder(config: Config) -> tuple[Sets, list[str]]:
     path, size = pathlib.Path(config.task), config.size or 64
     _check_size(config, size)
     two = data.two_sets(path)
     if not two:
-        train, judged = load_pairs(path, size, limit=_HELD_OUT)
-        return Sets(data.without_pairs(train, config.seed), {'a': judged['input'], 'b': judged['target']}, paired=True)
+        train, judged = load_pairs(path, size, limit=_HELD_OUT, skip_broken=config.skip_broken)
+        return Sets(data.without_pairs(train, config.seed), {'a': judged['input'], 'b': judged['target']}, paired=True), []
     if 'train' not in two:
         raise InputError(f'{path} has sets to be judged on ({", ".join(two)}), and none to train on')
-    train = data.unpaired(*two['train'], data.loading_size(size))
+    train, broken = data.unpaired(*two['train'], data.loading_size(size), skip_broken=config.skip_broken)
     split = next((split for split in ('val', 'test') if split in two), None)
     if split is None:
         judged = {side: data.resize(images[::10], size) for side, images in train.items()}
         train = {side: images[np.arange(len(images)) % 10 > 0] for side, images in train.items()}
     else:
-        judged = data.unpaired(*two[split], size, train['a'].shape[-1])
+        judged, others = data.unpaired(*two[split], size, train['a'].shape[-1], config.skip_broken)
+        broken += others
     if min(map(len, train.values())) < 1:
         raise InputError(f'{path} has too few images: one of ten is held out, and some are to train on')
     count = min(_HELD_OUT, *map(len, judged.values()))
-    return Sets(train, {side: images[:count] for side, images in judged.items()}, paired=False)
+    return Sets(train, {side: images[:count] for side, images in judged.items()}, paired=False), broken
 
 
 def make_game(config: Config, train: dict[str, np.ndarray], axis_name: str | None) -> gan_jax.Game:

@@ -19,7 +19,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from experiments import _dcgan_analysis, _images
-from gan_jax import networks, runs
+from gan_jax import data, networks, runs
 from gan_jax.ranges import BatchSize, Count, KernelSize, Share, Text, Width
 
 
@@ -48,7 +48,7 @@ class Config(_images.ImageOptions):
     decay: Share = 0.1
     """The learning rates' value at the last step, as a share of the first; a cosine in between, and 1 for none."""
 
-    def networks(self, size: int, channels: int, axis_name: str | None) -> tuple[nn.Module, nn.Module]:
+    def networks(self, size: data.Size, channels: int, axis_name: str | None) -> tuple[nn.Module, nn.Module]:
         shape = (self.width, self.kernel_size, jnp.dtype(self.dtype), axis_name)
         generator = networks.DCGANGenerator(size, channels, *shape, norm=self.g_norm)
         return generator, networks.DCGANDiscriminator(*shape, norm=self.d_norm, minibatch=self.minibatch)

@@ -63,13 +63,13 @@ class Config(_images.ImageOptions):
 
     energies: ClassVar[bool] = True
 
-    def networks(self, size: int, channels: int, axis_name: str | None) -> tuple[nn.Module, nn.Module]:
+    def networks(self, size: data.Size, channels: int, axis_name: str | None) -> tuple[nn.Module, nn.Module]:
         options: Any = {'dtype': jnp.dtype(self.dtype), 'axis_name': axis_name}
         generator: nn.Module
         autoencoder: nn.Module
         if self.network == 'mlp':
             widths = (self.width,) * self.layers
-            generator = networks.MLPGenerator((size, size, channels), widths, norm=self.g_norm, **options)
+            generator = networks.MLPGenerator((*data.sides(size), channels), widths, norm=self.g_norm, **options)
             autoencoder = networks.MLPAutoencoder(widths, norm=self.d_norm, **options)
         else:
             generator = networks.DCGANGenerator(size, channels, self.width, 4, norm=self.g_norm, **options)

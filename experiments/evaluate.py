@@ -67,7 +67,7 @@ def main(config: Config) -> list[dict[str, Any]]:
     asked = metrics.Config(str(options.get('dataset')), str(path), skip_broken=bool(options.get('skip_broken')), **flags)
     metrics.chosen(dataclasses.replace(asked, measures=config.measures, extractor=config.extractor))  # names that are unknown
     dataset = _dataset(path, options, config.dataset)
-    asked = dataclasses.replace(asked, real=dataset, split='test' if data.has_test_set(dataset) else 'train')
+    asked = dataclasses.replace(asked, real=dataset, split='test' if data.has_test_set(dataset, config.data_dir) else 'train')
     samples = sources.open_source(str(path), seed=config.seed) if config.checkpoint is None else _of_checkpoint(path, config)
     opened = [samples]
     real = _opener(asked, samples, opened)
@@ -75,7 +75,7 @@ def main(config: Config) -> list[dict[str, Any]]:
     if not config.protocol:
         compared = real(asked.split)
         count = min(compared.size or 0, 10_000)
-        context = {'dataset': dataset, 'size': samples.shape[0], 'channels': samples.shape[2]}
+        context = {'dataset': dataset, 'size': data.size_of(*samples.shape[:2]), 'channels': samples.shape[2]}
         extractor = config.extractor or _default_extractor(dataset)
         scored = extractor.startswith(('classifier', 'inception'))
         measures = config.measures or ('frechet', 'kernel', 'prdc', *(['score'] if scored else []))
@@ -83,7 +83,7 @@ def main(config: Config) -> list[dict[str, Any]]:
     scores = metrics.scored(asked, real, samples, **context)
     metrics.report(scores, None, opened)
     rows = [{**score._asdict(), 'step': samples.step} for score in scores]
-    if not config.protocol and data.has_test_set(dataset):
+    if not config.protocol and data.has_test_set(dataset, config.data_dir):
         rows.append(_neighbours(real, samples))
     runs.write_json(path / 'scores.json', rows)
     print(f'numbers {path}/scores.json')
@@ -104,13 +104,17 @@ def _dataset(path: pathlib.Path, options: dict[str, Any], moved: str | None) -> 
 def _opener(asked: metrics.Config, like: sources.Source, opened: list[sources.Source]) -> Callable[[str], sources.Source]:
     """What opens the real images of a split, once, in the size and the channels of `like`, and adds them to `opened`."""
     height, width, channels = like.shape
-    if height != width:
-        raise InputError(f'{like.name} makes images of {height} x {width}, and data sets are of squares')
-    form: Any = {'size': height, 'channels': channels, 'data_dir': asked.data_dir, 'skip_broken': asked.skip_broken}
+    form: Any = {
+        'size': data.size_of(height, width),
+        'channels': channels,
+        'data_dir': asked.data_dir,
+        'skip_broken': asked.skip_broken,
+    }
 
     @functools.cache
     def real(split: str) -> sources.Source:
-        opened.append(sources.open_source(asked.real, split=split, **form))
+        text = data.held_out_name(asked.real, asked.data_dir) if split == 'test' else asked.real
+        opened.append(sources.open_source(text, split=split, **form))
         return opened[-1]
 
     return real

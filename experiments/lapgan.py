@@ -73,15 +73,15 @@ class Config(_images.ImageOptions):
                 raise InputError(f"LAPGAN's networks have no --{name.replace('_', '-')}")
         self.make_game(1 << self.halvings, 1, None)
         if self.size is not None:
-            pyramids.check_size(self.size, self.halvings)
+            pyramids.check_size(side_of(self.size), self.halvings)
 
-    def make_game(self, size: int, channels: int, axis_name: str | None) -> gan_jax.Game:
+    def make_game(self, size: data.Size, channels: int, axis_name: str | None) -> gan_jax.Game:
         """The game of all levels."""
         judge: Any = {'dtype': jnp.dtype(self.dtype), 'dropout': self.dropout, 'axis_name': axis_name}
         discriminators: Any = [networks.LevelDiscriminator(self.width, **judge) for _ in range(self.halvings)]
         discriminators.append(networks.CoarsestDiscriminator((self.coarse_width,) * 2, **judge))
-        latent: Any = [latents.uniform(n) for n in self.latent_sizes(size)]
-        return self.game(self.generators(size, channels), discriminators, latent, axis_name, games.laplacian_pyramid)
+        latent: Any = [latents.uniform(n) for n in self.latent_sizes(side_of(size))]
+        return self.game(self.generators(side_of(size), channels), discriminators, latent, axis_name, games.laplacian_pyramid)
 
     def generators(self, size: int, channels: int) -> Any:
         """Those of all levels, finest first."""
@@ -94,19 +94,26 @@ class Config(_images.ImageOptions):
         """Those of all levels, finest first."""
         return [*((size >> k) ** 2 for k in range(self.halvings)), self.latent_size]
 
-    def generator(self, size: int, channels: int) -> runs.Generator:
+    def generator(self, size: data.Size | list[int], channels: int) -> runs.Generator:
         """The whole cascade; the latents of all levels stand one after another in one vector, finest first."""
-        generators, sizes = self.generators(size, channels), self.latent_sizes(size)
+        generators, sizes = self.generators(side_of(size), channels), self.latent_sizes(side_of(size))
         ends = np.cumsum(sizes)[:-1].tolist()
         generate = lambda weights, z, _: cascade(generators, weights, jnp.split(z, ends, 1))[0]
         return runs.Generator(latents.uniform(sum(sizes)), generate, normal=False)
+
+
+def side_of(size: data.Size | list[int] | str) -> int:
+    """The side of squares. Raises `InputError` for other images."""
+    if not isinstance(size, int):
+        raise InputError(f'LAPGAN is for squares: give --size their side, not {size}')
+    return size
 
 
 def main(config: Config) -> dict[str, Any]:
     """Trains, draws and evaluates; returns the end table's figures."""
     config.check()
     source = _images.load(config)
-    pyramids.check_size(source.size, config.halvings)
+    pyramids.check_size(side_of(source.size), config.halvings)
     train, test = _images.at_most(source, 20_000), _images.held_out_images(config, source, config.evaluate)
     if len(train.images) < 2:
         raise InputError(f'{config.dataset} has 1 image, and a Frechet distance is one of at least 2')

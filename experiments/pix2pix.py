@@ -101,7 +101,9 @@ def main(config: Config) -> dict[str, Any]:
     """Trains, draws and evaluates; returns the end table's figures by model."""
     check(config)
     extractor = build(EXTRACTORS, config.features) if config.features else None
-    train, held_out = load_pairs(config.dataset, config.size, config.validation, direction=config.direction)
+    train, held_out = load_pairs(
+        config.dataset, config.size, config.validation, skip_broken=config.skip_broken, direction=config.direction
+    )
     if extractor and len(held_out['input']) < _COMPARED:
         raise InputError(f'--features compares sets of at least {_COMPARED} images, and there are {len(held_out["input"])}')
     parts = {'pix2pix' if config.objective_weight else 'L1 alone': config}

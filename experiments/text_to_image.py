@@ -26,6 +26,7 @@ from experiments import _caption_vectors, _captions
 from gan_jax import compilation, data, games, latents, networks, parallel, runs, text
 from gan_jax.data import captioned_digits as scenes
 from gan_jax.data.captions import FILE_NAMES
+from gan_jax.data.decoding import left_out
 from gan_jax.errors import InputError
 from gan_jax.games.adversarial import apply_network
 from gan_jax.networks.text_to_image import halvings
@@ -70,6 +71,8 @@ class Config(runs.GameOptions):
     """Labels that are not learned from: images of a folder, classes of a TFDS data set."""
     data_dir: Text | None = None
     """Where TFDS data sets are prepared; TFDS_DATA_DIR if it is not given."""
+    skip_broken: bool = False
+    """Leave out the images of a folder that cannot be read, with their captions, and count them."""
     size: Side | None = None
     """Height and width, 4 * 2^n; 64 if it is not given. Captioned digits are of 32."""
     method: str = 'cls'
@@ -239,7 +242,8 @@ def load(config: Config) -> tuple[data.Captioned, data.Captioned]:
         source = data.TfdsSource(config.data, 'train', size=config.image_size, data_dir=config.data_dir)
         every = data.captioned_source(source, config.captions, FILE_NAMES[config.data])
     elif data.is_folder(config.data):
-        every = data.captioned_folder(config.data, config.image_size, captions=config.captions or 'captions.csv')
+        table = config.captions or 'captions.csv'
+        every = data.captioned_folder(config.data, config.image_size, captions=table, skip_broken=config.skip_broken)
     else:
         known = ', '.join(('captioned_digits', *FILE_NAMES))
         raise InputError(f'--data {config.data!r} is no folder, and none of {known}')
@@ -248,7 +252,8 @@ def load(config: Config) -> tuple[data.Captioned, data.Captioned]:
         raise InputError(f'--held-out {config.held_out} of {len(labels)} labels leaves nothing to learn from')
     unseen = np.isin(every.labels, labels[: config.held_out])
     count = sum(map(len, every.captions))
-    print(f'{config.data}: {len(unseen):,} images with {count:,} captions, of which {unseen.sum():,} images are held out')
+    found = f'{len(unseen):,} images with {count:,} captions, of which {unseen.sum():,} images are held out'
+    print(f'{config.data}: {found}{left_out(every.broken)}')
     return every.take(np.flatnonzero(~unseen)), every.take(np.flatnonzero(unseen))
 
 

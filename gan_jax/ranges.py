@@ -11,6 +11,7 @@ import inspect
 import math
 import numbers
 import pathlib
+import re
 import types
 import typing
 from collections.abc import Callable
@@ -112,6 +113,17 @@ class FileToWrite:
         return Folder().fault(str(path.parent))
 
 
+class ImageSize:
+    """The side of squares, height and width as in `64x96`, or `native`: a number or a text."""
+
+    def fault(self, value: int | str) -> str | None:
+        found = [value] if isinstance(value, int) else re.findall(r'\d+', value)
+        if value != 'native' and not isinstance(value, int) and not re.fullmatch(r'\d{1,5}x\d{1,5}', value):
+            return f'is a side, HEIGHTxWIDTH such as 64x96, or native, not {value!r}'
+        faults = (Range(1, 8192).fault(int(side)) for side in found)
+        return next(filter(None, faults), None)
+
+
 _LARGEST_INT = 2**31 - 1
 """That an array of integers holds."""
 _LARGEST_FLOAT = 3e38
@@ -124,6 +136,8 @@ Width = Annotated[int, Range(1, 65_536)]
 """Units or channels of a layer."""
 Side = Annotated[int, Range(1, 8192)]
 """Height and width of images, in pixels."""
+Sides = Annotated[int | str, ImageSize()]
+"""The same, or height and width."""
 KernelSize = Annotated[int, Range(1, 255)]
 BatchSize = Annotated[int, Range(1, 1_000_000)]
 Samples = Annotated[int, Range(1, 10_000_000)]

@@ -115,6 +115,21 @@ def test_a_folder_with_a_csv(tmp_path):
     assert found.take(np.array([1])).captions == [['a cat']]
 
 
+def test_images_that_cannot_be_read_are_left_out_with_their_captions(tmp_path):
+    rows = 'file,caption\na.png,a cat\nb.png,a dog\na.png,black\nc.png,a cow\nc.png,brown\n'
+    write(tmp_path, rows, {'a.png': 10, 'b.png': 20, 'c.png': 30})
+    (tmp_path / 'b.png').write_bytes(b'')
+    for _ in range(2):  # the second time from the cache
+        found = data.captioned_folder(tmp_path, 8, skip_broken=True)
+        assert found.captions == [['a cat', 'black'], ['a cow', 'brown']] and found.labels.tolist() == [0, 1]
+        assert found.images[:, 0, 0, 0].tolist() == [10, 30] and found.broken == (f'{tmp_path}/b.png',)
+    with pytest.raises(InputError, match=r'cannot read image .*b\.png: the file is empty'):
+        data.captioned_folder(tmp_path, 8)
+    (tmp_path / 'captions.csv').write_text('file,caption\nb.png,a dog\n')
+    with pytest.raises(InputError, match='none of the 1 images in'):
+        data.captioned_folder(tmp_path, 8, skip_broken=True)
+
+
 COMMAS = {
     'file,caption\na.png,a small bird, with red wings\n': 'a small bird, with red wings',
     'file,caption\na.png,"a small bird, with red wings"\n': 'a small bird, with red wings',

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import threading
 
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from PIL import Image
 
 from gan_jax import data
-from gan_jax.data import folders
+from gan_jax.data import decoding, folders
 from gan_jax.errors import InputError
 
 
@@ -102,18 +103,18 @@ def test_a_large_folder_is_read_as_needed_in_the_order_it_has_in_memory(tmp_path
         np.testing.assert_array_equal(data.to_float(jnp.asarray(next(stream)['image'])), feed.draw(feed.data, jnp.int32(step)))
 
 
-def decoding(monkeypatch) -> list[str]:
-    """The names of the files that are decoded from here on."""
+def watched(monkeypatch, module, function: str) -> list[str]:
+    """The names of the files that a function of a module is called with from here on."""
     names: list[str] = []
-    read = folders.read_image
-    monkeypatch.setattr(folders, 'read_image', lambda file, *options: names.append(file.name) or read(file, *options))
+    call = getattr(module, function)
+    monkeypatch.setattr(module, function, lambda file, *options: names.append(file.name) or call(file, *options))
     return names
 
 
 def test_a_folder_is_decoded_once(tmp_path, monkeypatch, cache):
     for i in range(3):
         picture(tmp_path / f'{i}.png', i)
-    decoded = decoding(monkeypatch)
+    decoded = watched(monkeypatch, folders, 'read_image')
     first = data.load(str(tmp_path), size=8)
     again = data.load(f'{tmp_path}{os.sep}', size=8)
     np.testing.assert_array_equal(first.images, again.images)
@@ -124,6 +125,60 @@ def test_a_folder_is_decoded_once(tmp_path, monkeypatch, cache):
     entry.write_bytes(content)
     np.testing.assert_array_equal(data.load(str(tmp_path), size=8).images, first.images)
     assert len(decoded) == 6
+
+
+def test_grey_folders_are_opened_once_and_by_threads(tmp_path, monkeypatch):
+    for i in range(8):
+        picture(tmp_path / f'{i}.png', i, 'L')
+    opened = watched(monkeypatch, decoding, 'is_grey')
+    serial, two = decoding.is_grey, threading.Barrier(2, timeout=5)  # which two threads pass together
+    monkeypatch.setattr(decoding, 'is_grey', lambda file: (opened and two.wait(), serial(file))[1])
+    assert data.FolderSource(tmp_path, 8).channels == 1
+    assert len(opened) == 9  # the first image alone, before the others
+    monkeypatch.setattr(decoding, 'is_grey', serial)
+    for size in (8, 16):
+        assert data.FolderSource(tmp_path, size).channels == 1
+    assert opened[9:] == ['0.png'] * 2
+    picture(tmp_path / '7.png', 7)
+    assert data.FolderSource(tmp_path, 8).channels == 3
+    picture(tmp_path / '7.png', 7, 'L')
+    assert data.FolderSource(tmp_path, 8).channels == 1
+    assert data.FolderSource(tmp_path, 8, channels=3).channels == 3
+
+
+def test_colour_folders_are_known_by_their_first_colour_image(tmp_path, monkeypatch):
+    for i in range(4):
+        picture(tmp_path / f'{i}.png', i, 'L' if i < 2 else 'RGB')
+    monkeypatch.setattr(decoding, '_BLOCK', 1)
+    opened = watched(monkeypatch, decoding, 'is_grey')
+    assert decoding.common_channels([tmp_path / '2.png', tmp_path / '0.png']) == 3 and opened == ['2.png']
+    assert data.FolderSource(tmp_path, 8).channels == 3 and '3.png' not in opened
+
+
+@pytest.mark.parametrize('skip', [False, True])
+def test_a_broken_image_among_grey_ones(skip, tmp_path):
+    for i in range(3):
+        picture(tmp_path / f'{i}.png', i, 'L')
+    (tmp_path / '1.png').write_bytes(b'')
+    for _ in range(2):  # the cache does not hide it
+        if skip:
+            assert data.FolderSource(tmp_path, 8, skip_broken=True).channels == 1
+        else:
+            with pytest.raises(InputError, match=r'cannot read image .*1\.png: the file is empty'):
+                data.FolderSource(tmp_path, 8)
+
+
+def test_broken_images_of_a_large_folder_are_looked_for_once(tmp_path, monkeypatch):
+    for i in range(4):
+        picture(tmp_path / f'{i}.png', i)
+    (tmp_path / '1.png').write_bytes(b'')
+    open_source = lambda: data.open_source(str(tmp_path), size=8, skip_broken=True)
+    first = open_source()
+    decoded = watched(monkeypatch, folders, 'read_image')
+    again = open_source()
+    assert first.broken == again.broken == [f'{tmp_path}/1.png'] and len(again) == 3 and not decoded
+    picture(tmp_path / '1.png', 1)
+    assert len(open_source()) == len(decoded) == 4
 
 
 CHANGES = {

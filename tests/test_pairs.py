@@ -134,10 +134,45 @@ def test_unpaired_sets(tmp_path):
         picture(tmp_path / f'a/{n}.png', n)
     for n in range(5):
         picture(tmp_path / f'b/{n}.png', 100 + n, height=12)
-    found = data.unpaired(tmp_path / 'a', tmp_path / 'b', 4)
+    found, broken = data.unpaired(tmp_path / 'a', tmp_path / 'b', 4)
+    assert broken == []
     assert levels(found['a']) == [0, 1, 2] and levels(found['b']) == [100, 101, 102, 103, 104]
     with pytest.raises(InputError, match=r'no folder .*nowhere'):
         data.unpaired(tmp_path / 'a', tmp_path / 'nowhere', 4)
+
+
+@pytest.mark.parametrize('layout', ['side by side', 'A and B'])
+def test_pairs_that_cannot_be_read_are_left_out_with_both_images(layout, tmp_path):
+    for n in range(5):
+        if layout == 'A and B':
+            picture(tmp_path / f'A/{n}.png', n)
+            picture(tmp_path / f'B/{n}.png', 100 + n)
+        else:
+            picture(tmp_path / f'{n}.png', n, 100 + n)
+    broken = [tmp_path / 'A/1.png', tmp_path / 'B/3.png'] if layout == 'A and B' else [tmp_path / '1.png', tmp_path / '3.png']
+    for file in broken:
+        file.write_bytes(b'')
+    for _ in range(2):  # the second time from the cache
+        source, found = data.PairSource(tmp_path, 4, skip_broken=True).load()
+        assert levels(found['input']) == [0, 2, 4] and levels(found['target']) == [100, 102, 104]
+        assert len(source) == 3 and [pathlib.Path(file).stem for file in source.broken] == ['1', '3']
+        assert levels(data.PairSource(tmp_path, 4, skip_broken=True).readable().read([1, 2])['target']) == [102, 104]
+        with pytest.raises(InputError, match=r'cannot read image .*1\.png: the file is empty'):
+            data.pairs(tmp_path, 4)
+    picture(next(tmp_path.rglob('2.png')), 1, 2, 3, side=5)  # read, but no pair with anything
+    with pytest.raises(InputError, match=r'has one shape|has an even width'):
+        data.pairs(tmp_path, 4, skip_broken=True)
+
+
+def test_sets_without_pairs_leave_out_what_cannot_be_read(tmp_path):
+    for side in 'ab':
+        for n in range(3):
+            picture(tmp_path / f'{side}/{n}.png', n)
+    (tmp_path / 'b/1.png').write_bytes(b'')
+    found, broken = data.unpaired(tmp_path / 'a', tmp_path / 'b', 4, skip_broken=True)
+    assert levels(found['a']) == [0, 1, 2] and levels(found['b']) == [0, 2] and broken == [f'{tmp_path}/b/1.png']
+    with pytest.raises(InputError, match=r'cannot read image .*b/1\.png'):
+        data.unpaired(tmp_path / 'a', tmp_path / 'b', 4)
 
 
 def test_sets_from_pairs_have_no_pair_left():

@@ -129,7 +129,7 @@ def test_a_photograph_on_its_side_is_upright_for_every_user(tmp_path):
         'training': data.load(str(tmp_path), size=8).images[0],
         'captions': data.captioned_folder(tmp_path, 8).images[0],
         'metrics': sources.open_source(str(tmp_path), size=8).read([0])[0],
-        'unpaired': data.unpaired(tmp_path, tmp_path, 8)['a'][0],
+        'unpaired': data.unpaired(tmp_path, tmp_path, 8)[0]['a'][0],
     }
     for user, image in read.items():
         assert image[0].min() > 250 and image[-1].max() < 5, user

@@ -161,3 +161,14 @@ def test_a_folder_has_to_leave_something_to_learn_from(tmp_path):
     with pytest.raises(InputError, match='--held-out 2 of 2 labels leaves nothing'):
         text_to_image.main(small(tmp_path, data=str(images)))
     assert not (tmp_path / 'runs').exists()
+
+
+def test_broken_images_are_left_out_and_counted(tmp_path, capsys):
+    images = folder(tmp_path / 'images', ['a', 'b', 'c', 'd'])
+    (images / '2.png').write_bytes(b'')
+    train, unseen = text_to_image.load(small(tmp_path, data=str(images), skip_broken=True))
+    assert sorted([*train.captions, *unseen.captions]) == [[name, f'again {name}'] for name in 'abd']
+    said = f'3 images with 6 captions, of which 2 images are held out; 1 unreadable ones left out, {images}/2.png the first\n'
+    assert capsys.readouterr().out == f'{images}: {said}'
+    with pytest.raises(InputError, match=r'cannot read image .*2\.png'):
+        text_to_image.load(small(tmp_path, data=str(images)))

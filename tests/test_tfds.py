@@ -185,6 +185,7 @@ def test_what_is_trained_on_is_not_judged_on(small_set):
         assert not data.has_test_set(f'{name}:{training}', small_set)
         with pytest.raises(InputError, match=f"has splits train, validation, not 'test' other than {training[:5]}"):
             data.load(f'{name}:{training}', split='test', data_dir=small_set)
+    assert data.held_out_name(f'{name}:train[:50%]', small_set) == f'{name}:validation'
     assert not data.has_test_set('digits:test') and len(data.load('digits:test').images) == 360
     with pytest.raises(InputError, match='leaves no images to judge on'):
         data.load('digits:test', split='test')
@@ -195,6 +196,21 @@ def test_splits_that_do_not_exist_get_one_line(split, small_set):
     with pytest.raises(InputError, match=r'has splits train, validation, not|has no images') as error:
         data.load(f'imagenet_resized/32x32:{split}', data_dir=small_set)
     assert len(str(error.value).splitlines()) == 1
+
+
+def test_a_set_is_decoded_once(small_set, tmp_path, monkeypatch):
+    monkeypatch.setenv('GAN_JAX_CACHE', str(tmp_path / 'cache'))
+    sets = shutil.copytree(small_set, tmp_path / 'sets')
+    load = lambda split='train', size=None: data.load('imagenet_resized/32x32', split=split, size=size, data_dir=sets)
+    decoded = []
+    read = gan_tfds.TfdsSource._image
+    monkeypatch.setattr(gan_tfds.TfdsSource, '_image', lambda self, content: decoded.append(1) or read(self, content))
+    first, again = load(), load()
+    assert len(decoded) == 6 and (first.images == again.images).all() and (first.labels == again.labels).all()
+    assert load(size=16).images.shape[1:] == (16, 16, 3) and load('test').labels.min() == 100 and len(decoded) == 16
+    os.utime(next(sets.rglob('dataset_info.json')))  # prepared anew
+    load()
+    assert len(decoded) == 22
 
 
 @pytest.mark.parametrize('damaged', ['dataset_info.json', 'imagenet_resized-train.array_record-00000-of-00001'])

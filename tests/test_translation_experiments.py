@@ -309,6 +309,28 @@ def test_what_was_found_is_said_first(tmp_path, capsys):
     assert capsys.readouterr().out == line
 
 
+def test_broken_images_are_left_out_and_counted(tmp_path, capsys):
+    pictures(tmp_path / 'pairs', NAMES, (8, 16, 3))
+    (tmp_path / 'pairs/04.png').write_bytes(b'')
+    _, judged = _translation.load_pairs(tmp_path / 'pairs', 8, 5, skip_broken=True)
+    said = f'17 pairs of images to train on, 2 held out; 1 unreadable ones left out, {tmp_path}/pairs/04.png the first\n'
+    assert capsys.readouterr().out == f'{tmp_path}/pairs: {said}' and len(judged['input']) == 2
+    for name, count in (('trainA', 5), ('trainB', 6), ('testA', 3), ('testB', 3)):
+        pictures(tmp_path / 'sets' / name, NAMES[:count])
+    for name in ('trainB/02', 'testA/01'):
+        (tmp_path / f'sets/{name}.png').write_bytes(b'')
+    cyclegan.load(cyclegan.Config(task=f'{tmp_path}/sets', size=8, skip_broken=True))
+    said = f'of each held out; 2 unreadable ones left out, {tmp_path}/sets/trainB/02.png the first\n'
+    assert capsys.readouterr().out == f'{tmp_path}/sets: 5 images of A and 5 of B to train on, 2 {said}'
+    for split in ('train', 'test'):
+        pictures(tmp_path / 'one' / split, NAMES[:5])
+        (tmp_path / 'one' / split / '03.png').write_bytes(b'')
+    cyclegan.load(cyclegan.Config(dataset=f'{tmp_path}/one', size=8, skip_broken=True))
+    assert '2 images of A and 2 of B to train on, 4 of each held out; 2 unreadable ones' in capsys.readouterr().out
+    with pytest.raises(InputError, match=r'cannot read image .*03\.png'):
+        cyclegan.load(cyclegan.Config(dataset=f'{tmp_path}/one', size=8))
+
+
 def test_grey_and_colour_splits_have_one_number_of_channels(tmp_path):
     for split, shape in (('train', (8, 16)), ('val', (8, 16, 3))):
         pictures(tmp_path / split, NAMES[:4], shape)

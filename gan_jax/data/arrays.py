@@ -5,6 +5,7 @@ import pathlib
 import numpy as np
 
 from gan_jax.data.images import Images, recoloured, resize
+from gan_jax.data.reading import Size
 from gan_jax.errors import InputError
 from gan_jax.files import load_arrays
 
@@ -12,8 +13,8 @@ SUFFIXES = ('.npy', '.npz')
 _CHANNELS = (1, 3)
 
 
-def array_file(file: str | pathlib.Path, *, size: int | None = None, channels: int | None = None) -> Images:
-    """The images of a `.npy` or `.npz` file, uint8 `[n, h, w, 1 or 3]`; with `size` cropped to squares and resized to it.
+def array_file(file: str | pathlib.Path, *, size: Size | None = None, channels: int | None = None) -> Images:
+    """The images of a `.npy` or `.npz` file, uint8 `[n, h, w, 1 or 3]`; with `size` cropped and resized to it.
 
     Of an `.npz` file that is its one array of images, in any form that `as_images` takes. Raises `InputError` for a file that
     cannot be read, and for one that holds no array of images or several.

@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from gan_jax.data import decoding
 from gan_jax.data.reading import files_below, read_image
 from gan_jax.errors import InputError
 
@@ -28,19 +29,24 @@ class Captioned(NamedTuple):
     wrong: list[list[str]] | None = None
     """Captions that are nearly true of each image, and false; None if there are none but other images' captions."""
 
+    broken: tuple[str, ...] = ()
+    """Files that could not be read and were left out."""
+
     def take(self, rows: np.ndarray) -> 'Captioned':
         """The images of these rows."""
         wrong = self.wrong and [self.wrong[i] for i in rows]
         return Captioned(self.images[rows], [self.captions[i] for i in rows], self.labels[rows], wrong)
 
 
-def captioned_folder(path: str | pathlib.Path, size: int, *, captions: str = 'captions.csv', channels: int = 3) -> Captioned:
+def captioned_folder(
+    path: str | pathlib.Path, size: int, *, captions: str = 'captions.csv', channels: int = 3, skip_broken: bool = False
+) -> Captioned:
     """A folder of images and its CSV of captions: columns `file` (or `image`) and `caption`, any others, several rows an image.
 
     Files are named relative to the folder, or to its folder `images`. A caption in the last column may have commas without
     quotes about it. Images are cropped to their central square and resized; each has a label of its own. Raises `InputError`,
     with file and line, for columns that are missing, a row without a caption or with too many columns, a quote that is not
-    closed, an image that is missing, and one that cannot be read.
+    closed, and for an image that is missing or that cannot be read; `skip_broken` leaves out the latter.
     """
     path = pathlib.Path(path)
     if not path.is_dir():
@@ -54,8 +60,12 @@ def captioned_folder(path: str | pathlib.Path, size: int, *, captions: str = 'ca
         if any(find(cell.strip()) for line in caption.splitlines()[1:] for cell in line.split(',')):
             raise InputError(f'{place}: the caption of {name} goes on into other rows: a quote is not closed')
         texts.setdefault(file, []).append(caption)
-    images = np.stack([read_image(file, size, channels) for file in texts])
-    return Captioned(images, list(texts.values()), np.arange(len(images), dtype=np.int32))
+    read = lambda files: read_image(files[0], size, channels)
+    examples = [(file,) for file in texts]
+    found = decoding.decode(examples, read, folder=path, form=f'captioned {size} {channels}', skip_broken=skip_broken)
+    fine = [texts[file] for file, readable in zip(texts, found.readable, strict=True) if readable]
+    broken = tuple(str(file) for file, readable in zip(texts, found.readable, strict=True) if not readable)
+    return Captioned(found.images, fine, np.arange(len(fine), dtype=np.int32), broken=broken)
 
 
 def _rows(file: pathlib.Path) -> Iterator[tuple[str, str, str]]:

@@ -1,27 +1,23 @@
 """A folder of images as a data set: its splits, its classes, and its pixels, decoded once and kept, or as they are needed."""
 
-import contextlib
 import copy
 import os
 import pathlib
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Self
+from collections.abc import Callable, Sequence
+from typing import Literal, Self
 
 import numpy as np
 
+from gan_jax.data import decoding
 from gan_jax.data.images import Images
-from gan_jax.data.reading import image_files, is_grey, read_image
+from gan_jax.data.reading import Size, image_files, read_image, sides, size_of
 from gan_jax.errors import InputError
-from gan_jax.files import cache_directory, fingerprint, load_arrays
 
 SPLITS = ('train', 'val', 'test')
-_READER = 'read_image 1'
-"""Part of what cached pixels are known by. It changes with what `read_image` makes of a file."""
 
 
 class FolderSource:
-    """The images below a folder, read by index (a `feeds.Source`), cropped to their central square and resized to `size`.
+    """The images below a folder, read by index (a `feeds.Source`), cropped about their centres and resized to `size`.
 
     A folder that holds a folder `train` has splits: the folders `train`, `val` and `test`, and 'test' is `val` where there is
     no `test`. Otherwise everything is 'train'. The topmost folders in which training images differ are the classes, sorted by
@@ -29,7 +25,8 @@ class FolderSource:
 
     Args:
         path: the folder.
-        size: height and width; 0 leaves images as they are, of whatever sizes, to be read by `images`.
+        size: the side of squares, or height and width; 'native' is the one size that all have, and 0 leaves images as they are,
+            of whatever sizes, to be read by `images`.
         split: which of the splits.
         channels: 1 or 3; by default 1 if every image is grey, and 3 otherwise.
         skip_broken: whether `load` and `readable` leave out images that cannot be read, or raise.
@@ -41,17 +38,19 @@ class FolderSource:
     def __init__(
         self,
         path: str | pathlib.Path,
-        size: int,
+        size: Size | Literal['native'],
         *,
         split: str = 'train',
         channels: int | None = None,
         skip_broken: bool = False,
     ) -> None:
-        self.path, self.size, self.skip_broken = split_folder(path, split), size, skip_broken
+        self.path, self.skip_broken = split_folder(path, split), skip_broken
         self.files = image_files(self.path)
         self.broken: list[str] = []
         """Files that were left out."""
-        self.channels = channels or common_channels(self.files, skip_broken)
+        self._native = size == 'native'
+        self.size: Size = self._first_size() if size == 'native' else size
+        self.channels = channels or decoding.common_channels(self.files, skip_broken)
         train = split_folder(path, 'train')
         self.classes = class_names(self.files if train == self.path else image_files(train))
         self._labels = class_numbers(self.path, self.files, self.classes)
@@ -67,57 +66,48 @@ class FolderSource:
         return batch
 
     def images(self, indices: Sequence[int]) -> list[np.ndarray | None]:
-        """Those images, uint8 `[h, w, channels]`; with `skip_broken` None for one that cannot be read."""
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            return list(pool.map(self._decode_one, [self.files[i] for i in indices]))
+        """Those images, uint8 `[h, w, channels]`, read by threads; with `skip_broken` None for one that cannot be read."""
+        return list(
+            decoding.in_threads(decoding.unless_broken(self._read, self.skip_broken), [(self.files[i],) for i in indices])
+        )
 
     def load(self) -> Images:
         """All images in memory. They are decoded once and kept in the cache, until a file of the folder changes."""
-        entry = cache_directory() / 'folders' / f'{fingerprint(str(self.path.resolve()), f"{self.size} {self.channels}")}.npz'
-        identity = folder_identity(self.path, self.files)
-        cached = _cached(entry, identity)
-        if cached is not None and (self.skip_broken or cached[1].all()):
-            images, readable = cached
-        else:
-            images, readable = self._decode()
-            _keep(entry, identity=identity, images=images, readable=readable)
-        source = self._only(readable)
-        return Images(images, source._labels, source.classes, tuple(source.broken))
+        form = f'{self.size} {self.channels}'
+        found = decoding.decode(self._examples, self._read, folder=self.path, form=form, skip_broken=self.skip_broken)
+        source = self._only(found.readable)
+        return Images(found.images, source._labels, source.classes, tuple(source.broken))
 
     def readable(self) -> Self:
-        """With `skip_broken`, the source without the images that cannot be read, for which each is decoded; else as it is."""
+        """With `skip_broken`, the source without the images that cannot be read; else as it is."""
         if not self.skip_broken:
             return self
-        return self._only(np.array([image is not None for image in self._decoded()]))
+        return self._only(decoding.readable(self._examples, self._read, folder=self.path))
 
-    def _decode(self) -> tuple[np.ndarray, np.ndarray]:
-        """The images that can be read, and which they are, bool `[len(self)]`."""
-        images = np.empty((len(self), self.size, self.size, self.channels), np.uint8)
-        readable = np.zeros(len(self), bool)
-        for i, image in enumerate(self._decoded()):
+    @property
+    def _examples(self) -> list[decoding.Files]:
+        return [(file,) for file in self.files]
+
+    def _read(self, files: decoding.Files) -> np.ndarray:
+        if not self._native:
+            return read_image(files[0], self.size, self.channels)
+        image = read_image(files[0], None, self.channels)
+        if size_of(*image.shape[:2]) != self.size:
+            (h, w), (height, width) = image.shape[:2], sides(self.size)
+            raise InputError(f'{files[0]} is {h} x {w}, and others {height} x {width}: give one size for all')
+        return image
+
+    def _first_size(self) -> Size:
+        """That of the first image that can be read."""
+        as_it_is: Callable[[pathlib.Path], np.ndarray] = lambda file: read_image(file, None, 3)
+        read = decoding.unless_broken(as_it_is, self.skip_broken)
+        for image in map(read, self.files):
             if image is not None:
-                images[i], readable[i] = image, True
-        return images if readable.all() else images[readable], readable
-
-    def _decoded(self) -> Iterator[np.ndarray | None]:
-        """Every image, or None for one that is left out, with a progress bar if that takes more than a second."""
-        from tqdm import tqdm
-
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            yield from tqdm(pool.map(self._decode_one, self.files), desc=str(self.path), total=len(self), unit='image', delay=1)
-
-    def _decode_one(self, file: pathlib.Path) -> np.ndarray | None:
-        try:
-            return read_image(file, self.size, self.channels)
-        except InputError:
-            if not self.skip_broken:
-                raise
-            return None
+                return size_of(*image.shape[:2])
+        raise InputError(f'none of the {len(self.files)} images in {self.path} can be read')
 
     def _only(self, readable: np.ndarray) -> Self:
         """The source without the images that are not readable."""
-        if not readable.any():
-            raise InputError(f'none of the {len(self)} images in {self.path} can be read')
         source = copy.copy(self)
         source.broken = [str(file) for file, fine in zip(self.files, readable, strict=True) if not fine]
         source.files = [file for file, fine in zip(self.files, readable, strict=True) if fine]
@@ -125,7 +115,7 @@ class FolderSource:
         return source
 
 
-def folder(path: str | pathlib.Path, size: int, channels: int | None = None) -> Images:
+def folder(path: str | pathlib.Path, size: Size, channels: int | None = None) -> Images:
     """The training images below a folder in memory; see `FolderSource`."""
     return FolderSource(path, size, channels=channels).load()
 
@@ -147,35 +137,6 @@ def split_folder(path: str | pathlib.Path, split: str) -> pathlib.Path:
     return path / split if splits else path
 
 
-def common_channels(files: Sequence[pathlib.Path], skip_broken: bool = False) -> int:
-    """1 if every image is grey, and 3 otherwise. Raises `InputError` for an image that cannot be opened, or passes over it."""
-
-    def grey(file: pathlib.Path) -> bool:
-        try:
-            return is_grey(file)
-        except InputError:
-            if not skip_broken:
-                raise
-            return True
-
-    return 1 if all(map(grey, files)) else 3
-
-
-def folder_identity(path: pathlib.Path, files: Sequence[pathlib.Path]) -> str:
-    """Says which files these are, and in which state: a file that is written, replaced or renamed makes another identity."""
-    from PIL import __version__ as pillow
-
-    return fingerprint(_READER, pillow, *(f'{file.relative_to(path)} {_state(file)}' for file in files))
-
-
-def _state(file: pathlib.Path) -> str:
-    try:
-        stat = file.stat()
-    except OSError:
-        return 'cannot be opened'
-    return f'{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}'
-
-
 def class_names(files: Sequence[pathlib.Path]) -> tuple[str, ...]:
     """The folders right below the one that all files are in, if every file is in one of those; otherwise there are none."""
     top = os.path.commonpath([file.parent for file in files])
@@ -192,24 +153,3 @@ def class_numbers(path: pathlib.Path, files: Sequence[pathlib.Path], classes: Se
     if None in found:
         raise InputError(f'{files[found.index(None)]} is in none of the {len(classes)} folders of the training images')
     return np.array(found, np.int32)
-
-
-def _cached(entry: pathlib.Path, identity: str) -> tuple[np.ndarray, np.ndarray] | None:
-    """What was kept of these files; None if nothing was, or if it is of others or damaged."""
-    try:
-        kept = load_arrays(entry)
-    except InputError:
-        return None
-    return (kept['images'], kept['readable']) if kept.get('identity') == identity else None
-
-
-def _keep(entry: pathlib.Path, **arrays: np.ndarray | str) -> None:
-    """Writes arrays to the cache, in place of what is there; a cache that cannot be written is none."""
-    part = entry.with_name(f'.{entry.stem}.{os.getpid()}.npz')
-    with contextlib.suppress(OSError):
-        entry.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            np.savez(part, **arrays)  # type: ignore[arg-type]
-            os.replace(part, entry)
-        finally:
-            part.unlink(missing_ok=True)

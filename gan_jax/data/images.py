@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gan_jax.data.reading import square
+from gan_jax.data.reading import Size, cropped, sides, size_of
 from gan_jax.errors import InputError
 
 
@@ -14,7 +14,7 @@ class Images(NamedTuple):
     """A labelled or unlabelled set of images in memory."""
 
     images: np.ndarray
-    """uint8, `[n, size, size, channels]`"""
+    """uint8, `[n, height, width, channels]`"""
     labels: np.ndarray | None
     """int32, `[n]`, or None"""
     classes: tuple[str, ...] = ()
@@ -23,8 +23,8 @@ class Images(NamedTuple):
     """Files that could not be read and were left out."""
 
     @property
-    def size(self) -> int:
-        return self.images.shape[1]
+    def size(self) -> Size:
+        return size_of(*self.images.shape[1:3])
 
     @property
     def channels(self) -> int:
@@ -59,14 +59,14 @@ def _scikit_learn_digits() -> tuple[np.ndarray, np.ndarray]:
     return data.images, data.target
 
 
-def resize(images: np.ndarray, size: int) -> np.ndarray:
-    """uint8 images `[n, h, w, c]`, cropped to the central square and resized to `[n, size, size, c]`, antialiased."""
+def resize(images: np.ndarray, size: Size) -> np.ndarray:
+    """uint8 images `[n, h, w, c]`, cropped about their centres to the shape of `size` and resized to it, antialiased."""
     from PIL import Image
 
-    if images.shape[1:3] == (size, size):
+    if images.shape[1:3] == sides(size):
         return images
     grey = images.shape[3] == 1
-    return np.stack([square(Image.fromarray(image.squeeze(-1) if grey else image), size) for image in images])
+    return np.stack([cropped(Image.fromarray(image.squeeze(-1) if grey else image), size) for image in images])
 
 
 def recoloured(images: np.ndarray, channels: int | None) -> np.ndarray:

@@ -3,14 +3,17 @@
 Of the digits and of TFDS a name may have a split, `mnist:test`, which then takes the place of 'train'.
 """
 
+import math
 import os
 import pathlib
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from gan_jax.data.arrays import SUFFIXES, array_file
+from gan_jax.data.decoding import left_out
 from gan_jax.data.folders import FolderSource, folder_splits
 from gan_jax.data.images import Images, digits, recoloured, resize
-from gan_jax.data.tfds import TfdsSource, has_held_out, is_known
+from gan_jax.data.reading import Size, sides
+from gan_jax.data.tfds import TfdsSource, has_held_out, held_out, is_known
 from gan_jax.errors import InputError
 
 DIGITS_SIZE = 16
@@ -25,18 +28,19 @@ def load(
     name: str,
     *,
     split: str = 'train',
-    size: int | None = None,
+    size: Size | None = None,
     data_dir: str | os.PathLike | None = None,
     channels: int | None = None,
     skip_broken: bool = False,
 ) -> Images:
-    """An image data set in memory, uint8 `[n, size, size, channels]`.
+    """An image data set in memory, uint8 `[n, height, width, channels]`.
 
     Args:
         name: 'digits', the path of a folder of images (see `FolderSource`) or of a `.npz` or `.npy` file (see
             `arrays.array_file`), or a TFDS name (see `tfds.parse`).
         split: which of its splits; 'test' is the validation split of a set without another.
-        size: the data set's own if it is not given; 16 for the digits, 64 for a folder.
+        size: the side of squares, or height and width, to which images are cropped and resized; the data set's own if it is not
+            given, which has to be square: 16 for the digits, 64 for a folder.
         data_dir: where TFDS data sets are prepared.
         channels: 1 or 3; the data set's own if it is not given.
         skip_broken: leave out the images of a folder that cannot be read.
@@ -50,14 +54,14 @@ def load(
         if split != 'train':
             raise InputError(f'{name} has no splits, not {split!r}')
         return _squares(name, array_file(name, size=size, channels=channels))
-    return _in_memory(_open(name, split, size, data_dir, channels, skip_broken))
+    return _open(name, split, size, data_dir, channels, skip_broken).load()
 
 
 def open_source(
     name: str,
     *,
     split: str = 'train',
-    size: int | None = None,
+    size: Size | None = None,
     data_dir: str | os.PathLike | None = None,
     channels: int | None = None,
     skip_broken: bool = False,
@@ -70,21 +74,31 @@ def load_or_open(
     name: str,
     *,
     split: str,
-    size: int | None,
+    size: Size | Literal['native'] | None,
     data_dir: str | os.PathLike | None,
     memory_limit: float,
     channels: int | None = None,
     skip_broken: bool = False,
 ) -> Images | ImageSource:
-    """`load`, or `open_source` for a data set of more than `memory_limit` bytes of pixels."""
+    """`load`, or `open_source` for a data set of more than `memory_limit` bytes of pixels.
+
+    The size may be 'native': that which all images have, of whatever shape.
+    """
+    if is_array_file(name) and size == 'native':
+        return array_file(name, channels=channels)
     if is_digits(name) or is_array_file(name):
-        return load(name, split=split, size=size, channels=channels)
+        return load(name, split=split, size=None if size == 'native' else size, channels=channels)
     source = _open(name, split, size, data_dir, channels, skip_broken)
-    return (_on_disk if len(source) * source.size**2 * source.channels > memory_limit else _in_memory)(source)
+    return _on_disk(source) if len(source) * math.prod(sides(source.size)) * source.channels > memory_limit else source.load()
 
 
 def _open(
-    name: str, split: str, size: int | None, data_dir: str | os.PathLike | None, channels: int | None, skip_broken: bool
+    name: str,
+    split: str,
+    size: Size | Literal['native'] | None,
+    data_dir: str | os.PathLike | None,
+    channels: int | None,
+    skip_broken: bool,
 ) -> ImageSource:
     """A source whose broken images are still in it."""
     if is_folder(name, data_dir):
@@ -92,13 +106,6 @@ def _open(
     source = TfdsSource(name, split, size=size, data_dir=data_dir)
     source.channels = channels or source.channels
     return source
-
-
-def _in_memory(source: ImageSource) -> Images:
-    if isinstance(source, FolderSource):
-        return source.load()
-    batch = source.read(range(len(source)))
-    return Images(batch['image'], batch.get('label'), source.classes)
 
 
 def _on_disk(source: ImageSource) -> ImageSource:
@@ -115,12 +122,11 @@ def _squares(name: str, images: Images) -> Images:
 def describe(name: str, images: Images | ImageSource) -> str:
     """One line on a data set: how many images there are, of which size, and how many were left out."""
     count = len(images.images) if isinstance(images, Images) else len(images)
-    parts = [f'{name}: {count:,} images of {images.size} x {images.size} pixels', 'grey' if images.channels == 1 else 'colour']
+    height, width = sides(images.size)
+    parts = [f'{name}: {count:,} images of {height} x {width} pixels', 'grey' if images.channels == 1 else 'colour']
     if images.classes:
         parts.append(f'{len(images.classes)} classes')
-    broken = () if isinstance(images, TfdsSource) else images.broken
-    left_out = f'; {len(broken):,} unreadable ones left out, {broken[0]} the first' if broken else ''
-    return ', '.join(parts) + left_out
+    return ', '.join(parts) + ('' if isinstance(images, TfdsSource) else left_out(images.broken))
 
 
 def is_folder(name: str, data_dir: str | os.PathLike | None = None) -> bool:
@@ -145,6 +151,15 @@ def _digits_split(name: str, split: str) -> str:
     if split == 'test' and named == 'test':
         raise InputError('digits:test leaves no images to judge on')
     return named or split if split == 'train' else split
+
+
+def held_out_name(name: str, data_dir: str | os.PathLike | None = None) -> str:
+    """The name of the images that `load` takes for the split 'test', with no other split in it."""
+    if is_digits(name):
+        return 'digits:test'
+    if is_folder(name, data_dir) or is_array_file(name):
+        return name
+    return held_out(name, data_dir)
 
 
 def has_test_set(name: str, data_dir: str | os.PathLike | None = None) -> bool:

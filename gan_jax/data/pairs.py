@@ -1,14 +1,17 @@
 """Images in pairs, and two sets of images without pairs."""
 
+import copy
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan_jax.data.folders import SPLITS, common_channels, folder
+from gan_jax.data import decoding
+from gan_jax.data.decoding import common_channels
+from gan_jax.data.folders import SPLITS, FolderSource
 from gan_jax.data.images import resize
 from gan_jax.data.reading import SUFFIXES, files_below, image_files, read_image
 from gan_jax.errors import InputError
@@ -28,6 +31,7 @@ class PairSource:
         split: which of the splits.
         direction: what is made of what.
         channels: 1 or 3; by default 1 if every image is grey, and 3 otherwise.
+        skip_broken: whether `load` and `readable` leave out pairs of which an image cannot be read, or raise.
 
     Raises `InputError` for a folder or split that is not there, for images without a partner or in two shapes, and for images
     that cannot be read, by name.
@@ -41,22 +45,46 @@ class PairSource:
         split: str = 'train',
         direction: Literal['a_to_b', 'b_to_a'] = 'a_to_b',
         channels: int | None = None,
+        skip_broken: bool = False,
     ) -> None:
         if direction not in ('a_to_b', 'b_to_a'):
             raise InputError(f"direction is 'a_to_b' or 'b_to_a', not {direction!r}")
-        self.size, self.direction = size, direction
+        self.path, self.size, self.direction, self.skip_broken = pathlib.Path(path), size, direction, skip_broken
         folders = _folders(pathlib.Path(path), split)
         self.files = _partners(*folders) if len(folders) == 2 else [(file,) for file in image_files(folders[0])]
-        self.channels = channels or common_channels([file for pair in self.files for file in pair])
+        self.broken: list[str] = []
+        """Files of pairs that were left out, the first of each."""
+        self.channels = channels or common_channels([file for pair in self.files for file in pair], skip_broken)
 
     def __len__(self) -> int:
         return len(self.files)
 
     def read(self, indices: Sequence[int]) -> dict[str, np.ndarray]:
         """The pairs of these indices."""
-        sides = np.stack([self._pair(self.files[i]) for i in indices], axis=1)
-        source, target = sides if self.direction == 'a_to_b' else sides[::-1]
-        return {'input': source, 'target': target}
+        return self._directed(np.stack([self._pair(self.files[i]) for i in indices]))
+
+    def load(self) -> tuple[Self, dict[str, np.ndarray]]:
+        """The pairs that can be read, and all of them in memory. They are decoded once and kept, as `FolderSource`'s are."""
+        form = f'pairs {self.size} {self.channels}'
+        found = decoding.decode(self.files, self._pair, folder=self.path, form=form, skip_broken=self.skip_broken)
+        return self._only(found.readable), self._directed(found.images)
+
+    def readable(self) -> Self:
+        """With `skip_broken`, the source without the pairs that cannot be read; else as it is."""
+        if not self.skip_broken:
+            return self
+        return self._only(decoding.readable(self.files, self._pair, folder=self.path))
+
+    def _only(self, readable: np.ndarray) -> Self:
+        source = copy.copy(self)
+        source.broken = [str(pair[0]) for pair, fine in zip(self.files, readable, strict=True) if not fine]
+        source.files = [pair for pair, fine in zip(self.files, readable, strict=True) if fine]
+        return source
+
+    def _directed(self, sides: np.ndarray) -> dict[str, np.ndarray]:
+        """A and B, `[n, 2, size, size, channels]`, as what is made of what."""
+        source, target = (0, 1) if self.direction == 'a_to_b' else (1, 0)
+        return {'input': sides[:, source], 'target': sides[:, target]}
 
     def _pair(self, files: tuple[pathlib.Path, ...]) -> np.ndarray:
         images = [read_image(file, None, self.channels) for file in files]
@@ -73,19 +101,24 @@ class PairSource:
 
 def pairs(path: str | pathlib.Path, size: int, **options: Any) -> dict[str, np.ndarray]:
     """All of a `PairSource` (whose options it takes) in memory."""
-    source = PairSource(path, size, **options)
-    return source.read(range(len(source)))
+    return PairSource(path, size, **options).load()[1]
 
 
 def unpaired(
-    path_a: str | pathlib.Path, path_b: str | pathlib.Path, size: int, channels: int | None = None
-) -> dict[str, np.ndarray]:
-    """Two folders of images as `{'a': [n, size, size, channels], 'b': [m, size, size, channels]}`, uint8; see `data.folder`.
+    path_a: str | pathlib.Path,
+    path_b: str | pathlib.Path,
+    size: int,
+    channels: int | None = None,
+    skip_broken: bool = False,
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Two folders of images in memory, and the files that were left out of them because they cannot be read.
 
-    By default they have 1 channel if every image of both is grey, and 3 otherwise.
+    The images are `{'a': [n, size, size, channels], 'b': [m, size, size, channels]}`, uint8; see `data.folder`. By default they
+    have 1 channel if every image of both is grey, and 3 otherwise.
     """
-    channels = channels or common_channels([*image_files(path_a), *image_files(path_b)])
-    return {'a': folder(path_a, size, channels).images, 'b': folder(path_b, size, channels).images}
+    channels = channels or common_channels([*image_files(path_a), *image_files(path_b)], skip_broken)
+    a, b = (FolderSource(path, size, channels=channels, skip_broken=skip_broken).load() for path in (path_a, path_b))
+    return {'a': a.images, 'b': b.images}, [*a.broken, *b.broken]
 
 
 def without_pairs(paired: Mapping[str, AnyArray], seed: int = 0) -> dict[str, np.ndarray]:

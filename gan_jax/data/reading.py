@@ -3,7 +3,7 @@
 import os
 import pathlib
 from collections.abc import Collection
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -11,6 +11,14 @@ from gan_jax.errors import InputError
 
 if TYPE_CHECKING:
     from PIL import Image
+
+
+class BrokenImage(InputError):
+    """An image file that cannot be read."""
+
+
+Size: TypeAlias = int | tuple[int, int]
+"""Of images: the side of a square, or height and width."""
 
 SUFFIXES = ('.png', '.jpg', '.jpeg', '.webp', '.bmp', '.gif', '.tif', '.tiff', '.ppm', '.pgm')
 _GREY = ('1', 'L', 'LA', 'La', 'F')
@@ -51,24 +59,34 @@ def image_files(path: str | pathlib.Path) -> list[pathlib.Path]:
     return files
 
 
-def read_image(file: pathlib.Path, size: int | None, channels: int) -> np.ndarray:
-    """One image as uint8 `[h, w, channels]`: as it is, or cropped to its central square and resized to `size`.
+def sides(size: Size) -> tuple[int, int]:
+    """Height and width."""
+    return (size, size) if isinstance(size, int) else size
+
+
+def size_of(height: int, width: int) -> Size:
+    """The size of images: one number if they are square."""
+    return height if height == width else (height, width)
+
+
+def read_image(file: pathlib.Path, size: Size | None, channels: int) -> np.ndarray:
+    """One image as uint8 `[h, w, channels]`: as it is, or cropped about its centre to the shape of `size` and resized to it.
 
     The image is upright, as its EXIF orientation says, and on white where it is transparent; 16-bit grey levels are divided by
-    257, and floats are taken to be from 0 to 1. Raises `InputError`, with the file's name, for an image that cannot be read.
+    257, and floats are taken to be from 0 to 1. Raises `BrokenImage`, with the file's name, for an image that cannot be read.
     """
     from PIL import Image
 
     try:
         with Image.open(file) as image:
             pixels = decode(image, channels)
-            return square(pixels, size) if size else to_array(pixels)
+            return cropped(pixels, size) if size else to_array(pixels)
     except Exception as error:  # a decoder may raise anything on a damaged file
-        raise InputError(f'cannot read image {file}: {_reason(file, error)}') from error
+        raise BrokenImage(f'cannot read image {file}: {_reason(file, error)}') from error
 
 
 def is_grey(file: pathlib.Path) -> bool:
-    """Whether an image file is grey by its mode, or by its palette. Raises `InputError` as `read_image` does."""
+    """Whether an image file is grey by its mode, or by its palette. Raises `BrokenImage`."""
     from PIL import Image
 
     try:
@@ -78,7 +96,7 @@ def is_grey(file: pathlib.Path) -> bool:
                 return bool((palette == palette[:, :1]).all())
             return image.mode in _GREY or image.mode.startswith('I')
     except Exception as error:  # as in `read_image`
-        raise InputError(f'cannot read image {file}: {_reason(file, error)}') from error
+        raise BrokenImage(f'cannot read image {file}: {_reason(file, error)}') from error
 
 
 def decode(image: 'Image.Image', channels: int) -> 'Image.Image':
@@ -113,13 +131,16 @@ def _scaled(levels: np.ndarray, white: int) -> np.ndarray:
     return np.round(levels * (255 / white)).astype(np.uint8)
 
 
-def square(image: 'Image.Image', size: int) -> np.ndarray:
-    """The central square of an image, resized with antialiasing: uint8 `[size, size, channels]`."""
+def cropped(image: 'Image.Image', size: Size) -> np.ndarray:
+    """The largest part about an image's centre in the shape of `size`, resized with antialiasing: uint8 `[h, w, channels]`."""
     from PIL import Image
 
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    return to_array(image.resize((size, size), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side)))
+    height, width = sides(size)
+    box_width = min(image.width, max(1, round(image.height * width / height)))
+    box_height = min(image.height, max(1, round(image.width * height / width)))
+    left, top = (image.width - box_width) // 2, (image.height - box_height) // 2
+    box = (left, top, left + box_width, top + box_height)
+    return to_array(image.resize((width, height), Image.Resampling.BICUBIC, box=box))
 
 
 def to_array(image: 'Image.Image') -> np.ndarray:

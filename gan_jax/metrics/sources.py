@@ -19,7 +19,8 @@ SAMPLER = 'sampler.bin'
 """The file of a run directory that draws its samples: what `gan_jax.runs.save_sampler` writes."""
 _STEP = 'sampler_of_step_'
 """What the exported function is called, before the number of the step whose weights it has."""
-_VERSION = re.compile(r'\d+(\.(\d+|\*))*')
+_NAMED = re.compile(r'(.+?)(?::([A-Za-z_][^/]*))?')
+"""A name and its split, which may be a part of one or several: `train[:50%]+test`. Versions begin with a digit."""
 
 
 class Source(NamedTuple):
@@ -44,7 +45,7 @@ def open_source(
     text: str,
     *,
     split: str = 'train',
-    size: int | None = None,
+    size: data.Size | None = None,
     channels: int | None = None,
     data_dir: str | None = None,
     skip_broken: bool = False,
@@ -53,7 +54,7 @@ def open_source(
     """The images that a text names: a folder of them, an `.npz` or `.npy` file, a run directory, `digits`, or a TFDS name.
 
     A split may follow a colon, `mnist:test` or `photos:test`. Otherwise it is `split`; of folders without splits, everything.
-    `size` crops images to their central square and resizes it; without it they stay as they are, and a folder of several sizes is
+    `size` crops images about their centres and resizes them; without it they stay as they are, and a folder of several sizes is
     refused. `channels` is 1 or 3, and the images' own if it is not given. `skip_broken` leaves unreadable files out and notes
     them. `seed` is of a run's samples. Raises `InputError` for what cannot be read.
     """
@@ -75,14 +76,15 @@ def open_source(
     if name == 'digits':
         return _in_memory(f'digits:{split}', data.load(name, split=split, size=size, channels=channels).images)
     source = data.open_source(name, split=split, size=size, data_dir=data_dir, channels=channels)
+    assert isinstance(source, data.TfdsSource)
     read = lambda numbers: source.read(list(numbers))['image']
-    return Source(f'{name}:{split}', len(source), read, read([0]).shape[1:], {})
+    return Source(f'{name}:{source.split}', len(source), read, read([0]).shape[1:], {})
 
 
 def named_split(text: str) -> tuple[str, str]:
     """A data set's name and its split, '' if none is named: `mnist:test`. What follows a colon may also be a version of TFDS."""
-    name, _, last = text.rpartition(':')
-    return (name, last) if name and not _VERSION.fullmatch(last) else (text, '')
+    found = _NAMED.fullmatch(text)
+    return (found[1], found[2] or '') if found else (text, '')
 
 
 def batches(source: Source, count: int | None, *, seed: int = 0) -> Iterator[np.ndarray]:
@@ -112,7 +114,7 @@ def _in_memory(name: str, images: np.ndarray) -> Source:
     return Source(name, len(images), lambda numbers: images[list(numbers)], images.shape[1:], {})
 
 
-def _from_folder(path: str, asked: str, split: str, size: int | None, channels: int | None, skip_broken: bool) -> Source:
+def _from_folder(path: str, asked: str, split: str, size: data.Size | None, channels: int | None, skip_broken: bool) -> Source:
     named = asked or (split if folder_splits(path) else 'train')
     folder = FolderSource(path, size or 0, split=named, channels=channels, skip_broken=skip_broken)
     broken: dict[str, None] = {}
@@ -139,7 +141,7 @@ def _from_folder(path: str, asked: str, split: str, size: int | None, channels: 
     return Source(path if str(folder.path) == path else f'{path}:{named}', len(folder), read, shape, broken)
 
 
-def _from_run(path: pathlib.Path, size: int | None, channels: int | None, seed: int) -> Source:
+def _from_run(path: pathlib.Path, size: data.Size | None, channels: int | None, seed: int) -> Source:
     sampler = read_sampler(path / SAMPLER)
     call, shape = compilation.jit(sampler.call), sampler.out_avals[0].shape
     step = sampler_step(sampler)
@@ -172,15 +174,15 @@ def drawn(name: str, call: Callable[[int], np.ndarray], shape: Sequence[int]) ->
     return Source(name, None, read, tuple(shape[1:]), {})
 
 
-def of_form(source: Source, size: int | None, channels: int | None) -> Source:
-    """The images of a source cropped to their central square and resized to `size`, with 1 or 3 channels; None leaves them."""
+def of_form(source: Source, size: data.Size | None, channels: int | None) -> Source:
+    """The images of a source cropped about their centres and resized to `size`, with 1 or 3 channels; None leaves them."""
 
     def read(numbers: Sequence[int]) -> np.ndarray:
         images = recoloured(source.read(numbers), channels)
         return images if size is None else resize(images, size)
 
     height, width, own = source.shape
-    return source._replace(read=read, shape=(size or height, size or width, channels or own))
+    return source._replace(read=read, shape=(*data.sides(size or (height, width)), channels or own))
 
 
 def read_sampler(file: pathlib.Path) -> Any:

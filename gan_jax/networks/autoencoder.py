@@ -7,7 +7,7 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from gan_jax.networks.dcgan import stages
+from gan_jax.networks.dcgan import smallest_map
 from gan_jax.networks.layers import Conv, ConvTranspose, at_least_float32
 from gan_jax.networks.normalization import discriminator_normalization
 from gan_jax.typing import Array
@@ -70,7 +70,7 @@ class MLPAutoencoder(nn.Module):
 
 
 class ConvAutoencoder(nn.Module):
-    """`[n, size, size, c] -> (reconstruction, code [n, base, base, channels])`: strided convolutions down, transposed ones up.
+    """`[n, h, w, c] -> (reconstruction, code [n, h / 2^k, w / 2^k, channels])`: strided convolutions down, transposed ones up.
 
     As in the paper's networks for faces and rooms: 4 x 4 kernels, `width` channels at half the image's size, and
     twice as many at each further halving, to 4 x 4 (28 pixels: 7 x 7). LeakyReLU(0.2) down and ReLU up; the output is linear.
@@ -86,7 +86,7 @@ class ConvAutoencoder(nn.Module):
     def __call__(self, x: Array, *, train: bool = True) -> tuple[Array, Array]:
         normalization = discriminator_normalization(self.norm)
         wrap, norm = normalization.parts(train, self.dtype, self.axis_name)
-        _, halvings = stages(x.shape[1])
+        *_, halvings = smallest_map((x.shape[1], x.shape[2]))
         options: Any = {'kernel_size': (self.kernel_size, self.kernel_size), 'strides': (2, 2), 'dtype': self.dtype}
         code, channels = x, x.shape[-1]
         for i in range(halvings):

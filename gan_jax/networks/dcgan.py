@@ -10,6 +10,7 @@ the paper's network.
 """
 
 import functools
+import math
 from typing import Any
 
 import flax.linen as nn
@@ -39,13 +40,28 @@ def stages(size: int) -> tuple[int, int]:
     return 4, halvings
 
 
+def smallest_map(size: int | tuple[int, int]) -> tuple[int, int, int]:
+    """Height and width of the smallest feature map, and the number of halvings, of squares or of `(height, width)`.
+
+    The shorter side decides, and is one that squares have; the other has to be a multiple of 2^halvings. Raises `InputError`.
+    """
+    height, width = (size, size) if isinstance(size, int) else size
+    _, halvings = stages(min(height, width))
+    if max(height, width) % (1 << halvings):
+        raise InputError(
+            f'image size {height} x {width} is not supported: beside a side of {min(height, width)} the other is a multiple '
+            f'of {1 << halvings}'
+        )
+    return height >> halvings, width >> halvings, halvings
+
+
 class Generator(nn.Module):
-    """`[batch, latent] -> [batch, size, size, channels]` in [-1, 1].
+    """`[batch, latent] -> [batch, height, width, channels]` in [-1, 1]; `size` is the side of squares, or height and width.
 
     With `classes` a call is `(z, labels [batch])`, and batch norm has a scale and a bias for each class.
     """
 
-    size: int
+    size: int | tuple[int, int]
     channels: int = 3
     width: int = 128
     kernel_size: int = 5
@@ -64,11 +80,11 @@ class Generator(nn.Module):
         reference = self.reference_size if normalization.needs_reference else 0
         wrap, norm = normalization.parts(train, self.dtype, self.axis_name, _scale_init, reference)
         norm = with_labels(norm, self.norm, self.classes, labels, train=train, dtype=self.dtype, axis_name=self.axis_name)
-        base, halvings = stages(self.size)
+        *base, halvings = smallest_map(self.size)
         width = self.width << (halvings - 1)
-        dense = nn.Dense(base * base * width, use_bias=normalization.use_bias, dtype=self.dtype, kernel_init=_normal)
+        dense = nn.Dense(math.prod(base) * width, use_bias=normalization.use_bias, dtype=self.dtype, kernel_init=_normal)
         x = wrap(dense)(with_reference(self, z, reference))
-        x = nn.relu(norm()(x.reshape(-1, base, base, width)))
+        x = nn.relu(norm()(x.reshape(-1, *base, width)))
         kernel = (self.kernel_size, self.kernel_size)
         upsample = functools.partial(ConvTranspose, kernel_size=kernel, strides=(2, 2), dtype=self.dtype, kernel_init=_normal)
         for i in range(halvings - 1):
@@ -77,7 +93,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """`[batch, size, size, channels] -> logits [batch]`; with `features_too=True` also the activations, finest first.
+    """`[batch, height, width, channels] -> logits [batch]`; with `features_too=True` also the activations, finest first.
 
     With `outputs=n` the logits are those of n classes, `[batch, n]`. `minibatch` is a member of `layers.MINIBATCH_LAYERS`, with
     its settings as in 'discrimination:features=50', put before the last layer. Raises `InputError` for norm 'virtual'.
@@ -95,7 +111,7 @@ class Discriminator(nn.Module):
     def __call__(self, x: Array, *, train: bool = True, features_too: bool = False) -> Any:
         normalization = discriminator_normalization(self.norm)
         wrap, norm = normalization.parts(train, self.dtype, self.axis_name, _scale_init)
-        _, halvings = stages(x.shape[1])
+        *_, halvings = smallest_map((x.shape[1], x.shape[2]))
         kernel = (self.kernel_size, self.kernel_size)
         downsample = functools.partial(Conv, kernel_size=kernel, strides=(2, 2), dtype=self.dtype, kernel_init=_normal)
         features = []

@@ -9,6 +9,7 @@ repeated to enlarge a map, averaged to shrink it.
 """
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +17,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from gan_jax.errors import InputError
-from gan_jax.networks.dcgan import stages
+from gan_jax.networks.dcgan import smallest_map
 from gan_jax.networks.layers import Conv, at_least_float32
 from gan_jax.networks.normalization import NORMALIZATIONS, Layer, discriminator_normalization, with_labels, with_reference
 from gan_jax.typing import Array
@@ -37,14 +38,15 @@ def downsample(x: Array) -> Array:
 
 
 class Generator(nn.Module):
-    """`[n, latent] -> [n, size, size, channels]` in [-1, 1]; the papers' latents are 128 numbers of N(0, 1).
+    """`[n, latent] -> [n, height, width, channels]` in [-1, 1]; the papers' latents are 128 numbers of N(0, 1).
 
     A dense layer to 4 x 4 maps (7 x 7 for size 28), a residual block for every doubling, all of `width` channels. With
     `classes` a call is `(z, labels [n])`, and the batch norm in the blocks has a scale and a bias for each class. Sizes are
     DCGAN's, `InputError` for others.
     """
 
-    size: int = 32
+    size: int | tuple[int, int] = 32
+    """The side of squares, or height and width."""
     channels: int = 3
     width: int = 256
     dtype: Any = jnp.float32
@@ -66,9 +68,11 @@ class Generator(nn.Module):
         wrap, last_norm = normalization.parts(train, self.dtype, self.axis_name, reference=reference, statistics=statistics)
         how: dict[str, Any] = {'train': train, 'dtype': self.dtype, 'axis_name': self.axis_name, 'statistics': statistics}
         norm = with_labels(last_norm, self.norm, self.classes, labels, **how)
-        base, doublings = stages(self.size)
-        x = wrap(nn.Dense(base * base * self.width, dtype=self.dtype, kernel_init=_glorot))(with_reference(self, z, reference))
-        x = x.reshape(-1, base, base, self.width)
+        *base, doublings = smallest_map(self.size)
+        x = wrap(nn.Dense(math.prod(base) * self.width, dtype=self.dtype, kernel_init=_glorot))(
+            with_reference(self, z, reference)
+        )
+        x = x.reshape(-1, *base, self.width)
         conv = functools.partial(_convolution, wrap, self.dtype)
         for _ in range(doublings):
             h = conv(self.width, 3, _larger)(upsample(nn.relu(norm()(x))))

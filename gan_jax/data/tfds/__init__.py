@@ -8,6 +8,6 @@ TensorFlow, `pip install 'gan_jax[prepare]'`. `--manual-dir` names a folder that
 
 from gan_jax.data.tfds.names import Name, directory, is_known, parse
 from gan_jax.data.tfds.preparation import prepare
-from gan_jax.data.tfds.source import TfdsSource, has_held_out
+from gan_jax.data.tfds.source import TfdsSource, has_held_out, held_out
 
-__all__ = ['Name', 'TfdsSource', 'directory', 'has_held_out', 'is_known', 'parse', 'prepare']
+__all__ = ['Name', 'TfdsSource', 'directory', 'has_held_out', 'held_out', 'is_known', 'parse', 'prepare']

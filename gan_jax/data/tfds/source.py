@@ -5,15 +5,18 @@ import os
 import pathlib
 import re
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from gan_jax.data.reading import decode, square
+from gan_jax.data import decoding
+from gan_jax.data.images import Images
+from gan_jax.data.reading import Size, cropped, decode, size_of
 from gan_jax.data.tfds.names import Name, builder, parse
 from gan_jax.data.tfds.preparation import prepare
 from gan_jax.errors import InputError, one_line
 
+_BLOCK = 256
 _HELD_OUT = ('test', 'validation', 'val', 'valid', 'dev')
 
 
@@ -23,13 +26,16 @@ class TfdsSource:
     Args:
         name: as `names.parse` reads it. A split in it takes the place of 'train'.
         split: one of its splits, or a part of one as TFDS writes it; 'test' is `held_out_split`'s.
-        size: height and width; the data set's own if it is not given.
+        size: the side of squares, or height and width; the data set's own if it is not given, which has to be square, or
+            'native', which need not.
         data_dir: where it is prepared.
 
     Raises `InputError` for a name or a split that does not exist, for a set without images, and for what `prepare` refuses.
     """
 
-    def __init__(self, name: str, split: str, *, size: int | None = None, data_dir: str | os.PathLike | None = None) -> None:
+    def __init__(
+        self, name: str, split: str, *, size: Size | Literal['native'] | None = None, data_dir: str | os.PathLike | None = None
+    ) -> None:
         import tensorflow_datasets as tfds
 
         named = parse(name)
@@ -38,16 +44,19 @@ class TfdsSource:
         if not isinstance(features.get('image'), tfds.features.Image):
             raise InputError(f"data set {named.prepared} has no feature 'image'; it has {', '.join(features) or 'none'}")
         height, width, channels = features['image'].shape
-        if size is None and (height is None or height != width):
-            sides = f'{height} x {width}' if height else 'of several sizes'
-            raise InputError(f'the images of {named.prepared} are {sides}, not square: give a size')
+        if height is None or width is None:
+            if size in (None, 'native'):
+                raise InputError(f'the images of {named.prepared} are of several sizes, not square: give a size')
+        elif size is None and height != width:
+            raise InputError(f'the images of {named.prepared} are {height} x {width}, not square: give a size')
         if not pathlib.Path(made.data_dir).exists():
             prepare(named.prepared, data_dir=data_dir)
             made = builder(named, data_dir)
-        self.name = named.prepared
-        self._records = _records(made, named, _split(made.info.splits, named, split))
+        self.name, self.path = named.prepared, pathlib.Path(made.data_dir)
+        self.split = _split(made.info.splits, named, split)
+        self._records = _records(made, named, self.split)
         self.channels: int = 1 if channels == 1 else 3
-        self.size: int = size or height
+        self.size: Size = size_of(height, width) if size is None or size == 'native' else size
         label = features.get('label')
         self.classes: tuple[str, ...] = tuple(label.names) if isinstance(label, tfds.features.ClassLabel) else ()
 
@@ -65,12 +74,25 @@ class TfdsSource:
             batch['label'] = np.array([record['label'] for record in records], np.int32)
         return batch
 
+    def load(self) -> Images:
+        """All images in memory. They are decoded once and kept in the cache, until a file of the prepared set changes."""
+
+        def make() -> dict[str, np.ndarray]:
+            rows = range(len(self))
+            blocks = [rows[start : start + _BLOCK] for start in rows[::_BLOCK]]
+            batches = list(decoding.in_threads(self.read, blocks, title=f'{self.name}, by {_BLOCK}'))
+            return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+
+        form = f'{self.path.resolve()} {self.split} {self.size} {self.channels}'
+        batch = decoding.kept_or_made('tfds', form, decoding.state_of(self.path), make)
+        return Images(batch['image'], batch.get('label'), self.classes)
+
     def _image(self, content: bytes) -> np.ndarray:
         from PIL import Image
 
         try:
             with Image.open(io.BytesIO(content)) as image:
-                return square(decode(image, self.channels), self.size)
+                return cropped(decode(image, self.channels), self.size)
         except Exception as error:  # a decoder may raise anything on a damaged file
             raise InputError(f'cannot read an image of {self.name}: {one_line(error)}') from error
 
@@ -92,6 +114,13 @@ def has_held_out(name: str, data_dir: str | os.PathLike | None = None) -> bool:
     named = parse(name)
     splits = builder(named, data_dir).info.splits
     return not len(splits) or held_out_split(splits, named.split) is not None
+
+
+def held_out(name: str, data_dir: str | os.PathLike | None = None) -> str:
+    """The name of what a set with this training split is judged on. Raises `InputError` if there is no such split."""
+    named = parse(name)
+    splits = builder(named, data_dir).info.splits
+    return f'{named.prepared}:{_split(splits, named, "test") if len(splits) else "test"}'
 
 
 def _split(splits: Any, name: Name, split: str) -> str:
