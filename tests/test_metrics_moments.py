@@ -155,7 +155,7 @@ def test_files_that_are_no_statistics(tmp_path):
         file.writestr('a', 'b')
     refused("is no npz file of statistics mu and sigma: 'mu'")
     np.savez(path, mu=np.array([{}]), sigma=np.eye(3))
-    refused('pickle')
+    refused('is not a file of arrays')
     with path.open('wb') as file:
         np.save(file, np.eye(3))
     refused('is no npz file of statistics')

@@ -135,7 +135,7 @@ def test_flags_that_mean_nothing(tmp_path, capsys, monkeypatch):
         (['--seed', '99999999999999999999'], '--seed is from 0 to'),
         (['--resize', '0'], '--resize is from 1'),
         (['--resize', '0', '--protocol', 'fid5k'], '--resize is from 1'),
-        (['--reals=-2'], '--reals is at least 1, not -2'),
+        (['--reals=-2'], '--reals is from 1 to 10000000, not -2'),
         (['--samples', '0', '--protocol', 'fid5k'], '--samples is from 1'),
         (['--channels', '2'], "invalid choice '2'"),
         (['--json', tmp_path], f'{tmp_path} is a folder: give the name of a file'),
