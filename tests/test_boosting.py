@@ -194,7 +194,7 @@ def test_weights_of_the_components(mixing, expected):
         assert (np.asarray(ensemble.weights[i + 1 :]) == 0).all()
     np.testing.assert_allclose(ensemble.weights, expected, rtol=1e-6)
     np.testing.assert_array_equal(ensemble.components['mean'][:, 0], np.arange(5))
-    with pytest.raises(InputError, match='between 0 and 1'):
+    with pytest.raises(InputError, match='beta is above 0 and below 1'):
         build(MIXINGS, 'constant:beta=1')
 
 
