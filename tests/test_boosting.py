@@ -382,7 +382,7 @@ def test_random_mixtures():
     np.testing.assert_allclose(centres[0].mean(0), 0, atol=2)
     for wrong, message in (
         ('gmm:sides=2', "no setting 'sides'"),
-        ('gmm:modes=0', '1 mode or more'),
+        ('gmm:modes=0', 'modes is from 1 to 10000, not 0'),
         ('gm', 'known: ring_unrolled'),
     ):
         with pytest.raises(InputError, match=message):
