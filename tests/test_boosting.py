@@ -194,7 +194,7 @@ def test_weights_of_the_components(mixing, expected):
         assert (np.asarray(ensemble.weights[i + 1 :]) == 0).all()
     np.testing.assert_allclose(ensemble.weights, expected, rtol=1e-6)
     np.testing.assert_array_equal(ensemble.components['mean'][:, 0], np.arange(5))
-    with pytest.raises(InputError, match='above 0 and below 1'):
+    with pytest.raises(InputError, match='beta is above 0 and below 1'):
         build(MIXINGS, 'constant:beta=1')
 
 
@@ -261,8 +261,8 @@ def test_a_stopped_run_goes_on_at_its_component_bit_for_bit(tmp_path):
     straight = go('straight')
     assert trained == [0, 1, 2, 3]
     trained.clear()
-    for stop, message in ((0, 'stopped; what was saved'), (2, 'stopped at step 2, which is saved')):
-        with pytest.raises(Interrupted, match=message):
+    for stop in (0, 2):
+        with pytest.raises(Interrupted, match=f'stopped at step {stop}'):
             go('stopped', stop=stop)
     assert_same_bits(go('stopped'), straight)
     assert trained == [0, 1, 2, 3] and 'after component 2 of 4' in told[0]
@@ -382,7 +382,7 @@ def test_random_mixtures():
     np.testing.assert_allclose(centres[0].mean(0), 0, atol=2)
     for wrong, message in (
         ('gmm:sides=2', "no setting 'sides'"),
-        ('gmm:modes=0', 'modes is from 1'),
+        ('gmm:modes=0', 'modes is from 1 to 10000, not 0'),
         ('gm', 'known: ring_unrolled'),
     ):
         with pytest.raises(InputError, match=message):

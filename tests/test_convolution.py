@@ -64,6 +64,7 @@ def every_route(x, w, y, g, convolve):
         'as_one_convolution': (routes.as_one_convolution(y, w, g, convolve), dx),
         'as_canonical': (routes.as_canonical(x, y, g, convolve), dw),
         'as_patches': (routes.as_patches(x, y, g), dw),
+        **({'as_swapped': (routes.as_swapped(x, y, g, False), dw)} if g.strides == (1, 1) else {}),
     }
 
 
