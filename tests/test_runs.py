@@ -1,6 +1,7 @@
 """Runs: resuming bit for bit, directories that are refused, damaged checkpoints, full disks, pictures."""
 
 import dataclasses
+import gc
 import json
 import os
 import pathlib
@@ -147,16 +148,21 @@ def test_a_restored_state_can_be_split_over_devices(tmp_path, runner):
     assert float(mean) == 3.5 and len(moved.generator.params['Dense_0']['bias'].sharding.device_set) == 4
 
 
-def test_a_checkpoint_of_another_state_is_refused_and_kept(tmp_path):
+def test_a_checkpoint_of_another_state_is_refused_and_kept(tmp_path, capfd):
     with checkpoints.Checkpoints(tmp_path) as kept:
         kept.save(3, {'w': jnp.ones(2)})
         kept.wait()
-        with pytest.raises(InputError, match=r'checkpoint 3 cannot be read: .*an earlier one is used'):
+        another = r'checkpoint 3 cannot be read: it is of another state: '
+        with pytest.raises(InputError, match=another + r'w is \[2\] there and \[2, 2\] here; without .* an earlier one is used'):
             kept.restore({'w': jnp.ones((2, 2))})
-        with pytest.raises(InputError, match='checkpoint 3 cannot be read'):
+        with pytest.raises(InputError, match=another + r'v is nothing there and \[2\] here'):
             kept.restore({'v': jnp.ones(2)})
+        with pytest.raises(InputError, match=another + r'w\.0 is nothing there and \[2\] here'):
+            kept.restore({'w': [jnp.ones(2)]})
         assert float(kept.restore({'w': jnp.zeros(2)})['w'].sum()) == 2
         assert float(kept.restore({'w': np.zeros(2, np.float32)})['w'].sum()) == 2
+    gc.collect()
+    assert capfd.readouterr().err == ''  # nothing of what a reader that has begun would say
 
 
 def test_only_the_newest_checkpoints_are_kept(tmp_path):

@@ -97,12 +97,15 @@ class Checkpoints:
         raise InputError(f'nothing to resume: {self._directory} holds no whole checkpoint')
 
     def _read(self, step: int, abstract: Any) -> Any:
-        try:
-            return jax.block_until_ready(self._manager.restore(step, args=_orbax().args.StandardRestore(abstract)))
-        except Exception as error:  # whatever a damaged file, or one of another state, makes of the reader
-            reason = str(error).strip().split('\n')[0][:120]
-            folder = self._directory / str(step)
-            raise InputError(f'checkpoint {step} cannot be read: {reason}; without {folder} an earlier one is used') from error
+        folder = self._directory / str(step)
+        reason, cause = _difference(folder / 'default', abstract), None
+        if reason is None:
+            try:
+                return jax.block_until_ready(self._manager.restore(step, args=_orbax().args.StandardRestore(abstract)))
+            except Exception as error:  # whatever a damaged file makes of the reader
+                logging.getLogger('absl').exception('checkpoint %d cannot be read', step)
+                reason, cause = str(error).strip().split('\n')[0][:120], error
+        raise InputError(f'checkpoint {step} cannot be read: {reason}; without {folder} an earlier one is used') from cause
 
     def steps(self) -> list[int]:
         """The steps of the checkpoints on disk, oldest first."""
@@ -164,6 +167,33 @@ class Checkpoints:
                     f'the disk is full: no checkpoint could be written in {self._directory}; the earlier ones are whole'
                 ) from error
             raise
+
+
+def _difference(folder: pathlib.Path, like: Any) -> str | None:
+    """The first array that a checkpoint has in another shape, or not at all; Orbax would begin to read before it sees that."""
+    try:
+        with ocp.PyTreeCheckpointer() as reader:
+            theirs = _shapes(reader.metadata(folder).item_metadata.tree)
+    except Exception:  # what is wrong with it is seen when it is read
+        return None
+    ours = _shapes(like)
+    keys = {name for name, shape in ours.items() if shape is None}  # random keys are saved as the numbers they are made of
+    for name in {**ours, **theirs}:
+        if name not in ours or name not in theirs or (name not in keys and ours[name] != theirs[name]):
+            there, here = (list(tree[name] or ()) if name in tree else 'nothing' for tree in (theirs, ours))
+            return f'it is of another state: {name} is {there} there and {here} here'
+    return None
+
+
+def _shapes(tree: Any) -> dict[str, tuple[int, ...] | None]:
+    """The shapes of arrays by their paths, None for random keys."""
+    arrays = jax.tree_util.tree_leaves_with_path(tree, is_leaf=lambda x: hasattr(x, 'shape'))
+    is_key = lambda x: x.dtype is not None and jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)
+    return {
+        jax.tree_util.keystr(path, simple=True, separator='.'): None if is_key(x) else tuple(x.shape)
+        for path, x in arrays
+        if hasattr(x, 'shape')
+    }
 
 
 def _of_another_step(state: Any, step: int) -> str | None:
