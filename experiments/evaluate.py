@@ -59,14 +59,13 @@ class Config(Checked):
 
 def main(config: Config) -> list[dict[str, Any]]:
     """Prints the scores, and writes them to the run as `scores.json`."""
-    if config.samples is not None and config.samples < 2:
-        raise InputError(f'--samples is at least 2, which have a distribution, not {config.samples}')
     if config.protocol and (config.samples or config.measures or config.extractor):
         raise InputError('a protocol fixes measures, extractor and samples: leave out the one or the other')
     path = pathlib.Path(config.run)
     options = runs.saved_identity(path)
     flags: dict[str, Any] = {name: getattr(config, name) for name in ('protocol', 'batch_size', 'seed', 'data_dir')}
     asked = metrics.Config(str(options.get('dataset')), str(path), skip_broken=bool(options.get('skip_broken')), **flags)
+    metrics.chosen(dataclasses.replace(asked, measures=config.measures, extractor=config.extractor))  # names that are unknown
     dataset = _dataset(path, options, config.dataset)
     asked = dataclasses.replace(asked, real=dataset, split='test' if data.has_test_set(dataset, config.data_dir) else 'train')
     samples = sources.open_source(str(path), seed=config.seed) if config.checkpoint is None else _of_checkpoint(path, config)

@@ -23,7 +23,7 @@ def run(main: Callable[[C], object], config: type[C]) -> None:
 
     def give_up(signum: int) -> None:
         _tell(f'{program}: {Interrupted(signum)}')
-        os._exit(128 + signum)
+        _leave(128 + signum)
 
     try:
         with interruptions.raised(give_up):
@@ -32,7 +32,8 @@ def run(main: Callable[[C], object], config: type[C]) -> None:
     except InputError as error:
         _exit(2, f'{program}: {error}')
     except Interrupted as stop:
-        _exit(128 + stop.signum, f'{program}: {stop}')
+        _tell(f'{program}: {stop}')
+        _leave(128 + stop.signum)
     except OSError as error:
         _exit(2, f'{program}: {_of_files(error)}')
     except MemoryError as error:
@@ -51,6 +52,14 @@ def _of_files(error: OSError) -> str:
 def _exit(code: int, line: str) -> None:
     _tell(line)
     raise SystemExit(code)
+
+
+def _leave(code: int) -> None:
+    """Ends the process without the interpreter's own end, which crashes while a device is still computing."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):
+            stream.flush()
+    os._exit(code)
 
 
 def _tell(line: str) -> None:

@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
@@ -13,7 +14,7 @@ from gan_jax.errors import Interrupted
 
 SIGNALS = tuple(getattr(signal, name) for name in ('SIGINT', 'SIGTERM', 'SIGHUP') if hasattr(signal, name))
 _PATIENCE = 5.0
-"""Seconds that a call which knows no signals, such as a compilation, has to come to its end."""
+"""Seconds that a program has to come to its end after a signal."""
 
 Handler = Callable[[int, FrameType | None], None]
 
@@ -25,40 +26,44 @@ class Noted:
 
 
 _holding = 0
-_handled = threading.Event()
+
+
+@contextlib.contextmanager
+def unhurried() -> Iterator[None]:
+    """Within it the program has as long as it takes, such as for the end of a save."""
+    global _holding
+    _holding += 1
+    try:
+        yield
+    finally:
+        _holding -= 1
 
 
 @contextlib.contextmanager
 def noted() -> Iterator[Noted]:
     """Within it a first signal is only noted, for the caller to save and stop; a second one is not held back."""
-    global _holding
     signals = Noted()
     before: dict[int, Any] = {}
 
     def note(signum: int, frame: FrameType | None) -> None:
-        _handled.set()
         signals.received = signum
         signal.signal(signum, before[signum])
 
-    _holding += 1
-    try:
-        with _handlers(note, before):
-            yield signals
-    finally:
-        _holding -= 1
+    with unhurried(), _handlers(note, before):
+        yield signals
 
 
 @contextlib.contextmanager
 def raised(give_up: Callable[[int], Any]) -> Iterator[None]:
     """Within it a signal raises `Interrupted`.
 
-    The interpreter looks for signals between its own instructions: in a call that lasts, such as a compilation or a long program
-    on the device, it does not. `give_up(signum)`, which ends the process, is called from a thread if it has not looked for 5
-    seconds, unless `noted` holds signals back.
+    That may be late, for the interpreter looks for signals between its own instructions and not in a call that lasts, such as a
+    compilation or a long program on the device; and it may be lost, as every exception in a destructor or a callback of C++ is.
+    So if the block has not ended 5 seconds later, `give_up(signum)`, which ends the process, is called from a thread; unless
+    `noted` or `unhurried` gives it time.
     """
 
     def interrupt(signum: int, frame: FrameType | None) -> None:
-        _handled.set()
         raise Interrupted(signum)
 
     with _handlers(interrupt, {}), _watch(give_up):
@@ -107,17 +112,21 @@ def _let_go(terminal: list[int]) -> None:
 
 @contextlib.contextmanager
 def _watch(give_up: Callable[[int], Any]) -> Iterator[None]:
-    """Calls `give_up` if the main thread does not come to its handler in time."""
+    """Calls `give_up` if the block does not end in time after a signal."""
     ear, mouth = socket.socketpair()
     mouth.setblocking(False)
+    over = threading.Event()
 
     def wait() -> None:
         while heard := ear.recv(64):
             for signum in set(heard) & set(SIGNALS):
-                while not _handled.wait(_PATIENCE):
-                    if not _holding:
+                end = time.monotonic() + _PATIENCE
+                while not over.wait(0.05):
+                    if _holding:
+                        end = time.monotonic() + _PATIENCE
+                    elif time.monotonic() > end:
                         give_up(signum)
-                _handled.clear()
+                        return
 
     try:
         before = signal.set_wakeup_fd(mouth.fileno(), warn_on_full_buffer=False)
@@ -131,6 +140,7 @@ def _watch(give_up: Callable[[int], Any]) -> Iterator[None]:
     try:
         yield
     finally:
+        over.set()
         signal.set_wakeup_fd(before)
         mouth.close()
         thread.join(1)

@@ -31,16 +31,14 @@ class Table(dict[str, T]):
 def build(table: Table[Callable[..., T]], text: str, **context: Any) -> T:
     """The member of a table that `NAME` or `NAME:setting=value,setting=value` asks for.
 
-    Values are Python literals; what is none is a string. `context` is what the caller knows and the text cannot say, such as
+    Values are Python literals; what is none is a string. `context` is what the caller knows and the text need not say, such as
     `axis_name`: a factory is given those of its parameters that stand in it. A value is of its parameter's annotated type and in
     its range (`gan_jax.ranges`). Raises `InputError` for a name, a setting or a value that does not work.
     """
     name, colon, settings = text.partition(':')
     factory = table[name]
     parameters = inspect.signature(factory).parameters
-    own = {
-        key: p.annotation for key, p in parameters.items() if key not in (*_INTERNAL, *context) and p.kind is not p.VAR_KEYWORD
-    }
+    own = {key: p.annotation for key, p in parameters.items() if key not in _INTERNAL and p.kind is not p.VAR_KEYWORD}
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     given: dict[str, Any] = {}
     for item in settings.split(',') if colon else ():
@@ -54,9 +52,9 @@ def build(table: Table[Callable[..., T]], text: str, **context: Any) -> T:
         given[key] = _whole(_value(value), own.get(key))
         if found := fault(own.get(key), given[key]):
             raise InputError(f'{table.noun} {text!r}: {key} {found}')
-    given |= {key: value for key, value in context.items() if key in parameters}
+    known = {key: value for key, value in context.items() if key in parameters}
     try:
-        return factory(**given)
+        return factory(**(known | given))
     except (TypeError, ValueError) as error:
         raise InputError(f'{table.noun} {text!r}: {error}') from error
 

@@ -93,7 +93,7 @@ dcgan --batch-size 6                                          batch size 6 is no
 dcgan --batch-size 4096                                       batch size 4096 is more than the 1437 examples
 dcgan --objective ''                                          unknown objective ''
 dcgan --objective hinge:margin=1                              has no setting 'margin'; it has: none
-dcgan --objective energy_margin                               energy_margin is of energies
+dcgan --objective energy_margin                               energy_margin is for a D of energies
 dcgan --objective minimax:smoothing=1                         smoothing is at least 0 and below 1, not 1
 dcgan --objective minimax:smoothing=nan                       smoothing is a number, not 'nan'
 dcgan --objective least_squares:a=1,b=1                       a and b are the targets
@@ -137,7 +137,6 @@ dcgan --augmentations adaptive:images=0                       images is at least
 dcgan --augmentations adaptive:axis_name=x                    has no setting 'axis_name'
 dcgan --features feature_match                                did you mean feature_matching
 dcgan --features pulling_away:weight=-1                       weight is from 0 to 1000000, not -1
-dcgan --features pulling_away --batch-size 4                  pulling away is between different examples
 dcgan --d-norm virtual                                        a generator's
 dcgan --d-norm ''                                             unknown normalization ''
 dcgan --g-norm batchnorm                                      unknown normalization 'batchnorm'
@@ -156,7 +155,7 @@ dcgan --optimizers adam:rate=1                                has no setting 'ra
 dcgan --optimizers wgan:clip=0                                clip is above 0, not 0
 dcgan --simultaneous --discriminator-steps 2                  simultaneous updates are one of each player
 dcgan --simultaneous --generator-steps 2                      simultaneous updates are one of each player
-conditional_gan --objective energy_margin                     energy_margin is of energies
+conditional_gan --objective energy_margin                     energy_margin is for a D of energies
 conditional_gan --condition labels                            unknown condition 'labels'
 conditional_gan --dataset digits --evaluate 9                 at least one sample of each of the 10 classes
 conditional_gan --dataset images                              no labels to learn from
@@ -164,7 +163,7 @@ conditional_gan --dataset digits --augmentations packing      packing joins exam
 conditional_gan --dataset digits --condition projection --g-norm layer        knows no classes
 conditional_gan --dataset digits --minibatch stddev:group_size=5      not made of groups of 5
 conditional_gan --class-weight nan                            --class-weight is from 0 to 1000000, not nan
-cyclegan --objective energy_margin                            energy_margin is of energies
+cyclegan --objective energy_margin                            energy_margin is for a D of energies
 cyclegan --task ''                                            --task is empty
 cyclegan --task horse2zebr                                    there is no folder 'horse2zebr'
 cyclegan --task empty                                         empty
@@ -184,7 +183,7 @@ pix2pix --dataset nowhere                                     no folder nowhere
 pix2pix --dataset images                                      images
 pix2pix --dataset sets                                        sets
 pix2pix --direction a_to_c                                    --direction
-pix2pix --dataset images --objective energy_margin            energy_margin is of energies
+pix2pix --dataset images --objective energy_margin            energy_margin is for a D of energies
 pix2pix --size 63                                             image size 63 x 63 is not supported
 pix2pix --objective-weight 0 --l1-weight 0                    not both 0
 pix2pix --dropout 1                                           --dropout is at least 0 and below 1
@@ -260,13 +259,13 @@ ring --data madgan_1d                                         not in the plane
 ring --data gmm:modes=x                                       modes is a whole number, not 'x'
 ring --augmentations packing:size=3                           64 examples do not divide into packs of 3
 ring --minibatch stddev:group_size=5                          not made of groups of 5
-ring --objective energy_margin                                energy_margin is of energies
+ring --objective energy_margin                                energy_margin is for a D of energies
 ring --augmentations diff_augment                             is for images
 ring --d-norm instance                                        instance norm is over the positions of an image
 ring --sweep --sweep-penalties                                --sweep-penalties names at least one
 ring --sweep --sweep-penalties r1+r3                          unknown penalty 'r3'
 ring --sweep --sweep-objectives hinge hinge                   --sweep-objectives names hinge twice
-ring --sweep --sweep-objectives energy_margin                 energy_margin is of energies
+ring --sweep --sweep-objectives energy_margin                 energy_margin is for a D of energies
 ring --unroll-steps -1                                        --unroll-steps is from 0 to 1000, not -1
 ring --unroll-steps 99999999999                               --unroll-steps is from 0 to 1000
 unrolled_gan --unroll-steps                                   --unroll-steps names at least one
@@ -279,7 +278,7 @@ semi_supervised --labels 100000 --dataset digits              100000 labels
 semi_supervised --d-features                                  --d-features is empty
 semi_supervised --d-features 10 0                             --d-features is from 1 to 65536, not 0
 semi_supervised --g-norm layer                                norms are the paper's
-semi_supervised --objective energy_margin                     energy_margin is of energies
+semi_supervised --objective energy_margin                     energy_margin is for a D of energies
 semi_supervised --dataset images                              no labels to learn from
 semi_supervised --dataset digits --augmentations packing:size=3       do not divide into packs of 3
 semi_supervised --average nan                                 --average is from 0 to 1, not nan
@@ -309,7 +308,7 @@ text_to_image --encoder nowhere.npz                           nowhere.npz
 text_to_image --encoder broken.npz                            broken.npz
 text_to_image --method int --batch-size 4                     interpolated in pairs
 text_to_image --augmentations packing                         packing joins images of different texts
-text_to_image --objective energy_margin                       energy_margin is of energies
+text_to_image --objective energy_margin                       energy_margin is for a D of energies
 vanishing_gradients --cases                                   --cases names at least one
 vanishing_gradients --cases minimax minimax                   --cases names minimax twice
 vanishing_gradients --cases maximin                           unknown case 'maximin'
@@ -332,7 +331,7 @@ evaluate ''                                                   RUN is empty
 evaluate                                                      Missing from
 evaluate nowhere                                              nowhere is no
 evaluate foreign                                              foreign is no
-evaluate run --samples 0                                      --samples is from 1
+evaluate run --samples 0                                      --samples is from 2
 evaluate run --seed -1                                        --seed is from 0 to 4294967295, not -1
 evaluate run --protocol fid50k_full --samples 10              a protocol fixes
 evaluate run --protocol fid50k_full fid50k_full               --protocol names fid50k_full twice

@@ -261,7 +261,7 @@ def test_refusals():
     with pytest.raises(gan_jax.InputError, match='did you mean jensen_shannon'):
         DIVERGENCES['jenson_shannon']
     for pi in (0, 1):
-        with pytest.raises(ValueError, match='between 0 and 1'):
+        with pytest.raises(ValueError, match='above 0 and below 1'):
             DIVERGENCES['jensen_shannon_weighted'](pi)
     for a in (0, 1.0):
         with pytest.raises(ValueError, match='neither 0 nor 1'):

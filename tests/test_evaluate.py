@@ -151,7 +151,7 @@ def test_a_checkpoint_that_was_cut_short_is_not_read(stopped):
     content = file.read_bytes()
     file.write_bytes(content[:-1])
     try:
-        with pytest.raises(InputError, match=r'checkpoint 1 of .* cannot be read: .*not of the size'):
+        with pytest.raises(InputError, match=r'checkpoint 1 of .* is damaged: .* is not what was written'):
             scores(str(stopped), checkpoint=1)
     finally:
         file.write_bytes(content)
@@ -160,10 +160,10 @@ def test_a_checkpoint_that_was_cut_short_is_not_read(stopped):
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        ({'samples': 0}, '--samples is at least 2, which have a distribution, not 0'),
-        ({'samples': 1}, '--samples is at least 2'),
+        ({'samples': 0}, '--samples is from 2 to 10000000, not 0'),
+        ({'samples': 1}, '--samples is from 2'),
         ({'seed': -1}, '--seed is from 0'),
-        ({'batch_size': 0}, '--batch-size is at least 1'),
+        ({'batch_size': 0}, '--batch-size is from 1'),
         ({'protocol': ('fid5k',), 'extractor': 'pixels'}, 'a protocol fixes measures'),
         ({'dataset': 'nowhere/photos'}, 'was trained on nowhere/photos, which is not there, relative to the folder'),
         ({'dataset': 'images.npz'}, r'was trained on images\.npz, which is not there, relative'),

@@ -218,7 +218,7 @@ def line_of(capsys, monkeypatch, path, *flags) -> str:
         (['--batch-size', '4096'], 'batch size 4096 is more than the 1437 examples'),
         (['--resume'], 'nothing to resume'),
         (['--objective', 'minmax'], "unknown objective 'minmax'; did you mean minimax"),
-        (['--objective', 'energy_margin:margin=0'], 'margin is above 0 and at most'),
+        (['--objective', 'energy_margin'], 'energy_margin is for a D of energies, as in experiments.ebgan'),
         (['--objective', 'f_gan:divergence=kll'], "unknown divergence 'kll'; did you mean kl"),
         (['--penalties', 'r1', 'wgangp'], "unknown penalty 'wgangp'; did you mean wgan_gp"),
         (['--penalties', 'r1:weight=1'], "penalty r1 has no setting 'weight'; it has: gamma"),

@@ -9,8 +9,7 @@ import time
 
 import pytest
 
-from gan_jax import interruptions
-from gan_jax.commandline import run
+from gan_jax import commandline, interruptions
 from gan_jax.errors import Interrupted
 from gan_jax.runs import Options
 
@@ -24,6 +23,7 @@ def kill(number):
 @pytest.mark.parametrize('number', SIGNALS)
 def test_a_command_that_is_stopped_says_so_in_one_line(number, monkeypatch, capsys):
     monkeypatch.setattr(sys, 'argv', ['command'])
+    monkeypatch.setattr(commandline, '_leave', sys.exit)
     before = [signal.getsignal(n) for n in SIGNALS]
     done = []
 
@@ -35,7 +35,7 @@ def test_a_command_that_is_stopped_says_so_in_one_line(number, monkeypatch, caps
             done.append('swallowed')
 
     with pytest.raises(SystemExit) as stop:
-        run(main, Options)
+        commandline.run(main, Options)
     assert stop.value.code == 128 + number and not done
     assert capsys.readouterr().err.splitlines()[-1].endswith(': stopped; what was saved before is whole')
     assert [signal.getsignal(n) for n in SIGNALS] == before
@@ -74,6 +74,17 @@ def test_a_call_that_knows_no_signals_is_given_up(monkeypatch):
     with pytest.raises(Interrupted), interruptions.raised(given_up.append):
         busy()
     assert given_up[0] == signal.SIGINT
+
+
+def test_a_signal_that_was_swallowed_ends_the_program_all_the_same(monkeypatch):
+    monkeypatch.setattr(interruptions, '_PATIENCE', 0.1)
+    given_up = []
+    with interruptions.raised(given_up.append):
+        try:
+            kill(signal.SIGTERM)
+        except BaseException:  # as in a callback of C++
+            time.sleep(0.4)
+    assert given_up == [signal.SIGTERM]
 
 
 def test_nothing_is_given_up_while_signals_are_held_back(monkeypatch):

@@ -30,7 +30,7 @@ LAYERS = [  # a module may import from its own line's package, and from any line
     {'gan_jax.registry'},
     {'gan_jax.commandline'},
     {'gan_jax.compilation'},
-    {'gan_jax.files'},
+    {'gan_jax.files', 'gan_jax.ranges', 'gan_jax.finite', 'gan_jax.interruptions'},
     {'gan_jax.typing', 'gan_jax.errors'},
 ]
 PACKAGES = {package: level for level, packages in enumerate(LAYERS) for package in packages}

@@ -153,9 +153,9 @@ def test_files_that_are_no_statistics(tmp_path):
     refused('is no npz file of statistics')
     with zipfile.ZipFile(path, 'w') as file:
         file.writestr('a', 'b')
-    refused('mu is not a file')
+    refused("is no npz file of statistics mu and sigma: 'mu'")
     np.savez(path, mu=np.array([{}]), sigma=np.eye(3))
-    refused('pickle')
+    refused('is not a file of arrays')
     with path.open('wb') as file:
         np.save(file, np.eye(3))
     refused('is no npz file of statistics')

@@ -129,14 +129,14 @@ def test_flags_that_mean_nothing(tmp_path, capsys, monkeypatch):
     real, file = write(tmp_path / 'real', IMAGES), tmp_path / 'file'
     file.write_bytes(b'')
     for flags, message in (
-        (['--batch-size', '0'], '--batch-size is at least 1, not 0'),
-        (['--batch-size=-3'], '--batch-size is at least 1, not -3'),
+        (['--batch-size', '0'], '--batch-size is from 1 to 1000000, not 0'),
+        (['--batch-size=-3'], '--batch-size is from 1 to 1000000, not -3'),
         (['--seed=-1'], '--seed is from 0 to 4294967295, not -1'),
         (['--seed', '99999999999999999999'], '--seed is from 0 to'),
-        (['--resize', '0'], '--resize is at least 1'),
-        (['--resize', '0', '--protocol', 'fid5k'], '--resize is at least 1'),
-        (['--reals=-2'], '--reals is at least 1, not -2'),
-        (['--samples', '0', '--protocol', 'fid5k'], '--samples is at least 1'),
+        (['--resize', '0'], '--resize is from 1'),
+        (['--resize', '0', '--protocol', 'fid5k'], '--resize is from 1'),
+        (['--reals=-2'], '--reals is from 1 to 10000000, not -2'),
+        (['--samples', '0', '--protocol', 'fid5k'], '--samples is from 1'),
         (['--channels', '2'], "invalid choice '2'"),
         (['--json', tmp_path], f'{tmp_path} is a folder: give the name of a file'),
         (['--json', file / 'scores.json'], f'cannot be written: {file} is a file'),

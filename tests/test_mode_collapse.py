@@ -32,6 +32,8 @@ from gan_jax.runs import run_main
 
 def small(path, *methods, **options) -> mode_collapse.Config:
     values = {'seeds': 2, 'steps': 4, 'evaluations': 2, 'width': 4, 'batch_size': 12, 'latent_size': 3, 'samples': 50}
+    if options.get('data') == mode_collapse.STACKED:
+        del values['width']  # of networks on mixtures
     return mode_collapse.Config(runs_dir=str(path), methods=methods or ('gan',), **{**values, **options})
 
 

@@ -33,12 +33,12 @@ def fill(path):
     return run.path
 
 
-@pytest.mark.parametrize('resume', [False, True])
-def test_a_run_killed_while_its_configuration_is_written_begins(resume, tmp_path):
+@pytest.mark.parametrize('options', [{}, {'resume': True}, {'overwrite': True}])
+def test_a_run_killed_while_its_configuration_is_written_begins(options, tmp_path):
     (tmp_path / 'r').mkdir()
     (tmp_path / 'r/.config.json.part').write_text('{"wid')
     (tmp_path / 'r/.lock').write_text('process 1 on host')
-    run = opened(tmp_path, resume=resume)
+    run = opened(tmp_path, **options)
     assert json.loads((run.path / 'config.json').read_text())['width'] == 8
     assert sorted(os.listdir(run.path)) == ['.lock', 'config.json']
 
@@ -105,7 +105,7 @@ def test_a_damaged_configuration_is_told_and_can_be_overwritten(content, tmp_pat
 def test_directories_that_cannot_be(tmp_path):
     (tmp_path / 'file').write_text('mine')
     for runs_dir in (tmp_path / 'file', '/dev/null', '/proc'):
-        with pytest.raises(InputError, match=r'cannot use .* as the directory of a run'):
+        with pytest.raises(InputError, match=r'cannot use .* as the directory of a run|--runs-dir is a folder, and .* is a file'):
             opened(runs_dir)
     (tmp_path / 'r').write_text('mine')
     with pytest.raises(InputError, match='r is not the directory of a run: Not a directory'):

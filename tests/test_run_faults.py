@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+import types
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +16,9 @@ import pytest
 from PIL import Image
 from test_runs import Config, assert_same_bits
 
-from gan_jax import finite, runs
+from experiments import f_gan, ring, vanishing_gradients
+from experiments.taxonomy import __main__ as taxonomy
+from gan_jax import finite, runs, text
 from gan_jax.errors import Diverged, InputError, Interrupted
 from gan_jax.runs import checkpoints, checksums, pictures, samples, writers_log
 from gan_jax.training import Player, TrainState
@@ -88,6 +91,42 @@ def test_finite_trees():
     finite.check_losses({'score': np.array([np.nan])}, 0)
     with pytest.raises(Diverged, match='level 1 loss is -inf at step 8'):
         finite.check_losses({'b_loss': np.array([1, 2, np.nan]), 'level_1_loss': np.array([1, -np.inf, 1])}, 6)
+
+
+def test_models_of_the_taxonomy_and_pairs_of_a_sweep_that_diverge_are_named():
+    def model(loss, weight):
+        """Its state after n steps is `weight(n)`, and its loss of the n-th step `loss(n)`."""
+
+        def step(state, x):
+            number = state.step + 1
+            return state.replace(step=number, generator=weight(number)), {'loss': loss(number)}
+
+        return types.SimpleNamespace(init=lambda key: first().replace(key=key, generator=jnp.float32(0)), step=step)
+
+    one, pole = (lambda n: jnp.float32(1)), (lambda n: 1 / jnp.float32(3 - n))
+    train = lambda model, steps: taxonomy.fit(model, lambda source, step: source, (), steps, jax.random.key(0), 'VAE')
+    assert int(train(model(one, one), 4)[0].step) == 4
+    with pytest.raises(Diverged, match='VAE diverged: loss is inf at step 3'):
+        train(model(pole, one), 4)
+    with pytest.raises(Diverged, match='VAE diverged: the state after step 3 is not finite'):
+        train(model(one, pole), 3)
+    assert ring.diverged((jnp.array([[1.0], [jnp.nan], [3]]), jnp.array([1, 2, 3]))) == [False, True, False]
+
+
+@pytest.mark.slow
+def test_a_text_encoder_that_diverges_is_refused():
+    with pytest.raises(Diverged, match='the text encoder diverged: the state after step 3 is not finite'):
+        text.joint_embedding(
+            np.zeros((4, 8, 8, 3), np.uint8), [['a b']] * 4, np.arange(4), features=4, steps=3, learning_rate=np.inf
+        )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('experiment', [f_gan, vanishing_gradients])
+def test_theory_experiments_that_diverge_say_so(experiment, tmp_path):
+    options = {'divergences': ('kl',)} if experiment is f_gan else {'cases': ('minimax',)}
+    with pytest.raises(Diverged, match=r'(kl|minimax) diverged: .* step'):
+        experiment.main(experiment.Config(runs_dir=str(tmp_path), steps=20, seeds=2, learning_rate=1e38, **options))
 
 
 def stopped_at(number):
@@ -223,7 +262,7 @@ def test_odd_files_among_the_samples_do_not_stop_a_run(tmp_path, capsys):
 
 
 def test_a_disk_that_fills_up_is_told_in_one_line(tmp_path, monkeypatch, capsys, caplog):
-    save = checkpoints.ocp.CheckpointManager.save
+    save = checkpoints._orbax().CheckpointManager.save
 
     def full(self, step, **arguments):
         """What Orbax does on a full disk: it logs, ends a thread, prints, raises, and leaves its folder."""
@@ -235,21 +274,25 @@ def test_a_disk_that_fills_up_is_told_in_one_line(tmp_path, monkeypatch, capsys,
         thread = threading.Thread(target=lambda: 1 / 0)
         thread.start()
         thread.join()
-        sys.excepthook(RuntimeError, RuntimeError('Event loop is closed'), None)
+        sys.excepthook(*closed)
         raise ValueError('RESOURCE_EXHAUSTED: No space left on device')
 
-    hooks = sys.excepthook, threading.excepthook
-    monkeypatch.setattr(checkpoints.ocp.CheckpointManager, 'save', full)
+    monkeypatch.setattr(sys, 'excepthook', sys.excepthook)
+    closed = RuntimeError, RuntimeError('Event loop is closed'), None
+    monkeypatch.setattr(checkpoints._orbax().CheckpointManager, 'save', full)
     with pytest.raises(InputError, match=r'the disk is full: no checkpoint could be written .*; the earlier ones are whole'):
         fit(tmp_path, 12)
+    late = threading.Thread(target=lambda: sys.excepthook(*closed))
+    late.start()
+    late.join()
     err = capsys.readouterr().err
-    assert (
-        not caplog.records and 'story' not in err and 'Traceback' not in err and (sys.excepthook, threading.excepthook) == hooks
-    )
+    assert not caplog.records and 'story' not in err and 'Traceback' not in err and 'closed' not in err
     folder = tmp_path / 'r/checkpoints'
     log = (folder / writers_log.NAME).read_text()
-    assert log.count('a long story') == 200 and 'ZeroDivisionError' in log and 'Event loop is closed' in log
+    assert log.count('a long story') == 200 and 'ZeroDivisionError' in log and log.count('Event loop is closed') == 2
     assert saved(tmp_path) == [4] and not list(folder.glob('*tmp'))
+    sys.excepthook(*closed)
+    assert 'closed' in capsys.readouterr().err  # of the main thread
     monkeypatch.undo()
     assert_same_bits(fit(tmp_path, 12, resume=True)[0], fit(tmp_path / 'straight', 12)[0])
 
@@ -260,9 +303,9 @@ def test_the_same_generator_is_exported_in_the_same_bytes(tmp_path):
 
     def after_other_work(path):
         jax.jit(lambda x: jnp.where(jnp.clip(x, -1, 1) > 0, x, 0))(jnp.ones((2, 4, 4, 1)))
-        runs.save_sampler(path, draw)
+        runs.save_sampler(path, draw, 1)
 
-    runs.save_sampler(tmp_path / 'a', draw)
+    runs.save_sampler(tmp_path / 'a', draw, 1)
     jax.clear_caches()
     after_other_work(tmp_path / 'b')
     a, b = ((tmp_path / name / 'sampler.bin').read_bytes() for name in 'ab')

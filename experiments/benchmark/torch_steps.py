@@ -227,7 +227,7 @@ class ResNetDiscriminator(nn.Module):
             nn.ModuleList([conv(width, 3), conv(width, 3), *([conv(width, 1)] if shrinks else [])])
             for shrinks in (True, False, False)
         )
-        self.head = wrap(nn.Linear(width, 1))
+        self.head = wrap(nn.Linear(width, 1, bias=pool == 'mean'))  # SNGAN's has none, WGAN-GP's has one
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.first[1](F.relu(self.first[0](x)))

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gan_jax import interruptions
 from gan_jax.errors import InputError
 from gan_jax.runs import checksums, writers_log
 
@@ -146,7 +147,7 @@ class Checkpoints:
 
     def __exit__(self, *_: object) -> None:
         """Waits for the saves, so that what was begun is whole, and lets go of the directory."""
-        with self._stack:
+        with self._stack, interruptions.unhurried():
             try:
                 self.wait()
             finally:

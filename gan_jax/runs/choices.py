@@ -27,9 +27,7 @@ def check_objective(text: str, *, energies: bool = False) -> None:
     """Raises `InputError` for an objective of energies where D has logits, and the other way round."""
     needs = text.partition(':')[0] == 'energy_margin'
     if needs and not energies:
-        raise InputError(
-            'objective energy_margin is of energies, which are at least 0: D has logits here, and experiments.ebgan energies'
-        )
+        raise InputError('objective energy_margin is for a D of energies, as in experiments.ebgan; here D has logits')
     if energies and not needs:
         raise InputError(f"EBGAN's D is low on real images, as only energy_margin has it, not {text}")
 

@@ -18,7 +18,7 @@ def kept_from_terminal(file: pathlib.Path) -> Iterator[None]:
     """Within it, errors that are logged, and those that end a thread, are kept; afterwards they are appended to the file.
 
     They are written last because a disk that was full has room again when what could not be saved has been removed. Where it has
-    none they are dropped.
+    none they are dropped. After an error, what threads of C++ print later, when what they wrote for is gone, is kept as well.
     """
     texts: list[str] = []
     handler = _Keeper(texts)
@@ -35,14 +35,29 @@ def kept_from_terminal(file: pathlib.Path) -> Iterator[None]:
     try:
         yield
     finally:
-        sys.excepthook, threading.excepthook = hooks
+        threading.excepthook = hooks[1]
+        sys.excepthook = _of_main_thread(hooks[0], file) if texts else hooks[0]
         for logger, (level, propagate) in zip(loggers, before, strict=True):
             logger.removeHandler(handler)
             logger.setLevel(level)
             logger.propagate = propagate
-        if texts:
-            with contextlib.suppress(OSError), open(file, 'a') as out:
-                out.write('\n'.join(texts) + '\n')
+        _append(file, texts)
+
+
+def _append(file: pathlib.Path, texts: list[str]) -> None:
+    if texts:
+        with contextlib.suppress(OSError), open(file, 'a') as out:
+            out.write('\n'.join(texts) + '\n')
+
+
+def _of_main_thread(hook: Any, file: pathlib.Path) -> Any:
+    def late(kind: Any, error: Any, trace: Any) -> None:
+        if threading.current_thread() is threading.main_thread():
+            hook(kind, error, trace)
+        else:
+            _append(file, traceback.format_exception(kind, error, trace))
+
+    return late
 
 
 class _Keeper(logging.Handler):
