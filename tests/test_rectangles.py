@@ -128,7 +128,9 @@ def test_a_run_on_rectangles(experiment, tmp_path, capsys):
             file.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(rng.integers(0, 256, (16, 44), np.uint8)).save(file)
     shared = {'name': 'run', 'runs_dir': str(tmp_path), 'dataset': str(tmp_path / 'photos'), 'size': '8x24', 'batch_size': 8}
-    widths = {dcgan: {'width': 2}, sngan: {'g_width': 2, 'd_width': 2}, ebgan: {'network': 'convolutional', 'width': 2}}[experiment]
+    widths = {dcgan: {'width': 2}, sngan: {'g_width': 2, 'd_width': 2}, ebgan: {'network': 'convolutional', 'width': 2}}[
+        experiment
+    ]
     experiment.main(experiment.Config(**shared, **widths, steps=2, evaluate=8, sample_every=1, checkpoint_every=2))
     assert f'{tmp_path}/photos: 24 images of 8 x 24 pixels, grey, 2 classes' in capsys.readouterr().out
     run = tmp_path / 'run'
