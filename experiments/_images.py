@@ -179,7 +179,7 @@ def fit(
 
 def build(config: ImageOptions, size: data.Size, channels: int) -> tuple[gan_jax.Game, Any, gan_jax.TrainState]:
     """The game, its train step, and the state at step 0."""
-    shape = (config.batch_size // jax.local_device_count(), size, size, channels)
+    shape = (config.batch_size // jax.local_device_count(), *data.sides(size), channels)
     runs.check_fit(config.make_game(size, channels, None), jax.ShapeDtypeStruct(shape, jnp.float32))
     axis_name = parallel.choose(config.runner)[1]
     game = config.make_game(size, channels, axis_name)

@@ -16,6 +16,7 @@ from gan_jax.ranges import (
     Count,
     FileToWrite,
     Folder,
+    ImageSize,
     Names,
     Range,
     RunName,
@@ -39,7 +40,7 @@ def bare(annotation) -> bool:
     """Whether a number stands in the type without a range."""
     if typing.get_origin(annotation) is Annotated:
         kind, *rules = typing.get_args(annotation)
-        return bare(kind) and not any(isinstance(rule, Range) for rule in rules)
+        return bare(kind) and not any(isinstance(rule, Range | ImageSize) for rule in rules)
     return annotation in (int, float) or any(map(bare, typing.get_args(annotation)))
 
 

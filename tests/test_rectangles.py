@@ -34,12 +34,13 @@ def picture(file, height, width, level=0) -> None:
     ],
 )
 def test_images_are_cropped_about_their_centres(height, width, size, rows, columns):
-    image = np.arange(height * width, dtype=np.uint8).reshape(height, width, 1) * 1
-    kept = Image.fromarray(image[slice(*rows), slice(*columns), 0])
+    image = np.random.default_rng(0).integers(0, 256, (height, width, 1), np.uint8)
     h, w = data.sides(size)
-    expected = np.asarray(kept.resize((w, h), Image.Resampling.BICUBIC))
-    np.testing.assert_array_equal(cropped(Image.fromarray(image[..., 0]), size)[..., 0], expected)
-    np.testing.assert_array_equal(data.resize(image[None], size)[0, ..., 0], expected)
+    box = (columns[0], rows[0], columns[1], rows[1])
+    expected = Image.fromarray(image[..., 0]).resize((w, h), Image.Resampling.BICUBIC, box=box)
+    found = cropped(Image.fromarray(image[..., 0]), size)
+    np.testing.assert_array_equal(found[..., 0], expected)
+    np.testing.assert_array_equal(data.resize(image[None], size)[0], found)
 
 
 def test_sizes_that_can_be_halved_as_often_as_the_shorter_side():
@@ -127,7 +128,9 @@ def test_a_run_on_rectangles(experiment, tmp_path, capsys):
             file.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(rng.integers(0, 256, (16, 44), np.uint8)).save(file)
     shared = {'name': 'run', 'runs_dir': str(tmp_path), 'dataset': str(tmp_path / 'photos'), 'size': '8x24', 'batch_size': 8}
-    widths = {dcgan: {'width': 2}, sngan: {'g_width': 2, 'd_width': 2}, ebgan: {'network': 'conv', 'width': 2}}[experiment]
+    widths = {dcgan: {'width': 2}, sngan: {'g_width': 2, 'd_width': 2}, ebgan: {'network': 'convolutional', 'width': 2}}[
+        experiment
+    ]
     experiment.main(experiment.Config(**shared, **widths, steps=2, evaluate=8, sample_every=1, checkpoint_every=2))
     assert f'{tmp_path}/photos: 24 images of 8 x 24 pixels, grey, 2 classes' in capsys.readouterr().out
     run = tmp_path / 'run'

@@ -60,7 +60,7 @@ class FolderSource:
 
     def read(self, indices: Sequence[int]) -> dict[str, np.ndarray]:
         """`image`, uint8 `[n, size, size, channels]`, and `label`, int32 `[n]`, where there are classes."""
-        batch = {'image': np.stack([read_image(self.files[i], self.size, self.channels) for i in indices])}
+        batch = {'image': np.stack([self._read((self.files[i],)) for i in indices])}
         if self._labels is not None:
             batch['label'] = self._labels[list(indices)]
         return batch

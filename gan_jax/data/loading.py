@@ -53,7 +53,8 @@ def load(
     if is_array_file(name):
         if split != 'train':
             raise InputError(f'{name} has no splits, not {split!r}')
-        return _squares(name, array_file(name, size=size, channels=channels))
+        images = array_file(name, size=size, channels=channels)
+        return _squares(name, images) if size is None else images
     return _open(name, split, size, data_dir, channels, skip_broken).load()
 
 
