@@ -91,7 +91,10 @@ def load_arrays(file: str | os.PathLike) -> dict[str, np.ndarray]:
     try:
         with open(file, 'rb') as content:
             found = np.load(content, allow_pickle=False)
-            return {'array': found} if isinstance(found, np.ndarray) else dict(found)
+            arrays = {'array': found} if isinstance(found, np.ndarray) else dict(found)
+            if others := [name for name, x in arrays.items() if not isinstance(x, np.ndarray)]:  # of any zip file
+                raise ValueError(f'{others[0]} in it is not an array')
+            return arrays
     except Exception as error:  # a damaged file may raise anything
         raise InputError(f'cannot read {file}: {_damage(error)}') from error
 

@@ -1,6 +1,7 @@
 """Sources of images, and what they refuse: samplers, steps, sizes, splits, damaged files, flags."""
 
 import sys
+import zipfile
 
 import jax
 import jax.numpy as jnp
@@ -175,6 +176,8 @@ def test_files_that_are_damaged_empty_or_foreign(tmp_path, capsys, monkeypatch):
     (tmp_path / 'empty.npy').write_bytes(b'')
     (tmp_path / 'foreign.npz').write_bytes(b'\x89PNG\r\n')
     (tmp_path / 'folder.npz').mkdir()
+    with zipfile.ZipFile(tmp_path / 'zip.npz', 'w') as other:
+        other.writestr('a', 'b')
     expected = {
         'mu.npz': 'is no npz file of statistics',
         'text.npz': 'is no npz file of statistics',
@@ -184,6 +187,7 @@ def test_files_that_are_damaged_empty_or_foreign(tmp_path, capsys, monkeypatch):
         'empty.npz': 'it is empty',
         'empty.npy': 'it is empty',
         'foreign.npz': 'cannot read',
+        'zip.npz': 'a in it is not an array',
         'none.npz': 'No such file',
         'none.npy': 'No such file',
         'folder.npz': 'Is a directory',

@@ -121,11 +121,13 @@ def load(path: str | pathlib.Path) -> FeatureMoments | Gaussian:
 
     Raises `InputError` for a file that is no such thing.
     """
+    file = load_arrays(path)
     try:
-        file = load_arrays(path)
+        if missing := [name for name in ('mu', 'sigma') if name not in file]:
+            raise ValueError(f'it has no {missing[0]}')
         mean, covariance = (np.asarray(file[name], np.float64) for name in ('mu', 'sigma'))
         count = int(file['count']) if 'count' in file else None
-    except (KeyError, ValueError, TypeError) as error:
+    except (ValueError, TypeError) as error:
         raise InputError(f'{path} is no npz file of statistics mu and sigma: {error}') from error
     fine = mean.ndim == 1 and len(mean) > 0 and covariance.shape == 2 * mean.shape and (count is None or count >= 2)
     fine = fine and bool(np.isfinite(mean).all() and np.isfinite(covariance).all())

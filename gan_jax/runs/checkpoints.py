@@ -172,7 +172,7 @@ class Checkpoints:
 def _difference(folder: pathlib.Path, like: Any) -> str | None:
     """The first array that a checkpoint has in another shape, or not at all; Orbax would begin to read before it sees that."""
     try:
-        with ocp.PyTreeCheckpointer() as reader:
+        with _orbax().PyTreeCheckpointer() as reader:
             theirs = _shapes(reader.metadata(folder).item_metadata.tree)
     except Exception:  # what is wrong with it is seen when it is read
         return None
