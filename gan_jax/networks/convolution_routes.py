@@ -106,7 +106,7 @@ def as_swapped(x: Array, y: Array, g: 'Geometry', fast: bool) -> Array:
         (k - 1 - low, n - o + low)
         for n, o, k, (low, _) in zip(g.input_size, g.output_size, g.kernel_size, g.padding, strict=True)
     ]
-    back = dataclasses.replace(g, input_size=g.output_size, padding=tuple(padding))
+    back = dataclasses.replace(g, input_size=g.output_size, padding=tuple(padding))  # type: ignore[arg-type]
     return conv_kernel(y, x, back, fast)[::-1, ::-1].swapaxes(2, 3)
 
 
