@@ -142,7 +142,7 @@ def test_flags_that_mean_nothing(tmp_path, capsys, monkeypatch):
         (['--json', tmp_path], f'{str(tmp_path)!r} is a folder'),
         (['--json', file / 'scores.json'], f'{file} is a file'),
         (['--measures', 'prdc:k=0'], 'k is at least 1, not 0'),
-        (['--measures', 'kernel_subsets:size=0'], 'size is at least 2, not 0'),
+        (['--measures', 'kernel_subsets:size=0'], 'size is from 2'),
         (['--measures', 'kernel_subsets:subsets=0'], 'subsets is at least 1, not 0'),
         (['--measures', 'score:splits=0'], 'splits is at least 1, not 0'),
         (['--measures', 'score'], 'pixels has no classes'),
