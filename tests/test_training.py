@@ -129,7 +129,6 @@ def test_no_key_is_used_twice(monkeypatch, unroll_steps):
         for _ in range(2):
             state, _ = step(state, jnp.zeros((3, 2)))
     updates = 2 * (3 * 2 + 2 * 2)
-    # The unrolled steps run forward once and are recomputed once for the backward pass, with the same keys.
     assert len(set(seen)) == updates + 2 * 2 * unroll_steps
     assert len(seen) >= len(set(seen))
     if not unroll_steps:

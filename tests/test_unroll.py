@@ -161,23 +161,33 @@ def test_no_unrolling_is_the_vanilla_step_bit_for_bit(simultaneous):
     jax.tree.map(np.testing.assert_array_equal, stepped.discriminator, discriminator)
 
 
-def compiled_step(steps: int, width: int = 256):
+def compiled_step(steps: int, width: int = 256, recompute: bool = False):
     generator = networks.MLP((32, 2))
     discriminator = networks.MLP((width, width, 1), squeeze=True)
     game = games.adversarial(generator, discriminator, objectives.minimax(), latent=latents.normal(8))
     optimizer = optax.adam(1e-3)
     batch = jnp.zeros((8, 2), jnp.float32)
     state = gan_jax.init(game, optimizer, optimizer, batch, jax.random.key(0))
-    step = gan_jax.make_train_step(game, optimizer, optimizer, unroll_steps=steps)
+    step = gan_jax.make_train_step(game, optimizer, optimizer, unroll_steps=steps, recompute=recompute)
     return jax.jit(step, donate_argnums=0).lower(state, batch).compile(), state.discriminator
 
 
 @pytest.mark.slow
-def test_memory_grows_by_no_more_than_one_player_a_step():
+def test_recomputing_memory_grows_by_no_more_than_one_player_a_step():
     with jax.enable_x64(False):
-        (few, player), (many, _) = compiled_step(4), compiled_step(20)
+        (few, player), (many, _) = compiled_step(4, recompute=True), compiled_step(20, recompute=True)
     growth = (many.memory_analysis().temp_size_in_bytes - few.memory_analysis().temp_size_in_bytes) / 16
     assert 0 < growth <= 1.02 * sum(leaf.nbytes for leaf in jax.tree.leaves(player))
+
+
+def test_recomputing_changes_no_update():
+    game, optimizer = small_game(), optax.adam(1e-2, b1=0.5)
+    state, batch = warm_state(game, optimizer)
+    stored, again = (
+        jax.jit(gan_jax.make_train_step(game, optimizer, optimizer, unroll_steps=3, recompute=recompute))(state, batch)[0]
+        for recompute in (False, True)
+    )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12), stored.generator.params, again.generator.params)
 
 
 def test_the_program_does_not_grow_with_the_number_of_steps():
