@@ -81,8 +81,9 @@ class ConditionalBatchNorm(nn.Module):
             **_moments(self.statistics, self.axis_name, train=train),
         )(x)
         shape = (self.classes, x.shape[-1])
-        scale = self.param('scale', nn.initializers.ones, shape)[labels]
-        bias = self.param('bias', nn.initializers.zeros, shape)[labels]
+        # Weights read from a file are NumPy's, which traced labels do not index.
+        scale = jnp.asarray(self.param('scale', nn.initializers.ones, shape))[labels]
+        bias = jnp.asarray(self.param('bias', nn.initializers.zeros, shape))[labels]
         rows = (x.shape[0], *[1] * (x.ndim - 2), x.shape[-1])
         return (x * scale.reshape(rows) + bias.reshape(rows)).astype(self.dtype)
 
