@@ -268,3 +268,12 @@ def test_refusals():
             DIVERGENCES['alpha'](a)
     with pytest.raises(ValueError, match='one shape'):
         quadrature(DIVERGENCES['kl'](), jnp.zeros(3), jnp.zeros((3, 1)), jnp.zeros(3))
+
+
+@every_case
+def test_the_undecided_output_is_where_the_ratio_is_one(case):
+    divergence = build(DIVERGENCES, case)
+    with jax.enable_x64(True):
+        at = divergence.activation(jnp.float64(divergence.undecided))
+        np.testing.assert_allclose(at, divergence.threshold, atol=1e-12)
+        np.testing.assert_allclose(divergence.derivative(jnp.float64(1)), divergence.threshold, atol=1e-12)
