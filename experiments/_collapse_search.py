@@ -16,6 +16,7 @@ from experiments._collapse_train import Cell, prepare
 from experiments._seeds import mean_and_error
 from gan_jax import compilation, inversion, runs
 from gan_jax.metrics.distances import PairDistances, pair_distances
+from gan_jax.runs import lock
 from gan_jax.runs.checkpoints import Checkpoints
 
 PAIRED = 1000
@@ -57,7 +58,7 @@ def search(cell: Cell, path: pathlib.Path, targets: int) -> Search | None:
 
 def trained(cell: Cell, path: pathlib.Path) -> gan_jax.TrainState:
     """The last state of all seeds."""
-    with Checkpoints(path / 'checkpoints') as checkpoints:
+    with lock.held(path), Checkpoints(path / 'checkpoints') as checkpoints:
         return checkpoints.restore(prepare(cell).state)
 
 

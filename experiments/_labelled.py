@@ -27,7 +27,7 @@ def load(name: str, **options: Any) -> tuple[Labelled, Labelled]:
     """
     found = data.load(name, split='train', **options)
     if found.labels is None:
-        folder = '; each class is a folder of its images' if data.is_folder(name) else ''
+        folder = '; each class is a folder of its images' if data.is_folder(name, options.get('data_dir')) else ''
         raise InputError(f'{name} has no labels to learn from{folder}')
     print(data.describe(name, found))
     if data.has_test_set(name, options.get('data_dir')):

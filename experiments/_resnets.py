@@ -82,8 +82,6 @@ class ResNetOptions(_images.ImageOptions):
 
     def check(self) -> None:
         super().check()
-        if not 0 <= self.average <= 1:
-            raise InputError(f'--average is a decay from 0 to 1, not {self.average}')
         if self.minibatch != 'none':
             raise InputError('the residual discriminator has no --minibatch layer')
 

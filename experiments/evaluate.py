@@ -66,7 +66,7 @@ def main(config: Config) -> list[dict[str, Any]]:
     flags: dict[str, Any] = {name: getattr(config, name) for name in ('protocol', 'batch_size', 'seed', 'data_dir')}
     asked = metrics.Config(str(options.get('dataset')), str(path), skip_broken=bool(options.get('skip_broken')), **flags)
     metrics.chosen(dataclasses.replace(asked, measures=config.measures, extractor=config.extractor))  # names that are unknown
-    dataset = _dataset(path, options, config.dataset)
+    dataset = _dataset(path, options, config.dataset, config.data_dir)
     asked = dataclasses.replace(asked, real=dataset, split='test' if data.has_test_set(dataset, config.data_dir) else 'train')
     samples = sources.open_source(str(path), seed=config.seed) if config.checkpoint is None else _of_checkpoint(path, config)
     opened = [samples]
@@ -76,7 +76,7 @@ def main(config: Config) -> list[dict[str, Any]]:
         compared = real(asked.split)
         count = min(compared.size or 0, 10_000)
         context = {'dataset': dataset, 'size': data.size_of(*samples.shape[:2]), 'channels': samples.shape[2]}
-        extractor = config.extractor or _default_extractor(dataset)
+        extractor = config.extractor or _default_extractor(dataset, config.data_dir)
         scored = extractor.startswith(('classifier', 'inception'))
         measures = config.measures or ('frechet', 'kernel', 'prdc', *(['score'] if scored else []))
         asked = dataclasses.replace(asked, measures=measures, extractor=extractor, samples=config.samples or count, reals=count)
@@ -90,12 +90,12 @@ def main(config: Config) -> list[dict[str, Any]]:
     return rows
 
 
-def _dataset(path: pathlib.Path, options: dict[str, Any], moved: str | None) -> str:
+def _dataset(path: pathlib.Path, options: dict[str, Any], moved: str | None, data_dir: str | None) -> str:
     """The data set of a run. Raises `InputError` if it has none of images, or if its folder or file is not found."""
     if 'dataset' not in options:
         raise InputError(f'{path} has no data set of images to be scored on')
     name = moved or options['dataset']
-    if (data.is_folder(name) or is_array_file(name)) and not pathlib.Path(name).exists():
+    if (data.is_folder(name, data_dir) or is_array_file(name)) and not pathlib.Path(name).exists():
         where = '' if os.path.isabs(name) else f', relative to the folder that it was started in, and not to {os.getcwd()}'
         raise InputError(f'{path} was trained on {name}, which is not there{where}: give it by --dataset')
     return name
@@ -113,6 +113,8 @@ def _opener(asked: metrics.Config, like: sources.Source, opened: list[sources.So
 
     @functools.cache
     def real(split: str) -> sources.Source:
+        if split != 'test':
+            metrics.check_split(asked, split)
         text = data.held_out_name(asked.real, asked.data_dir) if split == 'test' else asked.real
         opened.append(sources.open_source(text, split=split, **form))
         return opened[-1]
@@ -134,8 +136,8 @@ def _of_checkpoint(path: pathlib.Path, config: Config) -> sources.Source:
     return sources.drawn(f'{path} at step {trained.step}', draw, shape)._replace(step=trained.step)
 
 
-def _default_extractor(dataset: str) -> str:
-    return 'inception' if data.is_folder(dataset) or is_array_file(dataset) else 'classifier'
+def _default_extractor(dataset: str, data_dir: str | None) -> str:
+    return 'inception' if data.is_folder(dataset, data_dir) or is_array_file(dataset) else 'classifier'
 
 
 def _neighbours(real: Callable[[str], sources.Source], samples: sources.Source) -> dict[str, Any]:

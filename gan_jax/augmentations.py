@@ -188,7 +188,7 @@ def chain(*augmentations: Augmentation) -> Augmentation:
 
     def update(states: Sequence[State], real: Array) -> State:
         logits = jnp.repeat(real, group, axis=0)  # a pack's logit is that of each of its examples
-        return tuple(a.update(s, logits) for a, s in zip(augmentations, states, strict=True))
+        return tuple(a.update(s, real if a.group > 1 else logits) for a, s in zip(augmentations, states, strict=True))
 
     group = augmentations[-1].group if augmentations else 1
     return Augmentation(

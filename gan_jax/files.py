@@ -99,6 +99,16 @@ def load_arrays(file: str | os.PathLike) -> dict[str, np.ndarray]:
         raise InputError(f'cannot read {file}: {_damage(error)}') from error
 
 
+def array_names(file: str | os.PathLike) -> list[str]:
+    """The names of the arrays of a `.npz` file, which are not read. Raises `InputError` for a file that cannot be read."""
+    try:
+        with open(file, 'rb') as content:
+            found = np.load(content, allow_pickle=False)
+            return ['array'] if isinstance(found, np.ndarray) else list(found.files)
+    except Exception as error:  # a damaged file may raise anything
+        raise InputError(f'cannot read {file}: {_damage(error)}') from error
+
+
 def _damage(error: Exception) -> str:
     """One line on why a file of arrays cannot be read."""
     if isinstance(error, OSError) and error.strerror:

@@ -104,7 +104,7 @@ class Folder:
 
 
 class FileToWrite:
-    """A file in a folder that is there, or `-` for standard output."""
+    """A file in a folder that is there, or that can be made, or `-` for standard output."""
 
     def fault(self, value: str | pathlib.Path) -> str | None:
         path = pathlib.Path(value)

@@ -379,8 +379,8 @@ metrics images images --extractor pixels --measures prdc:k=0  k is at least 1, n
 metrics images images --extractor pixels --measures kernel kernel     --measures names kernel twice
 metrics images images --extractor pixels --measures kernel_subsets:size=1     size is from 2
 metrics images images --extractor pixels --measures score     score
-metrics images images --samples 0                             --samples is from 1
-metrics images images --reals -3                              --reals is from 1
+metrics images images --samples 0                             --samples is from 2
+metrics images images --reals -3                              --reals is from 2
 metrics images images --resize 0                              --resize is from 1 to 8192
 metrics images images --seed -1                               --seed is from 0 to 4294967295
 metrics images images --batch-size 0                          --batch-size is from 1

@@ -128,7 +128,9 @@ def kept_or_made(kind: str, name: str, state: str, make: Callable[[], dict[str, 
 
 def state_of(folder: pathlib.Path) -> str:
     """Says which files are in a folder, and in which state, as that of decoded examples."""
-    return fingerprint(*(f'{file.name} {_state(file)}' for file in sorted(folder.iterdir())))
+    from PIL import __version__ as pillow
+
+    return fingerprint(_READER, pillow, *(f'{file.name} {_state(file)}' for file in sorted(folder.iterdir())))
 
 
 def left_out(broken: Sequence[str]) -> str:

@@ -34,7 +34,7 @@ def to_uint8(x: AnyArray) -> Array:
     seen, so it is called outside where images may come of a generator that has diverged.
     """
     if not isinstance(x, jax.core.Tracer):
-        finite = np.isfinite(np.asarray(x, np.float32)).reshape(len(x), -1).all(1)
+        finite = np.isfinite(np.asarray(x, np.float32)).all(tuple(range(1, np.ndim(x))))
         if not finite.all():
             raise InputError(f'{(~finite).sum()} of {len(x)} images are not finite: the generator has diverged')
     return jnp.clip(jnp.round((x + 1) * 127.5), 0, 255).astype(jnp.uint8)

@@ -73,7 +73,7 @@ class FolderSource:
 
     def load(self) -> Images:
         """All images in memory. They are decoded once and kept in the cache, until a file of the folder changes."""
-        form = f'{self.size} {self.channels}'
+        form = f'{"native " if self._native else ""}{self.size} {self.channels}'
         found = decoding.decode(self._examples, self._read, folder=self.path, form=form, skip_broken=self.skip_broken)
         source = self._only(found.readable)
         return Images(found.images, source._labels, source.classes, tuple(source.broken))

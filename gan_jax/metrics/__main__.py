@@ -22,12 +22,12 @@ import tyro
 
 from gan_jax.commandline import run, table
 from gan_jax.errors import InputError
-from gan_jax.files import load_arrays, write_whole
+from gan_jax.files import array_names, write_whole
 from gan_jax.metrics import sources
 from gan_jax.metrics.extractors import EXTRACTORS
 from gan_jax.metrics.moments import FeatureMoments, Gaussian, load
 from gan_jax.metrics.protocols import MEASURES, PROTOCOLS, Images, Protocol, Score, evaluate
-from gan_jax.ranges import BatchSize, Checked, FileToWrite, Names, Samples, Seed, Side, Text
+from gan_jax.ranges import BatchSize, Checked, Compared, FileToWrite, Names, Seed, Side, Text
 from gan_jax.registry import build
 
 
@@ -48,9 +48,9 @@ class Config(Checked):
     extractor: str | None = None
     """Without a protocol: inception (inception:path=FILE,resize=clean), classifier:dataset=NAME, squeezenet:path=FILE, pixels,
     or custom:function=package.module.name."""
-    samples: Samples | None = None
+    samples: Compared | None = None
     """Without a protocol: how many of FAKE; all there are, and 10,000 of a run."""
-    reals: Samples | None = None
+    reals: Compared | None = None
     """Without a protocol: how many of REAL; all there are."""
     split: str = 'train'
     """Without a protocol: the split of a data set that names none."""
@@ -87,7 +87,11 @@ def main(config: Config) -> list[Score]:
         )
         return opened[-1]
 
-    scores = scored(config, lambda split: images(config.real, split), images(config.fake, 'test'))
+    def real(split: str) -> sources.Source:
+        check_split(config, split)
+        return images(config.real, split)
+
+    scores = scored(config, real, images(config.fake, 'test'))
     report(scores, config.json, opened)
     return scores
 
@@ -101,11 +105,8 @@ def scored(config: Config, real: Callable[[str], sources.Source], fake: sources.
 
     def reference(split: str) -> Images | FeatureMoments | Gaussian:
         path = pathlib.Path(config.real)
-        if path.suffix == '.npz' and 'mu' in load_arrays(path):
+        if path.suffix == '.npz' and 'mu' in array_names(path):
             return load(path)
-        asked = '' if path.exists() else sources.named_split(config.real)[1]
-        if config.protocol and asked not in ('', split):
-            raise InputError(f'{", ".join(config.protocol)} is defined on the split {split!r}, not {asked!r}')
         return as_images(real(split), config.seed)
 
     return evaluate(
@@ -115,6 +116,13 @@ def scored(config: Config, real: Callable[[str], sources.Source], fake: sources.
         extractors=functools.cache(lambda text: build(EXTRACTORS, text, **context)),
         batch_size=config.batch_size,
     )
+
+
+def check_split(config: Config, split: str) -> None:
+    """Raises `InputError` for a protocol that is defined on another split than REAL names."""
+    asked = '' if pathlib.Path(config.real).exists() else sources.named_split(config.real)[1]
+    if config.protocol and asked not in ('', split):
+        raise InputError(f'{", ".join(config.protocol)} is defined on the split {split!r}, not {asked!r}')
 
 
 def chosen(config: Config) -> dict[str, Protocol]:
@@ -154,7 +162,7 @@ def report(scores: list[Score], file: str | None, opened: list[sources.Source]) 
     """A table, with the extractors and what there is to say under it, and a JSON file or the JSON alone."""
     broken = [name for source in opened for name in source.broken]
     notes = [source.note for source in opened if source.note]
-    step = next((source.step for source in opened if source.step is not None), None)
+    step = opened[0].step  # the samples are opened first
     rows = [{**score._asdict(), 'skipped': len(broken), 'step': step} for score in scores]
     text = json.dumps(rows, indent=2) + '\n'
     if file == '-':

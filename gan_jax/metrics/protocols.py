@@ -5,8 +5,8 @@ fixes all of it under one name, and its result carries that name.
 """
 
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import NamedTuple, cast
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Annotated, Literal, NamedTuple, cast
 
 import jax
 import numpy as np
@@ -20,7 +20,7 @@ from gan_jax.metrics.kernel import kernel_distance, kernel_distance_subsets
 from gan_jax.metrics.moments import BLOCK, FeatureMoments, Gaussian, update
 from gan_jax.metrics.prdc import prdc
 from gan_jax.metrics.scores import inception_score
-from gan_jax.ranges import Compared, Count, Seed
+from gan_jax.ranges import Compared, Count, Seed, Several, checked
 from gan_jax.registry import Table, build
 
 
@@ -92,11 +92,9 @@ def frechet() -> Measure:
     return Measure(call, 'moments', 'moments')
 
 
+@checked
 def score(splits: Count = 10, name: str = 'classifier_score') -> Measure:
     """exp of the mean KL(p(y|x) || p(y)) (Salimans et al. 2016, eq. 5): the Inception score, if Inception classifies."""
-
-    if splits < 1:
-        raise ValueError(f'splits are at least 1, got {splits}')
 
     def call(real: None, fake: Found) -> list[Row]:
         found = inception_score(fake.logits, splits)
@@ -115,12 +113,9 @@ def kernel() -> Measure:
     return Measure(call, 'features', 'features')
 
 
+@checked
 def kernel_subsets(subsets: Count = 100, size: Compared = 1000, seed: Seed = 2020) -> Measure:
     """Kernel distance as a mean over random subsets, which is how KID is mostly reported."""
-    if subsets < 1 or size < 2:
-        raise ValueError(f'subsets are at least 1 of at least 2 images, got {subsets} of {size}')
-    if not 0 <= seed < 2**32:
-        raise ValueError(f'a seed is from 0 to 4294967295, got {seed}')
 
     def call(real: Found, fake: Found) -> list[Row]:
         found = kernel_distance_subsets(jax.random.key(seed), real.features, fake.features, subsets=subsets, size=size)
@@ -129,10 +124,12 @@ def kernel_subsets(subsets: Count = 100, size: Compared = 1000, seed: Seed = 202
     return Measure(call, 'features', 'features')
 
 
-def manifold(k: Count = 5, strict: bool = True, names: Sequence[str] = ('precision', 'recall', 'density', 'coverage')) -> Measure:
+_OfManifolds = Annotated[tuple[Literal['precision', 'recall', 'density', 'coverage'], ...], Several(1)]
+
+
+@checked
+def manifold(k: Count = 5, strict: bool = True, names: _OfManifolds = ('precision', 'recall', 'density', 'coverage')) -> Measure:
     """Precision and recall (Kynkäänniemi et al. 2019), density and coverage (Naeem et al. 2020), with k neighbours."""
-    if k < 1:
-        raise ValueError(f'k is at least 1, got {k}')
 
     def call(real: Found, fake: Found) -> list[Row]:
         found = prdc(real.features, fake.features, k, strict=strict)
@@ -207,6 +204,8 @@ def check_memory(count: int, dimension: int, needs: Collection[str]) -> None:
 
     Four matrices of float64 are held at a time for moments (`moments.merge`), and features, of float32, twice.
     """
+    if not hasattr(os, 'sysconf'):  # Windows does not say
+        return
     have = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
     costs = {
         'moments': ('frechet', 4 * 8 * dimension**2),

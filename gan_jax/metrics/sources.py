@@ -70,7 +70,7 @@ def open_source(
             f'python -m experiments.evaluate {path} --checkpoint STEP scores any'
         )
     name, asked = (text, '') if path.is_dir() else named_split(text)
-    if data.is_folder(name):
+    if data.is_folder(name, data_dir):
         return _from_folder(name, asked, split, size, channels, skip_broken)
     split = asked or split
     if name == 'digits':
@@ -116,8 +116,8 @@ def _in_memory(name: str, images: np.ndarray) -> Source:
 
 def _from_folder(path: str, asked: str, split: str, size: data.Size | None, channels: int | None, skip_broken: bool) -> Source:
     named = asked or (split if folder_splits(path) else 'train')
-    folder = FolderSource(path, size or 0, split=named, channels=channels, skip_broken=skip_broken)
-    broken: dict[str, None] = {}
+    folder = FolderSource(path, size or 0, split=named, channels=channels, skip_broken=skip_broken).readable()
+    broken: dict[str, None] = dict.fromkeys(map(str, folder.broken))
     first: dict[str, tuple[int, ...]] = {}  # the first image that could be read, and its shape
 
     def read(numbers: Sequence[int]) -> np.ndarray:

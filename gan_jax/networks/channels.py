@@ -54,7 +54,9 @@ def _sum_as_product(x: Array, *, lead: int) -> Array:
     blocks = _power_of_two(rows // fold, rows // fold // BLOCK)
     x = x.reshape(*groups, blocks, rows // fold // blocks, fold * c)
     ones = jnp.ones((*groups, blocks, 1, x.shape[-2]), x.dtype)
-    return jnp.matmul(ones, x).sum((-3, -2)).reshape(*groups, fold, c).sum(-2)
+    wide = jnp.promote_types(x.dtype, jnp.float32)
+    sums = jnp.matmul(ones, x, preferred_element_type=wide).sum((-3, -2)).reshape(*groups, fold, c).sum(-2)
+    return sums.astype(x.dtype)
 
 
 def _power_of_two(n: int, limit: int) -> int:

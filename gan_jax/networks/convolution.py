@@ -88,7 +88,7 @@ def conv_general_dilated(
     feature_group_count: int = 1,
     **options: Any,
 ) -> Array:
-    """`conv` with the signature of `lax.conv_general_dilated`, for `flax.linen.Conv(conv_general_dilated=...)`.
+    """`conv` with the signature of `lax.conv_general_dilated`, for `layers.Conv`.
 
     A convolution that the three maps do not cover (other ranks or layouts, dilation, groups) goes to `lax` as it came.
     """

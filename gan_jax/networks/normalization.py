@@ -39,9 +39,8 @@ class VirtualBatchNorm(nn.Module):
         scale = self.param('scale', self.scale_init, x.shape[-1:])
         bias = self.param('bias', nn.initializers.zeros, x.shape[-1:])
         x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-        positions = tuple(range(1, x.ndim - 1))
-        means = x.mean(positions, keepdims=True)
-        variances = jnp.square(x - means).mean(positions, keepdims=True)
+        means = channel_mean(x, lead=1)
+        variances = channel_mean(jnp.square(x - channel_broadcast(means, x.shape)), lead=1)
         mean = means[:R].mean(0, keepdims=True)
         variance = (variances[:R] + jnp.square(means[:R] - mean)).mean(0, keepdims=True)
         # The joint moments, written about the means: E[x^2] - E[x]^2 would cancel.
@@ -49,7 +48,8 @@ class VirtualBatchNorm(nn.Module):
         joint_variance = (R * variance + variances[R:]) / (R + 1) + R * jnp.square(shift / (R + 1))
         mean = jnp.concatenate([jnp.broadcast_to(mean, means[:R].shape), mean + shift / (R + 1)])
         variance = jnp.concatenate([jnp.broadcast_to(variance, means[:R].shape), joint_variance])
-        y = (x - mean) * jax.lax.rsqrt(variance + self.epsilon) * scale + bias
+        factor = jax.lax.rsqrt(variance + self.epsilon) * scale
+        y = (x - channel_broadcast(mean, x.shape)) * channel_broadcast(factor, x.shape) + channel_broadcast(bias, x.shape)
         return y.astype(self.dtype)
 
 
@@ -84,8 +84,7 @@ class ConditionalBatchNorm(nn.Module):
         # Weights read from a file are NumPy's, which traced labels do not index.
         scale = jnp.asarray(self.param('scale', nn.initializers.ones, shape))[labels]
         bias = jnp.asarray(self.param('bias', nn.initializers.zeros, shape))[labels]
-        rows = (x.shape[0], *[1] * (x.ndim - 2), x.shape[-1])
-        return (x * scale.reshape(rows) + bias.reshape(rows)).astype(self.dtype)
+        return (x * channel_broadcast(scale, x.shape) + channel_broadcast(bias, x.shape)).astype(self.dtype)
 
 
 def instance_norm(x: Array, *, epsilon: float = 1e-5, dtype: Any = jnp.float32) -> Array:

@@ -18,7 +18,6 @@ from gan_jax.runs.weights import first_state
 __all__ = [
     'CALL_STEPS', 'Advance', 'Callback', 'Diverged', 'GameOptions', 'Generator', 'Interrupted', 'Options', 'RunDirectory',
     'Translator', 'boost', 'check_fit', 'check_objective', 'component_trainer', 'describe', 'first_state', 'fit',
-    'image_samples', 'read_json',
-    'resident_trainer', 'run_main', 'sample_scores', 'save_generator', 'save_sampler', 'save_translator', 'saved_identity',
-    'stream_trainer', 'table', 'write_json', 'write_whole',
+    'image_samples', 'read_json', 'resident_trainer', 'run_main', 'sample_scores', 'save_generator', 'save_sampler',
+    'save_translator', 'saved_identity', 'stream_trainer', 'table', 'write_json', 'write_whole',
 ]  # fmt: skip

@@ -58,7 +58,7 @@ def boost(
     ensemble = jax.tree.map(lambda x: jnp.broadcast_to(x, (*seeds, *x.shape)), booster.init(component, len(data)))
     room = ensemble.weights.shape[-1]
     with Checkpoints(directory, keep=2) as checkpoints:
-        if checkpoints.steps():
+        if not checkpoints.empty:
             ensemble = checkpoints.restore(ensemble, report)
             report(f'resumed {directory} after component {_size(ensemble)} of {room}')
         for number in range(_size(ensemble), room):

@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gan_jax import finite
 from gan_jax.commandline import module_name
 from gan_jax.data.feeds import to_uint8
 from gan_jax.errors import InputError
@@ -117,7 +118,7 @@ def save_translator(run: RunDirectory, state: TrainState) -> None:
 
 def check_finite(path: pathlib.Path, weights: Variables, step: int) -> None:
     """Raises `InputError` if a generator's weights of a step of the run at `path` are not finite."""
-    if not all(np.isfinite(x).all() for x in jax.tree.leaves(weights)):
+    if not finite.is_finite(weights):
         raise InputError(f'the generator of {path} is not finite at step {step}: the run has diverged')
 
 

@@ -1,11 +1,13 @@
 """One process at a time in a run's directory: a lock that says who holds it, and that ends with its process."""
 
+import contextlib
 import errno
 import os
 import pathlib
 import socket
 import time
 import weakref
+from collections.abc import Iterator
 
 from gan_jax.errors import InputError
 
@@ -59,3 +61,11 @@ def lock(folder: pathlib.Path) -> Lock:
     if found is None or not found.is_of(folder):
         found = _own[key] = Lock(folder)
     return found
+
+
+@contextlib.contextmanager
+def held(folder: pathlib.Path) -> Iterator[None]:
+    """Holds the lock on a directory for a block, such as one that reads its checkpoints."""
+    own = lock(folder)
+    yield
+    del own
