@@ -7,6 +7,7 @@ import math
 import os
 import pathlib
 import shutil
+import signal
 import tempfile
 from importlib import metadata
 
@@ -23,6 +24,11 @@ os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 os.environ.setdefault('JAX_DISABLE_MOST_OPTIMIZATIONS', '1')
 os.environ['GAN_JAX_CACHE'] = tempfile.mkdtemp(prefix='gan_jax_cache_')
 atexit.register(shutil.rmtree, os.environ['GAN_JAX_CACHE'], ignore_errors=True)
+
+# Whoever starts the tests in the background may have them ignore signals, which the tests send.
+for _signum, _default in ((signal.SIGINT, signal.default_int_handler), (getattr(signal, 'SIGHUP', None), signal.SIG_DFL)):
+    if _signum is not None and signal.getsignal(_signum) is signal.SIG_IGN:
+        signal.signal(_signum, _default)
 
 _KEPT_FROM = 'jax_persistent_cache_min_compile_time_secs'
 
