@@ -16,8 +16,7 @@ from experiments._collapse_train import Cell, prepare
 from experiments._seeds import mean_and_error
 from gan_jax import compilation, inversion, runs
 from gan_jax.metrics.distances import PairDistances, pair_distances
-from gan_jax.runs import lock
-from gan_jax.runs.checkpoints import Checkpoints
+from gan_jax.runs.checkpoints import newest_state
 
 PAIRED = 1000
 """Samples whose pairs are counted."""
@@ -58,8 +57,7 @@ def search(cell: Cell, path: pathlib.Path, targets: int) -> Search | None:
 
 def trained(cell: Cell, path: pathlib.Path) -> gan_jax.TrainState:
     """The last state of all seeds."""
-    with lock.held(path), Checkpoints(path / 'checkpoints') as checkpoints:
-        return checkpoints.restore(prepare(cell).state)
+    return newest_state(path, prepare(cell).state)
 
 
 def report(searches: dict[str, Search], images: bool) -> str:

@@ -15,8 +15,7 @@ from experiments import _images
 from gan_jax import compilation, data
 from gan_jax.errors import InputError
 from gan_jax.games.adversarial import PROGRESS, apply_network
-from gan_jax.runs import lock
-from gan_jax.runs.checkpoints import Checkpoints
+from gan_jax.runs.checkpoints import newest_state
 from gan_jax.typing import Array, Variables
 
 MOST_TRAIN, MOST_TEST = 20_000, 10_000
@@ -52,8 +51,7 @@ def load(path: pathlib.Path, config_class: type[_images.ImageOptions], data_dir:
     train = _images.at_most(_images.load(config), MOST_TRAIN)
     held_out = _images.held_out_images(config, train, MOST_TEST)
     _, _, init = _images.build(config, train.size, train.channels)
-    with lock.held(path), Checkpoints(path / 'checkpoints') as checkpoints:
-        state: gan_jax.TrainState = checkpoints.restore(init)
+    state: gan_jax.TrainState = newest_state(path, init)
     generator, discriminator = config.networks(train.size, train.channels, None)
     generate = compilation.jit(lambda z: apply_network(generator, state.ema, z, train=False)[0])
     variables = {name: value for name, value in state.discriminator.variables.items() if name != PROGRESS}

@@ -32,8 +32,8 @@ from gan_jax.games.adversarial import apply_network
 from gan_jax.networks.text_to_image import halvings
 from gan_jax.ranges import BatchSize, Count, Range, Samples, Share, Side, Text, Width
 from gan_jax.registry import Table
-from gan_jax.runs import lock, pictures, samples
-from gan_jax.runs.checkpoints import Checkpoints
+from gan_jax.runs import pictures, samples
+from gan_jax.runs.checkpoints import newest_state
 
 METHODS: Table[dict[str, Any]] = Table(
     'method',
@@ -331,8 +331,7 @@ def say(config: Config) -> pathlib.Path:
     vectors = [caption for caption in config.say for _ in range(8)]
     encoder.encode(vectors)  # says what is wrong with a caption before anything is built
     game, _, init = build(trained, encoder.size)
-    with lock.held(path), Checkpoints(path / 'checkpoints') as checkpoints:
-        state = checkpoints.restore(init)
+    state = newest_state(path, init)
     images = drawer(game, encoder)(state, vectors, jax.random.key(config.seed))
     sheet = _captions.figure(config.say, images.reshape(len(config.say), 8, *images.shape[1:]))
     name = re.sub(r'\W+', '_', config.say[0]).strip('_')[:60]

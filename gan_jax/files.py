@@ -83,30 +83,32 @@ def fingerprint(*parts: np.ndarray | str) -> str:
     return digest.hexdigest()[:16]
 
 
+@contextlib.contextmanager
+def _arrays(file: str | os.PathLike) -> Iterator[Any]:
+    """What NumPy opens, for a block whose errors become `InputError`; never what would run code when it is read."""
+    try:
+        with open(file, 'rb') as content:
+            yield np.load(content, allow_pickle=False)
+    except Exception as error:  # a damaged file may raise anything
+        raise InputError(f'cannot read {file}: {_damage(error)}') from error
+
+
 def load_arrays(file: str | os.PathLike) -> dict[str, np.ndarray]:
-    """The arrays of a `.npz` file by name, or that of a `.npy` file as 'array'; never what would run code when it is read.
+    """The arrays of a `.npz` file by name, or that of a `.npy` file as 'array'.
 
     Raises `InputError` for a file that cannot be read.
     """
-    try:
-        with open(file, 'rb') as content:
-            found = np.load(content, allow_pickle=False)
-            arrays = {'array': found} if isinstance(found, np.ndarray) else dict(found)
-            if others := [name for name, x in arrays.items() if not isinstance(x, np.ndarray)]:  # of any zip file
-                raise ValueError(f'{others[0]} in it is not an array')
-            return arrays
-    except Exception as error:  # a damaged file may raise anything
-        raise InputError(f'cannot read {file}: {_damage(error)}') from error
+    with _arrays(file) as found:
+        arrays = {'array': found} if isinstance(found, np.ndarray) else dict(found)
+        if others := [name for name, x in arrays.items() if not isinstance(x, np.ndarray)]:  # of any zip file
+            raise ValueError(f'{others[0]} in it is not an array')
+        return arrays
 
 
 def array_names(file: str | os.PathLike) -> list[str]:
     """The names of the arrays of a `.npz` file, which are not read. Raises `InputError` for a file that cannot be read."""
-    try:
-        with open(file, 'rb') as content:
-            found = np.load(content, allow_pickle=False)
-            return ['array'] if isinstance(found, np.ndarray) else list(found.files)
-    except Exception as error:  # a damaged file may raise anything
-        raise InputError(f'cannot read {file}: {_damage(error)}') from error
+    with _arrays(file) as found:
+        return ['array'] if isinstance(found, np.ndarray) else list(found.files)
 
 
 def _damage(error: Exception) -> str:

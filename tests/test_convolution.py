@@ -161,6 +161,18 @@ SMALL = {
 }
 
 
+def step_of(name, options):
+    """A training of the benchmark, its train step, and the shapes of its first state."""
+    training = steps.STEPS[name](**options)
+    optimizers = training.optimizers[:2]
+    step = gan_jax.make_train_step(training.game, *optimizers, unroll_steps=training.unroll_steps)
+    return (
+        training,
+        step,
+        jax.eval_shape(lambda key: gan_jax.init(training.game, *optimizers, training.start, key), jax.random.key(0)),
+    )
+
+
 @pytest.mark.parametrize(
     ('name', 'options'),
     [
@@ -171,10 +183,7 @@ SMALL = {
 )
 @pytest.mark.usefixtures('unkept')
 def test_the_cpu_program_of_a_network_holds_only_canonical_convolutions(name, options):
-    training = steps.STEPS[name](**options)
-    optimizers = training.optimizers[:2]
-    step = gan_jax.make_train_step(training.game, *optimizers, unroll_steps=training.unroll_steps)
-    state = jax.eval_shape(lambda key: gan_jax.init(training.game, *optimizers, training.start, key), jax.random.key(0))
+    training, step, state = step_of(name, options)
     many = gan_jax.many_steps(step, training.feed.draw, 3)
     text = jax.jit(many).lower(state, training.feed.data, jnp.int32(3)).compile().as_text()
     assert set(re.findall(r'dim_labels=(\w+->\w+)', text)) <= {'b01f_01io->b01f'}
@@ -185,10 +194,7 @@ def test_the_cpu_program_of_a_network_holds_only_canonical_convolutions(name, op
 @pytest.mark.parametrize('name', SMALL)
 def test_every_convolution_of_a_network_is_one_of_the_three_maps(name):
     """By the program before it is compiled for a platform: none goes past them to lax."""
-    training = steps.STEPS[name](**SMALL[name])
-    optimizers = training.optimizers[:2]
-    step = gan_jax.make_train_step(training.game, *optimizers)
-    state = jax.eval_shape(lambda key: gan_jax.init(training.game, *optimizers, training.start, key), jax.random.key(0))
+    training, step, state = step_of(name, SMALL[name])
     draw = lambda state: step(state, training.feed.draw(training.feed.data, state.step))
     program = str(jax.make_jaxpr(draw)(state))
     assert 'gan_jax_conv_kernel' in program

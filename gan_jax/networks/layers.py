@@ -35,6 +35,7 @@ __all__ = [
     'at_least_float32',
     'spectral_norm',
     'weight_norm',
+    'with_bias',
 ]
 
 
@@ -72,10 +73,11 @@ class Conv(nn.Module):
             dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
             feature_group_count=self.feature_group_count,
         )
-        return _with_bias(self, y) if self.use_bias else y
+        return with_bias(self, y) if self.use_bias else y
 
 
-def _with_bias(layer: nn.Module, y: Array) -> Array:
+def with_bias(layer: nn.Module, y: Array) -> Array:
+    """`[n, ..., c]` plus a bias `[c]` that is a parameter of the layer, at 0 when it is initialised."""
     bias = layer.param('bias', nn.initializers.zeros, y.shape[-1:]).astype(y.dtype)
     return y + channel_broadcast(bias, y.shape)
 
@@ -108,7 +110,7 @@ class ConvTranspose(nn.Module):
             if geometry.output_size != y.shape[1:3]:
                 raise ValueError(f'no convolution with padding {self.padding} takes {(height, width)} to {y.shape[1:3]}')
         x = convolution.conv_input(y.astype(self.dtype), kernel.astype(self.dtype), geometry)
-        return _with_bias(self, x) if self.use_bias else x
+        return with_bias(self, x) if self.use_bias else x
 
 
 class Dropout(nn.Module):

@@ -15,8 +15,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from gan_jax.networks.channels import channel_broadcast
-from gan_jax.networks.layers import Conv, at_least_float32
+from gan_jax.networks.layers import Conv, at_least_float32, with_bias
 from gan_jax.typing import Array
 
 _SLOPE = 0.2
@@ -52,8 +51,7 @@ class Block(nn.Module):
     def __call__(self, x: Array) -> Array:
         init = _scaled((2 / (1 + _SLOPE**2)) ** 0.5 * self.blocks**-0.25)
         y = nn.Dense(self.hidden, use_bias=False, dtype=self.dtype, kernel_init=init)(x)
-        bias = self.param('bias', nn.initializers.zeros, (self.hidden,)).astype(y.dtype)
-        y = nn.leaky_relu(y + channel_broadcast(bias, y.shape), _SLOPE)
+        y = nn.leaky_relu(with_bias(self, y), _SLOPE)
         y = Conv(features=self.hidden, kernel_size=(3, 3), dtype=self.dtype, kernel_init=init)(y)
         y = nn.leaky_relu(y, _SLOPE)
         zeros = nn.initializers.zeros

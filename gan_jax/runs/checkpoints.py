@@ -14,7 +14,7 @@ import numpy as np
 
 from gan_jax import interruptions
 from gan_jax.errors import InputError
-from gan_jax.runs import checksums, writers_log
+from gan_jax.runs import checksums, lock, writers_log
 
 _MARGIN = 1.5
 """Free space asked for before a save, in sizes of the state."""
@@ -28,6 +28,12 @@ def _orbax() -> Any:
     import orbax.checkpoint
 
     return orbax.checkpoint
+
+
+def newest_state(run: pathlib.Path, like: Any) -> Any:
+    """The newest whole checkpoint of the run at `run`, as `Checkpoints.restore` has it, under its lock."""
+    with lock.held(run), Checkpoints(run / 'checkpoints') as checkpoints:
+        return checkpoints.restore(like)
 
 
 class Checkpoints:
