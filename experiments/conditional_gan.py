@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import gan_jax
-from experiments import _labelled
+from experiments.shared import labelled
 from gan_jax import compilation, data, games, latents, networks, parallel, runs
 from gan_jax.errors import InputError
 from gan_jax.games.adversarial import apply_network
@@ -134,7 +134,7 @@ CONDITIONS: Table[Condition] = Table(
 def main(config: Config) -> dict[str, Any]:
     """Trains, draws and evaluates; returns the end table's figures."""
     check(config)
-    train, test = _labelled.load(
+    train, test = labelled.load(
         config.dataset,
         size=config.size,
         data_dir=config.data_dir,
@@ -200,7 +200,7 @@ def check(config: Config) -> None:
     parallel.check_divisible(config.batch_size)
 
 
-def build(config: Config, train: _labelled.Labelled) -> tuple[gan_jax.Game, Any, gan_jax.TrainState]:
+def build(config: Config, train: labelled.Labelled) -> tuple[gan_jax.Game, Any, gan_jax.TrainState]:
     """The game, its train step, and the state at step 0."""
     _, size, _, channels = train.images.shape
     dcgan.stages(size)
@@ -235,7 +235,7 @@ def make_game(config: Config, size: int, channels: int, classes: int, axis_name:
 
 
 def compare(
-    config: Config, fakes: np.ndarray, labels: np.ndarray, train: _labelled.Labelled, test: _labelled.Labelled
+    config: Config, fakes: np.ndarray, labels: np.ndarray, train: labelled.Labelled, test: labelled.Labelled
 ) -> dict[str, Any]:
     """The end table: samples beside held-out real images."""
     classifier = train_classifier(train.images, train.labels, name=config.dataset, cache=True)

@@ -19,8 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import gan_jax
-from experiments._images import floats
-from experiments._translation import (
+from experiments.shared.image_gan import floats
+from experiments.shared.translation import (
     Columns,
     TranslationOptions,
     central,

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import gan_jax
-from experiments import _images
+from experiments.shared import image_gan
 from gan_jax import compilation, data, networks, runs
 from gan_jax.errors import InputError
 from gan_jax.metrics.classifier import Classifier, classifier_scores, train_classifier
@@ -29,7 +29,7 @@ from gan_jax.runs import pictures
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(_images.ImageOptions):
+class Config(image_gan.ImageOptions):
     """EBGAN on labelled images."""
 
     name: str = 'ebgan'
@@ -97,11 +97,11 @@ class Config(_images.ImageOptions):
 def main(config: Config) -> dict[str, Any]:
     """Trains, draws and evaluates; returns the end table's figures, of several margins by margin."""
     config.check()
-    source = _images.load(config)
-    train = _images.at_most(source, 20_000)
+    source = image_gan.load(config)
+    train = image_gan.at_most(source, 20_000)
     if train.labels is None:
         raise InputError(f'{config.dataset} has no labels to train a classifier on, which judges the samples')
-    test = _images.held_out_images(config, source, config.evaluate)
+    test = image_gan.held_out_images(config, source, config.evaluate)
     if test is None:
         raise InputError(f'{config.dataset} has no folders train and test: samples are compared with held-out images')
     parts = [config.with_margin(margin) for margin in config.margins] or [config]
@@ -129,9 +129,9 @@ def main(config: Config) -> dict[str, Any]:
 
 def prepare(config: Config, source: data.Images | data.ImageSource) -> tuple[gan_jax.Game, runs.Advance, gan_jax.TrainState]:
     """The game, how it is trained, and its state at step 0."""
-    game, step, init = _images.build(config, source.size, source.channels)
+    game, step, init = image_gan.build(config, source.size, source.channels)
     init = runs.first_state(init, config.init_from, resume=config.resume)
-    return game, _images.trainer(config, source, step), init
+    return game, image_gan.trainer(config, source, step), init
 
 
 def train_one(
@@ -146,7 +146,7 @@ def train_one(
     """One run: its pictures, and its figures with the energies of single images."""
     grid_key, table_key = jax.random.split(jax.random.key(config.seed + 1))
     draw = compilation.jit(lambda state, key, points: gan_jax.sample(game, state, points, key))
-    state = _images.fit(config, run, train, advance, init, draw, grid_key)
+    state = image_gan.fit(config, run, train, advance, init, draw, grid_key)
     blocks = [draw(state, key, jnp.zeros(500)) for key in jax.random.split(table_key, -(-config.evaluate // 500))]
     fakes = np.asarray(data.to_uint8(np.concatenate(blocks)[: config.evaluate]))
     seen = {'generated': fakes, 'held-out': held_out[: config.evaluate], 'training': train.images[: config.evaluate]}
@@ -168,7 +168,7 @@ def save_reconstructions(run: runs.RunDirectory, network: nn.Module, variables: 
     """Images and, below each row of them, what the autoencoder makes of it: real ones, then generated ones."""
     rows = []
     for images in sets:
-        found = network.apply(variables, _images.floats(images), method='reconstruct')
+        found = network.apply(variables, image_gan.floats(images), method='reconstruct')
         rows += [images, np.asarray(data.to_uint8(found))]  # type: ignore[arg-type]
     grid = pictures.image_grid(np.concatenate(rows), columns=len(rows[0]), scale=max(1, 48 // rows[0].shape[1]))
     pictures.save_picture(run.path / 'reconstructions.png', grid)
@@ -196,7 +196,7 @@ def histograms(panels: dict[float, dict[str, np.ndarray]]) -> Any:
 
 def figures(seen: dict[str, np.ndarray], energies: dict[str, np.ndarray], classifier: Classifier) -> dict[str, Any]:
     """The end table's figures, by set of images."""
-    floats = {name: _images.floats(images) for name, images in seen.items()}
+    floats = {name: image_gan.floats(images) for name, images in seen.items()}
     features = {name: classifier.features(images) for name, images in floats.items()}
     results: dict[str, Any] = {'mean_image_energy': float(mean_energy(jnp.asarray(floats['training'])))}
     for name, images in floats.items():

@@ -19,7 +19,7 @@ import jax
 import numpy as np
 import tyro
 
-from experiments import _generators
+from experiments.shared import generators
 from gan_jax import compilation, data, runs
 from gan_jax.data.loading import is_array_file
 from gan_jax.errors import InputError
@@ -124,7 +124,7 @@ def _opener(asked: metrics.Config, like: sources.Source, opened: list[sources.So
 
 def _of_checkpoint(path: pathlib.Path, config: Config) -> sources.Source:
     """The samples of a checkpoint: those that `sampler.bin` draws, if it is of that step."""
-    trained = _generators.load(path, 'generator', config.checkpoint)
+    trained = generators.load(path, 'generator', config.checkpoint)
     generator: runs.Generator = trained.made
 
     def images(weights: Any, seed: Any, number: Any) -> Any:

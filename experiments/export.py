@@ -14,7 +14,7 @@ from typing import Annotated
 
 import tyro
 
-from experiments import _generators
+from experiments.shared import generators
 from gan_jax import runs
 from gan_jax.ranges import Checked, Text, Whole
 from gan_jax.runs.generators import export_generator
@@ -32,7 +32,7 @@ class Config(Checked):
 
 def main(config: Config) -> pathlib.Path:
     """Writes the files, and returns the run's directory."""
-    trained = _generators.load(pathlib.Path(config.run), 'generator', config.checkpoint)
+    trained = generators.load(pathlib.Path(config.run), 'generator', config.checkpoint)
     print(f'step {trained.step}: ' + export_generator(trained.path, trained.made, trained.weights, trained.step))
     return trained.path
 

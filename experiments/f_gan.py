@@ -23,7 +23,7 @@ import optax
 from jax.scipy.stats import norm
 
 import gan_jax
-from experiments._seeds import mean_and_error
+from experiments.shared.seeds import mean_and_error
 from gan_jax import compilation, finite, games, latents, networks, runs
 from gan_jax.divergences import DIVERGENCES, Divergence, quadrature
 from gan_jax.errors import InputError

@@ -18,7 +18,7 @@ import pathlib
 import numpy as np
 from tqdm import tqdm
 
-from experiments import _generators
+from experiments.shared import generators
 from gan_jax import runs
 from gan_jax.errors import InputError
 from gan_jax.files import new_folder
@@ -27,7 +27,7 @@ from gan_jax.runs import pictures
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(_generators.DrawOptions):
+class Config(generators.DrawOptions):
     """Images by a trained generator."""
 
     out: Text = 'images'
@@ -43,11 +43,11 @@ def main(config: Config) -> pathlib.Path:
         raise InputError('--number is not given with --latents, of which each makes one image')
     trained = config.load()
     own = config.own_latents(trained.made)
-    latents, conditions = _generators.latents_of(trained.made, config.seed, len(own) if own is not None else config.number or 100)
+    latents, conditions = generators.latents_of(trained.made, config.seed, len(own) if own is not None else config.number or 100)
     latents = latents if own is None else own
     names = [f'{i:06d}.png' for i in range(len(latents))]
     with new_folder(out) as folder, tqdm(total=len(latents), unit='image', dynamic_ncols=True, leave=False) as bar:
-        for images in _generators.images_of(trained, latents, conditions):
+        for images in generators.images_of(trained, latents, conditions):
             for image in images:
                 pictures.save_picture(folder / names[bar.n], image)
                 bar.update()

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from experiments import _generators
+from experiments.shared import generators
 from gan_jax import latents, runs
 from gan_jax.errors import InputError
 from gan_jax.ranges import FileToWrite, Range
@@ -25,7 +25,7 @@ from gan_jax.runs.generators import BLOCK
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(_generators.DrawOptions):
+class Config(generators.DrawOptions):
     """A film between latents."""
 
     panels: Annotated[int, Range(1, 1000)] = 16
@@ -54,7 +54,7 @@ def main(config: Config) -> pathlib.Path:
     told = np.broadcast_to(conditions, walks.shape[:2]).ravel()
     flat = walks.reshape(-1, walks.shape[-1])
     blocks = -(-len(flat) // BLOCK)
-    drawn = tqdm(_generators.images_of(trained, flat, told), total=blocks, unit='block', dynamic_ncols=True, leave=False)
+    drawn = tqdm(generators.images_of(trained, flat, told), total=blocks, unit='block', dynamic_ncols=True, leave=False)
     images = np.concatenate(list(drawn))
     images = images.reshape(*walks.shape[:2], *images.shape[1:])
     columns = int(np.ceil(walks.shape[1] ** 0.5))
@@ -83,8 +83,8 @@ def route(config: Config, generator: runs.Generator) -> tuple[np.ndarray, np.nda
     if own is not None:
         if len(own) < 2:
             raise InputError(f'{config.latents} has one latent, and a film goes from one to another')
-        return own[None], _generators.latents_of(generator, config.seed, 1)[1]
-    drawn, conditions = _generators.latents_of(generator, config.seed, config.panels * config.points)
+        return own[None], generators.latents_of(generator, config.seed, 1)[1]
+    drawn, conditions = generators.latents_of(generator, config.seed, config.panels * config.points)
     return drawn.reshape(config.panels, config.points, -1), conditions[:: config.points]
 
 

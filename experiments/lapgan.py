@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import gan_jax
-from experiments import _images
+from experiments.shared import image_gan
 from gan_jax import compilation, data, games, latents, networks, pyramids, runs
 from gan_jax.errors import InputError
 from gan_jax.games.laplacian_pyramid import cascade
@@ -32,7 +32,7 @@ Stages = tuple[np.ndarray, ...]
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(_images.ImageOptions):
+class Config(image_gan.ImageOptions):
     """LAPGAN on images."""
 
     name: str = 'lapgan'
@@ -112,19 +112,19 @@ def side_of(size: data.Size | list[int] | str) -> int:
 def main(config: Config) -> dict[str, Any]:
     """Trains, draws and evaluates; returns the end table's figures."""
     config.check()
-    source = _images.load(config)
+    source = image_gan.load(config)
     pyramids.check_size(side_of(source.size), config.halvings)
-    train, test = _images.at_most(source, 20_000), _images.held_out_images(config, source, config.evaluate)
+    train, test = image_gan.at_most(source, 20_000), image_gan.held_out_images(config, source, config.evaluate)
     if len(train.images) < 2:
         raise InputError(f'{config.dataset} has 1 image, and a Frechet distance is one of at least 2')
-    game, step, init = _images.build(config, source.size, source.channels)
-    advance = _images.trainer(config, source, step)
+    game, step, init = image_gan.build(config, source.size, source.channels)
+    advance = image_gan.trainer(config, source, step)
     init = runs.first_state(init, config.init_from, resume=config.resume)
     run = runs.RunDirectory(config)  # once nothing more can be refused
     grid_key, table_key = jax.random.split(jax.random.key(config.seed + 1))
     draw = compilation.jit(lambda state, key, points: gan_jax.sample(game, state, points, key))
     finest = lambda state, key, points: draw(state, key, points)[0]
-    state = _images.fit(config, run, train, advance, init, finest, grid_key)
+    state = image_gan.fit(config, run, train, advance, init, finest, grid_key)
     keys = jax.random.split(table_key, -(-config.evaluate // 250))
     blocks = [jax.tree.map(np.asarray, draw(state, key, jnp.zeros(250))) for key in keys]
     stages = tuple(np.concatenate(parts)[: config.evaluate] for parts in zip(*blocks, strict=True))
@@ -164,14 +164,14 @@ def evaluate(
     print(runs.table(table, title=title))
     if train.labels is not None and test is not None:
         results['classifier'] = judged(
-            config, train, {'samples': stages[0], 'held-out': real[0], 'training': _images.floats(known)}
+            config, train, {'samples': stages[0], 'held-out': real[0], 'training': image_gan.floats(known)}
         )
     return results
 
 
 def real_stages(config: Config, images: np.ndarray) -> Stages:
     """uint8 images at every size, finest first, in [-1, 1]."""
-    return tuple(np.asarray(stage) for stage in pyramids.gaussian(jnp.asarray(_images.floats(images)), config.halvings))
+    return tuple(np.asarray(stage) for stage in pyramids.gaussian(jnp.asarray(image_gan.floats(images)), config.halvings))
 
 
 def from_real(config: Config, state: gan_jax.TrainState, images: np.ndarray) -> Stages:
@@ -187,7 +187,7 @@ def from_real(config: Config, state: gan_jax.TrainState, images: np.ndarray) -> 
 
     parts = [images[i : i + 250] for i in range(0, len(images), 250)]
     keys = jax.random.split(jax.random.key(config.seed + 2), len(parts))
-    found = [jax.tree.map(np.asarray, one(state.ema, _images.floats(part), key)) for part, key in zip(parts, keys, strict=True)]
+    found = [jax.tree.map(np.asarray, one(state.ema, image_gan.floats(part), key)) for part, key in zip(parts, keys, strict=True)]
     return tuple(np.concatenate(stage) for stage in zip(*found, strict=True))
 
 

@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import gan_jax
-from experiments._images import floats
-from experiments._translation import TranslationOptions, central, load_pairs, picture_every, save_progress, save_titled
+from experiments.shared.image_gan import floats
+from experiments.shared.translation import TranslationOptions, central, load_pairs, picture_every, save_progress, save_titled
 from gan_jax import compilation, data, games, networks, parallel, runs
 from gan_jax.errors import InputError
 from gan_jax.games.adversarial import apply_network

@@ -18,8 +18,8 @@ import jax
 import numpy as np
 
 import gan_jax
-from experiments._seeds import Seeds, mean_and_error, mixture_source
-from experiments._seeds import prepare as seeds_of
+from experiments.shared.seeds import Seeds, mean_and_error, mixture_source
+from experiments.shared.seeds import prepare as seeds_of
 from gan_jax import data, finite, latents, networks, runs
 from gan_jax.errors import InputError
 from gan_jax.metrics.modes import mode_coverage

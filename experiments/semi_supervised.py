@@ -21,8 +21,8 @@ import numpy as np
 import optax
 
 import gan_jax
-from experiments import _labelled
-from experiments._seeds import placement
+from experiments.shared import labelled
+from experiments.shared.seeds import placement
 from gan_jax import compilation, data, finite, games, latents, networks, runs
 from gan_jax.errors import InputError
 from gan_jax.games.adversarial import apply_network
@@ -107,7 +107,7 @@ PUBLISHED = {20: '1677 +- 452', 50: '221 +- 136', 100: '93 +- 6.5', 200: '90 +- 
 def main(config: Config) -> dict[str, list[int]]:
     """Trains every split, classifies, and returns the errors of each, `[splits]`: of the game and of the labels alone."""
     check(config)
-    train, test = _labelled.load(
+    train, test = labelled.load(
         config.dataset,
         size=config.size,
         data_dir=config.data_dir,
@@ -179,7 +179,7 @@ class Splits(NamedTuple):
     """Trains the classifier of every split on its labels alone."""
 
 
-def prepare(config: Config, train: _labelled.Labelled, subsets: list[np.ndarray]) -> Splits:
+def prepare(config: Config, train: labelled.Labelled, subsets: list[np.ndarray]) -> Splits:
     """All splits in one program. Raises `InputError` for what was chosen and does not work."""
     generator = networks.SemiSupervisedGenerator(train.images.shape[1:], config.g_features)
     classifier = networks.SemiSupervisedClassifier(config.d_features, len(train.classes), minibatch=config.minibatch)

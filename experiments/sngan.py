@@ -14,13 +14,13 @@ fid50k_full` measures both. That takes hours of a GPU; narrower networks show so
 import dataclasses
 from typing import Any, Literal
 
-from experiments import _images, _resnets
+from experiments.shared import image_gan, resnets
 from gan_jax import runs
 from gan_jax.ranges import Count, Width
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(_resnets.ResNetOptions):
+class Config(resnets.ResNetOptions):
     """SNGAN with residual networks."""
 
     name: str = 'sngan'
@@ -39,7 +39,7 @@ class Config(_resnets.ResNetOptions):
 
 def main(config: Config) -> dict[str, Any]:
     """Trains, draws and evaluates; returns the end table's figures."""
-    return _images.main(config)
+    return image_gan.main(config)
 
 
 if __name__ == '__main__':

@@ -17,7 +17,7 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
-from experiments import _generators
+from experiments.shared import generators
 from gan_jax import compilation, data, runs
 from gan_jax.data.reading import image_files, read_image
 from gan_jax.errors import InputError
@@ -49,7 +49,7 @@ class Config(Checked):
 def main(config: Config) -> pathlib.Path:
     """Translates, and returns the folder of the translations."""
     out = pathlib.Path(config.out)
-    trained = _generators.load(pathlib.Path(config.run), 'translator', config.checkpoint, direction=config.direction)
+    trained = generators.load(pathlib.Path(config.run), 'translator', config.checkpoint, direction=config.direction)
     translator: runs.Translator = trained.made
     size = translator.size if config.size is None else config.size
     files = named(pathlib.Path(config.source))

@@ -14,13 +14,13 @@ narrower networks show something on a CPU.
 import dataclasses
 from typing import Any, Literal
 
-from experiments import _images, _resnets
+from experiments.shared import image_gan, resnets
 from gan_jax import runs
 from gan_jax.ranges import Count
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(_resnets.ResNetOptions):
+class Config(resnets.ResNetOptions):
     """WGAN-GP with residual networks."""
 
     name: str = 'wgan_gp'
@@ -39,7 +39,7 @@ class Config(_resnets.ResNetOptions):
 
 def main(config: Config) -> dict[str, Any]:
     """Trains, draws and evaluates; returns the end table's figures."""
-    return _images.main(config)
+    return image_gan.main(config)
 
 
 if __name__ == '__main__':

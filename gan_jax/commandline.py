@@ -1,6 +1,7 @@
 """The command line of an experiment: flags from its `Config`, one line on bad input, a table at the end."""
 
 import contextlib
+import importlib
 import io
 import os
 import sys
@@ -73,6 +74,12 @@ def module_name(defined: Any) -> str:
         return defined.__module__.removesuffix('.__main__')
     spec = sys.modules['__main__'].__spec__
     return spec.name.removesuffix('.__main__') if spec else sys.argv[0]
+
+
+def module_of(name: str) -> Any:
+    """The module that `python -m name` runs, imported. Raises `ImportError` and `AttributeError` as imports do."""
+    module = importlib.import_module(name)
+    return importlib.import_module(f'{name}.__main__') if hasattr(module, '__path__') else module
 
 
 def _parse(config: type[C], program: str) -> C:

@@ -1,0 +1,466 @@
+"""Command lines that mean nothing: what every experiment and tool has to refuse, in one line and with exit code 2.
+
+    pytest tests/experiments/test_bad_input.py
+
+`LINES` are written by hand, and `lines_of` makes one of each option of a number or a choice, by its declared type.
+"""
+
+import dataclasses
+import importlib
+import itertools
+import json
+import pathlib
+import shlex
+import types
+import typing
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from PIL import Image
+
+MODULES = {
+    **{
+        f'experiments.{name}': name
+        for name in (
+            'conditional_gan', 'cyclegan', 'dirac_gan', 'ebgan', 'evaluate', 'export', 'f_gan', 'generate',
+            'interpolate', 'lapgan', 'optimal_discriminator', 'pix2pix', 'ring', 'semi_supervised', 'sngan',
+            'translate', 'unrolled_gan', 'vanishing_gradients', 'wgan_gp',
+        )
+    },
+    **{
+        f'experiments.{name}.__main__': name
+        for name in ('benchmark', 'dcgan', 'mode_collapse', 'taxonomy', 'text_to_image')
+    },
+    'gan_jax.metrics.__main__': 'metrics',
+}  # fmt: skip
+REQUIRED = {
+    'evaluate': 'run', 'export': 'run', 'generate': 'run', 'interpolate': 'run', 'translate': 'run images made',
+    'metrics': 'images images',
+}  # fmt: skip
+"""What these are given first; the others need nothing."""
+
+LINES = r"""
+dcgan --dataset ''                                            --dataset is empty
+dcgan --dataset ' '                                           --dataset is empty
+dcgan --dataset mnits                                         unknown data set|did you mean mnist
+dcgan --dataset nowhere/                                      no folder nowhere
+dcgan --dataset empty                                         no images in empty
+dcgan --dataset broken                                        cannot read image
+dcgan --dataset broken.npz                                    broken.npz
+dcgan --dataset text.npy                                      text.npy
+dcgan --dataset images --batch-size 64                        batch size 64 is more than the 8 examples
+dcgan --dataset images --size 8 --batch-size 8 --score-every 1        --score-every needs labels
+dcgan --data-dir ''                                           --data-dir is empty
+dcgan --name ''                                               --name is the name of a folder
+dcgan --name .                                                --name is the name of a folder
+dcgan --name ../elsewhere                                     --name is the name of a folder
+dcgan --name /tmp/elsewhere                                   --name is the name of a folder
+dcgan --runs-dir ''                                           --runs-dir is empty
+dcgan --runs-dir /dev/null                                    --runs-dir is a folder, and /dev/null is a file
+dcgan --runs-dir file                                         --runs-dir is a folder
+dcgan --runs-dir file/below                                   --runs-dir is a folder
+dcgan --resume                                                nothing to resume
+dcgan --runs-dir . --name foreign                             foreign exists and is no
+dcgan --init-from ''                                          --init-from is empty
+dcgan --init-from nowhere                                     nowhere
+dcgan --init-from damaged                                     damaged
+dcgan --init-from foreign                                     foreign
+dcgan --analyse ''                                            --analyse is empty
+dcgan --analyse nowhere                                       nowhere is no
+dcgan --analyse foreign                                       foreign is no
+dcgan --analyse other                                         no run of this experiment and version
+dcgan --seed -1                                               --seed is from 0 to 4294967295, not -1
+dcgan --seed 99999999999999999999                             --seed is from 0 to 4294967295
+dcgan --steps 99999999999                                     --steps is finite, and at most 2147483647
+dcgan --steps 1e3                                             --steps
+dcgan --steps                                                 --steps
+dcgan --steps 1 2                                             2
+dcgan --stepz 3                                               did you mean --steps
+dcgan stray                                                   stray
+dcgan --decay nan                                             --decay is from 0 to 1, not nan
+dcgan --objective-weight nan                                  --objective-weight is from 0 to 1000000, not nan
+dcgan --objective-weight inf                                  --objective-weight is from 0 to 1000000, not inf
+dcgan --historical-averaging nan                              --historical-averaging is from 0 to 1000000, not nan
+dcgan --clip-weights inf                                      --clip-weights is finite
+dcgan --memory-limit nan                                      --memory-limit is from 0 to 1000000, not nan
+dcgan --memory-limit -1                                       --memory-limit is from 0
+dcgan --size 30                                               image size 30 is not supported
+dcgan --size 3                                                image size 3 is not supported
+dcgan --channels 2                                            --channels
+dcgan --channels 0                                            --channels
+dcgan --dtype float64                                         --dtype
+dcgan --runner tpu                                            --runner
+dcgan --batch-size 6                                          batch size 6 is not divisible by the 4 devices
+dcgan --batch-size 4096                                       batch size 4096 is more than the 1437 examples
+dcgan --objective ''                                          unknown objective ''
+dcgan --objective hinge:margin=1                              has no setting 'margin'; it has: none
+dcgan --objective energy_margin                               energy_margin is for a D of energies
+dcgan --objective minimax:smoothing=1                         smoothing is at least 0 and below 1, not 1
+dcgan --objective minimax:smoothing=nan                       smoothing is a number, not 'nan'
+dcgan --objective least_squares:a=1,b=1                       a and b are the targets
+dcgan --objective least_squares:a=1e999                       a is from -1000 to 1000, not inf
+dcgan --objective f_gan:divergence=kll                        unknown divergence 'kll'; did you mean kl
+dcgan --objective f_gan:divergence=3                          divergence is a name or a Divergence, not 3
+dcgan --objective f_gan:divergence=alpha,a=0                  a is neither 0 nor 1
+dcgan --objective f_gan:divergence=alpha,pi=1                 unexpected keyword argument 'pi'
+dcgan --objective f_gan:divergence=jensen_shannon_weighted,pi=1       pi is above 0 and below 1, not 1
+dcgan --objective relativistic_average:axis_name=x            has no setting 'axis_name'
+dcgan --penalties r3                                          unknown penalty 'r3'
+dcgan --penalties r1:                                         settings are written name=value
+dcgan --penalties r1:gamma                                    settings are written name=value
+dcgan --penalties r1:gamma=                                   gamma is a number, not ''
+dcgan --penalties r1:gamma=a                                  gamma is a number, not 'a'
+dcgan --penalties r1:gamma=True                               gamma is a number, not True
+dcgan --penalties r1:gamma=None                               gamma is a number, not None
+dcgan --penalties r1:gamma=[1]                                gamma is a number, not \[1\]
+dcgan --penalties r1:gamma=-1                                 gamma is from 0 to 1000000, not -1
+dcgan --penalties r1:gamma=1e999                              gamma is from 0 to 1000000, not inf
+dcgan --penalties r1:gamma=1,gamma=2                          sets gamma twice
+dcgan --penalties r1:weight=1                                 has no setting 'weight'; it has: gamma
+dcgan --penalties wgan_gp:axis_name=x                         has no setting 'axis_name'; it has: weight, one_sided
+dcgan --penalties wgan_gp:one_sided=1                         one_sided is True or False, not 1
+dcgan --penalties dragan:scale=-1                             scale is from 0 to 1000000, not -1
+dcgan --penalties r1 --penalty-every 0                        --penalty-every is at least 1
+dcgan --penalties r1 --penalty-decay 0                        --penalty-decay is above 0 and at most 1
+dcgan --augmentations packing:size=0                          size is from 1 to 1000, not 0
+dcgan --augmentations packing:size=3                          4 examples do not divide into packs of 3
+dcgan --augmentations packing:size=2.5                        size is a whole number, not 2.5
+dcgan --augmentations packing packing                         packing joins examples, and is the last of a chain
+dcgan --augmentations packing instance_noise                  packing joins examples, and is the last of a chain
+dcgan --augmentations instance_noise:sigma=-1                 sigma is from 0 to 1000, not -1
+dcgan --augmentations instance_noise:updates=0                updates is at least 1, not 0
+dcgan --augmentations instance_noise:sigma=1e400              sigma is from 0 to 1000, not inf
+dcgan --augmentations diff_augment:policy=colour              unknown transform 'colour'; did you mean color
+dcgan --augmentations diff_augment:policy=5                   diff_augment:policy=5
+dcgan --augmentations diff_augment:probability=2              probability is from 0 to 1, not 2
+dcgan --augmentations adaptive:target=2                       target is from -1 to 1, not 2
+dcgan --augmentations adaptive:images=0                       images is at least 1, not 0
+dcgan --augmentations adaptive:axis_name=x                    has no setting 'axis_name'
+dcgan --features feature_match                                did you mean feature_matching
+dcgan --features pulling_away:weight=-1                       weight is from 0 to 1000000, not -1
+dcgan --d-norm virtual                                        a generator's
+dcgan --d-norm ''                                             unknown normalization ''
+dcgan --g-norm batchnorm                                      unknown normalization 'batchnorm'
+dcgan --minibatch std                                         did you mean stddev
+dcgan --minibatch stddev:group_size=0                         group_size is at least 1, not 0
+dcgan --minibatch stddev:group_size=3                         a batch of 4 examples is not made of groups of 3
+dcgan --minibatch stddev:parent=1                             has no setting 'parent'
+dcgan --minibatch discrimination:features=0                   features is from 1 to 65536, not 0
+dcgan --minibatch discrimination:kernel_init=1                has no setting 'kernel_init'
+dcgan --optimizers sgd                                        unknown optimizers 'sgd'
+dcgan --optimizers adam:beta1=2                               beta1 is at least 0 and below 1, not 2
+dcgan --optimizers adam:beta2=1                               beta2 is at least 0 and below 1, not 1
+dcgan --optimizers adam:learning_rate=-1                      learning_rate is at least 0, not -1
+dcgan --optimizers adam:learning_rate=1e999                   learning_rate is finite
+dcgan --optimizers adam:rate=1                                has no setting 'rate'
+dcgan --optimizers wgan:clip=0                                clip is above 0, not 0
+dcgan --simultaneous --discriminator-steps 2                  simultaneous updates are one of each player
+dcgan --simultaneous --generator-steps 2                      simultaneous updates are one of each player
+conditional_gan --objective energy_margin                     energy_margin is for a D of energies
+conditional_gan --condition labels                            unknown condition 'labels'
+conditional_gan --dataset digits --evaluate 9                 at least one sample of each of the 10 classes
+conditional_gan --dataset images                              no labels to learn from
+conditional_gan --dataset digits --augmentations packing      packing joins examples of different labels
+conditional_gan --dataset digits --condition projection --g-norm layer        knows no classes
+conditional_gan --dataset digits --minibatch stddev:group_size=5      not made of groups of 5
+conditional_gan --class-weight nan                            --class-weight is from 0 to 1000000, not nan
+cyclegan --objective energy_margin                            energy_margin is for a D of energies
+cyclegan --task ''                                            --task is empty
+cyclegan --task horse2zebr                                    there is no folder 'horse2zebr'
+cyclegan --task empty                                         empty
+cyclegan --task images --dataset mnist                        leave out --dataset
+cyclegan --dataset sets                                       holds two sets of images
+cyclegan --size 15                                            multiples of 4
+cyclegan --receptive-field 7                                  receptive field 7 is not supported
+cyclegan --receptive-field 286 --size 32                      too small for a PatchGAN
+cyclegan --identity-weight nan                                --identity-weight is from 0 to 1000000, not nan
+cyclegan --constant 1.5                                       --constant is from 0 to 1, not 1.5
+cyclegan --g-norm virtual                                     needs a reference batch
+cyclegan --optimizers wgan:clip=-1                            clip is above 0, not -1
+cyclegan --penalties roth                                     one for each
+cyclegan --batch-size 3                                       not divisible by the 4 devices
+pix2pix --dataset ''                                          --dataset is empty
+pix2pix --dataset nowhere                                     no folder nowhere
+pix2pix --dataset images                                      images
+pix2pix --dataset sets                                        sets
+pix2pix --direction a_to_c                                    --direction
+pix2pix --dataset images --objective energy_margin            energy_margin is for a D of energies
+pix2pix --size 63                                             image size 63 x 63 is not supported
+pix2pix --objective-weight 0 --l1-weight 0                    not both 0
+pix2pix --dropout 1                                           --dropout is at least 0 and below 1
+pix2pix --validation 1                                        --validation is from 2
+pix2pix --features nope                                       unknown extractor 'nope'
+pix2pix --features custom:function=no.such.thing              no function 'no.such.thing'
+dirac_gan --gammas 1e300                                      --gammas is from 0 to 1000000, not 1e\+300
+dirac_gan --gammas nan                                        --gammas is from 0 to 1000000, not nan
+dirac_gan --gammas                                            --gammas names at least one
+dirac_gan --gammas 1 1                                        --gammas names 1.0 twice
+dirac_gan --noises                                            --noises names at least one
+dirac_gan --noises inf                                        --noises is from 0 to 1000, not inf
+dirac_gan --start 0 0                                         other than the equilibrium
+dirac_gan --start nan 1                                       --start is from -1000 to 1000, not nan
+dirac_gan --start 1                                           --start
+dirac_gan --step-size 0                                       --step-size is above 0
+dirac_gan --step-size 1e300                                   --step-size is above 0 and at most 100
+dirac_gan --steps 7                                           --steps is from 8
+dirac_gan --seed 1                                            --seed
+ebgan --objective hinge                                       EBGAN's D is low on real images
+ebgan --objective energy_margin:margin=1e300                  margin is above 0 and at most 1000000
+ebgan --margins 5 5                                           --margins names 5.0 twice
+ebgan --margins 0                                             --margins is above 0 and at most 1000000
+ebgan --margins nan                                           --margins is above 0 and at most 1000000, not nan
+ebgan --network cnn                                           --network
+ebgan --minibatch stddev                                      has no --minibatch
+ebgan --dataset images --size 8 --batch-size 8                no labels to train a classifier
+f_gan --divergences                                           --divergences names at least one
+f_gan --divergences kl kl                                     --divergences names kl twice
+f_gan --divergences kll                                       unknown divergence 'kll'
+f_gan --weights 0.5 0.6                                       --weights sum to 1
+f_gan --weights 0.5 0.5 --means 0                             as many as the mixture has modes
+f_gan --weights -0.5 1.5                                      --weights is above 0 and at most 1
+f_gan --weights                                               as many as the mixture has modes
+f_gan --stds 0 1                                              --stds is above 0
+f_gan --means 0 1e300                                         --means is from -1000 to 1000
+f_gan --start 0 0                                             --start is above 0
+lapgan --features feature_matching                            have no --features
+lapgan --augmentations diff_augment                           augmentation would change the high-pass images
+lapgan --d-norm batch                                         have no --d-norm
+lapgan --minibatch stddev                                     have no --minibatch
+lapgan --halvings 11                                          --halvings is from 0 to 10
+lapgan --size 30                                              30
+lapgan --kernel-sizes 3 3                                     --kernel-sizes
+lapgan --kernel-sizes 3 0 3                                   --kernel-sizes is from 1 to 255, not 0
+lapgan --dropout 1                                            --dropout is at least 0 and below 1
+mode_collapse --networks nope                                 unknown networks for stacked MNIST 'nope'
+mode_collapse --networks metz                                 --networks is not of --data ring
+mode_collapse --digits digits                                 --digits is not of --data ring
+mode_collapse --size 16                                       --size is not of --data ring
+mode_collapse --data stacked_mnist --width 64                 --width is not of --data stacked_mnist
+mode_collapse --methods gan gan                               --methods names gan twice
+mode_collapse --methods                                       --methods names at least one
+mode_collapse --methods gann                                  unknown method 'gann'; did you mean gan
+mode_collapse --methods packing:size=7                        do not divide into packs of 7
+mode_collapse --methods packing:keep=all                      keep is examples or packs, not 'all'
+mode_collapse --methods unrolled:steps=-1                     steps is from 0 to 1000, not -1
+mode_collapse --methods madgan:generators=0                   generators is from 1 to 100, not 0
+mode_collapse --methods adagan:components=1e9                 components is a whole number, not 1000000000.0
+mode_collapse --methods feature_matching:weight=inf           weight is a number, not 'inf'
+mode_collapse --data circle                                   unknown mixture 'circle'
+mode_collapse --data ''                                       unknown mixture ''
+mode_collapse --data gmm:modes=0                              modes is from 1 to 10000, not 0
+mode_collapse --data gmm:seed=-1                              seed is from 0 to 4294967295, not -1
+mode_collapse --data stacked_mnist --digits images            images
+mode_collapse --learning-rate nan                             --learning-rate is at least 0, not nan
+optimal_discriminator --pairs                                 --pairs names at least one
+optimal_discriminator --pairs scales scales                   --pairs names scales twice
+optimal_discriminator --pairs scale                           unknown pair 'scale'; did you mean scales
+optimal_discriminator --mu 1e300                              --mu is from -1000 to 1000
+optimal_discriminator --learning-rate 0                       --learning-rate is above 0
+ring --data madgan_1d                                         not in the plane
+ring --data gmm:modes=x                                       modes is a whole number, not 'x'
+ring --augmentations packing:size=3                           64 examples do not divide into packs of 3
+ring --minibatch stddev:group_size=5                          not made of groups of 5
+ring --objective energy_margin                                energy_margin is for a D of energies
+ring --augmentations diff_augment                             is for images
+ring --d-norm instance                                        instance norm is over the positions of an image
+ring --sweep --sweep-penalties                                --sweep-penalties names at least one
+ring --sweep --sweep-penalties r1+r3                          unknown penalty 'r3'
+ring --sweep --sweep-objectives hinge hinge                   --sweep-objectives names hinge twice
+ring --sweep --sweep-objectives energy_margin                 energy_margin is for a D of energies
+ring --unroll-steps -1                                        --unroll-steps is from 0 to 1000, not -1
+ring --unroll-steps 99999999999                               --unroll-steps is from 0 to 1000
+unrolled_gan --unroll-steps                                   --unroll-steps names at least one
+unrolled_gan --unroll-steps 0 0                               --unroll-steps names 0 twice
+unrolled_gan --unroll-steps 0 -2                              --unroll-steps is from 0 to 1000, not -2
+unrolled_gan --data ring                                      unknown mixture 'ring'
+unrolled_gan --discriminator-steps 2                          simultaneous updates are one of each player
+semi_supervised --labels 101 --dataset digits                 not the same number of each of 10 classes
+semi_supervised --labels 100000 --dataset digits              100000 labels
+semi_supervised --d-features                                  --d-features is empty
+semi_supervised --d-features 10 0                             --d-features is from 1 to 65536, not 0
+semi_supervised --g-norm layer                                norms are the paper's
+semi_supervised --objective energy_margin                     energy_margin is for a D of energies
+semi_supervised --dataset images                              no labels to learn from
+semi_supervised --dataset digits --augmentations packing:size=3       do not divide into packs of 3
+semi_supervised --average nan                                 --average is from 0 to 1, not nan
+sngan --pool max                                              --pool
+sngan --minibatch stddev                                      has no --minibatch
+sngan --dataset digits --size 30                              image size 30
+sngan --generator-batches 0                                   --generator-batches is from 1 to 1000
+wgan_gp --g-width 1e3                                         --g-width
+wgan_gp --decay -0.5                                          --decay is from 0 to 1, not -0.5
+taxonomy --models                                             --models names at least one
+taxonomy --models vae vae                                     --models names vae twice
+taxonomy --models vea                                         unknown model 'vea'; did you mean vae
+taxonomy --noise 1                                            --noise is above 0 and below 1
+taxonomy --size 3                                             --size is from 4 to 1024
+text_to_image --method gaan                                   unknown method 'gaan'; did you mean gan
+text_to_image --say hello                                     wants a trained --run
+text_to_image --run run                                       wants a trained --run
+text_to_image --run nowhere --say hello                       nowhere
+text_to_image --data nowhere                                  is no folder, and none of
+text_to_image --data images                                   captions.csv
+text_to_image --data caltech_birds2011                        wants --captions
+text_to_image --size 64                                       captioned digits are of 32 pixels
+text_to_image --mismatches far                                unknown mismatches 'far'
+text_to_image --mismatches any --method gan                   --mismatches is of cls and cls_int
+text_to_image --encoder clip                                  unknown encoder 'clip'
+text_to_image --encoder nowhere.npz                           nowhere.npz
+text_to_image --encoder broken.npz                            broken.npz
+text_to_image --method int --batch-size 4                     interpolated in pairs
+text_to_image --augmentations packing                         packing joins images of different texts
+text_to_image --objective energy_margin                       energy_margin is for a D of energies
+vanishing_gradients --cases                                   --cases names at least one
+vanishing_gradients --cases minimax minimax                   --cases names minimax twice
+vanishing_gradients --cases maximin                           unknown case 'maximin'
+vanishing_gradients --data madgan_1d                          not in the plane
+vanishing_gradients --clip 0                                  --clip is above 0
+vanishing_gradients --sigma nan                               --sigma is from 0 to 1000, not nan
+benchmark --game gan                                          --game
+benchmark --unroll-steps                                      --unroll-steps names at least one
+benchmark --unroll-steps 0 0                                  --unroll-steps names 0 twice
+benchmark --json suite.json                                   are for --suite
+benchmark --suite --json images                               --json is a file to write
+benchmark --suite --json file/x.json                          --json is a folder, and
+benchmark --suite --compare nowhere.json                      nowhere.json
+benchmark --suite --compare file                              file
+benchmark --suite --only nothing_of_that_name                 nothing_of_that_name
+benchmark --metric frechet --samples 1                        --samples is from 2
+benchmark --metric fid                                        --metric
+benchmark --size 30                                           image size 30
+evaluate ''                                                   RUN is empty
+evaluate                                                      Missing from
+evaluate nowhere                                              nowhere is no
+evaluate foreign                                              foreign is no
+evaluate run --samples 0                                      --samples is from 2
+evaluate run --seed -1                                        --seed is from 0 to 4294967295, not -1
+evaluate run --protocol fid50k_full --samples 10              a protocol fixes
+evaluate run --protocol fid50k_full fid50k_full               --protocol names fid50k_full twice
+evaluate run --protocol fid                                   unknown protocol 'fid'
+evaluate run --measures fid --extractor pixels                unknown measure 'fid'
+evaluate run --extractor nope                                 unknown extractor 'nope'
+export ''                                                     RUN is empty
+export nowhere                                                there is no run nowhere
+export foreign                                                foreign is no
+export run                                                    run
+export run --checkpoint -1                                    --checkpoint is at least 0
+generate nowhere                                              there is no run nowhere
+generate run                                                  run
+generate run --out ''                                         --out is empty
+generate run --number 0                                       --number is from 1
+generate run --number 5 --latents images                      --number is not given with --latents
+generate run --truncation 0                                   --truncation is above 0
+generate run --seed 4294967296                                --seed is from 0 to 4294967295
+interpolate nowhere                                           there is no run nowhere
+interpolate run --rate 51                                     --rate is above 0 and at most 50
+interpolate run --points 1                                    --points is from 2
+interpolate run --out film.mp4                                --out is a .gif
+interpolate run --out images                                  --out is a file to write
+interpolate run --way zigzag                                  --way
+translate nowhere images made                                 there is no run nowhere
+translate run nowhere made                                    run
+translate run images ''                                       OUT is empty
+translate run images made --size 0                            --size is from 1 to 8192
+translate run images                                          OUT
+metrics images                                                Missing from
+metrics '' images                                             REAL is empty
+metrics images ''                                             FAKE is empty
+metrics nowhere/ images --extractor pixels                    nowhere
+metrics images empty --extractor pixels --resize 8            no images in empty
+metrics images broken --extractor pixels --resize 8           cannot read image
+metrics images broken.npz --extractor pixels                  broken.npz
+metrics images text.npy --extractor pixels                    text.npy
+metrics images images --extractor pixel                       unknown extractor 'pixel'; did you mean pixels
+metrics images images --extractor pixels:size=3               has no setting 'size'
+metrics images images --extractor custom                      function
+metrics images images --extractor custom:function=nothing     no function 'nothing'
+metrics images images --extractor squeezenet:path=nowhere --resize 64         nowhere
+metrics images images --extractor pixels --measures fid       unknown measure 'fid'
+metrics images images --extractor pixels --measures prdc:k=0  k is at least 1, not 0
+metrics images images --extractor pixels --measures kernel kernel     --measures names kernel twice
+metrics images images --extractor pixels --measures kernel_subsets:size=1     size is from 2
+metrics images images --extractor pixels --measures score     score
+metrics images images --samples 0                             --samples is from 2
+metrics images images --reals -3                              --reals is from 2
+metrics images images --resize 0                              --resize is from 1 to 8192
+metrics images images --seed -1                               --seed is from 0 to 4294967295
+metrics images images --batch-size 0                          --batch-size is from 1
+metrics images images --json images                           --json is a file to write
+metrics images images --json file/scores.json                 --json is a folder, and
+metrics images images --protocol fid                          unknown protocol 'fid'
+metrics images images --protocol fid50k_full --extractor pixels       a protocol fixes
+metrics digits:validation images --extractor pixels --resize 8        digits have splits
+metrics images run --extractor pixels --resize 8              run
+"""
+"""The command, and after two spaces what the line says, a regular expression. Names are those of `make_inputs`."""
+
+
+def lines() -> list[tuple[str, list[str], str]]:
+    """`(module, flags, what is said)` of every line by hand."""
+    modules = {name: module for module, name in MODULES.items()}
+    found = []
+    for line in filter(None, LINES.splitlines()):
+        command, _, words = line.partition('  ')
+        if not words:  # a longer command has one space
+            raise ValueError(f'no two spaces in {line!r}')
+        name, *flags = shlex.split(command)
+        found.append((modules[name], flags, words.strip()))
+    return found
+
+
+def lines_of(module: str) -> Iterator[tuple[list[str], str]]:
+    """A malformed value of each option of numbers or choices, another kind of it for each: `(flags, what is said)`."""
+    config = importlib.import_module(module).Config
+    annotations = typing.get_type_hints(config, include_extras=True)
+    kinds = itertools.cycle(range(4))
+    for field in dataclasses.fields(config):
+        kind, rules = _of(annotations[field.name])
+        flag = f'--{field.name.replace("_", "-")}'
+        if kind is int:
+            low = min((int(rule.low) for rule in rules if hasattr(rule, 'low')), default=0)
+            bad = (str(low - 1), '99999999999999999999', '1.5', 'x')[next(kinds)]
+        elif kind is float:
+            bad = ('-99999', 'nan', 'inf', 'x')[next(kinds)]
+        elif typing.get_origin(kind) is Literal:
+            bad = 'nothing_of_this'
+        elif kind is bool:
+            bad = 'maybe'
+        else:
+            continue
+        words = bad if kind is bool else flag
+        yield [*shlex.split(REQUIRED.get(MODULES[module], '')), flag, bad], words
+
+
+def _of(annotation: Any) -> tuple[Any, list[Any]]:
+    """The type of one value, without None and tuples, and its rules."""
+    arguments = [x for x in typing.get_args(annotation) if x is not types.NoneType]
+    if typing.get_origin(annotation) is Annotated:
+        kind, rules = _of(arguments[0])
+        return kind, [*rules, *arguments[1:]]
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return _of(arguments[0])
+    return annotation, []
+
+
+def make_inputs(folder: pathlib.Path) -> None:
+    """Folders and files that the lines name."""
+    rng = np.random.default_rng(0)
+    for name in ('images', 'sets/trainA', 'sets/trainB', 'broken', 'empty', 'foreign'):
+        (folder / name).mkdir(parents=True)
+    for name in ('images', 'sets/trainA', 'sets/trainB'):
+        for i in range(8):
+            Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8)).save(folder / name / f'{i}.png')
+    (folder / 'broken/torn.png').write_bytes(b'\x89PNG')
+    (folder / 'foreign/notes.txt').write_text('not a run')
+    (folder / 'file').write_text('a file')
+    (folder / 'broken.npz').write_bytes(b'PK\x03\x04')
+    (folder / 'text.npy').write_bytes(b'no array')
+    for name, identity in (
+        ('run', {'dataset': 'digits', 'size': None}),
+        ('other', {'name_of_an_option': 1}),
+    ):
+        (folder / name).mkdir()
+        (folder / name / 'config.json').write_text(json.dumps(identity))
+    (folder / 'damaged').mkdir()
+    (folder / 'damaged/config.json').write_text('{"half')

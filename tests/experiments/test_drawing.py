@@ -1,0 +1,382 @@
+"""Trained runs put to use: generate, interpolate, translate and export, from runs that were begun and not trained."""
+
+import csv
+import datetime
+import json
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments import cyclegan, export, generate, interpolate, lapgan, pix2pix, translate
+from experiments.dcgan import __main__ as dcgan
+from experiments.shared import generators as trained_runs
+from experiments.shared import image_gan
+from gan_jax import data, latents, runs
+from gan_jax.data.reading import read_image
+from gan_jax.errors import InputError
+from gan_jax.files import new_folder
+from gan_jax.metrics import sources
+from gan_jax.runs import generators, weights
+from gan_jax.runs.checkpoints import Checkpoints
+
+TINY = {'dataset': 'digits', 'size': 8, 'width': 2, 'latent_size': 3, 'batch_size': 8}
+
+
+def kept(config, state, steps, **of_data):
+    """A run's directory with checkpoints of a state, whose average is another at each step."""
+    run = runs.RunDirectory(config)
+    runs.describe(run, config, **of_data)
+    with Checkpoints(run.path / 'checkpoints') as checkpoints:
+        for step in steps:
+            moved = jax.tree.map(lambda x, by=step / 100: x + by if x.dtype == jnp.float32 else x, state.ema)
+            checkpoints.save(step, state.replace(step=jnp.int32(step), ema=moved))
+    return run
+
+
+@pytest.fixture(scope='module')
+def gan(tmp_path_factory):
+    """A DCGAN with checkpoints 1 and 2, and its state."""
+    config = dcgan.Config(runs_dir=str(tmp_path_factory.mktemp('runs')), **TINY)
+    state = image_gan.build(config, 8, 1)[2]
+    return kept(config, state, (1, 2), size=8, channels=1), config.generator(8, 1), state
+
+
+def pictures_in(folder):
+    return np.stack([np.asarray(Image.open(file)) for file in sorted(folder.glob('*.png'))])
+
+
+# Generate.
+
+
+def test_generated_images_are_those_of_the_exported_sampler(gan, tmp_path):
+    run, *_ = gan
+    folder = generate.main(generate.Config(str(run.path), number=103, seed=5, out=str(tmp_path / 'out')))
+    export.main(export.Config(str(run.path)))
+    drawn = np.concatenate(list(sources.batches(sources.open_source(str(run.path), seed=5), 103)))
+    np.testing.assert_array_equal(pictures_in(folder), drawn[..., 0])
+    few = generate.main(generate.Config(str(run.path), number=3, seed=5, out=str(tmp_path / 'few')))
+    np.testing.assert_array_equal(pictures_in(few), drawn[:3, ..., 0])
+    assert len(list(few.iterdir())) == 4 and np.load(few / 'latents.npy').shape == (3, 3)
+
+
+def test_a_checkpoint_draws_what_its_average_does(gan, tmp_path):
+    run, generator, state = gan
+    folder = generate.main(generate.Config(str(run.path), number=2, checkpoint=1, out=str(tmp_path / 'out')))
+    moved = jax.tree.map(lambda x: x + 1 / 100 if x.dtype == jnp.float32 else x, state.ema)
+    expected = data.to_uint8(generator.generate(moved, jnp.asarray(np.load(folder / 'latents.npy')), jnp.zeros(2, jnp.int32)))
+    assert np.abs(pictures_in(folder).astype(int) - np.asarray(expected)[..., 0]).max() <= 1
+    newest = generate.main(generate.Config(str(run.path), number=2, out=str(tmp_path / 'newest')))
+    assert not np.array_equal(pictures_in(folder), pictures_in(newest))
+
+
+def test_own_latents_make_the_same_images_here_and_in_the_exported_generator(gan, tmp_path):
+    run, *_ = gan
+    first = generate.main(generate.Config(str(run.path), number=5, out=str(tmp_path / 'first')))
+    z = np.load(first / 'latents.npy')
+    np.save(tmp_path / 'z.npy', z[[4, 0]])
+    again = generate.main(generate.Config(str(run.path), latents=str(tmp_path / 'z.npy'), out=str(tmp_path / 'again')))
+    np.testing.assert_array_equal(pictures_in(again), pictures_in(first)[[4, 0]])
+    export.main(export.Config(str(run.path)))
+    exported = jax.export.deserialize(bytearray((run.path / 'generator.bin').read_bytes()))
+    rows = np.zeros((generators.BLOCK, 3), np.float32)
+    rows[:5] = z
+    images = np.asarray(exported.call(rows, np.zeros(generators.BLOCK, np.int32)))[:5, ..., 0]
+    np.testing.assert_array_equal(images, pictures_in(first))
+
+
+def test_truncated_latents_lie_within_the_limit(gan, tmp_path):
+    run, *_ = gan
+    folder = generate.main(generate.Config(str(run.path), number=100, truncation=0.5, out=str(tmp_path / 'out')))
+    z = np.load(folder / 'latents.npy')
+    assert np.abs(z).max() <= 0.5 and z.std() == pytest.approx(0.2837, abs=0.03)
+    # The deviation of a normal variable within +-t: 1 - 2 t phi(t) / (2 Phi(t) - 1) is its square, .0805 at t = .5.
+    with pytest.raises(ValueError, match='above 0, got 0'):
+        latents.truncated_normal(3, 0)
+
+
+CONDITIONS = runs.Generator(
+    latents.normal(2),
+    lambda weights, z, which: jnp.broadcast_to(weights['level'][which][:, None, None, None], (len(z), 4, 4, 1)),
+    ('dark', 'grey', 'a "bright" one, say'),
+    (0.5, 0.25, 0.25),
+)
+
+
+def test_conditions_are_drawn_as_often_as_their_shares_and_told(monkeypatch, tmp_path):
+    trained = trained_runs.Trained(tmp_path, CONDITIONS, {'level': jnp.array([-1.0, 0.0, 1.0])}, 7)
+    monkeypatch.setattr(trained_runs, 'load', lambda *_: trained)
+    folder = generate.main(generate.Config('run', number=400, out=str(tmp_path / 'out')))
+    with open(folder / 'captions.csv', newline='') as file:
+        (_, *rows) = csv.reader(file)
+    named = [CONDITIONS.conditions.index(caption) for _, caption in rows]
+    np.testing.assert_array_equal(pictures_in(folder)[:, 0, 0], np.array([0, 128, 255])[named])
+    np.testing.assert_allclose(np.bincount(named) / 400, CONDITIONS.shares, atol=0.07)
+    some = generate.main(generate.Config('run', number=50, of=('dark', 'grey'), out=str(tmp_path / 'some')))
+    assert set(pictures_in(some)[:, 0, 0].tolist()) == {0, 128}
+    with pytest.raises(InputError, match='run does not know \'gray\'; it knows dark, grey, a "bright" one'):
+        generate.main(generate.Config('run', of=('gray',), out=str(tmp_path / 'none')))
+
+
+def test_latents_of_all_levels_make_the_cascade(tmp_path):
+    # One vector of all levels' latents, against the game's own cascade on what its keys draw.
+    config = lapgan.Config(**{**TINY, 'halvings': 1, 'penalties': ()}, coarse_width=4, coarse_generator_width=4)
+    game, generator = config.make_game(8, 1, None), config.generator(8, 1)
+    variables = jax.jit(lambda key: game.init(key, jnp.zeros((1, 8, 8, 1)))[0])(jax.random.key(0))
+    key = jax.random.key(1)
+    drawn = [
+        jax.vmap(latents.uniform(n))(jax.vmap(jax.random.fold_in, (None, 0))(k, jnp.arange(2)))
+        for k, n in zip(jax.random.split(key), (64, 3), strict=True)
+    ]
+    expected = game.play(variables, jnp.zeros(2), key, train=False)[0][0]
+    np.testing.assert_allclose(generator.generate(variables, jnp.concatenate(drawn, 1), None), expected, atol=1e-6)
+    assert jax.eval_shape(generator.latent, key).shape == (67,) and not generator.normal
+
+
+# Interpolate.
+
+
+def test_a_film_comes_back_to_its_first_latents(gan, tmp_path):
+    run, generator, _ = gan
+    config = interpolate.Config(str(run.path), panels=3, points=2, steps=3, out=str(tmp_path / 'film.gif'))
+    with Image.open(interpolate.main(config)) as film:
+        assert film.n_frames == 6 and film.size == (2 * 66 + 2, 2 * 66 + 2)  # 3 panels of 8 x 8, enlarged, two in a row
+        assert film.info['duration'] == 70  # the nearest hundredth to 1 / 15 of a second
+    points, _ = interpolate.route(config, generator)
+    assert points.shape == (3, 2, 3) and len(np.unique(points)) == 18
+    with pytest.raises(InputError, match=r'film\.gif exists; give another --out'):
+        interpolate.main(config)
+    np.save(tmp_path / 'z.npy', points[0])
+    own = interpolate.Config(str(run.path), steps=1, latents=str(tmp_path / 'z.npy'))
+    with Image.open(interpolate.main(own)) as film:
+        assert film.size == (260, 260)  # one panel of 8 x 8, enlarged to 256
+    assert (run.path / 'film.gif').exists()
+
+
+# Translate.
+
+
+def write(file, shape, seed=0):
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, shape, np.uint8)).save(file)
+    return file
+
+
+@pytest.fixture(scope='module')
+def cycle(tmp_path_factory):
+    """A CycleGAN between grey and coloured images of 8 x 8."""
+    config = cyclegan.Config(runs_dir=str(tmp_path_factory.mktemp('runs')), size=8, width=2, blocks=1, batch_size=4)
+    train = {'a': np.zeros((8, 8, 8, 1), np.uint8), 'b': np.zeros((8, 8, 8, 3), np.uint8)}
+    _, state, draw = cyclegan.prepare(config, train)
+    return kept(config, state, (0,), size=8, channels={'a': 1, 'b': 3}), state, draw
+
+
+def test_a_cyclegan_translates_both_ways(cycle, tmp_path):
+    run, state, draw = cycle
+    files = [write(tmp_path / 'in/x.jpg', (10, 14, 3)), write(tmp_path / 'in/deep/y.png', (8, 8), 1)]
+    for direction, side, channels, mode in ((None, 'a', 1, 'RGB'), ('b_to_a', 'b', 3, 'L')):
+        out = tmp_path / str(direction)
+        translate.main(translate.Config(str(run.path), str(tmp_path / 'in'), str(out), direction=direction))
+        sources = {'a': np.zeros((2, 8, 8, 1), np.uint8), 'b': np.zeros((2, 8, 8, 3), np.uint8)}
+        sources[side] = np.stack([read_image(file, 8, channels) for file in files])
+        made = draw(state, sources)
+        expected = np.asarray(data.to_uint8(made.fake_b if side == 'a' else made.fake_a))
+        for name, image in zip(('x.png', 'deep/y.png'), expected, strict=True):
+            with Image.open(out / name) as found:
+                assert found.mode == mode
+                assert np.abs(np.asarray(found).reshape(image.shape).astype(int) - image).max() <= 1
+    one = translate.main(translate.Config(str(run.path), str(files[0]), str(tmp_path / 'one'), size=12))
+    assert [file.name for file in one.iterdir()] == ['x.png'] and pictures_in(one).shape == (1, 12, 12, 3)
+
+
+def test_a_pix2pix_translates_in_its_direction(tmp_path):
+    config = pix2pix.Config(runs_dir=str(tmp_path), size=8, width=2, receptive_field=1, batch_size=4, constant=0.5, dropout=0.0)
+    train = {name: np.zeros((8, 9, 9, 3), np.uint8) for name in ('input', 'target')}
+    _, state, draw = pix2pix.prepare(config, train)
+    run = kept(config, state, (0,), channels=[3, 3])
+    file = write(tmp_path / 'in.png', (8, 8, 3))
+    out = translate.main(translate.Config(str(run.path), str(file), str(tmp_path / 'out')))
+    expected = data.to_uint8(jnp.asarray(draw(state, read_image(file, 8, 3)[None])))[0]
+    assert np.abs(np.asarray(Image.open(out / 'in.png')).astype(int) - np.asarray(expected)).max() <= 1
+    with pytest.raises(InputError, match='has learned --direction b_to_a only, not a_to_b'):
+        translate.main(translate.Config(str(run.path), str(file), str(tmp_path / 'other'), direction='a_to_b'))
+
+
+# What lasts.
+
+
+def test_what_expired_is_rebuilt_from_the_weights_that_were_kept(gan, tmp_path, capsys):
+    run, generator, state = gan
+    copy = tmp_path / 'copy'
+    copy.mkdir()
+    (copy / 'config.json').write_text((run.path / 'config.json').read_text())
+    own = runs.RunDirectory.__new__(runs.RunDirectory)
+    own.path = copy
+    runs.describe(own, dcgan.Config(), size=8, channels=1)
+    runs.save_generator(own, generator, state.replace(step=jnp.int32(9)))
+    before = {name: (copy / name).read_bytes() for name in ('sampler.bin', 'generator.bin')}
+    for name in before:
+        (copy / name).write_bytes(b'expired')
+    export.main(export.Config(str(copy)))
+    out = capsys.readouterr().out
+    draw = lambda content: np.asarray(jax.export.deserialize(bytearray(content)).call(np.uint32(1), np.uint32(2)))
+    np.testing.assert_array_equal(draw((copy / 'sampler.bin').read_bytes()), draw(before['sampler.bin']))
+    noted = json.loads((copy / 'generator.json').read_text())
+    exported, until = (datetime.date.fromisoformat(noted[name]) for name in ('exported', 'readable_until'))
+    assert (until - exported).days == 180 and noted['step'] == 9 and noted['experiment'] == 'experiments.dcgan'
+    assert out.count(f'readable until {until}; python -m experiments.export {copy} renews them') == 2 and 'step 9' in out
+
+
+def test_weights_come_back_whatever_their_names(tmp_path):
+    written = {'params': {'WeightNorm_0': {'Dense_1/kernel/scale': np.arange(3.0)}}, 'count': {'n': np.int32(4)}}
+    weights.save_weights(tmp_path / 'w', written, 12)
+    step, found = weights.load_weights(tmp_path / 'w')
+    assert step == 12 and jax.tree.structure(found) == jax.tree.structure(written)
+    jax.tree.map(np.testing.assert_array_equal, found, written)
+
+
+# What is refused.
+
+
+def line_of(capsys, monkeypatch, tool, *flags) -> str:
+    """The one line that the command prints before it exits with 2."""
+    monkeypatch.setattr(sys, 'argv', ['tool', *map(str, flags)])
+    with pytest.raises(SystemExit) as stop:
+        runs.run_main(tool.main, tool.Config)
+    line = capsys.readouterr().err.split('\r')[-1].strip()  # whatever a progress bar has shown before
+    assert stop.value.code == 2 and len(line.splitlines()) == 1, line
+    return line
+
+
+@pytest.mark.filterwarnings('default')
+def test_runs_that_cannot_be_drawn_with(capsys, monkeypatch, tmp_path, gan, cycle):
+    (run, *_), (other, *_) = gan, cycle
+    line = lambda *flags: line_of(capsys, monkeypatch, generate, *flags, '--out', tmp_path / 'out')
+    assert f'there is no run {tmp_path}/none' in line(tmp_path / 'none')
+    bare = tmp_path / 'bare'
+    bare.mkdir()
+    assert 'is no run: it has no config.json' in line(bare)
+    (bare / 'config.json').write_text((run.path / 'config.json').read_text())
+    assert 'is not a run that makes images: it has no generator.json' in line(bare)
+    (bare / 'below').mkdir()
+    (bare / 'below/generator.json').write_text('{}')
+    assert f'its runs are {bare}/below' in line(bare)
+    described = json.loads((run.path / 'generator.json').read_text())
+    for content, message in (
+        ('{"experiment', 'generator.json is damaged'),
+        ('[]', 'generator.json is damaged'),
+        (json.dumps({**described, 'experiment': 'os'}), "names 'os', which is not an experiment"),
+        (json.dumps({**described, 'experiment': 'experiments.nope'}), 'which this version does not have'),
+        (json.dumps({**described, 'data': {'side': 8}}), 'generator.json is of another version'),
+        (json.dumps(described), 'has no checkpoint yet'),
+    ):
+        (bare / 'generator.json').write_text(content)
+        assert message in line(bare)
+    (bare / 'generator.safetensors').write_bytes(b'nothing')
+    assert 'cannot read' in line(bare) and 'generator.safetensors' in line(bare)
+    assert 'has no checkpoint of step 7; it has 1, 2' in line(run.path, '--checkpoint', '7')
+    assert 'its images are made by python -m experiments.translate' in line(other.path)
+    assert not (tmp_path / 'out').exists()
+
+
+@pytest.mark.filterwarnings('default')
+@pytest.mark.parametrize(
+    ('flags', 'message'),
+    [
+        (['--number', '0'], '--number is from 1 to 10000000, not 0'),
+        (['--seed', '-1'], '--seed is from 0 to'),
+        (['--seed', '99999999999999999999'], '--seed is from 0 to'),
+        (['--truncation', '0'], '--truncation is above 0, not 0.0'),
+        (['--truncation', 'nan'], '--truncation is above 0, not nan'),
+        (['--of', '3'], '--of is for runs with labels or captions'),
+        (['--latents', 'none.npy'], 'cannot read none.npy: No such file'),
+        (['--latents', 'z.npy', '--number', '3'], 'not given with --latents'),
+        (['--latents', 'z.npy', '--truncation', '1'], 'not for those of --latents'),
+        (['--latents', 'wide.npy'], 'wide.npy has [2, 4] float64; latents of'),
+        (['--latents', 'nan.npy'], 'nan.npy has [3] float64; latents of'),
+        (['--latents', 'text.npy'], 'text.npy has [3] <U1; latents of'),
+        (['--latents', 'several.npz'], 'several.npz holds 2 arrays (a, b), and latents are one'),
+        (['--latents', '.'], 'cannot read .: Is a directory'),
+        (['--out', 'full'], 'full exists and is not empty'),
+        (['--out', 'z.npy'], 'z.npy exists and is a file'),
+        (['--out', 'z.npy/below'], 'cannot make the folder'),
+    ],
+)
+def test_generate_on_bad_input(capsys, monkeypatch, tmp_path, gan, flags, message):
+    monkeypatch.chdir(tmp_path)
+    np.save('z.npy', np.zeros((2, 3)))
+    np.save('wide.npy', np.zeros((2, 4)))
+    np.save('nan.npy', np.array([0, np.nan, 0]))
+    np.save('text.npy', np.array(['a', 'b', 'c']))
+    np.savez('several.npz', a=np.zeros(3), b=np.zeros(3))
+    (tmp_path / 'full').mkdir()
+    (tmp_path / 'full/mine.txt').write_text('keep')
+    before = sorted(tmp_path.rglob('*'))
+    out = [] if '--out' in flags else ['--out', 'out']
+    assert message in line_of(capsys, monkeypatch, generate, gan[0].path, *flags, *out)
+    assert sorted(tmp_path.rglob('*')) == before
+
+
+@pytest.mark.filterwarnings('default')
+@pytest.mark.parametrize(
+    ('flags', 'message'),
+    [
+        (['--panels', '0'], '--panels is from 1 to 1000, not 0'),
+        (['--points', '1'], '--points is from 2 to 1000, not 1'),
+        (['--steps', '0'], '--steps is from 1 to 1000, not 0'),
+        (['--rate', 'nan'], '--rate is above 0 and at most 50, not nan'),
+        (['--rate', '99'], '--rate is above 0 and at most 50'),
+        (['--out', 'film.mp4'], '--out is a .gif, not film.mp4'),
+        (['--way', 'detour'], "invalid choice 'detour'"),
+        (['--latents', 'one.npy'], 'one.npy has one latent'),
+    ],
+)
+def test_interpolate_on_bad_input(capsys, monkeypatch, tmp_path, gan, flags, message):
+    monkeypatch.chdir(tmp_path)
+    np.save('one.npy', np.zeros(3))
+    assert message in line_of(capsys, monkeypatch, interpolate, gan[0].path, *flags)
+
+
+@pytest.mark.filterwarnings('default')
+def test_translate_on_bad_input(capsys, monkeypatch, tmp_path, gan, cycle):
+    monkeypatch.chdir(tmp_path)
+    run = cycle[0].path
+    line = lambda *flags: line_of(capsys, monkeypatch, translate, *flags)
+    write(tmp_path / 'in/x.png', (8, 8))
+    assert 'its images are made by python -m experiments.generate' in line(gan[0].path, 'in', 'out')
+    assert 'there is no folder or image nowhere' in line(run, 'nowhere', 'out')
+    (tmp_path / 'empty').mkdir()
+    assert 'no images in empty' in line(run, 'empty', 'out')
+    assert 'image size 6 is not supported' in line(run, 'in', 'out', '--size', '6')
+    assert '--size is from 1 to 8192, not 0' in line(run, 'in', 'out', '--size', '0')
+    assert 'in exists and is not empty' in line(run, 'in', 'in')
+    write(tmp_path / 'in/x.jpg', (8, 8))
+    assert 'in/x.jpg and in/x.png would both be translated to x.png' in line(run, 'in', 'out')
+    (tmp_path / 'in/x.jpg').unlink()
+    (tmp_path / 'in/y.png').write_bytes(b'\x89PNG')  # found when x has been translated
+    assert 'cannot read image in/y.png' in line(run, 'in', 'out')
+    assert 'cannot read image in/y.png' in line(run, 'in/y.png', 'out')
+    assert sorted(file.name for file in tmp_path.iterdir()) == ['empty', 'in']
+
+
+def test_a_folder_is_whole_or_not_there(tmp_path):
+    with pytest.raises(RuntimeError), new_folder(tmp_path / 'a') as folder:
+        (folder / 'half').write_text('x')
+        raise RuntimeError
+    assert not list(tmp_path.iterdir())
+    (tmp_path / 'a').mkdir()
+    with new_folder(tmp_path / 'a') as folder:
+        (folder / 'whole').write_text('x')
+    assert [file.name for file in (tmp_path / 'a').iterdir()] == ['whole'] and len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_generator_that_is_not_finite_is_refused(tmp_path):
+    config = dcgan.Config(runs_dir=str(tmp_path), **TINY)
+    run = runs.RunDirectory(config)
+    runs.describe(run, config, size=8, channels=1)
+    weights.save_weights(run.path / generators.WEIGHTS, {'params': {'w': np.array([1, np.nan])}}, 3)
+    with pytest.raises(InputError, match='is not finite at step 3: the run has diverged'):
+        generate.main(generate.Config(str(run.path), out=str(tmp_path / 'out')))

@@ -1,0 +1,272 @@
+"""Every experiment runs, small; and what a command line says to bad input."""
+
+import ast
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import types
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments import evaluate, ring, unrolled_gan
+from experiments.dcgan import __main__ as dcgan
+from experiments.shared import image_gan
+from gan_jax.errors import InputError
+from gan_jax.runs import run_main, table
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def small(path, **options) -> dcgan.Config:
+    values = {'steps': 4, 'width': 4, 'batch_size': 8, 'evaluate': 40, 'sample_every': 2, 'latent_size': 4, 'kernel_size': 3}
+    return dcgan.Config(runs_dir=str(path), **{**values, **options})
+
+
+def test_dcgan_on_digits(tmp_path, capsys):
+    results = dcgan.main(small(tmp_path))
+    assert 0 <= results['confident'] <= results['confident_real'] <= 1
+    assert results['classifier_accuracy'] > 0.95 and results['neighbour_ratio'] > 0
+    run = tmp_path / 'dcgan'
+    names = {path.name for path in run.iterdir()}
+    assert names >= {
+        'config.json', 'metrics.jsonl', 'losses.png', 'samples.png', 'samples.gif', 'neighbours.png', 'checkpoints',
+        'tensorboard', 'results.json',
+    }  # fmt: skip
+    assert not [name for name in names if name.endswith('.part')]
+    with Image.open(run / 'samples.png') as grid:
+        assert grid.size == (8 * 66 + 2, 8 * 66 + 2)
+    out = capsys.readouterr().out
+    assert 'recognised with probability >= .9' in out and 'median distance to nearest training image' in out
+
+
+@pytest.mark.slow
+def test_scores_of_a_run(tmp_path, capsys):
+    config = small(tmp_path, steps=2, score_every=1, evaluate=60)
+    dcgan.main(config)
+    rows = [json.loads(line) for line in (tmp_path / config.name / 'scores.jsonl').read_text().splitlines()]
+    assert [row['step'] for row in rows] == [0, 1, 2] and all(row['frechet_distance'] > 0 for row in rows)
+    found = evaluate.main(evaluate.Config(str(tmp_path / config.name), samples=50))
+    assert {row['name'] for row in found} > {'frechet_distance', 'precision', 'classifier_score', 'neighbour_distance_ratio'}
+    assert 'features: classifier of digits' in capsys.readouterr().out
+    for bad, message in ((tmp_path, 'no config.json'), (tmp_path / 'none', 'is no run')):
+        with pytest.raises(InputError, match=message):
+            evaluate.main(evaluate.Config(str(bad)))
+
+
+@pytest.mark.slow
+def test_dcgan_on_a_folder_with_every_option(tmp_path):
+    images = tmp_path / 'images'
+    images.mkdir()
+    for i in range(12):
+        Image.fromarray(np.random.default_rng(i).integers(0, 256, (20, 24, 3), np.uint8)).save(images / f'{i}.png')
+    config = small(
+        tmp_path,
+        dataset=str(images),
+        size=8,
+        discriminator_steps=2,
+        unroll_steps=1,
+        runner='shard_map',
+        dtype='bfloat16',
+        objective='relativistic_average',
+        penalties=('r2',),
+        penalty_every=2,
+        penalty_decay=0.1,
+        augmentations=('instance_noise:sigma=0.1,updates=8', 'packing'),
+        features=('feature_matching',),
+        g_norm='virtual',
+        d_norm='spectral',
+        minibatch='stddev',
+        historical_averaging=0.1,
+        clip_weights=0.5,
+    )
+    assert dcgan.main(config)['median_neighbour_distance'] > 0
+
+
+def pictures(folder: pathlib.Path, count: int, seed: int = 0) -> None:
+    """Random images in colour."""
+    folder.mkdir(parents=True)
+    for i, image in enumerate(np.random.default_rng(seed).integers(0, 256, (count, 8, 8, 3), np.uint8)):
+        Image.fromarray(image).save(folder / f'{i}.png')
+
+
+@pytest.mark.slow
+def test_dcgan_on_a_folder_of_classes_read_as_needed(tmp_path, capsys):
+    for i, name in enumerate(('train/ant', 'train/bee', 'test/ant', 'test/bee')):
+        pictures(tmp_path / 'images' / name, 8, seed=i)
+    (tmp_path / 'images/train/ant/torn.png').write_bytes(b'')
+    config = small(
+        tmp_path, dataset=f'{tmp_path}/images', size=8, channels=1, skip_broken=True, memory_limit=0, steps=2, score_every=1
+    )
+    results = dcgan.main(config)
+    assert 0 <= results['classifier_accuracy'] <= 1 and len(results['class_shares']) == 2
+    line = f'{tmp_path}/images: 16 images of 8 x 8 pixels, grey, 2 classes; 1 unreadable ones left out, '
+    assert line + f'{tmp_path}/images/train/ant/torn.png the first\n' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('count', [1, 2])
+def test_a_folder_of_one_image_or_two_has_an_end_table(count, tmp_path, capsys):
+    pictures(tmp_path / 'images', count)
+    config = small(tmp_path, dataset=f'{tmp_path}/images', size=8)
+    train = image_gan.load(config)
+    assert f'images: {count} images of 8 x 8 pixels, colour\n' in capsys.readouterr().out
+    held_out = image_gan.held_out_images(config, train)
+    fakes = np.zeros((40, 8, 8, 3), np.uint8)
+    results = image_gan.evaluate(config, types.SimpleNamespace(path=tmp_path), fakes, train, held_out)
+    assert held_out is None and results['median_neighbour_distance'] > 0 and (tmp_path / 'neighbours.png').is_file()
+
+
+def test_test_sets_are_loaded_as_the_training_set_is(tmp_path):
+    for i, name in enumerate(('train', 'test')):
+        pictures(tmp_path / 'images' / name, 2, seed=i)
+    for channels in (1, 3):
+        config = small(tmp_path, dataset=f'{tmp_path}/images', size=8, channels=channels)
+        train = image_gan.load(config)
+        assert train.images.shape == image_gan.held_out_images(config, train).images.shape == (2, 8, 8, channels)
+    (tmp_path / 'images/test/0.png').unlink()
+    with pytest.raises(InputError, match='has 1 test image, and samples are compared with at least 2'):
+        image_gan.held_out_images(config, train)
+
+
+@pytest.mark.slow
+def test_unrolled_gan(tmp_path, capsys):
+    config = unrolled_gan.Config(
+        runs_dir=str(tmp_path), seeds=2, steps=4, width=4, latent_size=4, batch_size=8, unroll_steps=(0, 1)
+    )
+    results = unrolled_gan.main(config)
+    assert set(results) == {0, 1} and results[1]['modes'].shape == (2,)
+    assert json.loads((tmp_path / 'unrolled_gan/results.json').read_text())['0']['modes']
+    assert (tmp_path / 'unrolled_gan/samples.png').exists() and (tmp_path / 'unrolled_gan/K1/samples.gif').exists()
+    assert 'mean +- standard error' in capsys.readouterr().out
+
+
+def small_ring(path, **options) -> ring.Config:
+    return ring.Config(**{'runs_dir': str(path), 'seeds': 2, 'steps': 4, 'width': 4, 'batch_size': 8, 'samples': 50, **options})
+
+
+@pytest.mark.slow
+def test_ring(tmp_path, capsys):
+    options = {'penalties': ('r1', 'r2'), 'd_norm': 'spectral', 'minibatch': 'discrimination:features=3', 'optimizers': 'wgan'}
+    result = ring.main(small_ring(tmp_path, augmentations=('packing',), unroll_steps=1, **options))
+    assert result['modes'].shape == (2,) and 'mean +- standard error' in capsys.readouterr().out
+    assert (tmp_path / 'ring/samples.gif').exists() and json.loads((tmp_path / 'ring/results.json').read_text())['modes']
+    with pytest.raises(InputError, match='3 examples do not divide into packs of 2'):
+        ring.main(small_ring(tmp_path, name='odd', batch_size=3, augmentations=('packing',)))
+    with pytest.raises(InputError, match='unknown penalty'):
+        ring.main(small_ring(tmp_path, name='odd', sweep=True, sweep_penalties=('r3',)))
+    assert not (tmp_path / 'odd').exists()
+
+
+@pytest.mark.slow
+def test_ring_sweep_goes_on_where_it_stopped(tmp_path, capsys, monkeypatch):
+    pairs = {'sweep_objectives': ('f_gan:divergence=kl',), 'sweep_penalties': ('none', 'r1:gamma=0.1+r2:gamma=0.1')}
+    options = {'sweep': True, 'discriminator_steps': 1, **pairs}
+    results = ring.main(small_ring(tmp_path, **options))
+    assert len(results) == 2 and all(len(result['modes']) == 2 for result in results.values())
+    out = capsys.readouterr().out
+    assert 'r1 gamma=0.1 + r2 gamma=0.1' in out and 'every mode in every seed: 0 of 0' in out
+    assert (tmp_path / 'ring/samples.png').exists()
+    file = tmp_path / 'ring/results.json'
+    kept = {name: result for name, result in json.loads(file.read_text()).items() if name.endswith('none')}
+    file.write_text(json.dumps(kept))
+    trained = []
+    prepare = ring.prepare
+    monkeypatch.setattr(ring, 'prepare', lambda config, *rest: trained.append(config.penalties) or prepare(config, *rest))
+    again = ring.main(small_ring(tmp_path, resume=True, **options))
+    assert trained == [('r1:gamma=0.1', 'r2:gamma=0.1')]
+    assert {name: result['modes'] for name, result in again.items()} == {n: r['modes'] for n, r in results.items()}
+
+
+def test_every_experiment_is_listed_and_begins_with_one_line():
+    folder = ROOT / 'experiments'
+    files = {path.stem: path for path in folder.glob('[!_]*.py')}
+    files |= {path.parent.name: path for path in folder.glob('*/__main__.py')}
+    listed = subprocess.run([sys.executable, '-m', 'experiments'], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert len(listed.splitlines()) == len(files)
+    for name, path in files.items():
+        doc = ast.get_docstring(ast.parse(path.read_text()))
+        assert doc and doc.splitlines()[0].endswith('.') and f'python -m experiments.{name} ' in listed
+
+
+def line_of(capsys, monkeypatch, path, *flags) -> str:
+    """The one line that the command prints before it exits with 2."""
+    monkeypatch.setattr(sys, 'argv', ['dcgan', '--runs-dir', str(path / 'runs'), *flags])
+    before = set(os.listdir(path))
+    with pytest.raises(SystemExit) as stop:
+        run_main(dcgan.main, dcgan.Config)
+    assert stop.value.code == 2
+    line = capsys.readouterr().err.strip()
+    assert len(line.splitlines()) == 1
+    assert set(os.listdir(path)) == before  # nothing half-written
+    return line
+
+
+@pytest.mark.filterwarnings('default')
+@pytest.mark.parametrize(
+    ('flags', 'message'),
+    [
+        (['--stepz', '3'], r'Unrecognized options: --stepz.*did you mean --steps\?'),
+        (['--steps', 'x'], 'Error parsing --steps'),
+        (['--steps', '0'], '--steps is at least 1'),
+        (['--evaluate', '1'], '--evaluate is from 2 to 10000000, not 1'),
+        (['--channels', '2'], "invalid choice '2'"),
+        (['--dtype', 'int8'], r"invalid choice 'int8'.*float32"),
+        (['--dataset', 'mnits'], 'unknown data set .*did you mean mnist'),
+        (['--size', '30'], r'image size 30 is not supported: DCGAN has 28 and 4 \* 2\^n'),
+        (['--batch-size', '30'], 'batch size 30 is not divisible by the 4 devices'),
+        (['--batch-size', '4096'], 'batch size 4096 is more than the 1437 examples'),
+        (['--resume'], 'nothing to resume'),
+        (['--objective', 'minmax'], "unknown objective 'minmax'; did you mean minimax"),
+        (['--objective', 'energy_margin'], 'energy_margin is for a D of energies, as in experiments.ebgan'),
+        (['--objective', 'f_gan:divergence=kll'], "unknown divergence 'kll'; did you mean kl"),
+        (['--penalties', 'r1', 'wgangp'], "unknown penalty 'wgangp'; did you mean wgan_gp"),
+        (['--penalties', 'r1:weight=1'], "penalty r1 has no setting 'weight'; it has: gamma"),
+        (['--penalty-every', '0'], '--penalty-every is at least 1, not 0'),
+        (['--penalty-decay', '0'], '--penalty-decay is above 0 and at most 1, not 0.0'),
+        (['--augmentations', 'instance_noise:sigma=1,updates=0'], 'updates is at least 1, not 0'),
+        (['--features', 'feature_match'], "unknown feature loss 'feature_match'; did you mean feature_matching"),
+        (['--d-norm', 'virtual'], "normalization 'virtual' is a generator's"),
+        (['--minibatch', 'std'], "unknown minibatch layer 'std'; did you mean stddev"),
+        (['--optimizers', 'sgd'], "unknown optimizers 'sgd'; known: adam"),
+        (['--optimizers', 'adam:learning_rate=-1'], 'learning_rate is at least 0, not -1'),
+        (['--clip-weights', '0'], '--clip-weights is above 0'),
+        (['--decay', '2'], '--decay is from 0 to 1, not 2.0'),
+        (['--simultaneous', '--discriminator-steps', '2'], 'simultaneous updates are one of each player'),
+        (['--penalties', 'r1:gamma=-1'], 'gamma is from 0 to 1000000, not -1'),
+    ],
+)
+def test_bad_input_gets_one_line(capsys, monkeypatch, tmp_path, flags, message):
+    import re
+
+    assert re.search(message, line_of(capsys, monkeypatch, tmp_path, *flags))
+
+
+def test_bad_folders_get_one_line(capsys, monkeypatch, tmp_path):
+    pictures(tmp_path / 'two', 2)
+    line = line_of(capsys, monkeypatch, tmp_path, '--dataset', f'{tmp_path}/two', '--batch-size', '64')
+    assert 'batch size 64 is more than the 2 examples' in line
+    line = line_of(capsys, monkeypatch, tmp_path, '--dataset', f'{tmp_path}/two', '--score-every', '1')
+    assert '--score-every needs labels' in line
+    (tmp_path / 'empty').mkdir()
+    assert 'no images in' in line_of(capsys, monkeypatch, tmp_path, '--dataset', str(tmp_path / 'empty'))
+    (tmp_path / 'empty/torn.png').write_bytes(b'\x89PNG')
+    assert 'torn.png' in line_of(capsys, monkeypatch, tmp_path, '--dataset', str(tmp_path / 'empty'))
+
+
+def test_unrolled_gan_refuses_what_it_cannot_draw(tmp_path):
+    for options in ({'data': 'madgan_1d'}, {'data': 'ring'}, {'objective': 'x'}, {'seeds': 0}):
+        with pytest.raises(InputError):
+            unrolled_gan.main(unrolled_gan.Config(runs_dir=str(tmp_path), **options))
+    assert not list(tmp_path.iterdir())
+
+
+def test_tables_are_aligned():
+    assert table([('', 'a'), ('row', 1.23456), ('longer', 'x')]).splitlines() == [
+        '            a',
+        '------  -----',
+        'row     1.235',
+        'longer      x',
+    ]

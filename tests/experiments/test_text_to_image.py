@@ -1,0 +1,175 @@
+"""Text to image from its command line: runs, what is said to bad input, and captions of one's own."""
+
+import json
+import re
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments.text_to_image import __main__ as text_to_image
+from experiments.text_to_image import caption_vectors, report
+from gan_jax import data, text
+from gan_jax.data import captioned_digits as scenes
+from gan_jax.errors import InputError
+from gan_jax.runs import run_main
+
+TINY = {
+    'steps': 2, 'width': 2, 'd_width': 2, 'text_features': 3, 'latent_size': 3, 'batch_size': 8, 'encoder_steps': 2,
+    'encoder_size': 4, 'evaluate': 30, 'sample_every': 1, 'size': 8, 'held_out': 2, 'penalties': (), 'decay': 1.0,
+}  # fmt: skip
+
+
+def folder(path, captions):
+    path.mkdir()
+    rows = ['file,caption']
+    for i, caption in enumerate(captions):
+        Image.fromarray(np.random.default_rng(i).integers(0, 256, (12, 14, 3), np.uint8)).save(path / f'{i}.png')
+        rows += [f'{i}.png,{caption}', f'{i}.png,again {caption}']
+    (path / 'captions.csv').write_text('\n'.join(rows))
+    return path
+
+
+def small(tmp_path, **options) -> text_to_image.Config:
+    return text_to_image.Config(runs_dir=str(tmp_path / 'runs'), **{**TINY, **options})
+
+
+@pytest.mark.slow
+def test_a_folder_from_training_to_a_caption_of_ones_own(tmp_path, capsys):
+    images = folder(tmp_path / 'images', [f'cat number {i}' for i in range(10)])
+    config = small(tmp_path, data=str(images), method='cls_int', averaged=2)
+    assert text_to_image.main(config) == {}
+    run = tmp_path / 'runs/text_to_image'
+    assert {path.name for path in run.iterdir()} >= {'config.json', 'encoder.npz', 'samples.png', 'samples.gif', 'results.json'}
+    assert 'words that the text encoder does not know, read as one' in capsys.readouterr().out  # those of what is held out
+    say = text_to_image.Config(run=str(run), say=('a pink dragon, again', 'cat'))
+    file = text_to_image.main(say)
+    assert file == run / 'said/a_pink_dragon_again.png'
+    with Image.open(file) as picture:
+        assert picture.size[0] > 100
+    out = capsys.readouterr().out
+    assert out.count('dragon') == 2 and str(file) in out and 'at step 2' in out  # told once, and in the file's name
+    with pytest.raises(InputError, match=r"caption '\.\.\.' has no words"):
+        text_to_image.main(text_to_image.Config(run=str(run), say=('...',)))
+    resumed = small(tmp_path, data=str(images), method='cls_int', averaged=2, resume=True, steps=3)
+    text_to_image.main(resumed)
+    assert 'resumed' in capsys.readouterr().out
+
+
+class OfTheDigit:
+    """A judge that knows the digit."""
+
+    def __init__(self, labels):
+        self.labels = labels
+
+    def probabilities(self, images):
+        return np.eye(10)[self.labels]
+
+
+@pytest.mark.slow
+def test_captioned_digits(tmp_path, capsys, monkeypatch):
+    class Zero:
+        probabilities = staticmethod(lambda images: np.eye(10)[np.zeros(len(images), int)])
+
+    monkeypatch.setattr(report, 'train_judge', lambda digits, name: Zero)
+    results = text_to_image.main(small(tmp_path, size=None, steps=1, encoder='bag_of_words', scenes=100, evaluate=100))
+    assert set(results) == {'samples seen', 'real seen', 'samples unseen', 'real unseen'}
+    for name in ('colour', 'position', 'size'):
+        assert results['real seen'][name] > 0.98 and results['real unseen'][name] > 0.98
+    for values in results.values():
+        assert values['digit'] < 0.3 and values['all four'] <= min(values.values())
+    assert json.loads((tmp_path / 'runs/text_to_image/results.json').read_text()) == results
+    assert 'by chance' in capsys.readouterr().out
+
+
+def test_pixels_tell_colour_position_and_size():
+    drawn = data.captioned_scenes(data.load('digits', split='test'), 400, seed=9)
+    found = report.read_scenes(OfTheDigit(drawn.scenes[:, 0]), drawn.data.images)
+    assert ((found == drawn.scenes).mean(0) >= [1, 0.995, 0.995, 0.995]).all()
+    moved = np.roll(drawn.data.images[drawn.scenes[:, 2] == list(scenes.POSITIONS).index('top left')], 14, axis=2)
+    assert (report.read_scenes(OfTheDigit(np.zeros(len(moved), int)), moved)[:, 2] == 1).all()  # top right
+    assert report.read_scenes(OfTheDigit([0]), np.zeros((1, 32, 32, 3), np.uint8)).shape == (1, 4)  # nothing at all
+
+
+def captioned(captions, wrong=None):
+    n = len(captions)
+    return data.Captioned(np.zeros((n, 1, 1, 3), np.uint8), captions, np.arange(n, dtype=np.int32), wrong)
+
+
+def test_a_step_sees_one_of_the_wrong_captions():
+    encoder = text.bag_of_words(['a b c d e f'])
+    vectors = caption_vectors.caption_vectors(encoder, captioned([['a'], ['b']], [['c', 'd'], ['e', 'f']]))
+    assert vectors['wrong'].shape == (2, 2, encoder.size)
+    example = {name: jnp.asarray(value[1]) for name, value in vectors.items()} | {'image': jnp.zeros(1), 'label': jnp.int32(1)}
+    draw = jax.jit(jax.vmap(lambda key: caption_vectors.one_text(example, key, 1)['mismatched']))
+    share = (np.asarray(draw(jax.random.split(jax.random.key(0), 300))) > 0).mean(0)
+    assert (share[:-2] == 0).all() and np.abs(share[-2:] - 0.5).max() < 0.1  # a to d never, e and f
+
+
+def test_a_step_sees_the_mean_of_captions_drawn_without_replacement():
+    encoder = text.bag_of_words(['a b c d'])
+    vectors = caption_vectors.caption_vectors(encoder, captioned([['a', 'b', 'c'], ['d']]))
+    assert vectors['texts'].shape == (2, 3, encoder.size) and vectors['captions'].tolist() == [3, 1]
+    example = {'image': jnp.zeros(1), 'label': jnp.int32(0), 'texts': jnp.asarray(vectors['texts'][0]), 'captions': jnp.int32(3)}
+    draw = jax.jit(lambda averaged, keys: jax.vmap(lambda key: caption_vectors.one_text(example, key, averaged)['text'])(keys))
+    keys = jax.random.split(jax.random.key(0), 300)
+    one, two, all_three = (np.asarray(draw(n, keys))[:, 1:4] / encoder.size**0.5 for n in (1, 2, 5))
+    assert (np.sort(one, 1) == [0, 0, 1]).all() and np.abs(one.mean(0) - 1 / 3).max() < 0.1
+    np.testing.assert_allclose(np.sort(two, 1), [[0, 0.5, 0.5]] * 300, atol=1e-6)
+    np.testing.assert_allclose(all_three, 1 / 3, atol=1e-6)
+    short = {**example, 'texts': jnp.asarray(vectors['texts'][1]), 'captions': jnp.int32(1)}
+    for key in keys[:5]:
+        np.testing.assert_array_equal(caption_vectors.one_text(short, key, 2)['text'], vectors['texts'][1, 0])
+
+
+@pytest.mark.filterwarnings('default')
+@pytest.mark.parametrize(
+    ('flags', 'message'),
+    [
+        (['--method', 'clss'], "unknown method 'clss'; did you mean cls"),
+        (['--encoder', 'jont'], "unknown encoder 'jont'; known: joint, bag_of_words, or a file"),
+        (['--encoder', 'none.npz', '--scenes', '8', '--batch-size', '8'], r'cannot read none\.npz'),
+        (['--data', 'nothing'], "--data 'nothing' is no folder, and none of captioned_digits"),
+        (['--data', './nothing'], 'no folder nothing'),
+        (['--data', 'oxford_flowers102'], 'wants --captions'),
+        (['--mismatches', 'nearly'], "unknown mismatches 'nearly'; known: any, near"),
+        (['--data', '.', '--mismatches', 'near'], "unknown mismatches 'near'; known: any: only captioned digits"),
+        (['--method', 'gan', '--mismatches', 'any'], '--mismatches is of cls and cls_int, not of gan'),
+        (['--size', '64'], 'captioned digits are of 32 pixels, not 64'),
+        (['--data', '.', '--size', '28'], 'image size 28 is not supported'),
+        (['--width', '0'], '--width is from 1 to 65536'),
+        (['--method', 'int', '--batch-size', '4'], 'captions are interpolated in pairs: --batch-size 4'),
+        (['--augmentations', 'packing'], 'packing joins images of different texts'),
+        (['--say', 'a seven'], '--say wants a trained --run'),
+        (['--run', 'nowhere', '--say', 'a seven'], 'nowhere is no run: it has no config.json'),
+    ],
+)
+def test_bad_input_gets_one_line(flags, message, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, 'argv', ['text_to_image', *flags])
+    with pytest.raises(SystemExit) as stop:
+        run_main(text_to_image.main, text_to_image.Config)
+    line = capsys.readouterr().err.strip()
+    assert stop.value.code == 2 and len(line.splitlines()) == 1 and re.search(message, line), line
+    assert not list(tmp_path.iterdir())  # nothing half-written
+
+
+def test_a_folder_has_to_leave_something_to_learn_from(tmp_path):
+    images = folder(tmp_path / 'images', ['a', 'b'])
+    with pytest.raises(InputError, match='--held-out 2 of 2 labels leaves nothing'):
+        text_to_image.main(small(tmp_path, data=str(images)))
+    assert not (tmp_path / 'runs').exists()
+
+
+def test_broken_images_are_left_out_and_counted(tmp_path, capsys):
+    images = folder(tmp_path / 'images', ['a', 'b', 'c', 'd'])
+    (images / '2.png').write_bytes(b'')
+    train, unseen = text_to_image.load(small(tmp_path, data=str(images), skip_broken=True))
+    assert sorted([*train.captions, *unseen.captions]) == [[name, f'again {name}'] for name in 'abd']
+    said = f'3 images with 6 captions, of which 2 images are held out; 1 unreadable ones left out, {images}/2.png the first\n'
+    assert capsys.readouterr().out == f'{images}: {said}'
+    with pytest.raises(InputError, match=r'cannot read image .*2\.png'):
+        text_to_image.load(small(tmp_path, data=str(images)))
