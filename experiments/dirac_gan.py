@@ -118,6 +118,8 @@ def main(config: Config) -> list[dict[str, Any]]:
     """Analyses every case, prints the table, and returns its rows."""
     if config.start == (0, 0):
         raise InputError(f'--start is a point other than the equilibrium (0, 0), got {config.start}')
+    if config.resume:
+        raise InputError('--resume: this takes seconds, and is not kept half-way; --overwrite does it again')
     run = runs.RunDirectory(config)
     start = time.perf_counter()
     with jax.enable_x64(True):

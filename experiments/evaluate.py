@@ -26,7 +26,7 @@ from gan_jax.errors import InputError
 from gan_jax.metrics import __main__ as metrics
 from gan_jax.metrics import sources
 from gan_jax.metrics.neighbours import memorisation_test
-from gan_jax.ranges import BatchSize, Checked, Compared, Names, Seed, Text, Whole
+from gan_jax.ranges import BatchSize, Checked, Compared, DataDir, Names, Seed, Text, Whole
 from gan_jax.runs.generators import BLOCK, draw_latents
 
 _NEIGHBOURS = 1000
@@ -53,7 +53,7 @@ class Config(Checked):
     """Of the run; without a protocol as many as there are held-out images, but no more than 10,000."""
     batch_size: BatchSize = 64
     seed: Seed = 0
-    data_dir: Text | None = None
+    data_dir: DataDir | None = None
     """Where TFDS data sets are prepared; TFDS_DATA_DIR if it is not given."""
 
 
@@ -101,7 +101,9 @@ def _dataset(path: pathlib.Path, options: dict[str, Any], moved: str | None, dat
     return name
 
 
-def _opener(asked: metrics.Config, like: sources.Source, opened: list[sources.Source]) -> Callable[[str], sources.Source]:
+def _opener(
+    asked: metrics.Config, like: sources.OpenedImages, opened: list[sources.OpenedImages]
+) -> Callable[[str], sources.OpenedImages]:
     """What opens the real images of a split, once, in the size and the channels of `like`, and adds them to `opened`."""
     height, width, channels = like.shape
     form: Any = {
@@ -112,7 +114,7 @@ def _opener(asked: metrics.Config, like: sources.Source, opened: list[sources.So
     }
 
     @functools.cache
-    def real(split: str) -> sources.Source:
+    def real(split: str) -> sources.OpenedImages:
         if split != 'test':
             metrics.check_split(asked, split)
         text = data.held_out_name(asked.real, asked.data_dir) if split == 'test' else asked.real
@@ -122,13 +124,13 @@ def _opener(asked: metrics.Config, like: sources.Source, opened: list[sources.So
     return real
 
 
-def _of_checkpoint(path: pathlib.Path, config: Config) -> sources.Source:
+def _of_checkpoint(path: pathlib.Path, config: Config) -> sources.OpenedImages:
     """The samples of a checkpoint: those that `sampler.bin` draws, if it is of that step."""
     trained = generators.load(path, 'generator', config.checkpoint)
     generator: runs.Generator = trained.made
 
     def images(weights: Any, seed: Any, number: Any) -> Any:
-        return generator.generate(weights, *draw_latents(generator, jax.random.fold_in(jax.random.key(seed), number), BLOCK))
+        return generator.generate(weights, *draw_latents(generator, BLOCK, jax.random.fold_in(jax.random.key(seed), number)))
 
     block = compilation.jit(images)
     draw = lambda number: np.asarray(data.to_uint8(block(trained.weights, np.uint32(config.seed), np.uint32(number))))
@@ -140,7 +142,7 @@ def _default_extractor(dataset: str, data_dir: str | None) -> str:
     return 'inception' if data.is_folder(dataset, data_dir) or is_array_file(dataset) else 'classifier'
 
 
-def _neighbours(real: Callable[[str], sources.Source], samples: sources.Source) -> dict[str, Any]:
+def _neighbours(real: Callable[[str], sources.OpenedImages], samples: sources.OpenedImages) -> dict[str, Any]:
     """Has the generator copied its training data? Distances in pixels, to the nearest of all training images."""
     held_out, train = real('test'), real('train')
     count = min(_NEIGHBOURS, held_out.size or 0)

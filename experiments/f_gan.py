@@ -23,11 +23,11 @@ import optax
 from jax.scipy.stats import norm
 
 import gan_jax
-from experiments.shared.seeds import mean_and_error
-from gan_jax import compilation, finite, games, latents, networks, runs
+from gan_jax import compilation, data, games, latents, networks, runs
 from gan_jax.divergences import DIVERGENCES, Divergence, quadrature
 from gan_jax.errors import InputError
 from gan_jax.objectives import f_gan
+from gan_jax.optimizers import Optimizers
 from gan_jax.penalties import annealing, r1, scheduled
 from gan_jax.ranges import (
     BatchSize,
@@ -36,7 +36,6 @@ from gan_jax.ranges import (
     DeviationAbove0,
     Rate,
     Samples,
-    Seed,
     SeedCount,
     ShareAbove0,
     SomeNames,
@@ -49,7 +48,7 @@ from gan_jax.typing import Array, Key
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(runs.Options):
+class Config(runs.TrainOptions):
     """One Gaussian for a mixture of them, by every f-divergence: exact and adversarial."""
 
     name: str = 'f_gan'
@@ -71,10 +70,15 @@ class Config(runs.Options):
     width: Width = 32
     samples: Samples = 100_000
     """Points that the bound is estimated on."""
-    seed: Seed = 0
+
+    def identity(self) -> dict[str, Any]:
+        """Rates that fall over the whole run make its length part of what it is; divergences can be added."""
+        values = super().identity() | {'decay_steps': self.steps}
+        del values['divergences']
+        return values
 
 
-class Mixture(NamedTuple):
+class WeightedMixture(NamedTuple):
     """P: Gaussians on a line, each `[modes]`."""
 
     weights: Any
@@ -98,7 +102,7 @@ class Mixture(NamedTuple):
         return (jnp.asarray(self.means)[mode] + jnp.asarray(self.stds)[mode] * jax.random.normal(noise_key, (n,)))[:, None]
 
 
-class Gaussian(nn.Module):
+class GaussianGenerator(nn.Module):
     """Q: z -> mu + sigma z."""
 
     mu: float
@@ -113,42 +117,38 @@ class Gaussian(nn.Module):
 
 def main(config: Config) -> dict[str, dict[str, Any]]:
     """Fits every divergence, prints the table, and returns it: name -> figures, the adversarial ones `[seeds]`."""
-    chosen = {text: build(DIVERGENCES, text) for text in config.divergences}
-    mixture = Mixture(config.weights, config.means, config.stds)
     check(config)
+    mixture = WeightedMixture(config.weights, config.means, config.stds)
+    studies = {text: study(config, build(DIVERGENCES, text), mixture) for text in config.divergences}
     run = runs.RunDirectory(config)
-    from tqdm import tqdm
-
-    start = time.perf_counter()
     results: dict[str, dict[str, Any]] = {}
-    bar = tqdm(chosen.items(), unit='divergence', dynamic_ncols=True)
-    for text, divergence in bar:
-        bar.set_postfix_str(text)
+    for text, one in studies.items():
         began = time.perf_counter()
-        best, fits = exact(divergence, mixture), adversarial(config, divergence, mixture, text)
+        best = exact(build(DIVERGENCES, text), mixture)
+        print(f'{text}: {config.seeds} seeds')
+        fits = fitted(runs.train(runs.part(config, text), one), mixture)
         with jax.enable_x64(True):
-            value = on_grid(divergence, mixture)
-            at_fits = compilation.jit(jax.vmap(value))(
-                jnp.stack([jnp.array(fits['mu_hat']), jnp.log(jnp.array(fits['sigma_hat']))], 1)
-            )
+            value = compilation.jit(jax.vmap(on_grid(build(DIVERGENCES, text), mixture)))
+            at_fits = value(jnp.stack([jnp.array(fits['mu_hat']), jnp.log(jnp.array(fits['sigma_hat']))], 1))
         results[text] = {**best, **fits, 'value_hat': at_fits.tolist(), 'seconds': time.perf_counter() - began}
     picture = run.path / 'fits.png'
     pictures.save_figure(picture, draw(mixture, results))
     runs.write_json(run.path / 'results.json', results)
     print(report(config, mixture, results))
-    print(f'{time.perf_counter() - start:.0f} s; picture {picture}, numbers {run.path / "results.json"}')
+    print(f'picture {picture}, numbers {run.path / "results.json"}')
     return results
 
 
 def check(config: Config) -> None:
     """Raises `InputError` for what makes no mixture, or no run."""
+    config.check()
     if not len(config.weights) == len(config.means) == len(config.stds) >= 1:
         raise InputError('--weights, --means and --stds are as many as the mixture has modes')
     if abs(sum(config.weights) - 1) > 1e-6:
         raise InputError(f'--weights sum to 1, got {config.weights}')
 
 
-def on_grid(divergence: Divergence, mixture: Mixture) -> Any:
+def on_grid(divergence: Divergence, mixture: WeightedMixture) -> Any:
     """`(mu, log sigma) -> D_f(P||Q)`. In float64."""
     mean, std = mixture.moments()
     x = jnp.linspace(mean - 10 * std, mean + 10 * std, round(1000 * std / min(mixture.stds)) + 1)
@@ -161,7 +161,7 @@ _WALL = 1e3
 """Above log(1 + the largest float)."""
 
 
-def exact(divergence: Divergence, mixture: Mixture, starts: Sequence[tuple[float, float]] = ()) -> dict[str, float]:
+def exact(divergence: Divergence, mixture: WeightedMixture, starts: Sequence[tuple[float, float]] = ()) -> dict[str, float]:
     """The least D_f(P||Q), and mu and sigma there: the best that L-BFGS finds from several (mu, sigma).
 
     Where nothing is given it starts from every mode, and from all of them together.
@@ -194,45 +194,38 @@ def exact(divergence: Divergence, mixture: Mixture, starts: Sequence[tuple[float
     return {'value': least, 'mu': float(best[0]), 'sigma': math.exp(best[1])}
 
 
-def adversarial(config: Config, divergence: Divergence, mixture: Mixture, what: str = 'the run') -> dict[str, list[float]]:
-    """All seeds at once: mu and sigma, averaged over the last steps, and the bound that V reaches there, on new samples.
-
-    `what` is what a run that diverges is called.
-    """
-    generator = Gaussian(*config.start)
+def study(config: Config, divergence: Divergence, mixture: WeightedMixture) -> runs.Study:
+    """A Gaussian against V, under one divergence."""
     V = networks.MLP((config.width, config.width, 1), activation=nn.tanh, squeeze=True)
     # Without R1 total variation ends at a V saturated everywhere: bound 0, no gradient. It fades, and its bias with it.
     penalty = scheduled(r1(config.gamma), factor=annealing(0.01, max(2, config.steps)))
     objective = f_gan(divergence)
-    game = games.adversarial(generator, V, objective, latent=latents.normal(1), penalties=[penalty])
+    game = games.adversarial(GaussianGenerator(*config.start), V, objective, latent=latents.normal(1), penalties=[penalty])
     adam = lambda rate: optax.adam(optax.cosine_decay_schedule(rate, config.steps), b1=0.5)
-    optimizers = adam(config.generator_rate), adam(config.learning_rate)
-    step = gan_jax.make_train_step(game, *optimizers, ema_decay=0.99)
-    draw = lambda key, number: mixture.sample(jax.random.fold_in(key, number), config.batch_size)
-    model_keys, data_keys, end_keys = jax.random.split(jax.random.key(config.seed), (3, config.seeds))
-    state = jax.vmap(lambda key: gan_jax.init(game, *optimizers, jnp.zeros((1, 1)), key))(model_keys)
-    many = compilation.jit(jax.vmap(gan_jax.many_steps(step, draw, runs.CALL_STEPS), in_axes=(0, 0, None)), donate_argnums=0)
-    for done in range(0, config.steps, runs.CALL_STEPS):
-        n = min(runs.CALL_STEPS, config.steps - done)
-        state, rows = many(state, data_keys, n)
-        finite.check_losses({name: row[:, :n].T for name, row in rows.items()}, done, what)
-    finite.check_state(state, config.steps, what)
+    players = Optimizers(adam(config.generator_rate), adam(config.learning_rate))
+    feed = data.generated(lambda key: mixture.sample(key, 1)[0], config.batch_size)
+    trainer = gan_jax.trainer(game, players, ema_decay=0.99)
+    return runs.Study(game, trainer, feed, jnp.zeros((1, 1)), data=(objective, V, game, config.samples), side_by_side=True)
+
+
+def fitted(trained: runs.Trained, mixture: WeightedMixture) -> dict[str, list[float]]:
+    """Mu and sigma of every seed, averaged over the last steps, and the bound that V reaches there, on new samples."""
+    objective, V, game, count = trained.study.data
 
     @compilation.jit
-    @jax.vmap
     def bound(state: gan_jax.TrainState, key: Key) -> Array:
         real_key, fake_key = jax.random.split(key)
-        real = mixture.sample(real_key, config.samples)
-        fake = gan_jax.sample(game, state, real, fake_key)
+        real = mixture.sample(real_key, count)
+        fake = gan_jax.sample(game, state, count, fake_key)
         logits = [jnp.asarray(V.apply({'params': state.discriminator.params}, x)) for x in (real, fake)]
         return -objective.discriminator(*logits).mean()
 
-    listed = lambda values: np.asarray(values, np.float64).tolist()
-    params = state.ema['params']
+    each = [trained.seed(i) for i, ok in enumerate(trained.finite) if ok]
+    params = [one.state.ema['params'] for one in each]
     return {
-        'mu_hat': listed(params['mu']),
-        'sigma_hat': listed(jnp.exp(params['log_sigma'])),
-        'bound': listed(bound(state, end_keys)),
+        'mu_hat': [float(x['mu']) for x in params],
+        'sigma_hat': [float(jnp.exp(x['log_sigma'])) for x in params],
+        'bound': [float(bound(one.state, one.key('end'))) for one in each],
     }
 
 
@@ -240,7 +233,7 @@ def by_sigma(results: dict[str, dict[str, Any]]) -> list[tuple[str, dict[str, An
     return sorted(results.items(), key=lambda item: -item[1]['sigma'])
 
 
-def draw(mixture: Mixture, results: dict[str, dict[str, Any]]) -> Any:
+def draw(mixture: WeightedMixture, results: dict[str, dict[str, Any]]) -> Any:
     """A panel for each divergence, from the widest exact fit to the narrowest, and one of every sigma."""
     from matplotlib.figure import Figure
 
@@ -255,7 +248,7 @@ def draw(mixture: Mixture, results: dict[str, dict[str, Any]]) -> Any:
     for i, (name, result) in enumerate(ordered):
         ax = figure.add_subplot(rows, columns, i + 1, sharex=first, sharey=first)
         first = first or ax
-        data = ax.fill_between(x, density, color='0.85', lw=0)
+        shade = ax.fill_between(x, density, color='0.85', lw=0)
         for m, s in zip(result['mu_hat'], result['sigma_hat'], strict=True):
             (fit,) = ax.plot(x, norm.pdf(x, m, s), color='C0', lw=1, alpha=0.7)
         (best,) = ax.plot(x, norm.pdf(x, result['mu'], result['sigma']), color='C3', lw=1.4, ls='--')
@@ -265,7 +258,7 @@ def draw(mixture: Mixture, results: dict[str, dict[str, Any]]) -> Any:
         ax.spines[['top', 'right', 'left']].set_visible(False)
     ax.set_ylim(0, 1.05 * max(density.max(), *(0.4 / r['sigma'] for r in results.values())))
     labels = ['data, P', 'best Gaussian, by quadrature', f'adversarial fits, {len(result["mu_hat"])} seeds']
-    figure.legend([data, best, fit], labels, loc='outside upper center', ncols=3, frameon=False, fontsize=9)
+    figure.legend([shade, best, fit], labels, loc='outside upper center', ncols=3, frameon=False, fontsize=9)
     ax = figure.add_subplot(rows, columns, len(ordered) + 1)
     for y, (name, result) in enumerate(ordered):
         ax.plot(result['sigma_hat'], [y] * len(result['sigma_hat']), 'o', color='C0', ms=4, mew=0, alpha=0.5)
@@ -280,9 +273,9 @@ def draw(mixture: Mixture, results: dict[str, dict[str, Any]]) -> Any:
     return figure
 
 
-def report(config: Config, mixture: Mixture, results: dict[str, dict[str, Any]]) -> str:
+def report(config: Config, mixture: WeightedMixture, results: dict[str, dict[str, Any]]) -> str:
     """The end table, from the widest exact fit to the narrowest."""
-    cell = functools.partial(mean_and_error, digits=3)
+    cell = functools.partial(runs.spread, digits=3)
 
     rows: list[tuple] = [('divergence', 'D_f(P||Q*)', 'D_f(P||Q^)', 'bound', 'mu*', 'mu^', 'sigma*', 'sigma^', 's')]
     for name, r in by_sigma(results):
@@ -291,7 +284,7 @@ def report(config: Config, mixture: Mixture, results: dict[str, dict[str, Any]])
         rows.append((name, *values, *fits, f'{r["seconds"]:.0f}'))
     mean, std = mixture.moments()
     title = f'Mixture of mean {mean:.3f} and standard deviation {std:.3f}; * exact optimum, ^ adversarial fit'
-    return runs.table(rows, title=f'{title}: {config.seeds} seeds, {config.steps} steps, mean +- standard error')
+    return runs.table(rows, title=f'{title}: {config.seeds} seeds, {config.steps} steps, mean +- 95 % interval')
 
 
 if __name__ == '__main__':

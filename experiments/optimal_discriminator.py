@@ -8,9 +8,9 @@ seconds on 2 CPU cores.
 """
 
 import dataclasses
-import json
 import math
 import time
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -20,10 +20,11 @@ import numpy as np
 import optax
 
 import gan_jax
-from gan_jax import compilation, data, games, networks, parallel, runs
+from gan_jax import compilation, data, games, networks, runs
 from gan_jax.divergences import DIVERGENCES, quadrature
 from gan_jax.objectives import OBJECTIVES
-from gan_jax.ranges import BatchSize, Coordinate, Count, Positive, Seed, SomeNames, Width
+from gan_jax.optimizers import Optimizers
+from gan_jax.ranges import BatchSize, Coordinate, Count, Positive, SomeNames, Width
 from gan_jax.registry import Table
 from gan_jax.runs import pictures
 from gan_jax.typing import Array
@@ -61,7 +62,7 @@ PAIRS = Table('pair', {'gaussians': gaussians, 'scales': scales, 'mixture': mixt
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(runs.Options):
+class Config(runs.TrainOptions):
     """A discriminator of two known densities: how near it comes to the optimal one."""
 
     name: str = 'optimal_discriminator'
@@ -74,11 +75,12 @@ class Config(runs.Options):
     learning_rate: Positive = 3e-3
     """At first; a cosine decay takes it to 0."""
     width: Width = 64
-    seed: Seed = 0
 
     def identity(self) -> dict[str, Any]:
-        """A learning rate that decays over the whole run makes its length part of what it is."""
-        return super().identity() | {'decay_steps': self.steps}
+        """A learning rate that decays over the whole run makes its length part of what it is; pairs can be added."""
+        values = super().identity() | {'decay_steps': self.steps}
+        del values['pairs']
+        return values
 
 
 class Identity(nn.Module):
@@ -91,59 +93,73 @@ class Identity(nn.Module):
 
 def main(config: Config) -> dict[str, dict[str, Any]]:
     """Trains on every pair, prints the table, and returns it: pair -> V(D), V(D*), gap, mean |D - D*|, slope, intercept."""
-    chosen = {name: PAIRS[name](config.mu) for name in config.pairs}
+    config.check()
+    studies = {name: study(config, PAIRS[name](config.mu)) for name in config.pairs}
     run = runs.RunDirectory(config)
     results, curves = {}, {}
-    for name, pair in chosen.items():
+    for name, one in studies.items():
         start = time.perf_counter()
-        results[name], curves[name] = train(config, name, pair, run)
+        print(f'{name}:')
+        trained = runs.train(runs.part(config, name), one)
+        results[name] = runs.judged(trained, evaluate) | {'mu': config.mu if name == 'gaussians' else None}
         results[name]['seconds'] = time.perf_counter() - start
+        curves[name] = curves_of(trained.seed(trained.shown))
     picture = run.path / 'discriminators.png'
-    pictures.save_figure(picture, draw(results, curves))
+    pictures.save_figure(picture, draw({name: runs.means(x) for name, x in results.items()}, curves))
     runs.write_json(run.path / 'results.json', results)
     print(report(config, results))
     print(f'picture {picture}, numbers {run.path / "results.json"}')
     return results
 
 
-def train(config: Config, name: str, pair: Pair, run: runs.RunDirectory) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """The pair's row of the table, and the curves of its panels."""
+class Known(NamedTuple):
+    """A pair on a grid, and what D's logits there are."""
+
+    x: np.ndarray
+    log_p: np.ndarray
+    log_q: np.ndarray
+    logits: Callable[[gan_jax.TrainState], Array]
+
+
+def study(config: Config, pair: Pair) -> runs.Study:
+    """D of one pair; what V(D) is over training is noted."""
     discriminator = networks.MLP((config.width, config.width, 1), activation=nn.silu, squeeze=True)
     game = games.adversarial(Identity(), discriminator, OBJECTIVES['minimax'](), latent=pair.q.sample)
-    optimizer = optax.adam(optax.cosine_decay_schedule(config.learning_rate, config.steps))
-    step = gan_jax.make_train_step(game, optax.set_to_zero(), optimizer)
-    state = gan_jax.init(game, optax.set_to_zero(), optimizer, jnp.zeros((1, 1)), jax.random.key(config.seed))
-    feed = data.generated(pair.p.sample, config.batch_size, seed=config.seed + 1)
-
+    players = Optimizers(optax.set_to_zero(), optax.adam(optax.cosine_decay_schedule(config.learning_rate, config.steps)))
     x = grid(pair)
-    log_p, log_q = log_density(pair.p, x), log_density(pair.q, x)
     points = jnp.asarray(x, jnp.float32)[:, None]
-    apply = compilation.jit(lambda state: discriminator.apply(state.discriminator.variables, points))
-    logits = lambda state: np.asarray(apply(state), np.float64)
-    part = dataclasses.replace(config, name=f'{config.name}/{name}', resume=(run.path / name / 'config.json').exists())
-    directory = runs.RunDirectory(part)
-    file = directory.path / 'values.json'
-    values = {int(n): v for n, v in runs.read_json(file).items()} if file.exists() else {}
+    logits = compilation.jit(lambda state: discriminator.apply(state.discriminator.variables, points))
+    known = Known(x, log_density(pair.p, x), log_density(pair.q, x), logits)
 
-    def record(number: int, state: gan_jax.TrainState) -> None:
-        values[number] = value(log_p, log_q, logits(state), x)
-        runs.write_whole(file, json.dumps(values).encode())
+    def note(run: runs.RunDirectory) -> runs.Callback:
+        def call(step: int, state: gan_jax.TrainState) -> None:
+            first = state if config.seeds == 1 else jax.tree.map(lambda x: x[0], state)
+            run.log(step, {'value': value(known.log_p, known.log_q, np.asarray(logits(first), np.float64), x)}, LOG)
 
-    state = runs.fit(
-        runs.resident_trainer(step, feed, parallel.single),
-        state,
-        directory,
-        steps=config.steps,
-        batch_size=config.batch_size,
-        log_every=100,
-        checkpoint_every=max(1, config.steps // 4),
-        callbacks=[runs.Callback(max(1, config.steps // 60), record)],
-    )
-    logit = logits(state)
-    moments = sorted(values)
-    curves = {'x': x, 'p': np.exp(log_p), 'q': np.exp(log_q), 'D': sigmoid(logit), 'D*': sigmoid(log_p - log_q)}
-    curves |= {'step': np.array(moments), 'value': np.array([values[n] for n in moments])}
-    return compare(log_p, log_q, logit, x) | {'mu': config.mu if name == 'gaussians' else None}, curves
+        return runs.Callback(max(1, config.steps // 60), call)
+
+    feed = data.generated(pair.p.sample, config.batch_size)
+    trainer = gan_jax.trainer(game, players)
+    return runs.Study(game, trainer, feed, jnp.zeros((1, 1)), notes=(note,), data=known, side_by_side=True)
+
+
+LOG = 'values.jsonl'
+"""V(D) of the first seed over training."""
+
+
+def evaluate(trained: runs.Trained) -> dict[str, Any]:
+    """The pair's row of the table."""
+    known: Known = trained.study.data
+    return compare(known.log_p, known.log_q, np.asarray(known.logits(trained.state), np.float64), known.x)
+
+
+def curves_of(trained: runs.Trained) -> dict[str, np.ndarray]:
+    """The curves of the pair's panels."""
+    x, log_p, log_q, logits = trained.study.data
+    rows = trained.read_log(LOG)
+    curves = {'x': x, 'p': np.exp(log_p), 'q': np.exp(log_q), 'D*': sigmoid(log_p - log_q)}
+    curves['D'] = sigmoid(np.asarray(logits(trained.state), np.float64))
+    return curves | {name: np.array([row[name] for row in rows]) for name in ('step', 'value')}
 
 
 def grid(pair: Pair) -> np.ndarray:
@@ -222,8 +238,10 @@ def draw(results: dict[str, dict[str, Any]], curves: dict[str, dict[str, np.ndar
 
 def report(config: Config, results: dict[str, dict[str, Any]]) -> str:
     """The end table."""
+    seeds = f'; means over {config.seeds} seeds' if config.seeds > 1 else ''
     rows: list[tuple] = [('pair', 'V(D)', 'V(D*)', 'gap', 'mean |D - D*|', 'slope', 'theory', 'intercept', 'theory', 's')]
-    for name, result in results.items():
+    for name, found in results.items():
+        result = runs.means(found)
         numbers = [
             f'{result["value"]:.6f}',
             f'{result["optimal_value"]:.6f}',
@@ -231,10 +249,10 @@ def report(config: Config, results: dict[str, dict[str, Any]]) -> str:
             f'{result["distance"]:.4f}',
         ]
         line = ['-'] * 4
-        if (mu := result['mu']) is not None:
+        if (mu := found['mu']) is not None:
             line = [f'{number:.3f}' for number in (result['slope'], -mu, result['intercept'], mu**2 / 2)]
-        rows.append((name, *numbers, *line, f'{result["seconds"]:.0f}'))
-    return runs.table(rows, title=f'{config.steps} steps of batch {config.batch_size}; all but the training by quadrature')
+        rows.append((name, *numbers, *line, f'{found["seconds"]:.0f}'))
+    return runs.table(rows, title=f'{config.steps} steps of batch {config.batch_size}; all but the training by quadrature{seeds}')
 
 
 if __name__ == '__main__':

@@ -37,9 +37,14 @@ class Config(resnets.ResNetOptions):
     """Adam with beta1 = 0 and beta2 = .9, as WGAN-GP's."""
 
 
+def study(config: Config) -> runs.Study:
+    """The run of the options. Refuses what cannot work, before anything is written."""
+    return image_gan.study(config)
+
+
 def main(config: Config) -> dict[str, Any]:
     """Trains, draws and evaluates; returns the end table's figures."""
-    return image_gan.main(config)
+    return runs.conclude(config, study(config), image_gan.evaluate)
 
 
 if __name__ == '__main__':

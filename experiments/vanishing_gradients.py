@@ -22,20 +22,21 @@ import optax
 from jax.flatten_util import ravel_pytree
 
 import gan_jax
-from gan_jax import compilation, data, finite, games, latents, networks, runs
+from gan_jax import compilation, data, games, keys, latents, networks, runs
 from gan_jax.augmentations import Augmentation, instance_noise
 from gan_jax.errors import InputError
+from gan_jax.keys import named
 from gan_jax.objectives import Objective, minimax, non_saturating, wasserstein
-from gan_jax.optimizers import clip_weights
+from gan_jax.optimizers import Optimizers, clip_weights
 from gan_jax.penalties import Penalty, wgan_gp
-from gan_jax.ranges import BatchSize, Count, Deviation, Positive, Seed, SeedCount, SomeNames, Weight, Width
+from gan_jax.ranges import BatchSize, Count, Deviation, Positive, SeedCount, SomeNames, Weight, Width
 from gan_jax.registry import Table
 from gan_jax.runs import pictures
 from gan_jax.typing import Array, Key
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(runs.Options):
+class Config(runs.TrainOptions):
     """The norm of the generator's gradient while only the discriminator trains."""
 
     name: str = 'vanishing_gradients'
@@ -58,10 +59,15 @@ class Config(runs.Options):
     """WGAN's limit on every weight."""
     minibatches: Count = 32
     """That gradients and losses are measured on."""
-    seed: Seed = 0
+
+    def identity(self) -> dict[str, Any]:
+        """Cases can be added; the last of the moments is the last step."""
+        values = super().identity() | {'steps': self.steps}
+        del values['cases']
+        return values
 
 
-class Case(NamedTuple):
+class Variant(NamedTuple):
     """A way to train D, and what G then descends."""
 
     objective: Objective
@@ -72,16 +78,16 @@ class Case(NamedTuple):
     logistic: bool = True
 
 
-def cases(config: Config) -> dict[str, Case]:
+def cases(config: Config) -> dict[str, Variant]:
     """Those asked for. Raises `InputError` for an unknown name."""
     known = Table(
         'case',
         {
-            'minimax': Case(minimax()),
-            'non_saturating': Case(non_saturating()),
-            'minimax_noise': Case(minimax(), augmentation=instance_noise(config.sigma)),
-            'wasserstein_gp': Case(wasserstein(), [wgan_gp(config.weight)], logistic=False),
-            'wasserstein_clipping': Case(wasserstein(), optimizer=clip_weights(config.clip), logistic=False),
+            'minimax': Variant(minimax()),
+            'non_saturating': Variant(non_saturating()),
+            'minimax_noise': Variant(minimax(), augmentation=instance_noise(config.sigma)),
+            'wasserstein_gp': Variant(wasserstein(), [wgan_gp(config.weight)], logistic=False),
+            'wasserstein_clipping': Variant(wasserstein(), optimizer=clip_weights(config.clip), logistic=False),
         },
     )
     return {name: known[name] for name in config.cases}
@@ -95,28 +101,31 @@ def moments(steps: int) -> list[int]:
 
 def main(config: Config) -> dict[str, dict[str, Any]]:
     """Trains every D, prints the table, and returns it: case -> measurements, each `[moments, seeds]`."""
+    config.check()
     mixture = data.mixture(config.data)
     if mixture.centres.shape[1] != 2:
         raise InputError(f'{config.data} is not in the plane; this experiment has its generator there')
-    chosen = cases(config)
+    studies = {name: study(config, mixture, case) for name, case in cases(config).items()}
     run = runs.RunDirectory(config)
-    from tqdm import tqdm
-
-    start = time.perf_counter()
     results: dict[str, dict[str, Any]] = {}
-    bar = tqdm(chosen.items(), unit='case', dynamic_ncols=True)
-    for name, case in bar:
-        bar.set_postfix_str(name)
+    for name, one in studies.items():
         began = time.perf_counter()
-        results[name] = measurements(config, mixture, case, name) | {'seconds': time.perf_counter() - began}
+        print(f'{name}: {config.seeds} seeds')
+        trained = runs.train(runs.part(config, name), one)
+        rows = [row for row in trained.read_log(LOG) if row['step'] in moments(config.steps)]
+        measured = {key: np.array([row[key] for row in rows])[:, trained.finite] for key in rows[0] if key != 'step'}
+        results[name] = measured | {'seconds': time.perf_counter() - began}
     picture = run.path / 'gradients.png'
     pictures.save_figure(picture, draw(config, results))
     listed = {name: {key: np.asarray(value).tolist() for key, value in result.items()} for name, result in results.items()}
-    content = {'moments': moments(config.steps), **listed}
-    runs.write_json(run.path / 'results.json', content)
+    runs.write_json(run.path / 'results.json', {'moments': moments(config.steps), **listed})
     print(report(config, results))
-    print(f'{time.perf_counter() - start:.0f} s; picture {picture}, numbers {run.path / "results.json"}')
+    print(f'picture {picture}, numbers {run.path / "results.json"}')
     return results
+
+
+LOG = 'gradients.jsonl'
+"""Of a case: at every moment what is measured, `[seeds]`."""
 
 
 def generator_gradient(
@@ -132,10 +141,8 @@ def generator_gradient(
     return ravel_pytree(gradient)[0], play
 
 
-def measurements(config: Config, mixture: data.Mixture, case: Case, what: str = 'the run') -> dict[str, np.ndarray]:
-    """At every moment and in every seed: the norms of the gradient's mean and of its standard deviation over batches, D's loss
-    without penalty, and how often D ranks a real point above a generated one.
-    """
+def study(config: Config, mixture: data.Mixture, case: Variant) -> runs.Study:
+    """D against a generator that stands still; at every moment it is measured."""
     generator = networks.MLP((config.width, config.width, 2))
     D = networks.MLP((config.width, config.width, 1), squeeze=True)
 
@@ -145,42 +152,38 @@ def measurements(config: Config, mixture: data.Mixture, case: Case, what: str = 
 
     above = lambda real, fake: jnp.float32(real > fake)
     game, bare, ranks = game_of(case.objective, case.penalties), game_of(case.objective), game_of(Objective(above, above))
-    still, optimizer = optax.set_to_zero(), optax.chain(optax.adam(config.learning_rate), case.optimizer)
-    step = gan_jax.make_train_step(game, still, optimizer)
-    points = lambda key, n: jax.vmap(mixture.sample)(jax.random.split(key, n))
-    draw_batch = lambda key, number: points(jax.random.fold_in(key, number), config.batch_size)
+    players = Optimizers(optax.set_to_zero(), optax.chain(optax.adam(config.learning_rate), case.optimizer))
 
-    @compilation.jit
-    @jax.vmap
-    def measure(state: gan_jax.TrainState, batches: Array, key: Key) -> dict[str, Array]:
+    def measure(state: gan_jax.TrainState, root: Key) -> dict[str, Array]:
+        """The norms of the gradient's mean and of its standard deviation over batches, D's loss without penalty, and how often D
+        ranks a real point above a generated one."""
+        each = jax.random.split(named(root, 'batches'), (config.minibatches, config.batch_size))
+        batches = jax.vmap(jax.vmap(mixture.sample))(each)
+
         def one(real: Array, key: Key) -> dict[str, Array]:
             play_key, see_key = jax.random.split(key)
             gradient, fake = generator_gradient(game, state, real, play_key, see_key)
             loss, ranked = (g.discriminator_loss(state.discriminator.variables, fake, real, see_key)[0] for g in (bare, ranks))
             return {'gradient': gradient, 'loss': loss, 'ranked': ranked}
 
-        values = jax.vmap(one)(batches, jax.random.split(key, config.minibatches))
+        values = jax.vmap(one)(batches, jax.random.split(named(root, 'measured'), config.minibatches))
         gradients = values.pop('gradient')
         norms = {'gradient': jnp.linalg.norm(gradients.mean(0)), 'deviation': jnp.linalg.norm(gradients.std(0))}
         return norms | {name: value.mean() for name, value in values.items()}
 
-    model_keys, data_keys, real_keys, end_keys = jax.random.split(jax.random.key(config.seed), (4, config.seeds))
-    state = jax.vmap(lambda key: gan_jax.init(game, still, optimizer, jnp.zeros((1, 2)), key))(model_keys)
-    batches = jax.vmap(lambda key: points(key, config.minibatches * config.batch_size))(real_keys)
-    batches = batches.reshape(config.seeds, config.minibatches, config.batch_size, 2)
-    many = compilation.jit(
-        jax.vmap(gan_jax.many_steps(step, draw_batch, runs.CALL_STEPS), in_axes=(0, 0, None)), donate_argnums=0
-    )
-    rows, done = [], 0
-    for moment in moments(config.steps):
-        while done < moment:
-            n = min(runs.CALL_STEPS, moment - done)
-            state, losses = many(state, data_keys, n)
-            finite.check_losses({name: row[:, :n].T for name, row in losses.items()}, done, what)
-            done += n
-        finite.check_state(state, done, what)
-        rows.append(jax.device_get(measure(state, batches, end_keys)))
-    return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+    every = compilation.jit(jax.vmap(measure))
+
+    def note(run: runs.RunDirectory) -> runs.Callback:
+        own = keys.roots(config.seed, config.seeds)
+
+        def call(step: int, state: gan_jax.TrainState) -> None:
+            found = every(state if config.seeds > 1 else jax.tree.map(lambda x: x[None], state), own)
+            run.log(step, {name: np.asarray(value, np.float64).tolist() for name, value in found.items()}, LOG)
+
+        return runs.Callback(tuple(moments(config.steps)), call)
+
+    feed = data.generated(mixture.sample, config.batch_size)
+    return runs.Study(game, gan_jax.trainer(game, players), feed, jnp.zeros((1, 2)), notes=(note,), side_by_side=True)
 
 
 def draw(config: Config, results: dict[str, dict[str, Any]]) -> Any:

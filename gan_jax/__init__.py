@@ -1,7 +1,57 @@
 """GANs in JAX: a game is four pure functions, and one train step plays them all."""
 
-from gan_jax.errors import InputError
-from gan_jax.training import Game, Player, TrainState, init, make_train_step, many_steps, sample, unroll
+# ruff: noqa: E402
+import importlib
+from typing import TYPE_CHECKING, Any
 
-__all__ = ['Game', 'InputError', 'Player', 'TrainState', 'init', 'make_train_step', 'many_steps', 'sample', 'unroll']
+from gan_jax import interruptions
+
+interruptions.end_while_starting()  # before anything that takes long to import
+
+
+from gan_jax.errors import InputError
+from gan_jax.training import Game, Player, Trainer, TrainState, init, make_train_step, many_steps, sample, trainer, unroll
+
+if TYPE_CHECKING:
+    from gan_jax import (
+        augmentations,
+        boosting,
+        compilation,
+        data,
+        divergences,
+        features,
+        games,
+        inversion,
+        keys,
+        latents,
+        metrics,
+        networks,
+        numerics,
+        objectives,
+        optimizers,
+        parallel,
+        penalties,
+        pyramids,
+        runs,
+        text,
+        training,
+    )  # fmt: skip
+
+__all__ = [
+    'Game', 'InputError', 'Player', 'TrainState', 'Trainer', 'augmentations', 'boosting', 'compilation', 'data',
+    'divergences', 'features', 'games', 'init', 'inversion', 'keys', 'latents', 'make_train_step', 'many_steps', 'metrics',
+    'networks', 'numerics', 'objectives', 'optimizers', 'parallel', 'penalties', 'pyramids', 'runs', 'sample', 'text',
+    'trainer', 'training', 'unroll',
+]  # fmt: skip
 __version__ = '0.1.0'
+
+
+def __getattr__(name: str) -> Any:
+    """A module is imported when it is first asked for, so that `import gan_jax` stays light."""
+    if name in __all__:
+        return importlib.import_module(f'gan_jax.{name}')
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

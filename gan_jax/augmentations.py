@@ -1,8 +1,10 @@
 """What the discriminator's input goes through on its way in: real and generated alike, in both players' losses.
 
-An augmentation acts on examples `[batch, ...]` with one key for each, afresh at every call, and is differentiable in them. What
-changes over training (a noise level, a probability) is its state: it lives with the discriminator's variables, so that it is
-checkpointed, averaged over devices, and goes on during an unroll.
+An augmentation acts on examples `[batch, ...]` with one key for each, afresh at every call, and is differentiable in them. An
+example may be a pytree of images that belong together, such as the input and the output of a translation: all of them are
+transformed by the same draws, and each has noise of its own. What changes over training (a noise level, a probability) is the
+state: it lives with the discriminator's variables, so that it is checkpointed, averaged over devices, and goes on during an
+unroll.
 """
 
 import functools
@@ -25,7 +27,7 @@ class Augmentation(NamedTuple):
     """Pure functions; the state holds arrays only."""
 
     init: Callable[[], State]
-    apply: Callable[[State, Array, Key], Array]
+    apply: Callable[[State, Any, Key], Any]
     """`(state, examples [batch, ...], keys [batch]) -> what the discriminator sees`"""
     update: Callable[[State, Array], State]
     """`(state, the discriminator's logits of real examples) -> state`, once for every update of the discriminator."""
@@ -35,7 +37,7 @@ class Augmentation(NamedTuple):
     """Whether `update` looks at the logits: it is given them with that of an undecided discriminator at 0, where there is one."""
 
 
-def _stateless(apply: Callable[[Array, Key], Array], group: int = 1) -> Augmentation:
+def _stateless(apply: Callable[[Any, Key], Any], group: int = 1) -> Augmentation:
     return Augmentation(lambda: (), lambda state, x, keys: apply(x, keys), lambda state, real: state, group)
 
 
@@ -50,8 +52,14 @@ def instance_noise(sigma: Deviation = 0.1, updates: Count | None = None) -> Augm
     def level(count: Array) -> Array | float:
         return sigma if updates is None else sigma * jnp.maximum(1 - count / updates, 0)
 
-    def apply(count: Array, x: Array, keys: Key) -> Array:
-        return x + level(count) * jax.vmap(lambda key: jax.random.normal(key, x.shape[1:], x.dtype))(keys)
+    def apply(count: Array, x: Any, keys: Key) -> Any:
+        leaves, structure = jax.tree.flatten(x)
+        noisy = []
+        for i, leaf in enumerate(leaves):
+            own = jax.vmap(jax.random.fold_in, (0, None))(keys, i) if i else keys
+            noise = jax.vmap(lambda key, leaf=leaf: jax.random.normal(key, leaf.shape[1:], leaf.dtype))(own)
+            noisy.append(leaf + level(count) * noise)
+        return jax.tree.unflatten(structure, noisy)
 
     return Augmentation(lambda: jnp.int32(0), apply, lambda count, real: count + 1)
 
@@ -64,13 +72,13 @@ def packing(size: Annotated[int, Range(1, 1000)] = 2) -> Augmentation:
     divide.
     """
 
-    def apply(x: Array, keys: Key) -> Array:
+    def pack(x: Array) -> Array:
         if len(x) % size:
             raise ValueError(f'{len(x)} examples do not divide into packs of {size}')
         packs = x.reshape(-1, size, *x.shape[1:])
         return jnp.moveaxis(packs, 1, -2).reshape(len(packs), *x.shape[1:-1], size * x.shape[-1])
 
-    return _stateless(apply, size)
+    return _stateless(lambda x, keys: jax.tree.map(pack, x), size)
 
 
 def color(x: Array, key: Key) -> Array:
@@ -83,7 +91,7 @@ def color(x: Array, key: Key) -> Array:
     return (x - mean) * (contrast + 0.5) + mean
 
 
-def translation(x: Array, key: Key, ratio: float = 0.125) -> Array:
+def translation(x: Array, key: Key, *, ratio: float = 0.125) -> Array:
     """A shift by at most `ratio` of each side, whole pixels, zeros shifted in (Zhao et al. 2020)."""
     most = [_rounded(ratio * side) for side in x.shape[:2]]
     shift = jax.random.randint(key, (2,), 0, 2 * jnp.array(most) + 1)
@@ -91,7 +99,7 @@ def translation(x: Array, key: Key, ratio: float = 0.125) -> Array:
     return jax.lax.dynamic_slice(padded, (*shift, 0), x.shape)
 
 
-def cutout(x: Array, key: Key, ratio: float = 0.5) -> Array:
+def cutout(x: Array, key: Key, *, ratio: float = 0.5) -> Array:
     """Zeros in a rectangle of `ratio` of each side, centred anywhere in the image (Zhao et al. 2020)."""
     inside = jnp.ones((1, 1), bool)
     for axis, axis_key in enumerate(jax.random.split(key)):
@@ -136,7 +144,6 @@ def adaptive(
     target: Annotated[float, Range(-1, 1)] = 0.6,
     images: Count = 500_000,
     every: Count = 4,
-    axis_name: str | None = None,
 ) -> Augmentation:
     """Transforms with a probability that follows the discriminator's overfitting (Karras et al. 2020, "ADA", section 3.2).
 
@@ -147,10 +154,10 @@ def adaptive(
     transform = _with_probability(policy)
 
     def update(state: Adaptive, real: Array) -> Adaptive:
-        sign = parallel.pmean(jnp.sign(real).mean(), axis_name)
+        sign = parallel.pmean(jnp.sign(real).mean())
         signs, updates = state.signs + sign, state.updates + 1
         due = updates == every
-        batch = len(real) * parallel.axis_size(axis_name)
+        batch = len(real) * parallel.axis_size()
         moved = jnp.clip(state.probability + jnp.sign(signs / every - target) * batch * every / images, 0, 1)
         return Adaptive(jnp.where(due, moved, state.probability), jnp.where(due, 0, signs), jnp.where(due, jnp.int32(0), updates))
 
@@ -158,7 +165,7 @@ def adaptive(
     return Augmentation(init, lambda state, x, keys: transform(state.probability, x, keys), update, reads_logits=True)
 
 
-def _with_probability(policy: str | Sequence[str]) -> Callable[[Array | float, Array, Key], Array]:
+def _with_probability(policy: str | Sequence[str]) -> Callable[[Array | float, Any, Key], Any]:
     transforms = [TRANSFORMS[name] for name in (policy.split('+') if isinstance(policy, str) else policy)]
 
     def one(probability: Array | float, image: Array, key: Key) -> Array:
@@ -167,10 +174,11 @@ def _with_probability(policy: str | Sequence[str]) -> Callable[[Array | float, A
             image = jnp.where(jax.random.bernoulli(coin, probability), transform(image, own), image)
         return image
 
-    def apply(probability: Array | float, images: Array, keys: Key) -> Array:
-        if images.ndim != 4:
-            raise ValueError(f'DiffAugment is for images [batch, h, w, c], got {images.shape}')
-        return jax.vmap(one, (None, 0, 0))(probability, images, keys)
+    def apply(probability: Array | float, images: Any, keys: Key) -> Any:
+        shapes = [image.shape for image in jax.tree.leaves(images)]
+        if any(len(shape) != 4 or shape[:3] != shapes[0][:3] for shape in shapes):
+            raise ValueError(f'DiffAugment is for images [batch, h, w, c], got {", ".join(map(str, shapes))}')
+        return jax.tree.map(lambda x: jax.vmap(one, (None, 0, 0))(probability, x, keys), images)
 
     return apply
 
@@ -181,7 +189,7 @@ def chain(*augmentations: Augmentation) -> Augmentation:
         if augmentation.group > 1:
             raise ValueError('packing joins examples, and is the last of a chain')
 
-    def apply(states: Sequence[State], x: Array, keys: Key) -> Array:
+    def apply(states: Sequence[State], x: Any, keys: Key) -> Any:
         for i, (augmentation, state) in enumerate(zip(augmentations, states, strict=True)):
             x = augmentation.apply(state, x, jax.vmap(jax.random.fold_in, (0, None))(keys, i))
         return x

@@ -1,14 +1,17 @@
 """The command line of an experiment: flags from its `Config`, one line on bad input, a table at the end."""
 
 import contextlib
+import dataclasses
 import importlib
 import io
 import os
+import re
 import sys
+import typing
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from gan_jax import compilation, interruptions
+from gan_jax import compilation, interruptions, ranges
 from gan_jax.errors import InputError, Interrupted
 from gan_jax.files import FULL
 
@@ -85,6 +88,7 @@ def module_of(name: str) -> Any:
 def _parse(config: type[C], program: str) -> C:
     import tyro
 
+    _refuse_renamed(config)
     message = io.StringIO()
     try:
         with contextlib.redirect_stderr(message):
@@ -92,7 +96,36 @@ def _parse(config: type[C], program: str) -> C:
     except SystemExit as error:
         if error.code in (0, None):
             raise
-        raise _refused(error) or InputError(_one_line(message.getvalue())) from None
+        line = _one_line(message.getvalue())
+        raise _refused(error) or InputError(_of_number(config, line) or line) from None
+
+
+def _of_number(config: type[C], line: str) -> str | None:
+    """What is said of a text in place of a number, in the words of its declaration; `None` if the line is of something else."""
+    found = re.match(r'Error parsing --([\w-]+): (.*)', line)
+    meaning = found and ranges.meaning(typing.get_type_hints(config, include_extras=True).get(found[1].replace('-', '_')))
+    if not (found and meaning):
+        return None
+    kind, words = meaning
+    wrong = (text for text in re.findall(r"'(.*?)'", found[2]) if not _is(kind, text))
+    return next((f'--{found[1]} is {words}, not {text!r}' for text in wrong), None)
+
+
+def _is(kind: Callable[[str], object], text: str) -> bool:
+    try:
+        kind(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _refuse_renamed(config: type) -> None:
+    """Raises `InputError` for a flag that has another name now, with that name."""
+    known = {f'--{field.name.replace("_", "-")}' for field in dataclasses.fields(config)}
+    for word in sys.argv[1:]:
+        flag = word.partition('=')[0]
+        if flag not in known and flag in (renamed := getattr(config, 'renamed', {})):
+            raise InputError(f'{flag} is {renamed[flag]} now')
 
 
 def _refused(error: BaseException | None) -> InputError | None:

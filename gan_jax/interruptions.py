@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -72,6 +73,17 @@ def raised(give_up: Callable[[int], Any]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _handlers(handler: Handler, before: dict[int, Any]) -> Iterator[None]:
+    """Within it signals go to this handler; `before` notes what they went to."""
+    _set(handler, before)
+    try:
+        yield
+    finally:
+        for number, previous in before.items():
+            if previous is not None:  # one that was not set in Python
+                signal.signal(number, previous)
+
+
+def _set(handler: Handler, before: dict[int, Any]) -> None:
     """Sets the handler, and notes what it was before. Whoever was told to ignore a hang-up (`nohup`) still does."""
     terminal = [fd for fd in (1, 2) if _is_terminal(fd)]
 
@@ -87,12 +99,26 @@ def _handlers(handler: Handler, before: dict[int, Any]) -> Iterator[None]:
                 signal.signal(number, handle)
     except ValueError:  # not in the main thread: signals are someone else's
         before.clear()
-    try:
-        yield
-    finally:
-        for number, previous in before.items():
-            if previous is not None:  # one that was not set in Python
-                signal.signal(number, previous)
+
+
+def end_while_starting() -> None:
+    """Ends a program of this project in one line if a signal comes before its `main`, while modules are imported.
+
+    Does nothing where the library is imported by anything else: `sys.argv[0]` is '-m' only until Python has found the module that
+    `python -m` is to run, whose packages it imports to find it.
+    """
+    if sys.argv[:1] != ['-m']:
+        return
+    name = sys.orig_argv[-len(sys.argv)].rpartition('-m')[2]  # '-m' and the name may be one argument
+    if name.partition('.')[0] not in ('experiments', 'gan_jax'):
+        return
+
+    def end(signum: int, frame: FrameType | None) -> None:
+        with contextlib.suppress(OSError):
+            os.write(2, f'python -m {name}: {Interrupted(signum)}\n'.encode())
+        os._exit(128 + signum)
+
+    _set(end, {})
 
 
 def _is_terminal(fd: int) -> bool:

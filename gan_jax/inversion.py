@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax import lax
 
+from gan_jax.numerics import minimise
 from gan_jax.typing import Array, Key
 
 
@@ -83,33 +83,6 @@ def invert(
     filling = [(0, -n % size)] + [(0, 0)] * (targets.ndim - 1)  # whole blocks: a remainder would be compiled apart
     rows = jnp.pad(targets, filling, mode='edge'), jnp.arange(n + -n % size)
     return jax.tree.map(lambda x: x[:n], lax.map(one, rows, batch_size=size))
-
-
-def minimise(
-    loss: Callable[[Array], Array], start: Array, *, steps: int = 100, memory: int = 10, tolerance: float = 1e-5
-) -> tuple[Array, Array]:
-    """The last iterate of L-BFGS, an array of any shape, and its loss; infinite if it is not a number.
-
-    It ends after so many steps, or where the gradient is no longer than the tolerance.
-    """
-    optimizer = optax.lbfgs(memory_size=memory)
-    value_and_grad = optax.value_and_grad_from_state(loss)
-
-    def going_on(carry: tuple) -> Array:
-        _, state, gradient_norm = carry
-        taken = optax.tree.get(state, 'count')
-        return (taken < steps) & (gradient_norm > tolerance)
-
-    def step(carry: tuple) -> tuple:
-        z, state, _ = carry
-        value, gradient = value_and_grad(z, state=state)
-        updates, state = optimizer.update(gradient, state, z, value=value, grad=gradient, value_fn=loss)
-        z = optax.apply_updates(z, updates)
-        return z, state, jnp.linalg.norm(optax.tree.get(state, 'grad'))
-
-    z, _, _ = lax.while_loop(going_on, step, (start, optimizer.init(start), jnp.asarray(jnp.inf, start.dtype)))
-    value = loss(z)
-    return z, jnp.where(jnp.isfinite(value), value, jnp.inf)
 
 
 def best_shares(errors: Array) -> Array:

@@ -123,14 +123,14 @@ def relativistic() -> Objective:
     return _objective(lambda real, fake: jax.nn.softplus(fake - real), lambda real, fake: jax.nn.softplus(real - fake))
 
 
-def relativistic_average(axis_name: str | None = None) -> Objective:
+def relativistic_average() -> Objective:
     """RaGAN: each example against the mean logit of the other kind, by the logistic function (Jolicoeur-Martineau 2019).
 
-    The mean is over all logits of the batch, and over `axis_name` in a data-parallel run.
+    The mean is over all logits of the batch, which in a data-parallel run is the whole one.
     """
 
     def mean(logits: Array) -> Array:
-        return parallel.pmean(logits.mean(), axis_name)
+        return parallel.pmean(logits.mean())
 
     return _objective(
         lambda real, fake: jax.nn.softplus(mean(fake) - real) + jax.nn.softplus(fake - mean(real)),

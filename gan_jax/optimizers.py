@@ -94,15 +94,37 @@ def averaged(opt_state: optax.OptState) -> Any:
     return found[0].average
 
 
-def linear_decay(steps: int, constant: float = 0.5) -> optax.Schedule:
-    """A learning rate's factor: 1 for the share `constant` of the steps, then linearly to 0 (Zhu et al. 2017: 100 epochs each).
+Schedule = Callable[[int], optax.Schedule]
+"""From the number of steps to the factor of a learning rate after so many of them."""
 
-    For `optax.scale_by_schedule`, or times a rate. The last of the steps still moves; 0 is reached after it. Raises `ValueError`
-    for a share outside [0, 1) or fewer than 1 step.
+
+def constant() -> Schedule:
+    """Rates that do not change."""
+    return lambda steps: optax.constant_schedule(1.0)
+
+
+@checked
+def cosine(end: Share = 0.0) -> Schedule:
+    """Half a cosine from 1 to `end` (Loshchilov and Hutter 2017)."""
+    return lambda steps: optax.cosine_decay_schedule(1.0, max(1, steps), end)
+
+
+@checked
+def linear(start: ShareBelow1 = 0.0, end: Share = 0.0) -> Schedule:
+    """1 for the share `start` of the steps, then a straight line to `end` (Zhu et al. 2017: 100 epochs each).
+
+    The last of the steps still moves; `end` is reached after it.
     """
-    if steps < 1 or not 0 <= constant < 1:
-        raise ValueError(f'a rate decays over at least 1 step, after a share of them in [0, 1); got {steps=}, {constant=}')
-    return lambda count: jnp.clip((steps - count) / (steps - constant * steps), 0, 1)
+
+    def factor(steps: int) -> optax.Schedule:
+        begin = int(start * steps)
+        return optax.linear_schedule(1.0, end, max(1, steps - begin), begin)
+
+    return factor
+
+
+SCHEDULES: Table[Callable[..., Schedule]] = Table('schedule', {'constant': constant, 'cosine': cosine, 'linear': linear})
+"""Name -> factory."""
 
 
 # Adam and RMSProp divide by the root of v plus 1e-8. Where a parameter's gradients were all zero (a dead unit, the bias of a

@@ -1,7 +1,8 @@
 """Data parallelism: every collective of the library, and the runners that bind the axis they speak of.
 
-A train step is written against a named axis. `pmap` and `shard_map` bind it to devices, `jax.vmap(axis_name=...)` to the
-rows of an array (for tests), and `axis_name=None` means one device. State is replicated, batches are split along one axis.
+A train step says nothing of devices. `pmap` and `shard_map` bind AXIS to them, `jax.vmap(axis_name=parallel.AXIS)` to the rows of
+an array (for tests), and the collectives here ask whether it is bound. Where it is not, as under `jax.jit` or a plain `jax.vmap`,
+they do nothing. State is replicated, batches are split along the axis.
 
 Random numbers are drawn per example, from `example_keys`: example i of a global batch sees the same noise on one device and
 on a thousand.
@@ -20,41 +21,59 @@ from gan_jax.errors import InputError
 from gan_jax.typing import Array, Key
 
 AXIS = 'devices'
-"""The axis name that both runners bind."""
+"""The axis name that both runners bind, and that the collectives ask for."""
 
 
-def pmean(tree: Any, axis_name: str | None) -> Any:
-    """The mean over the axis of every floating-point array of a pytree; other leaves stay as they are.
+def axis_size() -> int:
+    """The number of devices that share a batch where this is called; 1 where AXIS is not bound."""
+    try:
+        return jax.lax.axis_size(AXIS)
+    except NameError:
+        return 1
+
+
+def alone(function: Callable) -> Callable:
+    """The function as it is on one device, wherever it is called: each device computes its own, of arguments that are its own.
+
+    Of positional arguments. Collectives in it do nothing, and example i is the device's own.
+    """
+    # The inner of two axes of one name counts. JAX has it in the keys of its caches.
+    return jax.vmap(function, in_axes=None, out_axes=None, axis_name=AXIS, axis_size=1)
+
+
+def pmean(tree: Any) -> Any:
+    """The mean over the devices of every floating-point array of a pytree; other leaves stay as they are.
 
     XLA combines what is averaged in one call into one all-reduce.
     """
-    if axis_name is None:
+    if axis_size() == 1:
         return tree
     floating = lambda x: jnp.issubdtype(jnp.result_type(x), jnp.floating)
-    return jax.tree.map(lambda x: jax.lax.pmean(x, axis_name) if floating(x) else x, tree)
+    return jax.tree.map(lambda x: jax.lax.pmean(x, AXIS) if floating(x) else x, tree)
 
 
-def psum(tree: Any, axis_name: str | None) -> Any:
-    """The sum over the axis of every array of a pytree."""
-    return tree if axis_name is None else jax.lax.psum(tree, axis_name)
+def psum(tree: Any) -> Any:
+    """The sum over the devices of every array of a pytree."""
+    return tree if axis_size() == 1 else jax.lax.psum(tree, AXIS)
 
 
-def axis_size(axis_name: str | None) -> int:
-    """The number of devices along the axis; 1 without one."""
-    return 1 if axis_name is None else jax.lax.axis_size(axis_name)
-
-
-def local_rows(rows: Array, axis_name: str | None) -> Array:
+def local_rows(rows: Array) -> Array:
     """This device's share of the leading axis of a global array."""
-    if axis_name is None:
+    if axis_size() == 1:
         return rows
-    size = rows.shape[0] // axis_size(axis_name)
-    return jax.lax.dynamic_slice_in_dim(rows, jax.lax.axis_index(axis_name) * size, size)
+    size = rows.shape[0] // axis_size()
+    return jax.lax.dynamic_slice_in_dim(rows, jax.lax.axis_index(AXIS) * size, size)
 
 
-def all_gather(rows: Array, axis_name: str | None) -> Array:
+def all_gather(rows: Array) -> Array:
     """Every device's rows in the order of the global batch, `[n, ...] -> [devices * n, ...]`; differentiable."""
-    return rows if axis_name is None else jax.lax.all_gather(rows, axis_name, tiled=True)
+    return rows if axis_size() == 1 else jax.lax.all_gather(rows, AXIS, tiled=True)
+
+
+def example_keys(n: int, key: Key) -> Key:
+    """One key for each of this device's `n` examples, `[n]`: a function of the example's place in the global batch."""
+    first = 0 if axis_size() == 1 else jax.lax.axis_index(AXIS) * n
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, first + jnp.arange(n))
 
 
 def _mesh(devices: Sequence[jax.Device]) -> Mesh:
@@ -68,12 +87,6 @@ def split_rows(rows: Any, devices: Sequence[jax.Device] | None = None) -> Any:
     return jax.device_put(rows, NamedSharding(_mesh(devices or jax.local_devices()), PartitionSpec(AXIS)))
 
 
-def example_keys(key: Key, n: int, axis_name: str | None = None) -> Key:
-    """One key for each of this device's `n` examples, `[n]`: a function of the example's place in the global batch."""
-    first = 0 if axis_name is None else jax.lax.axis_index(axis_name) * n
-    return jax.vmap(jax.random.fold_in, (None, 0))(key, first + jnp.arange(n))
-
-
 def check_divisible(batch_size: int, devices: Sequence[jax.Device] | None = None) -> None:
     """Raises `InputError` unless the devices can share a batch evenly."""
     count = len(devices or jax.local_devices())
@@ -81,8 +94,8 @@ def check_divisible(batch_size: int, devices: Sequence[jax.Device] | None = None
         raise InputError(f'batch size {batch_size} is not divisible by the {count} devices it is split over')
 
 
-# A runner turns `function(state, batch, *others) -> (state, result)`, written against AXIS, into one compiled function of
-# global arrays. The state is donated. `batch_axis` is the axis of the batch's leaves that is split over the devices; with None
+# A runner turns `function(state, batch, *others) -> (state, result)`, into one compiled function of global
+# arrays. The state is donated. `batch_axis` is the axis of the batch's leaves that is split over the devices; with None
 # nothing is split, and the function takes its share by `local_rows`.
 
 
@@ -139,7 +152,7 @@ def shard_map(function: Callable, *, batch_axis: int | None = 0, devices: Sequen
 
 
 def single(function: Callable, *, batch_axis: int | None = 0) -> Callable:
-    """Runs a function that was written against no axis on one device."""
+    """Runs the function on one device."""
     return compilation.jit(function, cached=False, donate_argnums=0)
 
 
@@ -147,18 +160,20 @@ RUNNERS: dict[str, Callable] = {'pmap': pmap, 'shard_map': shard_map}
 
 
 def split_map(function: Callable) -> Callable:
-    """`function(replicated, rows, axis_name) -> result`, the rows split over all local devices, compiled; nothing is donated.
+    """`function(replicated, rows) -> result`, the rows split over all local devices, compiled; nothing is donated.
 
     The result has to be the same on every device, as what `psum` makes is. The number of devices has to divide the rows.
     """
     devices = jax.local_devices()
     if len(devices) == 1:
-        return compilation.jit(lambda replicated, rows: function(replicated, rows, None))
-    program = jax.pmap(lambda *arguments: function(*arguments, AXIS), AXIS, in_axes=(None, 0), out_axes=None, devices=devices)
-    mapped = compilation.jit(program)
-    return lambda replicated, rows: mapped(replicated, jax.tree.map(lambda x: x.reshape(len(devices), -1, *x.shape[1:]), rows))
+        return compilation.jit(function)
+    mapped = compilation.jit(jax.pmap(function, AXIS, in_axes=(None, 0), out_axes=None, devices=devices))
+    everywhere = NamedSharding(_mesh(devices), PartitionSpec())
+    split = lambda x: x.reshape(len(devices), -1, *x.shape[1:])
+    # What is replicated may be bound to one device; jit itself moves only what is bound to none.
+    return lambda replicated, rows: mapped(jax.device_put(replicated, everywhere), jax.tree.map(split, rows))
 
 
-def choose(runner: str) -> tuple[Callable, str | None]:
-    """The named runner and its axis name; on a machine with one device `single` and None, which spare its collectives."""
-    return (RUNNERS[runner], AXIS) if jax.local_device_count() > 1 else (single, None)
+def choose(runner: str) -> Callable:
+    """The named runner; on a machine with one device `single`."""
+    return RUNNERS[runner] if jax.local_device_count() > 1 else single

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from gan_jax import parallel
+from gan_jax.numerics import safe_sqrt
 from gan_jax.ranges import Weight, checked
 from gan_jax.registry import Table
 from gan_jax.typing import Array, Key
@@ -69,14 +70,14 @@ def roth(gamma: Weight = 0.1) -> Penalty:
 
 
 @checked
-def wgan_gp(weight: Weight = 10.0, one_sided: bool = False, axis_name: str | None = None) -> Penalty:
+def wgan_gp(weight: Weight = 10.0, one_sided: bool = False) -> Penalty:
     """weight times (|grad D| - 1)^2 at uniformly random points between real and generated examples (Gulrajani et al. 2017,
     eq. 3); one-sided, only where the norm is above 1 (section 4).
     """
 
     def penalty(critic: Critic, real: Array, fake: Array, key: Key) -> Array:
         real, fake = jnp.broadcast_arrays(real, fake)
-        share = _uniform(key, real.shape[:1], real, axis_name)
+        share = _uniform(key, real.shape[:1], real)
         share = share.reshape(-1, *[1] * (real.ndim - 1))
         excess = _gradient_norm(critic, share * real + (1 - share) * fake) - 1
         return weight * jnp.square(jax.nn.relu(excess) if one_sided else excess)
@@ -85,19 +86,19 @@ def wgan_gp(weight: Weight = 10.0, one_sided: bool = False, axis_name: str | Non
 
 
 @checked
-def dragan(weight: Weight = 10.0, scale: Weight = 0.5, axis_name: str | None = None) -> Penalty:
+def dragan(weight: Weight = 10.0, scale: Weight = 0.5) -> Penalty:
     """weight times (|grad logit| - 1)^2 around the real examples (Kodali et al. 2017; the authors' code).
 
     At x + u (x' - x) with x' = x + scale * std * U[0, 1): one u per example, one uniform number per entry of x, and the standard
-    deviation of all entries of the batch, over `axis_name` in a data-parallel run.
+    deviation of all entries of the batch, which in a data-parallel run is the whole one.
     """
 
     def penalty(critic: Critic, real: Array, fake: Array, key: Key) -> Array:
         share_key, noise_key = jax.random.split(key)
-        mean = parallel.pmean(real.mean(), axis_name)
-        std = jnp.sqrt(parallel.pmean(jnp.square(real - mean).mean(), axis_name))
-        share = _uniform(share_key, real.shape[:1], real, axis_name).reshape(-1, *[1] * (real.ndim - 1))
-        noise = scale * std * _uniform(noise_key, real.shape, real, axis_name)
+        mean = parallel.pmean(real.mean())
+        std = jnp.sqrt(parallel.pmean(jnp.square(real - mean).mean()))
+        share = _uniform(share_key, real.shape[:1], real).reshape(-1, *[1] * (real.ndim - 1))
+        noise = scale * std * _uniform(noise_key, real.shape, real)
         return weight * jnp.square(_gradient_norm(critic, real + share * noise) - 1)
 
     return penalty
@@ -116,7 +117,7 @@ class Scheduled(NamedTuple):
     every: int
     factor: Schedule
 
-    def __call__(self, critic: Critic, real: Array, fake: Array, key: Key, updates: Array) -> Array:
+    def __call__(self, critic: Critic, real: Array, fake: Array, updates: Array, key: Key) -> Array:
         """The penalty after so many updates, `[batch]`; between its turns it costs nothing."""
         taken = lambda: self.every * self.factor(updates) * self.penalty(critic, real, fake, key)
         if self.every == 1:
@@ -150,11 +151,11 @@ def scheduled(penalty: Penalty, *, every: int = 1, factor: Schedule = lambda upd
     return Scheduled(penalty, every, factor)
 
 
-def total(penalties: Sequence[Penalty | Scheduled], critic: Critic, real: Array, fake: Array, key: Key, updates: Array) -> Array:
+def total(penalties: Sequence[Penalty | Scheduled], critic: Critic, real: Array, fake: Array, updates: Array, key: Key) -> Array:
     """The sum of at least one penalty after so many updates of the discriminator, `[batch]`; each has a key of its own."""
     terms = [p if isinstance(p, Scheduled) else scheduled(p) for p in penalties]
     keys = jax.random.split(key, len(terms))
-    return jnp.stack([term(critic, real, fake, k, updates) for term, k in zip(terms, keys, strict=True)]).sum(0)
+    return jnp.stack([term(critic, real, fake, updates, k) for term, k in zip(terms, keys, strict=True)]).sum(0)
 
 
 def annealing(share: float, updates: int) -> Schedule:
@@ -173,12 +174,10 @@ def _squared_norm(gradient: Array) -> Array:
 
 def _gradient_norm(critic: Critic, x: Array) -> Array:
     """Its derivative at a zero gradient is zero; that of a plain square root is not a number."""
-    squared = squared_gradient_norm(critic, x)
-    positive = squared > 0
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, squared, 1)), 0)
+    return safe_sqrt(squared_gradient_norm(critic, x))
 
 
-def _uniform(key: Key, shape: tuple[int, ...], like: Array, axis_name: str | None) -> Array:
+def _uniform(key: Key, shape: tuple[int, ...], like: Array) -> Array:
     """Uniform numbers of which example i's depend only on its place in the global batch."""
-    keys = parallel.example_keys(key, shape[0], axis_name)
+    keys = parallel.example_keys(shape[0], key)
     return jax.vmap(lambda key: jax.random.uniform(key, shape[1:], like.dtype))(keys)

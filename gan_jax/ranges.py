@@ -124,6 +124,16 @@ class ImageSize:
         return next(filter(None, faults), None)
 
 
+@dataclasses.dataclass(frozen=True)
+class Called:
+    """What the values are, where "a number" says too little; all of them are allowed."""
+
+    words: str
+
+    def fault(self, value: Any) -> str | None:
+        return None
+
+
 _LARGEST_INT = 2**31 - 1
 """That an array of integers holds."""
 _LARGEST_FLOAT = 3e38
@@ -134,7 +144,7 @@ Whole = Annotated[int, Range(0)]
 """A number of what may be left out."""
 Width = Annotated[int, Range(1, 65_536)]
 """Units or channels of a layer."""
-Side = Annotated[int, Range(1, 8192)]
+Side = Annotated[int, Range(1, 8192), Called('the side of squares')]
 """Height and width of images, in pixels."""
 Sides = Annotated[int | str, ImageSize()]
 """The same, or height and width."""
@@ -167,6 +177,8 @@ Share = Annotated[float, Range(0, 1)]
 ShareAbove0 = Annotated[float, Range(0, 1, above=True)]
 ShareBelow1 = Annotated[float, Range(0, 1, below=True)]
 Text = Annotated[str, Filled()]
+DataDir = Annotated[str, Filled(), Folder()]
+"""A folder that is there, or can be made."""
 Layers = Annotated[tuple[Width, ...], Filled()]
 """Units of each hidden layer."""
 Names = Annotated[tuple[str, ...], Several()]
@@ -186,6 +198,13 @@ class Checked:
             value = getattr(self, name)
             if found := next(filter(None, (fault(annotation, value) for annotation in annotations)), None):
                 raise InputError(f'{name.upper() if required else flag(name)} {found}')
+
+
+def refuse_given(options: Any, *names: str, because: str) -> None:
+    """Raises `InputError` for those of the options that were given though nothing reads them: other than their defaults."""
+    for name in names:
+        if getattr(options, name) != getattr(type(options), name):
+            raise InputError(f'{flag(name)} {because}')
 
 
 def checked(factory: Callable[P, T]) -> Callable[P, T]:
@@ -228,6 +247,18 @@ def fault(annotation: Any, value: Any) -> str | None:
         return None
     words, holds = _KINDS[annotation]
     return None if holds(value) else f'is {words}, not {value!r}'
+
+
+def meaning(annotation: Any) -> tuple[type, str] | None:
+    """Of a number, or of each number of a tuple, its type and what it is: `(int, 'a whole number, from 1 to 8192')`."""
+    kinds = [kind for kind in typing.get_args(annotation) if kind is not types.NoneType]
+    if typing.get_origin(annotation) is Annotated:
+        inner = meaning(kinds[0])
+        words = next((rule.words for rule in kinds[1:] if isinstance(rule, Called)), inner and inner[1])
+        return inner and (inner[0], ', '.join([str(words), *(str(rule) for rule in kinds[1:] if isinstance(rule, Range))]))
+    if typing.get_origin(annotation) in (Union, types.UnionType, tuple):
+        return meaning(kinds[0])
+    return (annotation, _KINDS[annotation][0]) if annotation in (int, float) else None
 
 
 def _fault_of_union(kinds: tuple[Any, ...], value: Any) -> str | None:

@@ -31,21 +31,21 @@ class Table(dict[str, T]):
 def build(table: Table[Callable[..., T]], text: str, **context: Any) -> T:
     """The member of a table that `NAME` or `NAME:setting=value,setting=value` asks for.
 
-    Values are Python literals; what is none is a string. `context` is what the caller knows and the text need not say, such as
-    `axis_name`: a factory is given those of its parameters that stand in it. A value is of its parameter's annotated type and in
-    its range (`gan_jax.ranges`). Raises `InputError` for a name, a setting or a value that does not work.
+    Values are Python literals; what is none is a string. `context` is what the caller knows and the text need not say: a
+    factory is given those of its parameters that stand in it. A value is of its parameter's annotated type and in its range
+    (`gan_jax.ranges`). Raises `InputError` for a name, a setting or a value that does not work.
     """
     name, colon, settings = text.partition(':')
     factory = table[name]
     parameters = inspect.signature(factory).parameters
-    own = {key: p.annotation for key, p in parameters.items() if key not in _INTERNAL and p.kind is not p.VAR_KEYWORD}
+    own = {key: p.annotation for key, p in parameters.items() if p.kind is not p.VAR_KEYWORD}
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     given: dict[str, Any] = {}
     for item in settings.split(',') if colon else ():
         key, separator, value = item.partition('=')
         if not separator:
             raise InputError(f'{table.noun} {text!r}: settings are written name=value, not {item!r}')
-        if key not in own and (not open_ended or key in _INTERNAL or not key.isidentifier()):
+        if key not in own and not (open_ended and key.isidentifier()):
             raise InputError(f'{table.noun} {name} has no setting {key!r}; it has: {", ".join(own) or "none"}')
         if key in given:
             raise InputError(f'{table.noun} {text!r} sets {key} twice')
@@ -57,10 +57,6 @@ def build(table: Table[Callable[..., T]], text: str, **context: Any) -> T:
         return factory(**(known | given))
     except (TypeError, ValueError) as error:
         raise InputError(f'{table.noun} {text!r}: {error}') from error
-
-
-_INTERNAL = ('axis_name',)
-"""Parameters that callers pass, and no text sets."""
 
 
 def _whole(value: Any, annotation: Any) -> Any:

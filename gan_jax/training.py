@@ -13,7 +13,7 @@ from flax import struct
 from jax import lax
 
 from gan_jax import parallel
-from gan_jax.optimizers import moving_average
+from gan_jax.optimizers import Optimizers, moving_average
 from gan_jax.typing import Array, Batch, Key, Metrics, Variables
 
 
@@ -32,8 +32,8 @@ class Game(NamedTuple):
     The key is the same on every device of a parallel run; `parallel.example_keys` makes of it one key per example.
     """
 
-    init: Callable[[Key, Batch], tuple[Variables, Variables]]
-    """`(key, batch) -> (generator variables, discriminator variables)`"""
+    init: Callable[[Batch, Key], tuple[Variables, Variables]]
+    """`(batch, key) -> (generator variables, discriminator variables)`"""
     play: PlayFunction
     """`(generator variables, batch, key, train=True) -> (play, generator state)`; train=False is inference, for sampling."""
     discriminator_loss: Callable[[Variables, Any, Batch, Key], tuple[Array, tuple[Variables, Metrics]]]
@@ -85,7 +85,7 @@ def init(
         return Player(params, state, optimizer.init(params))
 
     generator, discriminator = (
-        {'params': {}, **variables} for variables in game.init(init_key, batch)
+        {'params': {}, **variables} for variables in game.init(batch, init_key)
     )  # a fixed player has none
     ema = jax.tree.map(jnp.copy, generator)  # own buffers: a donated state may hold none of them twice
     return TrainState(jnp.int32(0), key, player(generator, g_optimizer), player(discriminator, d_optimizer), ema)
@@ -95,11 +95,10 @@ def _descend(
     loss: Callable[[Any], tuple[Array, tuple[Variables, Metrics, Any]]],
     optimizer: optax.GradientTransformation,
     player: Player,
-    axis_name: str | None,
 ) -> tuple[Player, Array, Metrics, Any]:
     """One update of one player by `loss(params) -> (loss, (state, metrics, play))`, with one all-reduce."""
     (value, (state, metrics, play)), gradient = jax.value_and_grad(loss, has_aux=True)(player.params)
-    gradient, state, value, metrics = parallel.pmean((gradient, state, value, metrics), axis_name)
+    gradient, state, value, metrics = parallel.pmean((gradient, state, value, metrics))
     updates, opt_state = optimizer.update(gradient, player.opt_state, player.params)
     return Player(optax.apply_updates(player.params, updates), state, opt_state), value, metrics, play
 
@@ -111,13 +110,12 @@ def _update_discriminator(
     play: Any,
     batch: Batch,
     key: Key,
-    axis_name: str | None,
 ) -> tuple[Player, Metrics]:
     def loss(params: Any) -> tuple[Array, tuple[Variables, Metrics, None]]:
         value, (state, metrics) = game.discriminator_loss({'params': params, **discriminator.state}, play, batch, key)
         return value, (state, metrics, None)
 
-    discriminator, value, metrics, _ = _descend(loss, optimizer, discriminator, axis_name)
+    discriminator, value, metrics, _ = _descend(loss, optimizer, discriminator)
     return discriminator, {'discriminator_loss': value, **metrics}
 
 
@@ -128,9 +126,8 @@ def unroll(
     play: Any,
     batch: Batch,
     key: Key,
-    steps: int,
-    axis_name: str | None = None,
     *,
+    steps: int,
     recompute: bool = False,
 ) -> Player:
     """The discriminator after `steps` more updates against a fixed play (Metz et al. 2017, eqs. 4-6).
@@ -147,13 +144,18 @@ def unroll(
     """
 
     def update(discriminator: Player, key: Key) -> Player:
-        return _update_discriminator(game, optimizer, discriminator, play, batch, key, axis_name)[0]
+        return _update_discriminator(game, optimizer, discriminator, play, batch, key)[0]
 
     if steps == 0:
         return discriminator
     if recompute:
         update = jax.checkpoint(update)
-    return lax.scan(lambda player, key: (update(player, key), None), discriminator, jax.random.split(key, steps))[0]
+    keys = jax.random.split(key, steps)
+    # Outside the scan, the first update is differentiated in the play alone, since nothing else in it depends on the play.
+    player = update(discriminator, keys[0])
+    if steps == 1:
+        return player
+    return lax.scan(lambda player, key: (update(player, key), None), player, keys[1:])[0]
 
 
 def minibatches_of_step(
@@ -177,7 +179,6 @@ def make_train_step(
     recompute: bool = False,
     simultaneous: bool = False,
     ema_decay: float = 0.999,
-    axis_name: str | None = None,
 ) -> Step:
     """A pure `step(state, batch) -> (state, metrics)`, for the caller to compile (`parallel.RUNNERS`, `jax.jit`).
 
@@ -210,20 +211,18 @@ def make_train_step(
     def discriminator_update(player: Player, generator: Player, batch: Batch, key: Key) -> tuple[Player, Metrics]:
         play_key, loss_key = jax.random.split(key)
         play, _ = game.play(generator.variables, batch, play_key)
-        return _update_discriminator(game, d_optimizer, player, play, batch, loss_key, axis_name)
+        return _update_discriminator(game, d_optimizer, player, play, batch, loss_key)
 
     def generator_update(player: Player, discriminator: Player, batch: Batch, key: Key) -> tuple[Player, Metrics, Any]:
         play_key, unroll_key, loss_key = jax.random.split(key, 3)
 
         def loss(params: Any) -> tuple[Array, tuple[Variables, Metrics, Any]]:
             play, state = game.play({'params': params, **player.state}, batch, play_key)
-            future = unroll(
-                game, d_optimizer, discriminator, play, batch, unroll_key, unroll_steps, axis_name, recompute=recompute
-            )
+            future = unroll(game, d_optimizer, discriminator, play, batch, unroll_key, steps=unroll_steps, recompute=recompute)
             value, metrics = game.generator_loss(future.variables, play, batch, loss_key)
             return value, (state, metrics, play)
 
-        player, value, metrics, play = _descend(loss, g_optimizer, player, axis_name)
+        player, value, metrics, play = _descend(loss, g_optimizer, player)
         return player, {'generator_loss': value, **metrics}, play
 
     def repeat(
@@ -231,8 +230,9 @@ def make_train_step(
     ) -> tuple[Player, Metrics]:
         if once:
             return update(player, opponent, batch, key)[:2]
-        batch = jax.tree.map(lambda x: x[: steps * batches].reshape(steps, batches * x.shape[1], *x.shape[2:]), batch)
-        xs = (batch, jax.random.split(key, steps))
+        # Joined example by example: a device's share of the joined minibatch is then of its shares of the minibatches.
+        together = lambda x: x.reshape(steps, batches, *x.shape[1:]).swapaxes(1, 2).reshape(steps, -1, *x.shape[2:])
+        xs = (jax.tree.map(lambda x: together(x[: steps * batches]), batch), jax.random.split(key, steps))
         player, metrics = lax.scan(lambda player, x: update(player, opponent, *x)[:2], player, xs)
         return player, jax.tree.map(lambda x: x.mean(0), metrics)
 
@@ -240,9 +240,7 @@ def make_train_step(
         d_key, g_key = jax.random.split(jax.random.fold_in(state.key, state.step))
         if simultaneous:
             generator, g_metrics, play = generator_update(state.generator, state.discriminator, batch, g_key)
-            discriminator, d_metrics = _update_discriminator(
-                game, d_optimizer, state.discriminator, play, batch, d_key, axis_name
-            )
+            discriminator, d_metrics = _update_discriminator(game, d_optimizer, state.discriminator, play, batch, d_key)
         else:
             for_d = for_g = batch
             if own_minibatches:
@@ -258,6 +256,29 @@ def make_train_step(
         return TrainState(state.step + 1, state.key, generator, discriminator, ema), {**d_metrics, **g_metrics}
 
     return step
+
+
+class Trainer(NamedTuple):
+    """How a game is trained, as a pair of pure functions."""
+
+    init: Callable[[Batch, Key], TrainState]
+    """`(batch, key) -> state` at step 0; see `init`."""
+    step: Step
+    minibatches: int
+    """How many minibatches a step takes; of more than one they are its batch's first axis."""
+
+
+def trainer(game: Game, optimizers: Optimizers, **options: Any) -> Trainer:
+    """A game under both players' optimizers; the options are those of `make_train_step`, but for D's steps.
+
+    Raises `ValueError` as `make_train_step` does.
+    """
+    g_optimizer, d_optimizer, d_steps = optimizers
+    step = make_train_step(game, g_optimizer, d_optimizer, discriminator_steps=d_steps, **options)
+    counts = {k: v for k, v in options.items() if k in ('generator_steps', 'generator_batches', 'own_minibatches')}
+    return Trainer(
+        lambda batch, key: init(game, g_optimizer, d_optimizer, batch, key), step, minibatches_of_step(d_steps, **counts)
+    )
 
 
 def many_steps(step: Step, draw: Callable[[Any, Array], Batch], capacity: int) -> Callable:
@@ -281,9 +302,10 @@ def many_steps(step: Step, draw: Callable[[Any, Array], Batch], capacity: int) -
     return run
 
 
-def sample(game: Game, state: TrainState, batch: Batch, key: Key, *, ema: bool = True) -> Any:
+def sample(game: Game, state: TrainState, batch: Batch | int, key: Key, *, ema: bool = True) -> Any:
     """The generator's play in inference mode, by its averaged variables (`ema=False`: by its present ones).
 
-    `batch` conditions the samples; of an unconditional game it is only their number, and `jnp.zeros(64)` asks for 64.
+    `batch` conditions the samples; of an unconditional game it is their number.
     """
+    batch = jnp.zeros(batch) if isinstance(batch, int) else batch
     return game.play(state.ema if ema else state.generator.variables, batch, key, train=False)[0]

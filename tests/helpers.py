@@ -3,12 +3,18 @@
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 quick = functools.partial(
     jax.jit, compiler_options={'xla_backend_optimization_level': 0, 'xla_llvm_disable_expensive_passes': True}
 )
 """For programs that are compiled for longer than they run."""
+
+
+def drawn(feed, step, seed=0):
+    """The batch of a step, of a feed and a seed's key."""
+    return feed.by(jax.random.key(seed))(feed.data, jnp.int32(step))
 
 
 def normal(seed, *shape):

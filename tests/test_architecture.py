@@ -1,6 +1,7 @@
 """The architecture: imports point down only, and `import gan_jax` stays light."""
 
 import ast
+import graphlib
 import importlib.util
 import pathlib
 import subprocess
@@ -26,11 +27,11 @@ LAYERS = [  # a module may import from its own line's package, and from any line
         'gan_jax.inversion',
         'gan_jax.pyramids',
     },
-    {'gan_jax.divergences', 'gan_jax.parallel'},
+    {'gan_jax.divergences', 'gan_jax.parallel', 'gan_jax.numerics'},
     {'gan_jax.registry'},
     {'gan_jax.commandline'},
     {'gan_jax.compilation'},
-    {'gan_jax.files', 'gan_jax.ranges', 'gan_jax.finite', 'gan_jax.interruptions'},
+    {'gan_jax.files', 'gan_jax.ranges', 'gan_jax.finite', 'gan_jax.interruptions', 'gan_jax.keys'},
     {'gan_jax.typing', 'gan_jax.errors'},
 ]
 PACKAGES = {package: level for level, packages in enumerate(LAYERS) for package in packages}
@@ -65,6 +66,31 @@ def test_imports_point_down(path):
         other = package(name or '')
         if other not in (None, own):
             assert PACKAGES[other] > PACKAGES[own], f'{path.name} imports {name}'
+
+
+def name_of(path: pathlib.Path) -> str:
+    return '.'.join(path.relative_to(ROOT).with_suffix('').parts).removesuffix('.__init__')
+
+
+def test_files_import_in_no_circle():
+    names = {name_of(path): path for path in MODULES}
+    files = {}
+    for name, path in names.items():
+        found = set(imported(path)) & set(names)
+        # `from package import module` is an arrow to the module alone
+        files[name] = {m for m in found if m != name and not any(other.startswith(m + '.') for other in found)}
+    graphlib.TopologicalSorter(files).prepare()
+
+
+ABOVE_ESTIMATORS = ('__init__', '__main__', 'cache', 'extractors', 'inception', 'protocols', 'sources')
+ESTIMATORS = [p for p in MODULES if p.parent == ROOT / 'gan_jax/metrics' and p.stem not in ABOVE_ESTIMATORS]
+
+
+@pytest.mark.parametrize('path', ESTIMATORS, ids=lambda p: p.stem)
+def test_estimators_need_little_of_the_library(path):
+    allowed = {'parallel', 'numerics', 'compilation', 'files', 'errors', 'typing', *(f'metrics.{p.stem}' for p in ESTIMATORS)}
+    found = {name_of(p) for p in MODULES} & set(imported(path))
+    assert found - {'gan_jax.metrics'} <= {f'gan_jax.{name}' for name in allowed}
 
 
 def test_importing_the_library_is_light():

@@ -9,7 +9,7 @@ from gan_jax import augmentations, parallel
 from gan_jax.augmentations import AUGMENTATIONS, TRANSFORMS
 
 IMAGES = jax.random.uniform(jax.random.key(0), (8, 8, 12, 3), minval=-1)
-keys = lambda n, seed=1: parallel.example_keys(jax.random.key(seed), n)
+keys = lambda n, seed=1: parallel.example_keys(n, jax.random.key(seed))
 SETTINGS = {'adaptive': {'images': 64, 'every': 1}}  # in 64 images from 0 to 1: that of 8 moves it by 1/8
 
 
@@ -33,18 +33,16 @@ def test_common_contract(name):
 
 @pytest.mark.parametrize('name', AUGMENTATIONS)
 def test_one_device_and_many_agree(name):
-    settings = SETTINGS.get(name, {})
-    one = AUGMENTATIONS[name](**settings)
-    many = AUGMENTATIONS[name](**settings, **({'axis_name': 'i'} if name == 'adaptive' else {}))
+    augment = AUGMENTATIONS[name](**SETTINGS.get(name, {}))
     real = jnp.linspace(-1, 2, 8)  # the sign's mean is above the target on two of four devices only
-    state = one.update(one.init(), real)
-    expected = one.apply(state, IMAGES, keys(8))
+    state = augment.update(augment.init(), real)
+    expected = augment.apply(state, IMAGES, keys(8))
 
     def local(x, real):
-        state = many.update(many.init(), real)
-        return state, many.apply(state, x, parallel.example_keys(jax.random.key(1), 2, 'i'))
+        state = augment.update(augment.init(), real)
+        return state, augment.apply(state, x, parallel.example_keys(2, jax.random.key(1)))
 
-    states, found = jax.vmap(local, axis_name='i')(IMAGES.reshape(4, 2, *IMAGES.shape[1:]), real.reshape(4, 2))
+    states, found = jax.vmap(local, axis_name=parallel.AXIS)(IMAGES.reshape(4, 2, *IMAGES.shape[1:]), real.reshape(4, 2))
     np.testing.assert_allclose(found.reshape(expected.shape), expected, rtol=1e-5, atol=1e-6)
     for a, b in zip(jax.tree.leaves(states), jax.tree.leaves(state), strict=True):
         np.testing.assert_allclose(a, np.full(4, b))
@@ -60,6 +58,24 @@ def test_noise_has_its_level_and_falls_linearly():
     np.testing.assert_allclose(levels, [0.5, 0.375, 0.25, 0.125, 0, 0], rtol=0.03)
     constant = augmentations.instance_noise(0.5)
     assert float(constant.apply(state, x, keys(2000)).std()) == pytest.approx(0.5, rel=0.03)
+
+
+def test_images_that_belong_together_are_transformed_alike_and_have_noise_of_their_own():
+    x = jax.random.uniform(jax.random.key(0), (16, 8, 8, 1), minval=-1)
+    pair = (x, jnp.concatenate([x, x], -1))
+    for policy in ('translation', 'cutout', 'translation+cutout'):
+        a, b = augmentations.diff_augment(policy).apply((), pair, keys(16))
+        np.testing.assert_array_equal(b, jnp.concatenate([a, a], -1))
+        assert (a != x).any()
+    a, b = augmentations.diff_augment('color').apply((), (x, x), keys(16))
+    np.testing.assert_array_equal(a, b)
+    noise = augmentations.instance_noise(1.0)
+    zeros = jnp.zeros((400, 3))
+    a, b = noise.apply(noise.init(), (zeros, zeros), keys(400))
+    np.testing.assert_array_equal(a, noise.apply(noise.init(), zeros, keys(400)))
+    assert abs(float((a * b).mean())) < 4 / 1200**0.5
+    with pytest.raises(ValueError, match='images'):
+        augmentations.diff_augment().apply((), (x, x[:, :4]), keys(16))
 
 
 def test_noise_is_fresh_and_independent():

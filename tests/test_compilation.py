@@ -127,7 +127,8 @@ sys.path.insert(0, {tests!r})
 from test_compilation import programs, wrong_fusions
 import gan_jax
 from gan_jax import compilation, parallel, games, latents, networks, objectives, data, penalties
-from gan_jax.metrics import classifier, distances, frechet, kernel, modes, moments, neighbours, parzen, prdc, probe, scores
+from gan_jax.metrics.extractors import classifier
+from gan_jax.metrics import distances, frechet, kernel, modes, moments, neighbours, parzen, prdc, probe, scores
 import optax
 
 rng = np.random.default_rng(0)
@@ -136,12 +137,13 @@ def game():
                              latent=latents.normal(8), penalties=[penalties.r1()])
 optimizer = optax.adam(1e-3)
 step = gan_jax.make_train_step(game(), optimizer, optimizer)
-feed = data.resident(np.zeros((8, 16, 16, 1), np.uint8), 4, seed=0)
+feed = data.resident(np.zeros((8, 16, 16, 1), np.uint8), 4)
 init = compilation.jit(lambda key: gan_jax.init(game(), optimizer, optimizer, jnp.zeros((1, 16, 16, 1)), key))
-parallel.single(gan_jax.many_steps(step, feed.draw, 3), batch_axis=None)(init(jax.random.key(0)), feed.data, jnp.int32(2))
+many = gan_jax.many_steps(step, feed.by(jax.random.key(0)), 3)
+parallel.single(many, batch_axis=None)(init(jax.random.key(0)), feed.data, jnp.int32(2))
 x, y = rng.normal(size=(2, 300, 8)).astype(np.float32)
 neighbours.nearest_neighbours(x, y, 3); neighbours.memorisation_test(x, y, x + .1)
-kernel.kernel_distance(x, y); prdc.prdc(x, y, k=5)
+kernel.kernel_distance(x, y); prdc(x, y, k=5)
 frechet.frechet_distance(moments.feature_moments(x), moments.feature_moments(y))
 moments.update(moments.init(8), jnp.asarray(x))
 images = rng.integers(0, 256, (64, 16, 16, 1), np.uint8)
@@ -168,7 +170,8 @@ import jax, jax.numpy as jnp, os
 from gan_jax import compilation
 compilation.configure()
 from gan_jax.networks import convolution
-g = convolution.same_geometry((16, 16), (5, 5), (2, 2))
+from gan_jax.networks.geometry import same_geometry
+g = same_geometry((16, 16), (5, 5), (2, 2))
 x, w = jnp.ones((16, 16, 16, 32)), jnp.ones((5, 5, 32, 32))
 for cached in (True, False):
     def {name}(x, w): return convolution.conv(x, w, g).sum() + {offset}

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from gan_jax import parallel
 from gan_jax.features import FEATURES
 
 REAL, FAKE = jax.random.normal(jax.random.key(0), (2, 8, 5))
@@ -45,15 +46,15 @@ def test_common_contract(name):
 
 @pytest.mark.parametrize('name', FEATURES)
 def test_one_device_and_many_agree(name):
-    one, many = FEATURES[name](), FEATURES[name](axis_name='i')
-    expected = jax.grad(lambda s: one(REAL, jnp.tanh(s * FAKE)))(1.3)
+    loss = FEATURES[name]()
+    expected = jax.grad(lambda s: loss(REAL, jnp.tanh(s * FAKE)))(1.3)
 
     def local(real, fake):
-        return jax.lax.pmean(jax.grad(lambda s: many(real, jnp.tanh(s * fake)))(1.3), 'i')
+        return parallel.pmean(jax.grad(lambda s: loss(real, jnp.tanh(s * fake)))(1.3))
 
     split = [x.reshape(4, 2, 5) for x in (REAL, FAKE)]
-    np.testing.assert_allclose(jax.vmap(local, axis_name='i')(*split), np.full(4, expected), rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(jax.vmap(many, axis_name='i')(*split), np.full(4, one(REAL, FAKE)), rtol=1e-5)
+    np.testing.assert_allclose(jax.vmap(local, axis_name=parallel.AXIS)(*split), np.full(4, expected), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(jax.vmap(loss, axis_name=parallel.AXIS)(*split), np.full(4, loss(REAL, FAKE)), rtol=1e-5)
 
 
 @pytest.mark.parametrize('name', ['feature_matching', 'feature_matching_l1'])

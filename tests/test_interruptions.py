@@ -2,7 +2,9 @@
 
 import hashlib
 import os
+import pathlib
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -106,3 +108,28 @@ def test_threads_other_than_the_main_one_leave_signals_alone():
     thread.start()
     thread.join()
     assert seen == [0]
+
+
+def started(tmp_path, number, *arguments):
+    """A Python of these arguments that gets a signal in its first import of JAX."""
+    (tmp_path / 'jax').mkdir()
+    (tmp_path / 'jax/__init__.py').write_text(f'import os, time\nos.kill(os.getpid(), {int(number)})\ntime.sleep(5)')
+    path = os.pathsep.join([str(tmp_path), str(pathlib.Path(__file__).parents[1])])
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, env={**os.environ, 'PYTHONPATH': path}, cwd=tmp_path, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize('number', SIGNALS)
+@pytest.mark.parametrize('arguments', [('-m', 'experiments.dcgan', '--steps', '1'), ('-mgan_jax.metrics',)])
+def test_a_program_that_is_stopped_while_it_starts_says_so_in_one_line(arguments, number, tmp_path):
+    ended = started(tmp_path, number, *arguments)
+    name = arguments[0].removeprefix('-m') or arguments[1]
+    assert ended.returncode == 128 + number
+    assert ended.stderr == f'python -m {name}: stopped; what was saved before is whole\n' and not ended.stdout
+
+
+def test_who_imports_the_library_keeps_its_handlers(tmp_path):
+    (tmp_path / 'lab').mkdir()
+    (tmp_path / 'lab/__init__.py').write_text('import gan_jax')
+    ended = started(tmp_path, signal.SIGINT, '-m', 'lab.train')
+    assert ended.returncode == -signal.SIGINT and 'KeyboardInterrupt' in ended.stderr

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import special
 
-from gan_jax import objectives
+from gan_jax import objectives, parallel
 from gan_jax.divergences import DIVERGENCES
 from gan_jax.objectives import OBJECTIVES
 from gan_jax.registry import build
@@ -73,19 +73,18 @@ def test_common_contract(name, settings):
 
 @pytest.mark.parametrize(('name', 'settings'), CASES, ids=ids)
 def test_one_device_and_many_agree(name, settings):
-    axis = {'axis_name': 'i'} if name == 'relativistic_average' else {}
     real, fake = jax.random.normal(jax.random.key(0), (2, 8))
     weight = jnp.linspace(0.5, 1.5, 8)  # so that a gradient through a mean is not the same for everyone
-    for one, many in zip(OBJECTIVES[name](**settings)[:2], OBJECTIVES[name](**settings, **axis)[:2], strict=True):
-        expected = jax.grad(lambda s, one=one: (weight * one(s * real, s * fake)).mean())(1.3)
+    for loss in OBJECTIVES[name](**settings)[:2]:
+        expected = jax.grad(lambda s, loss=loss: (weight * loss(s * real, s * fake)).mean())(1.3)
 
-        def local(real, fake, weight, many=many):
-            return jax.lax.pmean(jax.grad(lambda s: (weight * many(s * real, s * fake)).mean())(1.3), 'i')
+        def local(real, fake, weight, loss=loss):
+            return parallel.pmean(jax.grad(lambda s: (weight * loss(s * real, s * fake)).mean())(1.3))
 
-        found = jax.vmap(local, axis_name='i')(*(x.reshape(4, 2) for x in (real, fake, weight)))
+        found = jax.vmap(local, axis_name=parallel.AXIS)(*(x.reshape(4, 2) for x in (real, fake, weight)))
         np.testing.assert_allclose(found, np.full(4, expected), rtol=1e-5, atol=1e-6)
-        split = jax.vmap(many, axis_name='i')(real.reshape(4, 2), fake.reshape(4, 2)).reshape(8)
-        np.testing.assert_allclose(split, one(real, fake), rtol=1e-5, atol=1e-6)
+        split = jax.vmap(loss, axis_name=parallel.AXIS)(real.reshape(4, 2), fake.reshape(4, 2)).reshape(8)
+        np.testing.assert_allclose(split, loss(real, fake), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(('name', 'settings'), REFERENCES, ids=lambda v: v if isinstance(v, str) else ids(dict(v)))
@@ -246,9 +245,9 @@ def test_the_relativistic_generator_is_not_the_plain_one():
 def test_the_relativistic_average_is_over_the_whole_batch():
     # Two devices whose means differ: their own means would give log 2 everywhere.
     real, fake = jnp.array([[1.0], [3.0]]), jnp.array([[1.0], [3.0]])
-    loss = objectives.relativistic_average('i').discriminator
+    loss = objectives.relativistic_average().discriminator
     expected = softplus(2 - np.array([1.0, 3.0])) + softplus(np.array([1.0, 3.0]) - 2)
-    np.testing.assert_allclose(jax.vmap(loss, axis_name='i')(real, fake)[:, 0], expected, rtol=1e-6)
+    np.testing.assert_allclose(jax.vmap(loss, axis_name=parallel.AXIS)(real, fake)[:, 0], expected, rtol=1e-6)
 
 
 def test_f_gan_takes_a_divergence_of_ones_own_and_its_settings():

@@ -7,7 +7,9 @@ import optax
 import pytest
 
 from gan_jax import optimizers
+from gan_jax.errors import InputError
 from gan_jax.optimizers import OPTIMIZERS
+from gan_jax.registry import build
 
 PARAMS = {'w': jnp.array([0.5, -0.003, 0.0]), 'b': jnp.float32(-2.0)}
 GRADIENT = {'w': jnp.array([1.0, -1.0, 0.5]), 'b': jnp.float32(-1.0)}
@@ -151,3 +153,15 @@ def test_average_parameters_is_the_train_steps_average():
 def test_impossible_settings_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_schedules_end_where_they_say():
+    # Zhu et al. 2017: a constant rate for the first half of the epochs, then linearly to 0.
+    factor = build(optimizers.SCHEDULES, 'linear:start=0.5')(200)
+    np.testing.assert_allclose([factor(n) for n in (0, 99, 100, 150, 199, 200, 300)], [1, 1, 1, 0.5, 0.01, 0, 0], atol=1e-6)
+    np.testing.assert_allclose([optimizers.linear()(4)(n) for n in range(5)], [1, 0.75, 0.5, 0.25, 0])
+    np.testing.assert_allclose([optimizers.cosine(0.1)(4)(n) for n in (0, 2, 4, 9)], [1, 0.55, 0.1, 0.1], rtol=1e-6)
+    assert optimizers.constant()(4)(100) == 1
+    for text in ('linear:start=1', 'linear:end=2', 'cosine:end=-1', 'step'):
+        with pytest.raises(InputError):
+            build(optimizers.SCHEDULES, text)

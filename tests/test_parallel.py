@@ -10,29 +10,29 @@ import optax
 import pytest
 
 import gan_jax
-from gan_jax import data, games, latents, networks, objectives, parallel
+from gan_jax import compilation, data, games, latents, networks, objectives, parallel
+from gan_jax.training import minibatches_of_step
 
 DEVICES = 4
 
 
-def batch_norm_game(axis_name: str | None) -> gan_jax.Game:
+def batch_norm_game() -> gan_jax.Game:
     return games.adversarial(
-        networks.DCGANGenerator(8, 1, width=4, axis_name=axis_name),
-        networks.DCGANDiscriminator(4, axis_name=axis_name),
+        networks.DCGANGenerator(8, 1, width=4),
+        networks.DCGANDiscriminator(4),
         objectives.non_saturating(),
         latent=latents.normal(4),
-        axis_name=axis_name,
     )
 
 
-def make_step(axis_name: str | None, **options):
+def make_step(**options):
     optimizer = optax.sgd(0.05)  # with Adam, round-off over a zero gradient alone differs by 1e-3
-    return gan_jax.make_train_step(batch_norm_game(axis_name), optimizer, optimizer, axis_name=axis_name, **options)
+    return gan_jax.make_train_step(batch_norm_game(), optimizer, optimizer, **options)
 
 
 def initial_state() -> gan_jax.TrainState:
     optimizer = optax.sgd(0.05)
-    return gan_jax.init(batch_norm_game(None), optimizer, optimizer, jnp.zeros((1, 8, 8, 1)), jax.random.key(0))
+    return gan_jax.init(batch_norm_game(), optimizer, optimizer, jnp.zeros((1, 8, 8, 1)), jax.random.key(0))
 
 
 def assert_close(a, b, atol=1e-6):
@@ -43,7 +43,7 @@ def assert_close(a, b, atol=1e-6):
 
 @functools.cache
 def single_device(steps: int, unroll_steps: int):
-    step = jax.jit(make_step(None, discriminator_steps=steps, unroll_steps=unroll_steps))
+    step = jax.jit(make_step(discriminator_steps=steps, unroll_steps=unroll_steps))
     state = initial_state()
     for batch in batches(steps):
         state, metrics = step(state, batch)
@@ -66,7 +66,7 @@ QUICK = [('pmap', 1, 0)]
 def test_every_runner_agrees_with_one_device(runner, steps, unroll_steps):
     expected, expected_metrics = single_device(steps, unroll_steps)
     axis = int(steps > 1)
-    step = make_step(parallel.AXIS, discriminator_steps=steps, unroll_steps=unroll_steps)
+    step = make_step(discriminator_steps=steps, unroll_steps=unroll_steps)
     state = initial_state()
     if runner == 'vmap':
         mapped = jax.jit(jax.vmap(step, in_axes=(0, axis), axis_name=parallel.AXIS))
@@ -89,24 +89,23 @@ def test_every_runner_agrees_with_one_device(runner, steps, unroll_steps):
 def test_resident_data_give_every_device_its_share(runner):
     images = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 1), np.uint8)
 
-    def train(axis_name, wrap):
-        feed = data.resident(images, 16, seed=3, axis_name=axis_name)
-        many = wrap(gan_jax.many_steps(make_step(axis_name), feed.draw, 4))
+    def train(wrap):
+        feed = data.resident(images, 16)
+        many = wrap(gan_jax.many_steps(make_step(), feed.by(jax.random.key(3)), 4))
         return many(initial_state(), feed.data, jnp.int32(3))
 
-    expected, rows = train(None, jax.jit)
-    state, found = train(parallel.AXIS, lambda f: parallel.RUNNERS[runner](f, batch_axis=None, devices=jax.devices()[:DEVICES]))
+    expected, rows = train(jax.jit)
+    state, found = train(lambda f: parallel.RUNNERS[runner](f, batch_axis=None, devices=jax.devices()[:DEVICES]))
     assert_close(expected, state)
     assert_close(rows, found)
 
 
-def dense_game(axis_name: str | None) -> gan_jax.Game:
+def dense_game() -> gan_jax.Game:
     return games.adversarial(
         networks.MLP((8, 2)),
         networks.MLP((8, 8, 1), squeeze=True),
         objectives.minimax(),
         latent=latents.normal(4),
-        axis_name=axis_name,
     )
 
 
@@ -114,16 +113,16 @@ def dense_game(axis_name: str | None) -> gan_jax.Game:
 def test_one_all_reduce_for_each_player_update(options, updates):
     # Simultaneous updates do not wait for each other, so XLA gives both one. The three discriminator steps are one loop body,
     # whose all-reduce stands in the program once.
-    game, optimizer = dense_game(parallel.AXIS), optax.adam(1e-3)
-    step = gan_jax.make_train_step(game, optimizer, optimizer, axis_name=parallel.AXIS, **options)
+    game, optimizer = dense_game(), optax.adam(1e-3)
+    step = gan_jax.make_train_step(game, optimizer, optimizer, **options)
     batch = jnp.zeros((3, 8, 2) if options.get('discriminator_steps') else (8, 2))
-    state = gan_jax.init(dense_game(None), optimizer, optimizer, jnp.zeros((1, 2)), jax.random.key(0))
+    state = gan_jax.init(game, optimizer, optimizer, jnp.zeros((1, 2)), jax.random.key(0))
     assert len(all_reduces(step, state, batch, int(batch.ndim == 3))) == updates
 
 
 def test_batch_norm_adds_only_its_own_exchanges():
     # G has one norm layer and D none at 8 pixels. It runs forward in both steps, and backward in G's own.
-    found = collectives(make_step(parallel.AXIS), initial_state(), jnp.zeros((8, 8, 8, 1)), 0)
+    found = collectives(make_step(), initial_state(), jnp.zeros((8, 8, 8, 1)), 0)
     assert sorted(found) == ['all-gather'] * 2 + ['all-reduce'] * 2 + ['reduce-scatter']
 
 
@@ -140,14 +139,14 @@ def collectives(step, state, batch, axis):
 
 
 def test_an_uneven_batch_is_refused():
-    run = parallel.pmap(make_step(parallel.AXIS), devices=jax.devices()[:DEVICES])
+    run = parallel.pmap(make_step(), devices=jax.devices()[:DEVICES])
     with pytest.raises(gan_jax.InputError, match='batch size 6 is not divisible by the 4 devices'):
         run(initial_state(), jnp.zeros((6, 8, 8, 1)))
 
 
 def test_pmean_of_a_tree_is_the_mean_and_leaves_integers_alone():
     tree = {'a': jnp.arange(8.0).reshape(4, 2), 'n': jnp.arange(4), 'h': jnp.ones((4, 3), jnp.bfloat16)}
-    mean = jax.vmap(lambda t: parallel.pmean(t, 'i'), axis_name='i')(tree)
+    mean = jax.vmap(parallel.pmean, axis_name=parallel.AXIS)(tree)
     np.testing.assert_allclose(mean['a'], [[3.0, 4.0]] * 4)
     np.testing.assert_array_equal(mean['n'], tree['n'])
     assert mean['h'].dtype == jnp.bfloat16
@@ -155,6 +154,82 @@ def test_pmean_of_a_tree_is_the_mean_and_leaves_integers_alone():
 
 def test_example_keys_do_not_depend_on_the_number_of_devices():
     key = jax.random.key(2)
-    together = parallel.example_keys(key, 8)
-    apart = jax.vmap(lambda _: parallel.example_keys(key, 2, 'i'), axis_name='i')(jnp.arange(4)).reshape(-1)
+    together = parallel.example_keys(8, key)
+    apart = jax.vmap(lambda _: parallel.example_keys(2, key), axis_name=parallel.AXIS)(jnp.arange(4)).reshape(-1)
     np.testing.assert_array_equal(jax.random.key_data(together), jax.random.key_data(apart))
+
+
+@pytest.mark.parametrize(
+    'jit', [jax.jit, compilation.jit, jax.checkpoint, lambda f: lambda x: jax.tree.map(lambda y: y[0], jax.lax.map(f, x[None]))]
+)
+def test_what_was_traced_on_one_device_is_traced_anew_on_many(jit):
+    collective = jit(lambda x: (parallel.pmean(x), x + parallel.axis_size()))
+    many = lambda x: jax.vmap(collective, axis_name=parallel.AXIS)(x)
+    for run, x in (
+        (collective, 3.0),
+        (many, np.arange(4.0)),
+        (jax.pmap(collective, parallel.AXIS), np.arange(4.0)),
+        (collective, 3.0),
+    ):
+        mean, moved = run(jnp.asarray(x))
+        np.testing.assert_allclose(mean, np.full(np.shape(x), np.mean(x)))
+        np.testing.assert_allclose(moved, x + np.size(x))
+
+
+@pytest.mark.parametrize('runner', ['pmap', 'shard_map', 'vmap'])
+def test_alone_a_device_is_one_device(runner):
+    keys = lambda key: jax.random.key_data(parallel.example_keys(2, key))
+    expected = keys(jax.random.key(2))
+
+    def both(key, rows):
+        mine = parallel.alone(lambda key, rows: parallel.psum((keys(key), rows)))(key, rows)
+        return key, jax.lax.all_gather((*mine, keys(key)), parallel.AXIS)
+
+    rows = jnp.arange(4)
+    if runner == 'vmap':
+        _, found = jax.vmap(both, (None, 0), axis_name=parallel.AXIS)(jax.random.key(2), rows.reshape(4, 1))
+        found = jax.tree.map(lambda x: x[0], found)
+    else:
+        _, found = parallel.RUNNERS[runner](both, devices=jax.devices()[:DEVICES])(jax.random.key(2), rows)
+    np.testing.assert_array_equal(found[0], [expected] * 4)
+    np.testing.assert_array_equal(found[1].ravel(), rows)
+    np.testing.assert_array_equal(found[2].reshape(8, -1), jax.random.key_data(parallel.example_keys(8, jax.random.key(2))))
+    np.testing.assert_array_equal(parallel.alone(keys)(jax.random.key(2)), expected)
+
+
+def paired_step(**options):
+    """A step whose loss is of pairs, so that it matters which example has which noise."""
+    game = games.adversarial(
+        networks.MLP((8, 2)), networks.MLP((8, 1), squeeze=True), objectives.relativistic(), latent=latents.normal(4)
+    )
+    optimizer = optax.sgd(0.1)
+    init = lambda key: gan_jax.init(game, optimizer, optimizer, jnp.zeros((1, 2)), key)
+    return init, gan_jax.make_train_step(game, optimizer, optimizer, **options)
+
+
+@pytest.mark.parametrize('options', [{'generator_batches': 2}, {'generator_batches': 2, 'generator_steps': 2}])
+def test_joined_minibatches_are_the_same_examples_on_many_devices(options):
+    init, step = paired_step(**options)
+    state = init(jax.random.key(0))
+    batch = jax.random.normal(jax.random.key(1), (minibatches_of_step(1, **options), 8, 2)) * jnp.arange(8)[:, None]
+    expected, metrics = jax.jit(step)(state, batch)
+    split = batch.reshape(-1, DEVICES, 2, 2)
+    found, found_metrics = jax.jit(jax.vmap(step, (None, 1), axis_name=parallel.AXIS))(state, split)
+    for row in range(DEVICES):
+        assert_close(expected, jax.tree.map(lambda x, row=row: x[row], found))
+        assert_close(metrics, jax.tree.map(lambda x, row=row: x[row], found_metrics))
+
+
+def test_seeds_side_by_side_do_not_share_a_batch():
+    init, step = paired_step()
+    batch, keys = jax.random.normal(jax.random.key(1), (8, 2)), jax.random.split(jax.random.key(0), 3)
+    states = jax.vmap(init)(keys)
+    seeds = jax.vmap(step, (0, None))
+    together, _ = jax.jit(seeds)(states, batch)
+    split, _ = jax.jit(jax.vmap(seeds, (None, 0), axis_name=parallel.AXIS))(states, batch.reshape(DEVICES, 2, 2))
+    for seed in range(3):
+        of = lambda tree, seed=seed: jax.tree.map(lambda x: x[seed], tree)
+        expected, _ = jax.jit(step)(of(states), batch)
+        assert_close(expected, of(together))
+        for row in range(DEVICES):
+            assert_close(expected, of(jax.tree.map(lambda x, row=row: x[row], split)))

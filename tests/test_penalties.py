@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 from scipy import special
 
-from gan_jax import penalties
+from gan_jax import parallel, penalties
 from gan_jax.penalties import PENALTIES
 
 KEY = jax.random.key(0)
 WEIGHTED = {name: ('gamma' if name in ('r1', 'r2', 'roth') else 'weight') for name in PENALTIES}
-with_axis = lambda name, **settings: PENALTIES[name](**settings, **({'axis_name': 'i'} if WEIGHTED[name] == 'weight' else {}))
 
 
 def linear(a):
@@ -52,10 +51,10 @@ def test_common_contract(name):
 
 @pytest.mark.parametrize('name', PENALTIES)
 def test_one_device_and_many_agree(name):
-    expected = PENALTIES[name]()(lambda x: tanh_critic(PARAMS, x), REAL, FAKE, KEY)
+    penalty = PENALTIES[name]()
+    expected = penalty(lambda x: tanh_critic(PARAMS, x), REAL, FAKE, KEY)
     split = [x.reshape(4, 2, 2, 2) for x in (REAL, FAKE)]
-    many = with_axis(name)
-    found = jax.vmap(lambda r, f: many(lambda x: tanh_critic(PARAMS, x), r, f, KEY), axis_name='i')(*split)
+    found = jax.vmap(lambda r, f: penalty(lambda x: tanh_critic(PARAMS, x), r, f, KEY), axis_name=parallel.AXIS)(*split)
     np.testing.assert_allclose(found.reshape(8), expected, rtol=1e-5, atol=1e-6)
 
 
@@ -164,11 +163,11 @@ def test_scheduled_penalties():
     x = jnp.ones((2, 1))
     critic = linear(jnp.array([2.0]))
     lazy = penalties.scheduled(penalties.r1(1.0), every=4, factor=penalties.annealing(0.01, 5))
-    values = [float(lazy(critic, x, x, KEY, jnp.int32(n))[0]) for n in range(6)]
+    values = [float(lazy(critic, x, x, jnp.int32(n), KEY)[0]) for n in range(6)]
     # gamma / 2 |a|^2 = 2, four times as strong every fourth time, down to a hundredth at the last of 5 updates.
     np.testing.assert_allclose(values, [8, 0, 0, 0, 0.08, 0], rtol=1e-6)
     annealed = penalties.scheduled(penalties.r1(1.0), factor=penalties.annealing(0.01, 5))
-    values = [float(annealed(critic, x, x, KEY, jnp.int32(n))[0]) for n in range(7)]
+    values = [float(annealed(critic, x, x, jnp.int32(n), KEY)[0]) for n in range(7)]
     np.testing.assert_allclose(values, 2 * 0.01 ** (np.array([0, 1, 2, 3, 4, 4, 4]) / 4), rtol=1e-5)
 
 
@@ -188,7 +187,7 @@ def test_impossible_schedules_are_refused(make, message):
 def lazily(counts, factor=lambda n: jnp.ones(())):
     """Of runs side by side, each after its own count of updates: the penalties of one critic, and their gradients in it."""
     lazy = penalties.scheduled(penalties.r1(1.0), every=4, factor=factor)
-    mean = lambda a, n: lazy(linear(a), jnp.ones((2, 1)), jnp.ones((2, 1)), KEY, n).mean()
+    mean = lambda a, n: lazy(linear(a), jnp.ones((2, 1)), jnp.ones((2, 1)), n, KEY).mean()
     return jax.vmap(jax.value_and_grad(mean), (None, 0))(jnp.array([2.0]), jnp.asarray(counts))
 
 
@@ -208,7 +207,7 @@ def test_the_work_of_a_lazy_penalty_is_not_done_between_its_turns():
         return jnp.square(critic(real))
 
     lazy = penalties.scheduled(counted, every=4)
-    run = jax.jit(jax.vmap(lambda a, n: lazy(linear(a), jnp.ones((2, 1)), jnp.ones((2, 1)), KEY, n).sum()))
+    run = jax.jit(jax.vmap(lambda a, n: lazy(linear(a), jnp.ones((2, 1)), jnp.ones((2, 1)), n, KEY).sum()))
     for n in range(8):
         run(jnp.ones((3, 1)), jnp.full(3, n)).block_until_ready()
     jax.effects_barrier()

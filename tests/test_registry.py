@@ -17,10 +17,10 @@ TABLES = {
 }
 
 
-def example(scale: float = 1.0, name: str = 'x', flag: bool = False, axis_name: str | None = None):
+def example(scale: float = 1.0, name: str = 'x', flag: bool = False, place: str | None = None):
     if scale < 0:
         raise ValueError(f'scale is at least 0, got {scale}')
-    return scale, name, flag, axis_name
+    return scale, name, flag, place
 
 
 def typed(count: int = 1, share: float | None = None, flag: bool = False, name: str = 'x', names: str | list[str] = '') -> tuple:
@@ -53,8 +53,8 @@ def test_values_are_of_their_parameters_types():
 
 
 def test_context_goes_to_those_who_take_it():
-    assert build(TABLE, 'bare', axis_name='i') == 'bare'
-    assert build(TABLE, 'example', axis_name='i', seed=3) == (1.0, 'x', False, 'i')
+    assert build(TABLE, 'bare', place='i') == 'bare'
+    assert build(TABLE, 'example', place='i', seed=3) == (1.0, 'x', False, 'i')
 
 
 @pytest.mark.parametrize(
@@ -90,8 +90,8 @@ def test_settings_of_a_named_divergence():
 @pytest.mark.parametrize(
     ('table', 'text', 'message'),
     [
-        (penalties.PENALTIES, 'wgan_gp:axis_name=x', "has no setting 'axis_name'; it has: weight, one_sided"),
-        (objectives.OBJECTIVES, 'relativistic_average:axis_name=x', "has no setting 'axis_name'; it has: none"),
+        (penalties.PENALTIES, 'wgan_gp:scale=x', "has no setting 'scale'; it has: weight, one_sided"),
+        (objectives.OBJECTIVES, 'relativistic_average:scale=x', "has no setting 'scale'; it has: none"),
         (MINIBATCH_LAYERS, 'stddev:parent=x', "has no setting 'parent'; it has: group_size"),
         (MINIBATCH_LAYERS, 'stddev:group_size=0', 'group_size is at least 1, not 0'),
         (penalties.PENALTIES, 'r1:gamma=1e999', 'gamma is from 0 to 1000000, not inf'),
@@ -103,9 +103,8 @@ def test_settings_of_a_named_divergence():
         (augmentations.AUGMENTATIONS, 'packing:size=0', 'size is from 1 to 1000, not 0'),
         (augmentations.AUGMENTATIONS, 'adaptive:target=1.5', 'target is from -1 to 1, not 1.5'),
         (divergences.DIVERGENCES, 'alpha:a=1e400', 'a is from -1000 to 1000, not inf'),
-        (objectives.OBJECTIVES, 'f_gan:divergence=alpha,axis_name=x', "has no setting 'axis_name'"),
     ],
 )
-def test_settings_have_ranges_and_none_is_internal(table, text, message):
+def test_settings_are_known_and_have_ranges(table, text, message):
     with pytest.raises(InputError, match=message):
         build(table, text)

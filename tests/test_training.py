@@ -214,18 +214,18 @@ def ring_run():
     )
     optimizer = optax.adam(1e-3)
     step = gan_jax.make_train_step(game, optimizer, optimizer)
-    feed = data.generated(mixture.sample, 16, seed=1)
+    feed = data.generated(mixture.sample, 16)
     return step, feed, gan_jax.init(game, optimizer, optimizer, jnp.zeros((1, 2)), jax.random.key(0))
 
 
 def test_many_steps_in_one_call_are_the_same_steps_and_compile_once():
     step, feed, start = ring_run()
-    many = jax.jit(gan_jax.many_steps(step, feed.draw, 8))
+    many = jax.jit(gan_jax.many_steps(step, feed.by(jax.random.key(1)), 8))
     together, rows = many(start, feed.data, jnp.int32(5))
     parts, _ = many(start, feed.data, jnp.int32(2))
     parts, _ = many(parts, feed.data, jnp.int32(3))
     jax.tree.map(np.testing.assert_array_equal, jax.tree.map(jnp.asarray, together.generator), parts.generator)
-    single = jax.jit(lambda state: step(state, feed.draw(feed.data, state.step)))
+    single = jax.jit(lambda state: step(state, feed.by(jax.random.key(1))(feed.data, state.step)))
     state = start
     for i in range(5):
         state, metrics = single(state)
@@ -236,6 +236,6 @@ def test_many_steps_in_one_call_are_the_same_steps_and_compile_once():
 
 def test_init_shares_no_buffer_so_that_the_state_can_be_donated():
     step, feed, start = ring_run()
-    many = jax.jit(gan_jax.many_steps(step, feed.draw, 2), donate_argnums=0)
+    many = jax.jit(gan_jax.many_steps(step, feed.by(jax.random.key(0)), 2), donate_argnums=0)
     state, _ = many(start, feed.data, jnp.int32(2))
     assert int(state.step) == 2

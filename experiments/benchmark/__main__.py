@@ -22,7 +22,19 @@ from experiments.benchmark.worker import Framework, Work
 from gan_jax import runs
 from gan_jax.errors import InputError
 from gan_jax.networks import dcgan
-from gan_jax.ranges import BatchSize, Checked, Compared, FileToWrite, KernelSize, Range, Several, Side, UnrollSteps, Width
+from gan_jax.ranges import (
+    BatchSize,
+    Checked,
+    Compared,
+    FileToWrite,
+    KernelSize,
+    Range,
+    Several,
+    Side,
+    UnrollSteps,
+    Width,
+    refuse_given,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,11 +73,30 @@ class Config(Checked):
 
 def main(config: Config) -> Any:
     """Prints the table and returns its figures."""
+    check(config)
     if config.suite:
         return run_suite(config)
+    return time_metric(config) if config.metric else time_game(config)
+
+
+def check(config: Config) -> None:
+    """Refuses options that nothing would read."""
+    of_images, of_features = ('size', 'channels', 'kernel_size'), ('dimension', 'samples')
+    of_games = ('game', *of_images, 'width', 'unroll_steps', 'steps')
+    if config.suite:
+        refuse_given(
+            config, *of_games, *of_features, 'batch_size', 'metric', because='is not for --suite, which has its own sizes'
+        )
+        return
     if config.only or config.json or config.compare:
         raise InputError('--only, --json and --compare are for --suite')
-    return time_metric(config) if config.metric else time_game(config)
+    if config.metric is None:
+        refuse_given(config, *of_features, because='is for --metric frechet')
+        if config.game != 'dcgan':
+            refuse_given(config, *of_images, because='is of images, and --game unrolled_ring has none')
+        return
+    others = ('batch_size',) if config.metric == 'frechet' else of_features
+    refuse_given(config, *of_games, 'against', *others, because=f'is not for --metric {config.metric}')
 
 
 def run_suite(config: Config) -> dict[str, list[dict[str, Any]]]:

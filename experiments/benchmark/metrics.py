@@ -64,8 +64,8 @@ def _batch(size: int) -> np.ndarray:
 
 def inception(batch_size: int) -> dict[str, Candidate]:
     """Inception's features of a batch of 299 x 299 images, with random weights."""
-    from gan_jax.metrics import inception as network
-    from gan_jax.metrics.inception import convert
+    from gan_jax.metrics.extractors import inception as network
+    from gan_jax.metrics.extractors.inception import convert
 
     images = _batch(batch_size)
     extract = compilation.jit(network.inception(convert.fold(convert.random_arrays(0)), outputs='2048'))
@@ -76,7 +76,7 @@ def inception_elsewhere(batch_size: int) -> dict[str, Candidate]:
     """The same features in PyTorch. Raises `ImportError` where torch-fidelity is not installed."""
     import torch
 
-    from gan_jax.metrics.inception import convert
+    from gan_jax.metrics.extractors.inception import convert
 
     reference, images = torch_fidelity_network(convert.random_arrays(0), ('2048',)), _batch(batch_size)
     device = 'cuda' if torch.cuda.is_available() else 'cpu'

@@ -55,13 +55,13 @@ def timed(training: Training, calls: int, *, scanned: bool = True) -> Timed:
 
 def _programs(training: Training, calls: int, scanned: bool) -> tuple[Callable, Callable, tuple[Any, ...]]:
     """`key -> state`, `(state, *arguments) -> (state, metrics)`, and the arguments."""
-    pair = training.optimizers[:2]
-    init = lambda key: gan_jax.init(training.game, *pair, training.start, key)
-    step = gan_jax.make_train_step(training.game, *pair, unroll_steps=training.unroll_steps)
+    trainer = gan_jax.trainer(training.game, training.optimizers, unroll_steps=training.unroll_steps)
+    init, feed = lambda key: trainer.init(training.start, key), training.feed
+    draw = feed.by(jax.random.key(0))
     if not scanned:
-        return compilation.jit(init), step, (training.feed.draw(training.feed.data, jnp.int32(0)),)
-    many = gan_jax.many_steps(step, training.feed.draw, calls)
-    arguments = (training.feed.data, jnp.int32(calls))
+        return compilation.jit(init), trainer.step, (draw(feed.data, jnp.int32(0)),)
+    many = gan_jax.many_steps(trainer.step, draw, calls)
+    arguments = (feed.data, jnp.int32(calls))
     if not training.seeds:
         return compilation.jit(init), many, arguments
     several = jax.vmap(many, in_axes=(0, None, None))
@@ -71,7 +71,7 @@ def _programs(training: Training, calls: int, scanned: bool) -> tuple[Callable, 
 def _images(batch_size: int, *shape: int) -> tuple[data.Feed, int, Any]:
     """`feed`, `batch_size` and `start` of a training on random images."""
     images = np.random.default_rng(0).integers(0, 256, (2 * batch_size, *shape), np.uint8)
-    return data.resident(images, batch_size, seed=0), batch_size, jnp.zeros((1, *shape))
+    return data.resident(images, batch_size), batch_size, jnp.zeros((1, *shape))
 
 
 def dcgan(
@@ -79,8 +79,8 @@ def dcgan(
 ) -> Training:
     """DCGAN with the non-saturating loss."""
     game = games.adversarial(
-        dcgan_networks.Generator(size, channels, width, kernel_size),
-        dcgan_networks.Discriminator(width, kernel_size),
+        dcgan_networks.DCGANGenerator(size, channels, width, kernel_size),
+        dcgan_networks.DCGANDiscriminator(width, kernel_size),
         objectives.non_saturating(),
         latent=latents.normal(100),
     )
@@ -131,7 +131,7 @@ def cyclegan(size: int = 64, width: int = 24, blocks: int = 3, batch_size: int =
 def _two_sets(names: tuple[str, str], size: int, batch_size: int) -> tuple[data.Feed, int, Any]:
     rng = np.random.default_rng(0)
     sets = {name: rng.integers(0, 256, (2 * batch_size, size, size, 3), np.uint8) for name in names}
-    feed = data.resident(sets, batch_size, seed=0)
+    feed = data.resident(sets, batch_size)
     return feed, batch_size, jax.tree.map(lambda x: jnp.zeros((1, *x.shape[1:])), sets)
 
 
@@ -146,15 +146,15 @@ def unrolled_ring(
         latent=latents.normal(latent_size),
     )
     points = np.random.default_rng(0).normal(size=(2 * batch_size, 2)).astype(np.float32)
-    feed = data.resident(points, batch_size, seed=0)
+    feed = data.resident(points, batch_size)
     return Training(game, feed, batch_size, jnp.zeros((1, 2)), unroll_steps=unroll_steps, seeds=seeds)
 
 
 def r3gan_step(size: int = 32, batch_size: int = 32) -> Training:
     """R3GAN's small networks under the relativistic loss with R1 and R2."""
     game = games.adversarial(
-        r3gan.Generator(size),
-        r3gan.Discriminator(),
+        r3gan.R3GANGenerator(size),
+        r3gan.R3GANDiscriminator(),
         objectives.relativistic(),
         latent=latents.normal(64),
         penalties=[penalties.r1(1.0), penalties.r2(1.0)],
@@ -175,9 +175,7 @@ def improved_gan(batch_size: int = 100) -> Training:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (2 * batch_size, 28, 28, 1), np.uint8)
     labelled = {'image': images[:batch_size], 'label': rng.integers(0, 10, batch_size)}
-    feed = data.joined(
-        {'labelled': data.resident(labelled, batch_size, seed=0), 'unlabelled': data.resident(images, batch_size, seed=1)}
-    )
+    feed = data.joined({'labelled': data.resident(labelled, batch_size), 'unlabelled': data.resident(images, batch_size)})
     start = {
         'labelled': {'image': jnp.zeros((1, 28, 28, 1)), 'label': jnp.zeros(1, int)},
         'unlabelled': data.to_float(jnp.asarray(images)),

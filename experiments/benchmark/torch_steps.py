@@ -99,7 +99,7 @@ def _alternating(
 # DCGAN
 
 
-class DCGANGenerator(nn.Module):
+class TorchDCGANGenerator(nn.Module):
     def __init__(self, size: int, channels: int, width: int, kernel_size: int) -> None:
         super().__init__()
         self.base, halvings = stages(size)
@@ -118,7 +118,7 @@ class DCGANGenerator(nn.Module):
         return torch.tanh(x)
 
 
-class DCGANDiscriminator(nn.Module):
+class TorchDCGANDiscriminator(nn.Module):
     def __init__(self, size: int, channels: int, width: int, kernel_size: int) -> None:
         super().__init__()
         base, halvings = stages(size)
@@ -140,7 +140,7 @@ def dcgan(
     size: int = 32, channels: int = 3, width: int = 64, kernel_size: int = 5, batch_size: int = 64, unroll_steps: int = 0
 ) -> Step:
     sizes = (size, channels, width, kernel_size)
-    generator, discriminator = _placed(DCGANGenerator(*sizes)), _placed(DCGANDiscriminator(*sizes))
+    generator, discriminator = _placed(TorchDCGANGenerator(*sizes)), _placed(TorchDCGANDiscriminator(*sizes))
     latent = lambda: _normal(batch_size, 100)
     return _unrolled(generator, discriminator, _images(batch_size, size, channels), latent, unroll_steps)
 
@@ -189,7 +189,7 @@ def _unrolled(generator: Any, discriminator: Any, real: Tensor, latent: Callable
 # The residual networks of SNGAN and WGAN-GP
 
 
-class ResNetGenerator(nn.Module):
+class TorchResNetGenerator(nn.Module):
     def __init__(self, size: int, width: int) -> None:
         super().__init__()
         self.base, doublings = stages(size)
@@ -240,7 +240,7 @@ class ResNetDiscriminator(nn.Module):
 
 
 def sngan(size: int = 32, width: int = 32, batch_size: int = 32) -> Step:
-    generator = _placed(ResNetGenerator(size, width))
+    generator = _placed(TorchResNetGenerator(size, width))
     discriminator = _placed(ResNetDiscriminator(width, spectral_norm, 'sum'))
     d_loss = lambda real, fake: (F.relu(1 - discriminator(real)) + F.relu(1 + discriminator(fake))).mean()
     g_loss = lambda fake: -discriminator(fake).mean()
@@ -249,7 +249,7 @@ def sngan(size: int = 32, width: int = 32, batch_size: int = 32) -> Step:
 
 
 def wgan_gp(size: int = 32, width: int = 32, batch_size: int = 32) -> Step:
-    generator = _placed(ResNetGenerator(size, width))
+    generator = _placed(TorchResNetGenerator(size, width))
     discriminator = _placed(ResNetDiscriminator(width, lambda layer: layer, 'mean'))
 
     def d_loss(real: Tensor, fake: Tensor) -> Tensor:
@@ -266,7 +266,7 @@ def wgan_gp(size: int = 32, width: int = 32, batch_size: int = 32) -> Step:
 # Image to image
 
 
-class UNet(nn.Module):
+class TorchUNet(nn.Module):
     def __init__(self, size: int, width: int) -> None:
         super().__init__()
         n = size.bit_length() - 1
@@ -288,7 +288,7 @@ class UNet(nn.Module):
         return torch.tanh(self.up[-1](F.relu(x)))
 
 
-class PatchDiscriminator(nn.Module):
+class TorchPatchDiscriminator(nn.Module):
     def __init__(self, channels: int, width: int, field: int = 34) -> None:
         super().__init__()
         *hidden, (last, _) = PATCHES[field]
@@ -306,7 +306,7 @@ class PatchDiscriminator(nn.Module):
 
 
 def pix2pix(size: int = 64, width: int = 32, batch_size: int = 4) -> Step:
-    generator, discriminator = _placed(UNet(size, width)), _placed(PatchDiscriminator(6, width))
+    generator, discriminator = _placed(TorchUNet(size, width)), _placed(TorchPatchDiscriminator(6, width))
     source, target = _images(batch_size, size), _images(batch_size, size)
     judge = lambda x: discriminator(torch.cat([source, x], 1))
     d_loss = lambda real, fake: F.softplus(-judge(real)).mean() + F.softplus(judge(fake)).mean()
@@ -337,7 +337,7 @@ class TranslationResNet(nn.Module):
 
 def cyclegan(size: int = 64, width: int = 24, blocks: int = 3, batch_size: int = 2) -> Step:
     generators = [_placed(TranslationResNet(width, blocks)) for _ in range(2)]
-    discriminators = [_placed(PatchDiscriminator(3, width)) for _ in range(2)]
+    discriminators = [_placed(TorchPatchDiscriminator(3, width)) for _ in range(2)]
     to_b, to_a = generators
     reals = [_images(batch_size, size) for _ in range(2)]
     pools = [_images(50, size) for _ in range(2)]
@@ -398,7 +398,7 @@ def unrolled_ring(width: int = 128, batch_size: int = 512, latent_size: int = 25
 # R3GAN
 
 
-class Block(nn.Module):
+class TorchBlock(nn.Module):
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
         self.narrow, self.conv = nn.Conv2d(width, hidden, 1), nn.Conv2d(hidden, hidden, 3, padding=1)
@@ -412,7 +412,7 @@ def _resized(x: Tensor, side: int) -> Tensor:
     return F.interpolate(x, (side, side), mode='bilinear', antialias=side < x.shape[-1])
 
 
-class R3GANGenerator(nn.Module):
+class TorchR3GANGenerator(nn.Module):
     def __init__(self, size: int, widths: Sequence[int]) -> None:
         super().__init__()
         self.sides = [max(4, size >> i) for i in reversed(range(len(widths)))]
@@ -422,7 +422,7 @@ class R3GANGenerator(nn.Module):
             nn.Conv2d(a, b, 1, bias=False) if a != b else nn.Identity()
             for a, b in zip([widths[0], *widths[:-1]], widths, strict=True)
         )
-        self.blocks = nn.ModuleList(Block(w, w // 2) for w in widths)
+        self.blocks = nn.ModuleList(TorchBlock(w, w // 2) for w in widths)
         self.last = nn.Conv2d(widths[-1], 3, 1, bias=False)
 
     def forward(self, z: Tensor) -> Tensor:
@@ -433,14 +433,14 @@ class R3GANGenerator(nn.Module):
         return self.last(x)
 
 
-class R3GANDiscriminator(nn.Module):
+class TorchR3GANDiscriminator(nn.Module):
     def __init__(self, size: int, widths: Sequence[int]) -> None:
         super().__init__()
         self.sides = [max(4, size >> i) for i in range(len(widths))]
         self.resized = nn.ModuleList(
             nn.Conv2d(a, b, 1, bias=False) if a != b else nn.Identity() for a, b in zip([3, *widths[:-1]], widths, strict=True)
         )
-        self.blocks = nn.ModuleList(Block(w, w // 2) for w in widths)
+        self.blocks = nn.ModuleList(TorchBlock(w, w // 2) for w in widths)
         self.basis = nn.Parameter(torch.randn(1, widths[-1], self.sides[-1], self.sides[-1]) / self.sides[-1])
         self.head = nn.Linear(widths[-1], 1, bias=False)
 
@@ -451,8 +451,8 @@ class R3GANDiscriminator(nn.Module):
 
 
 def r3gan(size: int = 32, batch_size: int = 32) -> Step:
-    generator = _placed(R3GANGenerator(size, (96, 96, 64, 32)))
-    discriminator = _placed(R3GANDiscriminator(size, (32, 64, 96, 96)))
+    generator = _placed(TorchR3GANGenerator(size, (96, 96, 64, 32)))
+    discriminator = _placed(TorchR3GANDiscriminator(size, (32, 64, 96, 96)))
     images = _images(batch_size, size)
 
     def d_loss(real: Tensor, fake: Tensor) -> Tensor:
@@ -478,7 +478,7 @@ class WeightNormDense(nn.Module):
         return F.linear(x, self.weight * (self.scale / self.weight.norm(dim=1))[:, None], self.bias)
 
 
-class Classifier(nn.Module):
+class TorchClassifier(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         widths = [784, 1000, 500, 250, 250, 250]
@@ -507,7 +507,7 @@ class SoftplusGenerator(nn.Module):
 
 
 def improved_gan(batch_size: int = 100) -> Step:
-    generator, classifier = SoftplusGenerator().to(DEVICE), Classifier().to(DEVICE)
+    generator, classifier = SoftplusGenerator().to(DEVICE), TorchClassifier().to(DEVICE)
     labelled, unlabelled = torch.rand(2, batch_size, 784, device=DEVICE)
     labels = torch.randint(10, (batch_size,), device=DEVICE)
 

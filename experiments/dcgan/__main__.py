@@ -3,25 +3,24 @@
     python -m experiments.dcgan
     python -m experiments.dcgan --dataset mnist --batch-size 64 --latent-size 64 --steps 5000
     python -m experiments.dcgan --dataset path/to/images --size 64
-    python -m experiments.dcgan --analyse runs/dcgan
+    python -m experiments.dcgan.analyse runs/dcgan
 
 Ends with what a small classifier trained on the same data makes of the samples, their Frechet distance in its features, and
 whether they are copies. The default, on the digits, takes 3 minutes on 2 CPU cores; expect a score of .85 of real digits'.
 
---analyse does with a trained run what the paper's sections 5 and 6 do: interpolation, vector arithmetic, nearest neighbours, the
+`analyse` does with a trained run what the paper's sections 5 and 6 do: interpolation, vector arithmetic, nearest neighbours, the
 filters, and a linear classifier on the discriminator's features.
 """
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
 
-from experiments.dcgan import analysis
 from experiments.shared import image_gan
 from gan_jax import data, networks, runs
-from gan_jax.ranges import BatchSize, Count, KernelSize, Share, Text, Width
+from gan_jax.ranges import BatchSize, Count, KernelSize, Width
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,8 +28,6 @@ class Config(image_gan.ImageOptions):
     """DCGAN on images."""
 
     name: str = 'dcgan'
-    analyse: Text | None = None
-    """Train nothing, but analyse this run of the experiment, such as runs/dcgan; of the other options --data-dir matters."""
     steps: Count = 14_000
     batch_size: BatchSize = 16
     """Small sets learn faster from many small steps; the paper has 128."""
@@ -46,23 +43,24 @@ class Config(image_gan.ImageOptions):
     g_norm: str = 'batch'
     optimizers: str = 'adam:learning_rate=1e-3'
     """Both players', by paper: adam (whose default is DCGAN's), wgan, wgan_gp, ttur, improved_gan."""
-    decay: Share = 0.1
-    """The learning rates' value at the last step, as a share of the first; a cosine in between, and 1 for none."""
+    schedule: str = 'cosine:end=0.1'
 
-    def networks(self, size: data.Size, channels: int, axis_name: str | None) -> tuple[nn.Module, nn.Module]:
-        shape = (self.width, self.kernel_size, jnp.dtype(self.dtype), axis_name)
+    renamed: ClassVar[dict[str, str]] = runs.GameOptions.renamed | {'--analyse': 'python -m experiments.dcgan.analyse RUN'}
+
+    def networks(self, size: data.Size, channels: int) -> tuple[nn.Module, nn.Module]:
+        shape = (self.width, self.kernel_size, jnp.dtype(self.dtype))
         generator = networks.DCGANGenerator(size, channels, *shape, norm=self.g_norm)
         return generator, networks.DCGANDiscriminator(*shape, norm=self.d_norm, minibatch=self.minibatch)
 
-    def identity(self) -> dict[str, Any]:
-        return {name: value for name, value in super().identity().items() if name != 'analyse'}
+
+def study(config: Config) -> runs.Study:
+    """The run of the options. Refuses what cannot work, before anything is written."""
+    return image_gan.study(config)
 
 
 def main(config: Config) -> dict[str, Any]:
-    """Trains, draws and evaluates, or analyses a run; returns the end table's figures."""
-    if config.analyse is not None:
-        return analysis.main(config.analyse, Config, config.data_dir)
-    return image_gan.main(config)
+    """Trains, draws and evaluates; returns the end table's figures."""
+    return runs.conclude(config, study(config), image_gan.evaluate)
 
 
 if __name__ == '__main__':

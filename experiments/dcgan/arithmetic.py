@@ -10,13 +10,13 @@ import jax
 import numpy as np
 
 from gan_jax import data, latents
-from gan_jax.metrics.classifier import Classifier
-from gan_jax.typing import Array, Key
+from gan_jax.metrics.extractors.classifier import Classifier
+from gan_jax.typing import AnyArray, Key
 
 EXEMPLARS = 3
 COLUMNS = 3 * (EXEMPLARS + 2) + 5
 """Of the picture: three concepts with their mean and a gap each, and five results."""
-Generate = Callable[[Any], Array]
+Generate = Callable[[Any], AnyArray]
 
 
 class Sight(NamedTuple):

@@ -1,4 +1,4 @@
-"""The cures for mode collapse side by side: one data set, the same networks and number of steps, many seeds, standard errors.
+"""The cures for mode collapse side by side: one data set, the same networks and number of steps, many seeds, 95 % intervals.
 
     python -m experiments.mode_collapse --data ring
     python -m experiments.mode_collapse --data grid
@@ -21,22 +21,17 @@ import json
 import re
 from typing import Annotated, Any
 
-from experiments.mode_collapse import problems
+from experiments.mode_collapse import cells, problems
 from experiments.mode_collapse import search as searched
-from experiments.mode_collapse.cells import Cell, train
-from experiments.mode_collapse.cells import check as check_cell
-from experiments.mode_collapse.methods import METHODS, Method, Setting
+from experiments.mode_collapse.methods import METHODS
+from experiments.mode_collapse.problems import STACKED, Problem
 from experiments.mode_collapse.report import compare_serial, picture, report
-from gan_jax import data, runs
-from gan_jax.errors import InputError
-from gan_jax.networks.stacked_mnist import STACKED_MNIST
-from gan_jax.ranges import BatchSize, Count, Range, Rate, Samples, Seed, SeedCount, Share, Side, SomeNames, Text, Width, flag
+from gan_jax import runs
+from gan_jax.ranges import BatchSize, Compared, Count, Range, Rate, Seed, SeedCount, SomeNames, refuse_given
 from gan_jax.registry import build
 from gan_jax.runs import pictures
+from gan_jax.runs.study import check
 
-STACKED = 'stacked_mnist'
-MIXTURES = {'ring': 'ring_veegan', 'grid': 'grid_veegan', 'gmm1d': 'madgan_1d'}
-"""Short names."""
 EVERY_METHOD = (
     'gan',
     'unrolled:steps=5',
@@ -58,40 +53,28 @@ EVERY_METHOD = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(runs.Options):
+class Config(runs.Options, problems.ProblemOptions):
     """Modes covered by each method on one data set."""
 
     name: str = 'mode_collapse'
-    data: str = 'ring'
-    """ring, grid, gmm1d, stacked_mnist, or any other mixture, such as ring_unrolled or gmm:modes=10,seed=1."""
     methods: SomeNames = EVERY_METHOD
-    """What to compare. A method that is done is not trained again with --resume, and more can be added."""
+    """What to compare; each is a run below this one. A method that is done is not trained again with --resume, and more can be
+    added."""
     seeds: SeedCount = 10
     steps: Count | None = None
     """Of the generator: 5,000 on mixtures, 20,000 on stacked_mnist."""
     batch_size: BatchSize | None = None
     """60 on mixtures, 120 on stacked_mnist: packs of 2, 3 and 4 divide both."""
-    latent_size: Width | None = None
-    """16 on mixtures; on stacked_mnist the networks'."""
-    width: Width = 128
-    """Of hidden layers, on mixtures."""
     optimizers: str | None = None
     """The recipe's: adam:learning_rate=1e-3,beta1=0.8 on mixtures, Metz et al.'s on stacked_mnist."""
-    decay: Share | None = None
-    """The learning rates' value at the last step, as a share of the first: 0.01 on mixtures, 1 on stacked_mnist."""
+    schedule: str | None = None
+    """Of the learning rates: cosine:end=0.01 on mixtures, constant on stacked_mnist."""
     learning_rate: Rate | None = None
     """For methods that bring an optimizer of their own: 1e-3 on mixtures, 2e-4 on stacked_mnist."""
-    samples: Samples | None = None
+    samples: Compared | None = None
     """That modes are counted on: 2,500, and 25,600 on stacked_mnist."""
     evaluations: Count = 20
     """Over training; the best checkpoint is one of them."""
-    networks: str = 'metz_quarter'
-    """On stacked_mnist: metz_quarter, metz_half, metz, veegan or r3gan."""
-    digits: Text = 'mnist'
-    """What is stacked: mnist, or digits, which needs no download."""
-    size: Side | None = None
-    """Height and width of what is stacked; the data set's own if it is not given (16 for the digits)."""
-    data_dir: Text | None = None
     seed: Seed = 0
     invert: Annotated[int, Range(0, 1_000_000)] = 0
     """Real examples that trained generators are searched for, by L-BFGS; with them come the distances of pairs of samples."""
@@ -108,9 +91,8 @@ RECIPES: dict[bool, dict[str, Any]] = {
     False: {
         'steps': 5000,
         'batch_size': 60,
-        'latent_size': 16,
         'optimizers': 'adam:learning_rate=1e-3,beta1=0.8',
-        'decay': 0.01,
+        'schedule': 'cosine:end=0.01',
         'learning_rate': 1e-3,
         'samples': 2500,
     },
@@ -118,7 +100,7 @@ RECIPES: dict[bool, dict[str, Any]] = {
         'steps': 20_000,
         'batch_size': 120,
         'optimizers': 'adam:learning_rate=1e-4,beta1=0.5,beta2=0.99,discriminator_rate=2e-4',
-        'decay': 1.0,
+        'schedule': 'constant',
         'learning_rate': 2e-4,
         'samples': 25_600,
     },
@@ -128,35 +110,43 @@ RECIPES: dict[bool, dict[str, Any]] = {
 
 def main(config: Config) -> dict[str, Any]:
     """Trains every method, prints the table, and returns its cells by method; with `compare_serial` the ratios of times."""
-    methods = check(config)
-    config = complete(config)
-    problem = make_problem(config)
-    cells = {text: make_cell(config, problem, method) for text, method in methods.items()}
+    for text in config.methods:
+        build(METHODS, text)
     if config.compare_serial:
-        return compare_serial(cells)
+        nothing = 'is not of --compare-serial, which trains nothing that stays'
+        refuse_given(config, 'invert', 'resume', 'overwrite', because=nothing)
+    config = complete(config)
+    problem = problems.make(config)
+    chosen = {text: make_cell(config, problem, text) for text in config.methods}
+    if config.compare_serial:
+        return compare_serial(chosen)
     run = runs.RunDirectory(dataclasses.replace(config, name=f'{config.name}/{folder(config)}'))
-    results, folders = {}, {text: run.path / filename(text) for text in cells}
-    for text, cell in cells.items():
-        file = run.path / f'{filename(text)}.json'
-        done = runs.read_json(file) if file.exists() else None
-        if done is None or done['settings'] != json.loads(json.dumps(cell.trial.settings)):
+    results = {}
+    for text, (recipe, study) in chosen.items():
+        cell = runs.part(recipe, text)
+        if cell.resume and runs.saved_identity(cells.path_of(cell)) != cell.identity():  # the method is another one than it was
+            cell = dataclasses.replace(cell, resume=False, overwrite=True)
+        done = cells.path_of(cell) / 'results.json'
+        if done.exists() and not cell.overwrite:
+            results[text] = runs.read_json(done)
+        else:
             print(f'{text} ...', flush=True)
-            done = train(cell, folders[text])
-            runs.write_whole(file, (json.dumps(done, allow_nan=False) + '\n').encode())
-        results[text] = done
+            results[text] = cells.train(cell, study)
+        chosen[text] = cell, study
     runs.write_whole(run.path / 'results.json', (json.dumps(results, indent=1, allow_nan=False) + '\n').encode())
+    folders = {text: cells.path_of(cell) for text, (cell, _) in chosen.items()}
     pictures.save_figure(run.path / 'samples.png', picture(problem, folders))
-    title = f'{folder(config)}{of_digits(config)}, {config.seeds} seeds, {config.steps} steps: mean +- standard error'
+    title = f'{folder(config)}{of_digits(config)}, {config.seeds} seeds, {config.steps} steps: mean +- 95 % interval'
     print(report(published_under(config), title, problem, results, config.samples or 0))
     print(f'picture {run.path / "samples.png"}; numbers {run.path / "results.json"}')
     if config.invert:
-        invert(config, {text: cell for text, cell in cells.items() if not any(results[text]['diverged'])}, run)
+        invert(config, {text: cell for text, cell in chosen.items() if not any(results[text]['diverged'])}, run)
     return results
 
 
-def invert(config: Config, cells: dict[str, Cell], run: runs.RunDirectory) -> None:
+def invert(config: Config, chosen: dict[str, tuple[cells.Config, runs.Study]], run: runs.RunDirectory) -> None:
     """Latents of real examples, and distances of pairs, of methods of one generator that did not diverge."""
-    found = {text: searched.search(cell, run.path / filename(text), config.invert) for text, cell in cells.items()}
+    found = {text: searched.search(*cell, config.invert) for text, cell in chosen.items()}
     searches = {text: search for text, search in found.items() if search is not None}
     if not searches:
         print('no latents to search: every method has several generators, or diverged')
@@ -166,50 +156,27 @@ def invert(config: Config, cells: dict[str, Cell], run: runs.RunDirectory) -> No
     print(f'picture {run.path / "distances.png"}')
 
 
-def check(config: Config) -> dict[str, Method]:
-    """The methods. Refuses what cannot work before anything is loaded or written."""
-    STACKED_MNIST[config.networks]
-    ignored = ('width',) if config.data == STACKED else ('networks', 'digits', 'size', 'data_dir')
-    for name in ignored:
-        if getattr(config, name) != getattr(Config, name):
-            raise InputError(f'{flag(name)} is not of --data {config.data}')
-    return {text: build(METHODS, text) for text in config.methods}
-
-
 def complete(config: Config) -> Config:
     """With the recipe's values for what is not given."""
     recipe = RECIPES[config.data == STACKED]
     return dataclasses.replace(config, **{name: value for name, value in recipe.items() if getattr(config, name) is None})
 
 
-def make_problem(config: Config) -> problems.Problem:
-    """The data set. Raises `InputError` for one that is not there."""
-    if config.data == STACKED:
-        digits = data.load(config.digits, size=config.size, data_dir=config.data_dir)
-        return problems.stacked_problem(digits, config.digits, pair=config.networks, latent_size=config.latent_size)
-    mixture = data.mixture(MIXTURES.get(config.data, config.data))
-    assert config.latent_size is not None
-    return problems.mixture_problem(mixture, width=config.width, latent_size=config.latent_size)
-
-
-def make_cell(config: Config, problem: problems.Problem, method: Method) -> Cell:
+def make_cell(config: Config, problem: Problem, method: str) -> tuple[cells.Config, runs.Study]:
     """A method on the data set. Raises `InputError` for what does not go together."""
-    assert config.steps and config.batch_size and config.samples
-    assert config.optimizers is not None and config.learning_rate is not None and config.decay is not None
-    options = runs.GameOptions(steps=config.steps, optimizers=config.optimizers, decay=config.decay, seed=config.seed)
-    try:
-        trial = method(Setting(problem.networks, problem.latent, options, config.learning_rate, problem.unrolled))
-    except ValueError as error:
-        raise InputError(str(error)) from error
-    trial.options.check()
-    cell = Cell(problem, trial, config.seeds, config.batch_size * trial.batches, config.samples, config.evaluations)
-    check_cell(cell)
-    return cell
+    shared = {field.name for field in dataclasses.fields(cells.Config)}
+    values = {name: value for name, value in vars(config).items() if name in shared}
+    every = max(1, (config.steps or 1) // config.evaluations)
+    recipe = cells.Config(**values | {'name': f'{config.name}/{folder(config)}', 'method': method, 'sample_every': every})
+    cell = cells.changed(recipe, problem)
+    study = cells.study(cell, problem)
+    check(cell, study)
+    return cell, study
 
 
 def folder(config: Config) -> str:
     """Where the cells of a data set are."""
-    return filename(config.data + (f'_{config.networks}' if config.data == STACKED else ''))
+    return re.sub(r'[^\w.=+-]', '_', config.data + (f'_{config.networks}' if config.data == STACKED else ''))
 
 
 def of_digits(config: Config) -> str:
@@ -224,11 +191,6 @@ def published_under(config: Config) -> str:
     if config.data != STACKED:
         return config.data
     return '' if of_digits(config) else config.networks
-
-
-def filename(text: str) -> str:
-    """'packing:size=2' as 'packing_size=2'."""
-    return re.sub('[^A-Za-z0-9_.=+-]', '_', text)
 
 
 if __name__ == '__main__':

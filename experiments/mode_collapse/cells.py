@@ -1,10 +1,10 @@
 """One cell of `experiments.mode_collapse`: every seed of a method trains in one program, is counted over time, and resumes."""
 
 import dataclasses
-import io
 import json
 import pathlib
 import time
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -12,224 +12,201 @@ import jax.numpy as jnp
 import numpy as np
 
 import gan_jax
-from experiments.mode_collapse.methods import Trial
-from experiments.mode_collapse.problems import Problem, Scores
-from experiments.shared import seeds
-from gan_jax import boosting, compilation, runs
+from experiments.mode_collapse import methods, problems
+from experiments.mode_collapse.history import History
+from experiments.mode_collapse.methods import METHODS, Setting, Trial
+from experiments.mode_collapse.problems import Problem
+from gan_jax import boosting, compilation, keys, runs
 from gan_jax.boosting import Ensemble
+from gan_jax.errors import Diverged, InputError
+from gan_jax.games.adversarial import apply_network
+from gan_jax.networks.stacked_mnist import stacked_networks
+from gan_jax.ranges import BatchSize, Count, Rate, SeedCount, Share
+from gan_jax.registry import build
+from gan_jax.runs.checkpoints import newest_state
+from gan_jax.runs.study import first_state
 from gan_jax.typing import Array, Key
 
-CHOOSING = 2500
-"""Samples that the best checkpoint is chosen on, which no score is reported of."""
 CLASSIFIER_STEPS = 2000
-
-
-class Cell(NamedTuple):
-    """A method on a data set."""
-
-    problem: Problem
-    trial: Trial
-    seeds: int
-    batch_size: int
-    samples: int
-    evaluations: int
+BLOCK = 5000
+"""Examples that one seed draws at a time."""
 
 
 @dataclasses.dataclass(frozen=True)
-class CellOptions(runs.GameOptions):
-    """What makes two runs of a cell the same."""
+class Config(runs.GameOptions, problems.ProblemOptions):
+    """A method on a data set: the recipe's options, with what the method changes."""
 
-    settings: str = ''
+    method: str = 'gan'
+    learning_rate: Rate = 1e-3
+    """For methods that bring an optimizer of their own."""
+    recipe_batch_size: BatchSize | None = None
+    """Where the method has changed it."""
+    seeds: SeedCount = 10
+    evaluations: Count = 20
+    """Over training; of AdaGAN, at the end of each component."""
+    ema_decay: Share = 0.0
+    """Of the averaged generator, which draws; 0 for the present one."""
+
+    def generator(self, size: int) -> runs.Generator:
+        """How the trained generator of stacked digits is drawn from."""
+        network, _ = stacked_networks(self.networks, size)
+        generate = lambda weights, z, _: apply_network(network, weights, z, train=False)[0]
+        latent = problems.stacked_latent(self.networks, self.latent_size)
+        return runs.Generator(latent, generate, normal=self.networks != 'veegan')
 
 
-def check(cell: Cell) -> None:
-    """Raises `InputError` for shapes that do not fit, such as a batch and its packs, before anything is compiled."""
-    source, trial, game = cell.problem.source(cell.batch_size, 1), cell.trial, cell.trial.game
-    trial.options.train_step(game, unroll_steps=trial.unroll_steps)
-    runs.check_fit(game, jax.eval_shape(source.draw, source.shared, jax.random.key(0), jnp.int32(0)))
+class Cell(NamedTuple):
+    """What a cell's study holds as its data."""
+
+    problem: Problem
+    trial: Trial
+    moments: tuple[int, ...]
+    """The steps after which the seeds are counted."""
 
 
-def prepare(cell: Cell) -> seeds.Seeds:
-    """All seeds of the cell's game. Raises `InputError` for what does not go together."""
-    trial, observe = cell.trial, cell.problem.observer()
-    return seeds.prepare(
-        trial.options,
-        trial.game,
-        cell.problem.source(cell.batch_size, trial.options.minibatches),
-        seeds=cell.seeds,
-        samples=CHOOSING + cell.samples,
-        unroll_steps=trial.unroll_steps,
-        observe=lambda play, key: observe(trial.pick(play, key)),
+def trial_of(config: Config, problem: Problem) -> Trial:
+    """The method of the options. Raises `InputError` for one that the data set cannot have."""
+    batch_size = config.recipe_batch_size or config.batch_size
+    setting = Setting(problem.networks, problem.latent, batch_size, config.learning_rate, problem.unrolled)
+    try:
+        return build(METHODS, config.method)(setting)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+
+
+def changed(recipe: Config, problem: Problem) -> Config:
+    """The recipe's options with what its method changes. Raises `InputError` for what does not go together."""
+    config = dataclasses.replace(recipe, recipe_batch_size=recipe.batch_size, **trial_of(recipe, problem).changes)
+    config.check()
+    return config
+
+
+def study(config: Config, problem: Problem | None = None) -> runs.Study:
+    """The run of the options, which have the method's changes. `problem` is the one of the options, if it is made already."""
+    problem = problem or problems.make(config)
+    trial = trial_of(config, problem)
+    game = trial.game(config)
+    part = max(1, config.steps // trial.components)  # of the steps, that a component is trained for
+    every = max(1, config.steps // config.evaluations)
+    moments = sorted({*range(every, config.steps, every), config.steps})
+    if trial.components > 1:
+        moments = [number * part for number in range(1, trial.components + 1)]
+    cell = Cell(problem, trial, tuple(moments))
+    size = problem.example.shape[1]
+    return runs.Study(
+        game,
+        dataclasses.replace(config, steps=part).trainer(game),
+        problem.feed(config.batch_size, config.minibatches),
+        problem.example,
+        generator=config.generator(size) if problem.images and trial.generator is not None else None,
+        known={'size': size},
+        notes=(lambda run: count(config, cell, game, run),),
+        data=cell,
+        side_by_side=not problem.images,
     )
 
 
-def train(cell: Cell, path: pathlib.Path) -> dict[str, Any]:
-    """Trains the cell in its directory, from where it was stopped, and returns its figures, as JSON has them."""
-    options = CellOptions(
-        **{field.name: getattr(cell.trial.options, field.name) for field in dataclasses.fields(runs.GameOptions)}
-        | {'name': path.name, 'runs_dir': str(path.parent)},
-        settings=json.dumps([cell.trial.settings, cell.batch_size, cell.seeds, cell.samples]),
-    )
-    file = path / 'config.json'
-    begun = file.exists() and runs.read_json(file) == options.identity()
-    saved = any(step.name.isdigit() for step in path.glob('checkpoints/*'))  # and not one that was being written
-    run = runs.RunDirectory(dataclasses.replace(options, resume=begun and saved, overwrite=not (begun and saved)))
-    log = _Log(cell, run.path)
-    diverged = _boost(cell, run, log) if cell.trial.components > 1 else _fit(cell, run, log)
-    settings = json.loads(json.dumps(cell.trial.settings))
-    return {'settings': settings, 'diverged': diverged.tolist()} | log.result()
+def count(config: Config, cell: Cell, game: gan_jax.Game, run: runs.RunDirectory) -> runs.Callback:
+    """Counts the modes of every seed at the cell's moments."""
+    observe, history = cell.problem.observer(), History(cell.problem, run.path)
+    sample_keys = keys.named(keys.roots(config.seed, config.seeds), 'evaluations')
+
+    def look(state: gan_jax.TrainState, key: Key) -> tuple[Array, Array, Array]:
+        def examples(key: Key, n: int) -> Array:
+            return cell.trial.pick(gan_jax.sample(game, state, n, key), key)
+
+        observed = in_blocks(lambda key, n: observe(examples(key, n)), key, History.choosing + config.samples)
+        players = state.generator.params, state.discriminator.params
+        return observed, all_finite(players), examples(keys.named(key, 'shown'), cell.problem.shown)
+
+    every = runs.over_seeds(look, config.seeds, owned=2, side_by_side=not cell.problem.images)
+    return runs.Callback(cell.moments, lambda step, state: history.write(step, *every(of_seeds(config, state), sample_keys)))
 
 
-def _fit(cell: Cell, run: runs.RunDirectory, log: '_Log') -> np.ndarray:
-    seeds, trial = prepare(cell), cell.trial
-    finite = compilation.jit(jax.vmap(lambda state: all_finite((state.generator.params, state.discriminator.params))))
+def train(config: Config, study: runs.Study) -> dict[str, Any]:
+    """Trains the cell, from where it was stopped, and returns its figures, which become its `results.json`.
 
-    @compilation.jit
-    def show(state: gan_jax.TrainState) -> Array:
-        first = jax.tree.map(lambda x: x[0], state)
-        key = jax.random.key(trial.options.seed)
-        return trial.pick(gan_jax.sample(trial.game, first, jnp.zeros(cell.problem.shown), key, ema=False), key)
-
-    def evaluate(step: int, state: gan_jax.TrainState) -> None:
-        if step:
-            log.write(step, seeds.sample(state), finite(state), show(state))
-
-    steps = trial.options.steps
-    state = runs.fit(
-        seeds.advance,
-        seeds.state,
-        run,
-        steps=steps,
-        batch_size=cell.batch_size * trial.options.minibatches * cell.seeds,
-        log_every=max(1, steps // 50),
-        checkpoint_every=max(1, steps // 10),
-        callbacks=[runs.Callback(max(1, steps // cell.evaluations), evaluate)],
-        keep=1,
-        may_diverge=True,
-    )
-    return ~np.asarray(finite(state))
+    That every seed diverges is a result, too.
+    """
+    run, start, cell = runs.RunDirectory(config), time.perf_counter(), study.data
+    clock = run.path / 'seconds.json'
+    before = runs.read_json(clock) if clock.exists() else 0.0
+    try:
+        finite = boost(config, study, run) if cell.trial.components > 1 else runs.train(config, study, run=run).finite
+    except Diverged as error:
+        print(error)
+        finite = (False,) * config.seeds
+    finally:
+        seconds = round(before + time.perf_counter() - start, 2)  # of all its sessions, compilation included
+        runs.write_whole(clock, json.dumps(seconds).encode())
+    results = {'settings': cell.trial.settings, 'diverged': [not ok for ok in finite], 'seconds': seconds}
+    results = json.loads(json.dumps(results)) | History(cell.problem, run.path).result(cell.moments, config.seeds)
+    runs.write_whole(run.path / 'results.json', (json.dumps(results, allow_nan=False) + '\n').encode())
+    return results
 
 
-def _boost(cell: Cell, run: runs.RunDirectory, log: '_Log') -> np.ndarray:
-    """AdaGAN: each component is a game of its own, and the mixtures of the first 1, 2, ... are its history."""
-    problem, trial, observe = cell.problem, cell.trial, cell.problem.observer()
-    game, options, players = trial.game, trial.options, trial.options.players()
-    init_key, data_key, sample_key = jax.random.split(jax.random.key(options.seed), 3)
-    source = problem.source(trial.settings['examples'], 1)
-    examples = compilation.jit(source.draw)(source.shared, data_key, jnp.int32(0))
-
-    def init(key: Key) -> gan_jax.TrainState:
-        return gan_jax.init(game, players.generator, players.discriminator, examples[:1], key)
-
+def boost(config: Config, study: runs.Study, run: runs.RunDirectory) -> tuple[bool, ...]:
+    """AdaGAN: each component is a game of its own, and the mixtures of the first 1, 2, ... are its history. Returns which seeds
+    are finite.
+    """
+    game, (problem, trial, moments) = study.game, study.data
+    assert game is not None
+    observe, history = problem.observer(), History(problem, run.path)
+    roots = keys.roots(config.seed, config.seeds)
+    feed = problem.feed(methods.BOOSTED, 1)
+    examples = compilation.jit(feed.draw)(feed.data, keys.named(roots[0], 'boosted'), jnp.int32(0))
     booster = boosting.adagan(
-        lambda variables, key, n: game.play(variables, jnp.zeros(n), key, train=False)[0],
+        lambda variables, n, key: game.play(variables, jnp.zeros(n), key, train=False)[0],
         problem.classifier,
         components=trial.components,
-        classifier_steps=min(CLASSIFIER_STEPS, options.steps),
+        classifier_steps=min(CLASSIFIER_STEPS, moments[0]),
     )
-    train_one = runs.component_trainer(
-        init,
-        options.train_step(game),
-        examples,
-        steps=options.steps,
-        batch_size=cell.batch_size,
-        minibatches=options.minibatches,
-    )
+    how: dict[str, Any] = {'side_by_side': study.side_by_side}
+    train_component = runs.component_trainer(study.trainer, examples, steps=moments[0], batch_size=config.batch_size, **how)
+    component = jax.eval_shape(lambda: study.trainer.init(examples[:1], roots[0]).generator.variables)
+    boosted = keys.named(roots, 'boosting')
+    ensembles = runs.boost(booster, train_component, component, examples, boosted, directory=run.path / 'checkpoints', **how)
 
-    def train_component(key: Key, weights: Array, number: int) -> Any:
-        component = jax.block_until_ready(train_one(key, weights, number))
-        log.note_time()
-        return component
-
-    component = jax.eval_shape(lambda: init(init_key).generator.variables)
-    keys = jax.random.split(init_key, cell.seeds)
-    ensembles = runs.boost(booster, train_component, component, examples, keys, run.path / 'checkpoints')
-
-    def observed_of(ensemble: Ensemble, key: Key) -> Array:
-        block = lambda key, n: observe(booster.sample(ensemble, key, n))
-        return seeds.in_blocks(block, key, CHOOSING + cell.samples)
-
-    @compilation.jit
-    def look(ensembles: Ensemble, number: Array) -> tuple[Array, Array, Array]:
+    def look(ensemble: Ensemble, key: Key, number: Array) -> tuple[Array, Array, Array]:
         first = jnp.arange(trial.components) < number
         # Those that come later are left out: what is not a number there would count here too.
-        there = lambda x: jnp.where(first.reshape(1, -1, *[1] * (x.ndim - 2)), x, 0)
-        components = jax.tree.map(there, ensembles.components)
-        weights = jnp.broadcast_to(first / number, ensembles.weights.shape)
-        ensembles = dataclasses.replace(ensembles, components=components, weights=weights)
-        shown = booster.sample(jax.tree.map(lambda x: x[0], ensembles), sample_key, problem.shown)
-        observed = jax.vmap(observed_of)(ensembles, jax.random.split(sample_key, cell.seeds))
-        return observed, jax.vmap(all_finite)(ensembles.components), shown
+        there = lambda x: jnp.where(first.reshape(-1, *[1] * (x.ndim - 1)), x, 0)
+        components = jax.tree.map(there, ensemble.components)
+        ensemble = dataclasses.replace(ensemble, components=components, weights=first / number)
+        observed = in_blocks(lambda key, n: observe(booster.sample(ensemble, n, key)), key, History.choosing + config.samples)
+        return observed, all_finite(components), booster.sample(ensemble, problem.shown, keys.named(key, 'shown'))
 
-    for number in range(1, trial.components + 1):
-        observed, finite, shown = look(ensembles, number)
-        log.write(number * options.steps, observed, finite, shown)
-    return ~np.asarray(finite)
+    every = runs.over_seeds(look, config.seeds, owned=2, **how)
+    finite: Any = ()
+    for number, step in enumerate(moments, 1):
+        observed, finite, shown = every(ensembles, keys.named(roots, 'evaluations'), jnp.int32(number))
+        history.write(step, observed, finite, shown)
+    return tuple(np.asarray(finite).tolist())
+
+
+def path_of(config: Config) -> pathlib.Path:
+    return pathlib.Path(config.runs_dir, config.name)
+
+
+def restored(config: Config, study: runs.Study) -> gan_jax.TrainState:
+    """The last state of all seeds of a trained cell, with leaves `[seeds, ...]`."""
+    like = first_state(config, study, keys.roots(config.seed, config.seeds))
+    return of_seeds(config, newest_state(path_of(config), like))
+
+
+def of_seeds(config: Config, state: gan_jax.TrainState) -> gan_jax.TrainState:
+    """A state with leaves `[seeds, ...]`, also of one seed."""
+    return state if config.seeds > 1 else jax.tree.map(lambda x: x[None], state)
+
+
+def in_blocks(block: Callable[[Key, int], Array], key: Key, n: int) -> Array:
+    """`block(key, m)` of `m <= BLOCK` examples at a time, n in all."""
+    if n <= BLOCK:
+        return block(key, n)
+    rows = jax.lax.map(lambda key: block(key, BLOCK), jax.random.split(key, -(-n // BLOCK)))
+    return rows.reshape(-1, *rows.shape[2:])[:n]
 
 
 def all_finite(tree: Any) -> Array:
     """Whether every number is one."""
     return jnp.stack([jnp.isfinite(x).all() for x in jax.tree.leaves(tree)]).all()
-
-
-class _Log:
-    """What was counted at each evaluation, on disk, so that a cell that was stopped has its history."""
-
-    def __init__(self, cell: Cell, path: pathlib.Path) -> None:
-        self._problem, self._path = cell.problem, path
-        self._score = compilation.jit(jax.vmap(cell.problem.score))
-        self._clock = path / 'seconds.json'
-        self._before = runs.read_json(self._clock) if self._clock.exists() else 0.0
-        self._start = time.perf_counter()
-
-    def note_time(self) -> None:
-        """Training takes as long as all its sessions together, compilation included."""
-        seconds = self._before + time.perf_counter() - self._start
-        runs.write_whole(self._clock, json.dumps(round(seconds, 2)).encode())
-
-    def write(self, step: int, observed: Array, finite: Array, shown: Array) -> None:
-        """Scores of `observed [seeds, CHOOSING + samples, ...]`, and what seed 0 makes."""
-        row = {
-            'step': step,
-            'chosen': self._scores(observed[:, :CHOOSING], finite),
-            'reported': self._scores(observed[:, CHOOSING:], finite),
-        }
-        out = io.BytesIO()
-        np.save(out, np.asarray(shown))
-        runs.write_whole(self._path / f'shown/{step:07d}.npy', out.getvalue())
-        self.note_time()
-        runs.write_whole(self._path / f'evaluations/{step:07d}.json', json.dumps(row, allow_nan=False).encode())
-
-    def _scores(self, observed: Array, finite: Array) -> dict[str, list]:
-        """A seed that diverged covers nothing, whatever its samples are taken for."""
-        scores: Scores = self._score(observed)
-        worst = {'modes': 0, 'high_quality': 0, 'recognised': 0}
-        return {name: listed(np.where(finite, value, worst.get(name, np.inf))) for name, value in scores.items()}
-
-    def result(self) -> dict[str, Any]:
-        """Scores at the last step and at each seed's best, and all of them over time."""
-        rows = [runs.read_json(file) for file in sorted(self._path.glob('evaluations/[0-9]*.json'))]
-        chosen, reported = (
-            {name: np.stack([unlisted(row[which][name]) for row in rows]) for name in rows[0][which]}
-            for which in ('chosen', 'reported')
-        )
-        best = np.argmax(np.asarray(self._problem.rank(chosen)), 0)
-        seeds = np.arange(len(best))
-        return {
-            'seconds': runs.read_json(self._clock),
-            'last': {name: listed(value[-1]) for name, value in reported.items()},
-            'best': {name: listed(value[best, seeds]) for name, value in reported.items()},
-            'best_step': [rows[i]['step'] for i in best],
-            'steps': [row['step'] for row in rows],
-            'over_time': {name: [listed(x) for x in value] for name, value in reported.items()},
-        }
-
-
-def listed(values: np.ndarray) -> list[float | None]:
-    """For JSON, which has no infinity."""
-    return [float(x) if np.isfinite(x) else None for x in values]
-
-
-def unlisted(values: list[float | None]) -> np.ndarray:
-    """The inverse: what was not finite is infinite."""
-    return np.array([np.inf if x is None else x for x in values])

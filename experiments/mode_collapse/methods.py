@@ -1,7 +1,6 @@
 """The cures for mode collapse that `experiments.mode_collapse` compares. A new one is one entry in METHODS."""
 
-import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, NamedTuple
 
 import flax.linen as nn
@@ -23,8 +22,8 @@ class Setting(NamedTuple):
     make: Callable[..., tuple[nn.Module, nn.Module]]
     """`(minibatch=None, outputs=None) -> (generator, discriminator)`; with outputs the logits are `[batch, outputs]`."""
     latent: Callable[[Key], Array]
-    options: runs.GameOptions
-    """The recipe."""
+    batch_size: int
+    """The recipe's."""
     learning_rate: float
     """For methods that bring an optimizer of their own."""
     unrolled: dict[str, Any]
@@ -34,19 +33,23 @@ class Setting(NamedTuple):
 class Trial(NamedTuple):
     """A method on a data set."""
 
-    game: Game
-    options: runs.GameOptions
-    settings: dict[str, Any]
-    """What of it is not the recipe's."""
-    unroll_steps: int = 0
+    game: Callable[[runs.GameOptions], Game]
+    """Of the recipe with the changes."""
+    changes: Mapping[str, Any] = {}
+    """Options that are not the recipe's."""
+    others: Mapping[str, Any] = {}
+    """What else of it is not the recipe's."""
     pick: Callable[[Any, Key], Array] = lambda play, key: play
     """`(play, key) -> examples [batch, ...]`"""
     components: int = 1
-    """Of AdaGAN; each is trained for `options.steps`."""
+    """Of AdaGAN; they share the steps."""
     generator: nn.Module | None = None
     """None for a model of several."""
-    batches: int = 1
-    """Of the recipe's size, that a batch is made of."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What of it is not the recipe's."""
+        return {**self.changes, **self.others}
 
 
 Method = Callable[[Setting], Trial]
@@ -54,17 +57,14 @@ Method = Callable[[Setting], Trial]
 
 def standard(**changes: Any) -> Method:
     """The standard game under other `GameOptions`, in whose optimizers RATE stands for the setting's learning rate."""
-    return lambda setting: _trial(setting, 0, changes)
+    return lambda setting: _trial(setting, changes)
 
 
-def _trial(setting: Setting, unroll_steps: int, changes: dict[str, Any]) -> Trial:
+def _trial(setting: Setting, changes: dict[str, Any]) -> Trial:
     if 'optimizers' in changes:
         changes = changes | {'optimizers': changes['optimizers'].replace('RATE', f'{setting.learning_rate}')}
-    options = dataclasses.replace(setting.options, **changes)
     generator, discriminator = setting.make(minibatch=changes.get('minibatch'))
-    settings = ({'unroll_steps': unroll_steps} if unroll_steps else {}) | changes
-    game = options.game(generator, discriminator, setting.latent)
-    return Trial(game, options, settings, unroll_steps, generator=generator)
+    return Trial(lambda options: options.game(generator, discriminator, setting.latent), changes, generator=generator)
 
 
 def gan() -> Method:
@@ -74,21 +74,15 @@ def gan() -> Method:
 
 def unrolled(steps: UnrollSteps = 5) -> Method:
     """Metz et al. 2017: G looks K steps of D ahead."""
-    return lambda setting: _trial(setting, steps, setting.unrolled)
+    return lambda setting: _trial(setting, {'unroll_steps': steps} | setting.unrolled)
 
 
 def packing(size: Annotated[int, Range(1, 1000)] = 2, keep: Literal['examples', 'packs'] = 'examples') -> Method:
     """PacGAN (Lin et al. 2018). A batch has as many examples as any other's, and so fewer packs; or, as in the authors' code,
     with keep=packs as many packs as another's has examples."""
-    packed = standard(augmentations=(f'packing:size={size}',))
-    if keep == 'examples':
-        return packed
-
-    def trial(setting: Setting) -> Trial:
-        found = packed(setting)
-        return found._replace(batches=size, settings=found.settings | {'batches': size})
-
-    return trial
+    packed = {'augmentations': (f'packing:size={size}',)}
+    batches = 1 if keep == 'examples' else size
+    return lambda setting: _trial(setting, packed | ({'batch_size': batches * setting.batch_size} if batches > 1 else {}))
 
 
 def minibatch_discrimination(features: Width = 16, dimensions: Width = 5) -> Method:
@@ -157,8 +151,7 @@ def madgan(generators: Annotated[int, Range(1, 100)] = 4) -> Method:
         )
         rate = setting.learning_rate
         optimizers = f'adam:learning_rate={rate},beta1=0.5,discriminator_rate={generators * rate}'
-        options = dataclasses.replace(setting.options, optimizers=optimizers)
-        return Trial(game, options, {'generators': generators, 'optimizers': optimizers}, pick=mixture)
+        return Trial(lambda options: game, {'optimizers': optimizers}, {'generators': generators}, pick=mixture)
 
     return trial
 
@@ -167,9 +160,8 @@ def adagan(components: Annotated[int, Range(1, 1000)] = 4) -> Method:
     """Tolstikhin et al. 2017: components trained one after the other, with a share of the steps each."""
 
     def trial(setting: Setting) -> Trial:
-        options = dataclasses.replace(setting.options, steps=max(1, setting.options.steps // components))
-        game = options.game(*setting.make(), setting.latent)
-        return Trial(game, options, {'components': components, 'examples': BOOSTED}, components=components)
+        game = lambda options: options.game(*setting.make(), setting.latent)
+        return Trial(game, others={'components': components, 'examples': BOOSTED}, components=components)
 
     return trial
 

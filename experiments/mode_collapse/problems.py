@@ -1,5 +1,6 @@
 """The data sets of `experiments.mode_collapse`: what is drawn, which networks play, how modes are counted, what is shown."""
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable
@@ -10,26 +11,58 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.shared.seeds import Source, mixture_source
 from gan_jax import data, latents, networks
-from gan_jax.data.stacked import stacked_digits
 from gan_jax.errors import InputError
-from gan_jax.metrics.classifier import train_classifier
+from gan_jax.metrics.extractors.classifier import train_classifier
 from gan_jax.metrics.modes import coverage_floor, label_coverage, mode_coverage, stacked_labels
 from gan_jax.networks.stacked_mnist import STACKED_MNIST, stacked_networks
+from gan_jax.ranges import Checked, Side, Text, Width, flag
 from gan_jax.runs import pictures
 from gan_jax.typing import Array, Key
 
+STACKED = 'stacked_mnist'
+MIXTURES = {'ring': 'ring_veegan', 'grid': 'grid_veegan', 'gmm1d': 'madgan_1d'}
+"""Short names."""
 Scores = dict[str, Any]
 RECOGNISED = 0.9
 """Probability with which a classifier has to read a digit: noise is read as something too."""
 
 
+@dataclasses.dataclass(frozen=True)
+class ProblemOptions(Checked):
+    """A data set whose modes are known, and the networks on it."""
+
+    data: str = 'ring'
+    """ring, grid, gmm1d, stacked_mnist, or any other mixture, such as ring_unrolled or gmm:modes=10,seed=1."""
+    latent_size: Width | None = None
+    """16 on mixtures; on stacked_mnist the networks'."""
+    width: Width = 128
+    """Of hidden layers, on mixtures."""
+    networks: str = 'metz_quarter'
+    """On stacked_mnist: metz_quarter, metz_half, metz, veegan or r3gan."""
+    digits: Text = 'mnist'
+    """What is stacked: mnist, or digits, which needs no download."""
+    size: Side | None = None
+    """Height and width of what is stacked; the data set's own if it is not given (16 for the digits)."""
+    data_dir: Text | None = None
+    """Where TFDS data sets are prepared; TFDS_DATA_DIR if it is not given."""
+
+    def check_problem(self) -> None:
+        """Raises `InputError` for options of other data, before anything is loaded."""
+        STACKED_MNIST[self.networks]
+        ignored = ('width',) if self.data == STACKED else ('networks', 'digits', 'size', 'data_dir')
+        for name in ignored:
+            if getattr(self, name) != getattr(ProblemOptions, name):
+                raise InputError(f'{flag(name)} is not of --data {self.data}')
+
+
 class Problem(NamedTuple):
     """A data set whose modes are known."""
 
-    source: Callable[[int, int], Source]
-    """`(batch size, minibatches a step) -> Source`"""
+    feed: Callable[[int, int], data.Feed]
+    """`(batch size, minibatches a step) -> Feed`"""
+    example: Array
+    """One example, of a batch of it: zeros `[1, ...]`."""
     networks: Callable[..., tuple[nn.Module, nn.Module]]
     """`(minibatch=None, outputs=None) -> (generator, discriminator)`"""
     classifier: nn.Module
@@ -51,6 +84,18 @@ class Problem(NamedTuple):
     """How many examples a panel has."""
     note: Callable[[int], str]
     """Of n samples: what a perfect sampler would have."""
+    images: bool = False
+    """Whether examples are images, made by convolutions."""
+
+
+def make(options: ProblemOptions) -> Problem:
+    """The data set of the options. Raises `InputError` for one that is not there."""
+    options.check_problem()
+    if options.data == STACKED:
+        digits = data.load(options.digits, size=options.size, data_dir=options.data_dir)
+        return stacked_problem(digits, options.digits, pair=options.networks, latent_size=options.latent_size)
+    mixture = data.mixture(MIXTURES.get(options.data, options.data))
+    return mixture_problem(mixture, width=options.width, latent_size=options.latent_size or 16)
 
 
 def mixture_problem(mixture: data.Mixture, *, width: int, latent_size: int) -> Problem:
@@ -60,7 +105,7 @@ def mixture_problem(mixture: data.Mixture, *, width: int, latent_size: int) -> P
     mixture = data.Mixture((mixture.centres - (low + high) / 2) / scale, mixture.stds / scale)
     modes, dimension = mixture.centres.shape
 
-    def make(minibatch: str | None = None, outputs: int | None = None) -> tuple[nn.Module, nn.Module]:
+    def pair(minibatch: str | None = None, outputs: int | None = None) -> tuple[nn.Module, nn.Module]:
         judge = networks.MLP((width, width, outputs or 1), squeeze=outputs is None, minibatch=minibatch or 'none')
         return networks.MLP((width, width, dimension)), judge
 
@@ -77,9 +122,10 @@ def mixture_problem(mixture: data.Mixture, *, width: int, latent_size: int) -> P
 
     inside = {1: math.erf(3 / 2**0.5), 2: 1 - math.exp(-4.5)}[dimension]
     return Problem(
-        source=lambda batch_size, minibatches: mixture_source(mixture, batch_size, minibatches),
-        networks=make,
-        classifier=make()[1],
+        feed=lambda batch_size, minibatches: data.generated(mixture.sample, batch_size, minibatches=minibatches),
+        example=jnp.zeros((1, dimension)),
+        networks=pair,
+        classifier=pair()[1],
         latent=latents.normal(latent_size),
         unrolled={'objective': 'minimax', 'simultaneous': True},
         observer=lambda: lambda points: points,
@@ -92,21 +138,23 @@ def mixture_problem(mixture: data.Mixture, *, width: int, latent_size: int) -> P
     )
 
 
+def stacked_latent(pair: str, latent_size: int | None) -> Callable[[Key], Array]:
+    """What the generator of a pair of networks takes, by default of their paper's size."""
+    latent_size = latent_size or STACKED_MNIST[pair].latent_size
+    return latents.uniform(latent_size) if pair == 'veegan' else latents.normal(latent_size)
+
+
 def stacked_problem(digits: data.Images, name: str, *, pair: str, latent_size: int | None) -> Problem:
     """Stacked digits, 1000 modes, counted by a classifier of single digits on each channel."""
     size = digits.images.shape[1]
-    latent_size = latent_size or STACKED_MNIST[pair].latent_size
 
-    def source(batch_size: int, minibatches: int) -> Source:
-        feed = stacked_digits(digits.images, batch_size, seed=0, minibatches=minibatches)
-        draw = lambda images, key, number: feed.draw(feed.data._replace(images=images, key=key), number)
-        return Source(draw, jax.ShapeDtypeStruct((size, size, 3), jnp.float32), feed.data.images)
+    labels = digits.labels
+    if labels is None or set(labels.tolist()) != set(range(10)):
+        raise InputError(f'{name} is not labelled 0 to 9, so its stacks have no modes to count')
 
     @functools.cache
     def observer() -> Callable[[Array], Array]:
-        if digits.labels is None or set(digits.labels.tolist()) != set(range(10)):
-            raise InputError(f'{name} is not labelled 0 to 9, so its stacks have no modes to count')
-        classify = train_classifier(digits.images, digits.labels, name=name, cache=True).extractor.apply
+        classify = train_classifier(digits.images, labels, name=name, cache=True).extractor.apply
 
         def observe(images: Array) -> Array:
             """Each stack's label, and how many of its digits are recognised, int `[n, 2]`."""
@@ -130,10 +178,11 @@ def stacked_problem(digits: data.Images, name: str, *, pair: str, latent_size: i
         return f"{floor.modes:.1f} modes, KL {floor.kl:.4f} and that of the digits' own frequencies, {recognised:.1%} recognised"
 
     return Problem(
-        source=source,
+        feed=lambda batch_size, minibatches: data.stacked_digits(digits.images, batch_size, minibatches=minibatches),
+        example=jnp.zeros((1, size, size, 3)),
         networks=lambda minibatch=None, outputs=None: stacked_networks(pair, size, minibatch=minibatch, outputs=outputs),
         classifier=stacked_networks(pair, size)[1],
-        latent=latents.uniform(latent_size) if pair == 'veegan' else latents.normal(latent_size),
+        latent=stacked_latent(pair, latent_size),
         unrolled={},
         observer=observer,
         score=score,
@@ -142,4 +191,5 @@ def stacked_problem(digits: data.Images, name: str, *, pair: str, latent_size: i
         panel=panel,
         shown=16,
         note=note,
+        images=True,
     )

@@ -1,5 +1,6 @@
 """What `experiments.mode_collapse` says at its end: the table, published values beside it, the picture, and times."""
 
+import dataclasses
 import pathlib
 import statistics
 import time
@@ -8,10 +9,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments.mode_collapse.cells import Cell, prepare, unlisted
+from experiments.mode_collapse.cells import Config
+from experiments.mode_collapse.history import unlisted
 from experiments.mode_collapse.problems import Problem
-from experiments.shared.seeds import mean_and_error
-from gan_jax import runs
+from gan_jax import keys, runs
+from gan_jax.runs.study import advancing, first_state
 
 # Modes / high quality, % / reverse KL on mixtures; modes / KL on stacked MNIST.
 PUBLISHED: dict[tuple[str, str], str] = {
@@ -78,7 +80,7 @@ def report(data: str, title: str, problem: Problem, results: dict[str, dict[str,
     rows: list[tuple] = [('method', *heads, 'diverged', 's', 'published')]
     for text, result in results.items():
         values = [
-            mean_and_error(unlisted(result[moment][name]), 100 if name in SHARES else 1)
+            runs.spread(unlisted(result[moment][name]), 100 if name in SHARES else 1)
             for moment in ('last', 'best')
             for name in names
         ]
@@ -104,14 +106,14 @@ def settings_text(settings: dict[str, Any]) -> str:
 
 
 def picture(problem: Problem, folders: dict[str, pathlib.Path]) -> Any:
-    """A figure of what seed 0 makes: methods are rows, moments columns."""
+    """A figure of what the first seed makes that has not diverged: methods are rows, moments columns."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(1.6 * COLUMNS + 1, 1.7 * len(folders)))
     axes = figure.subplots(len(folders), COLUMNS, squeeze=False)
     for row, (text, folder) in zip(axes, folders.items(), strict=True):
         frames = sorted(folder.glob('shown/*.npy'))
-        chosen = [frames[i] for i in sorted({*np.linspace(0, len(frames) - 1, COLUMNS).astype(int).tolist()})]
+        chosen = [frames[i] for i in sorted({*np.linspace(0, len(frames) - 1, COLUMNS).astype(int).tolist()})] if frames else []
         for ax in row[len(chosen) :]:
             ax.axis('off')
         for ax, frame in zip(row, chosen, strict=False):
@@ -122,14 +124,13 @@ def picture(problem: Problem, folders: dict[str, pathlib.Path]) -> Any:
     return figure
 
 
-def compare_serial(cells: dict[str, Cell], *, steps: int = 100, repetitions: int = 3) -> dict[str, float]:
+def compare_serial(cells: dict[str, tuple[Config, runs.Study]], *, steps: int = 100, repetitions: int = 3) -> dict[str, float]:
     """Prints the time of all seeds in one program, beside that of as many single runs, and returns the ratios of step times."""
     ratios: dict[str, float] = {}
     rows: list[tuple] = [('method', 'ms / step', 'single runs, ms', 'ratio', 'compile, s', 'single', 'ratio of whole runs')]
-    for text, together in cells.items():
-        together.problem.observer()  # whose classifier, trained once, is no part of compiling
-        count, total = together.seeds, together.trial.options.steps
-        sides = [_Timed(together, steps), _Timed(together._replace(seeds=1), steps)]
+    for text, (config, study) in cells.items():
+        count, total = config.seeds, config.steps // study.data.trial.components
+        sides = [_Timed(config, study, steps), _Timed(dataclasses.replace(config, seeds=1), study, steps)]
         times: list[list[float]] = [[], []]
         for _ in range(repetitions):
             for side, found in zip(sides, times, strict=True):
@@ -137,8 +138,8 @@ def compare_serial(cells: dict[str, Cell], *, steps: int = 100, repetitions: int
         one, single = (statistics.median(found) for found in times)
         ratios[text] = one / (count * single)
         whole = (sides[0].compilation + total * one) / (count * (sides[1].compilation + total * single))
-        cells_ = [1e3 * one, 1e3 * count * single, ratios[text], sides[0].compilation, count * sides[1].compilation, whole]
-        rows.append((text, *(f'{value:.3g}' for value in cells_)))
+        figures = [1e3 * one, 1e3 * count * single, ratios[text], sides[0].compilation, count * sides[1].compilation, whole]
+        rows.append((text, *(f'{value:.3g}' for value in figures)))
     print(runs.table(rows, title=f'{count} seeds in one program, beside {count} runs of one seed'))
     return ratios
 
@@ -146,15 +147,16 @@ def compare_serial(cells: dict[str, Cell], *, steps: int = 100, repetitions: int
 class _Timed:
     """A cell that is compiled and runs, but is not counted."""
 
-    def __init__(self, cell: Cell, steps: int) -> None:
+    def __init__(self, config: Config, study: runs.Study, steps: int) -> None:
         start = time.perf_counter()
-        self._seeds, self._steps = prepare(cell), steps
-        self._state = self._seeds.state
+        roots = keys.roots(config.seed, config.seeds)
+        self._state, self._steps = first_state(config, study, roots), steps
+        self._advance = advancing(config, study, roots)
         self.seconds(1)
         self.compilation = time.perf_counter() - start
 
     def seconds(self, steps: int | None = None) -> float:
         start = time.perf_counter()
-        self._state, _ = self._seeds.advance(self._state, steps or self._steps)
+        self._state, _ = self._advance(self._state, steps or self._steps)
         jax.block_until_ready(self._state)
         return time.perf_counter() - start

@@ -4,19 +4,15 @@ Inference via optimisation: how near comes the generator to real examples, searc
 distances between pairs of samples, beside those between pairs of real examples.
 """
 
-import pathlib
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-import gan_jax
-from experiments.mode_collapse.cells import Cell, prepare
-from experiments.shared.seeds import mean_and_error
-from gan_jax import compilation, inversion, runs
+from experiments.mode_collapse import cells
+from gan_jax import compilation, inversion, keys, runs
 from gan_jax.metrics.distances import PairDistances, pair_distances
-from gan_jax.runs.checkpoints import newest_state
 
 PAIRED = 1000
 """Samples whose pairs are counted."""
@@ -31,33 +27,30 @@ class Search(NamedTuple):
     """Of each seed."""
 
 
-def search(cell: Cell, path: pathlib.Path, targets: int) -> Search | None:
+def search(config: cells.Config, study: runs.Study, targets: int) -> Search | None:
     """Searches the latents of the first `targets` real examples, the same for every method; None for a model of several
     generators, which has no one latent space."""
-    if cell.trial.generator is None:
+    problem, trial, _ = study.data
+    if trial.generator is None:
         return None
-    state, problem, key = trained(cell, path), cell.problem, jax.random.key(cell.trial.options.seed)
-    source = problem.source(max(targets, PAIRED), 1)
-    real = compilation.jit(source.draw)(source.shared, key, jnp.int32(0))
-    generator: Any = cell.trial.generator
-    latent = problem.latent
+    generator, latent = trial.generator, problem.latent
+    root = keys.roots(config.seed, 1)[0]
+    state, real = cells.restored(config, study), examples(config, study, targets)
 
-    @compilation.jit
-    def one_by_one(variables: Any) -> tuple[jax.Array, jax.Array]:
-        def one(variables: Any) -> tuple[jax.Array, jax.Array]:
-            generate = lambda z: generator.apply(variables, z, train=False)
-            found = inversion.invert(generate, real[:targets], latent, key)
-            return found.errors, generate(jax.vmap(latent)(jax.random.split(key, PAIRED)))
+    def one(variables: Any) -> tuple[jax.Array, jax.Array]:
+        generate = lambda z: generator.apply(variables, z, train=False)
+        found = inversion.invert(generate, real[:targets], latent, keys.named(root, 'search'))
+        return found.errors, generate(jax.vmap(latent)(jax.random.split(keys.named(root, 'pairs'), PAIRED)))
 
-        return jax.lax.map(one, variables)  # under vmap, convolutions of several networks are slow on the CPU
-
-    errors, samples = one_by_one(state.generator.variables)
-    return Search(np.asarray(errors), [pair_distances(x, real[:PAIRED]) for x in samples])
+    # Under vmap, convolutions of several networks are slow on the CPU.
+    errors, samples = runs.over_seeds(one, config.seeds, side_by_side=False)(state.generator.variables)
+    return Search(np.asarray(errors), [pair_distances(x, real[:PAIRED]) for x in np.asarray(samples)])
 
 
-def trained(cell: Cell, path: pathlib.Path) -> gan_jax.TrainState:
-    """The last state of all seeds."""
-    return newest_state(path, prepare(cell).state)
+def examples(config: cells.Config, study: runs.Study, targets: int) -> jax.Array:
+    """Real examples, at least `targets` of them."""
+    feed = study.data.problem.feed(max(targets, PAIRED), 1)
+    return compilation.jit(feed.draw)(feed.data, keys.named(keys.roots(config.seed, 1)[0], 'real'), jnp.int32(0))
 
 
 def report(searches: dict[str, Search], images: bool) -> str:
@@ -69,9 +62,9 @@ def report(searches: dict[str, Search], images: bool) -> str:
     for i, (text, found) in enumerate(searches.items()):
         ratios = np.array([pairs.ratio for pairs in found.distances])
         best = 100 * np.array([share[i] for share in shares])
-        rows.append((text, mean_and_error(scale * found.errors.mean(1), digits=4), mean_and_error(best), mean_and_error(ratios)))
+        rows.append((text, runs.spread(scale * found.errors.mean(1), digits=4), runs.spread(best), runs.spread(ratios)))
     unit = 'of images in [0, 1]' if images else 'of coordinates'
-    return runs.table(rows, title=f'{every.shape[-1]} real examples searched, errors {unit}: mean +- standard error')
+    return runs.table(rows, title=f'{every.shape[-1]} real examples searched, errors {unit}: mean +- 95 % interval')
 
 
 def picture(searches: dict[str, Search]) -> Any:

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import tyro
 
-from gan_jax import compilation, data, latents, runs
+from gan_jax import compilation, data, finite, latents, runs
 from gan_jax.commandline import module_of
 from gan_jax.errors import InputError
 from gan_jax.files import load_arrays
@@ -19,7 +19,7 @@ from gan_jax.runs.weights import load_weights, read_checkpoint, saved_steps
 from gan_jax.typing import AnyArray, Variables
 
 
-class Trained(NamedTuple):
+class Drawable(NamedTuple):
     """A run, what its experiment makes of it, and its generator's weights."""
 
     path: pathlib.Path
@@ -29,12 +29,12 @@ class Trained(NamedTuple):
     step: int
 
 
-def load(path: pathlib.Path, kind: str, checkpoint: int | None = None, **told: Any) -> Trained:
+def load(path: pathlib.Path, kind: str, checkpoint: int | None = None, **told: Any) -> Drawable:
     """A run by its newest checkpoint, or that of a step; if it has none, by the weights that were kept of it.
 
     `kind` is 'generator' or 'translator', the method of the experiment's `Config` that says how to draw; it is told what
-    `generator.json` has of the data set, and `told`. Raises `InputError` for a directory that is not a run, a run of another kind
-    or version, and one that has not been trained yet or has diverged.
+    `generator.json` has of the data set, and `told`. Of several seeds it is the first that has not diverged. Raises `InputError`
+    for a directory that is not a run, a run of another kind or version, and one that has not been trained yet or has diverged.
     """
     if not path.is_dir():
         raise InputError(f'there is no run {path}')
@@ -47,10 +47,18 @@ def load(path: pathlib.Path, kind: str, checkpoint: int | None = None, **told: A
     if checkpoint is None and not saved_steps(path) and (path / WEIGHTS).is_file():
         step, weights = load_weights(path / WEIGHTS)
     else:
-        step, state = read_checkpoint(path, lambda state: {'ema': state['ema']}, checkpoint)
-        weights = made.weights(state['ema'])
+        several = found['seeds'] > 1
+        needed = ('ema', 'generator', 'discriminator') if several else ('ema',)
+        step, state = read_checkpoint(path, lambda state: {name: state[name] for name in needed}, checkpoint)
+        weights = made.weights(_of_shown(state) if several else state['ema'])
     check_finite(path, weights, step)
-    return Trained(path, made, weights, step)
+    return Drawable(path, made, weights, step)
+
+
+def _of_shown(state: dict[str, Any]) -> Variables:
+    """The average of the first seed whose state is finite, of leaves `[seeds, ...]`; of the first if none is."""
+    alive = finite.by_seed(state)
+    return jax.tree.map(lambda x: x[alive.index(True) if any(alive) else 0], state['ema'])
 
 
 def _method(path: pathlib.Path, experiment: str, kind: str) -> Any:
@@ -86,7 +94,7 @@ class DrawOptions(Checked):
     latents: Text | None = None
     """Your own latents instead: a .npy or .npz file of numbers [n, size]."""
 
-    def load(self) -> Trained:
+    def load(self) -> Drawable:
         """The run, with a generator that draws what was asked for. Raises `InputError`."""
         trained = load(pathlib.Path(self.run), 'generator', self.checkpoint)
         generator: runs.Generator = trained.made
@@ -133,13 +141,13 @@ def _latent_size(generator: runs.Generator) -> int:
 def latents_of(generator: runs.Generator, seed: int, number: int) -> tuple[np.ndarray, np.ndarray]:
     """The first latents `[number, size]` and conditions int `[number]` of a seed: those that `sampler.bin` draws, too."""
     key = jax.random.key(seed)
-    block = compilation.jit(lambda b: draw_latents(generator, jax.random.fold_in(key, b), BLOCK))
+    block = compilation.jit(lambda b: draw_latents(generator, BLOCK, jax.random.fold_in(key, b)))
     parts = [jax.tree.map(np.asarray, block(np.uint32(b))) for b in range(-(-number // BLOCK))]
     z, conditions = (np.concatenate(x)[:number] for x in zip(*parts, strict=True))
     return z, conditions
 
 
-def images_of(trained: Trained, z: AnyArray, conditions: AnyArray) -> Iterator[np.ndarray]:
+def images_of(trained: Drawable, z: AnyArray, conditions: AnyArray) -> Iterator[np.ndarray]:
     """The images of latents `[n, size]` under conditions int `[n]`, uint8, in blocks `[BLOCK, h, w, c]`; the last is shorter.
 
     Raises `InputError` for images that are not finite.

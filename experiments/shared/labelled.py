@@ -1,44 +1,120 @@
 """Labelled images, for experiments that learn from the labels."""
 
+import dataclasses
+import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from gan_jax import data
+from experiments.shared import image_gan
+from gan_jax import data, runs
+from gan_jax.data.feeds import Feed, Rows, Stream
 from gan_jax.errors import InputError
+from gan_jax.ranges import Text
+
+TRAIN, TEST = 20_000, 10_000
+"""Images at most that are looked at of sets that are read as they are needed."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelledOptions(runs.GameOptions, runs.DataOptions):
+    """A game on labelled images."""
+
+    dataset: Text = 'mnist'
+    """A TFDS name of labelled images, 'digits' (offline), or a folder with a folder of images for each class; it may hold
+    folders train and test, and otherwise every tenth image is held out."""
 
 
 class Labelled(NamedTuple):
-    """One split of a data set; every class has examples."""
+    """Images of one split in memory; every class has examples."""
 
     images: np.ndarray
-    """uint8, `[n, size, size, channels]`"""
+    """uint8, `[n, height, width, channels]`"""
     labels: np.ndarray
     """int32, `[n]`"""
     classes: tuple[str, ...]
     """A name for each label."""
 
 
-def load(name: str, **options: Any) -> tuple[Labelled, Labelled]:
-    """The training and the test set of `data.load`, whose options it takes; what they are is printed.
+class LabelledData(NamedTuple):
+    """What a run learns from and is judged by."""
+
+    source: Any
+    """`{'image': [n, h, w, c], 'label': [n]}`, or a source of such batches."""
+    train: Labelled
+    """The training images; of a source at most TRAIN, drawn at random."""
+    test: Labelled
+
+    def judge(self, name: str) -> runs.Judge:
+        """What scores a run as it trains; `name` is the data set's."""
+        return image_gan.judge(name, data.Images(*self.train))
+
+    def feed(self, config: LabelledOptions, *, labels: bool) -> Feed | Stream:
+        """Minibatches of images with their labels, or of images alone."""
+        return data.feed(
+            self.source,
+            config.batch_size,
+            minibatches=config.minibatches,
+            pick=lambda batch: batch if labels else batch['image'],
+            memory_limit=config.memory_limit * 1e9,
+        )
+
+
+class Part(NamedTuple):
+    """Some examples of a source, as a source."""
+
+    source: data.ImageSource
+    rows: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def read(self, indices: Sequence[int]) -> dict[str, np.ndarray]:
+        return self.source.read(self.rows[list(indices)].tolist())
+
+
+def load(config: LabelledOptions) -> LabelledData:
+    """The training and the test set of the options; what they are is printed.
 
     Of a data set without a test set every tenth image of each class is held out. Raises `InputError` unless every class has
     examples, and every example a class.
     """
-    found = data.load(name, split='train', **options)
-    if found.labels is None:
-        folder = '; each class is a folder of its images' if data.is_folder(name, options.get('data_dir')) else ''
-        raise InputError(f'{name} has no labels to learn from{folder}')
-    print(data.describe(name, found))
-    if data.has_test_set(name, options.get('data_dir')):
-        options['channels'] = found.channels
-        held_out = data.load(name, split='test', **options)
-        return _labelled(found.images, found.labels, found.classes), _labelled(held_out.images, held_out.labels, found.classes)
-    rows = data.held_out_examples(found.labels)
-    print(f'of which {rows.sum():,} are held out: every tenth of each class')
-    train, test = (_labelled(found.images[x], found.labels[x], found.classes) for x in (~rows, rows))
-    return train, test
+    options: dict[str, Any] = {'data_dir': config.data_dir, 'skip_broken': config.skip_broken}
+    limit = config.memory_limit * 1e9
+    shape: dict[str, Any] = {'size': config.shape, 'channels': config.channels}
+    found = data.load_or_open(config.dataset, split='train', memory_limit=limit, **shape, **options)
+    if not found.classes:
+        folder = '; each class is a folder of its images' if data.is_folder(config.dataset, config.data_dir) else ''
+        raise InputError(f'{config.dataset} has no labels to learn from{folder}')
+    print(data.describe(config.dataset, found))
+    source = _source(found)
+    if data.has_test_set(config.dataset, config.data_dir):
+        limit = math.inf if isinstance(found, data.Images) else 0
+        shape = {'size': found.size, 'channels': found.channels}
+        test = _source(data.load_or_open(config.dataset, split='test', memory_limit=limit, **shape, **options))
+    else:
+        rows = data.held_out_examples(found.labels if isinstance(found, data.Images) else found.every_label())
+        print(f'of which {rows.sum():,} are held out: every tenth of each class')
+        source, test = _part(source, ~rows), _part(source, rows)
+    train = _in_memory(source, found.classes, TRAIN)
+    arrays = {'image': train.images, 'label': train.labels}
+    return LabelledData(arrays if isinstance(source, Rows) else source, train, _in_memory(test, found.classes, TEST))
 
 
-def _labelled(images: np.ndarray, labels: np.ndarray | None, classes: tuple[str, ...]) -> Labelled:
-    return Labelled(images, data.check_labels(labels, len(classes)), classes)
+def _source(found: data.Images | data.ImageSource) -> Any:
+    return Rows({'image': found.images, 'label': found.labels}) if isinstance(found, data.Images) else found
+
+
+def _part(source: Any, chosen: np.ndarray) -> Any:
+    rows = np.flatnonzero(chosen)
+    return Rows(source.read(rows.tolist())) if isinstance(source, Rows) else Part(source, rows)
+
+
+def _in_memory(source: Any, classes: tuple[str, ...], limit: int) -> Labelled:
+    """The examples that are in memory already, or so many at most."""
+    if isinstance(source, Rows):
+        batch = source.arrays
+    else:
+        batch = source.read(np.sort(np.random.default_rng(0).permutation(len(source))[:limit]).tolist())
+    return Labelled(batch['image'], data.check_labels(batch['label'], len(classes)), classes)

@@ -13,8 +13,8 @@ from experiments.shared import image_gan
 from gan_jax import data, networks, parallel
 from gan_jax.errors import InputError
 from gan_jax.optimizers import Optimizers, average_parameters, averaged
-from gan_jax.ranges import Compared, Count, PlayerSteps, Range, Share, Text, Width
-from gan_jax.training import Step, minibatches_of_step
+from gan_jax.ranges import Compared, Count, PlayerSteps, Range, Share, Text, Width, refuse_given
+from gan_jax.training import Step, Trainer
 from gan_jax.typing import Array, Key
 
 
@@ -39,20 +39,19 @@ class ResNetOptions(image_gan.ImageOptions):
     average: Share = 0.999
     """Decay of the average of G's parameters, whose figures stand beside those of the generator that draws. Batch norm in it
     goes by the batch that is drawn: no running averages are of these parameters."""
-    decay: Share = 0.0
-    """The learning rates' value at the last step, as a share of the first; a straight line in between."""
+    schedule: str = 'linear'
     discriminator_steps: PlayerSteps | None = 5
-    generator_batches: Annotated[int, Range(1, 1000)] = 2
+    generator_batches: Annotated[int, Range(1, 1000)] = 2  # type: ignore[misc]  # here, it can be chosen
     """G learns from so many times as many samples as D: 128 in the papers, to D's 64 real and 64 generated images."""
-    evaluate: Compared = 5000
+    samples: Compared = 5000
     sample_every: Count = 500
 
-    def networks(self, size: data.Size, channels: int, axis_name: str | None) -> tuple[nn.Module, nn.Module]:
+    def networks(self, size: data.Size, channels: int) -> tuple[nn.Module, nn.Module]:
         dtype = jnp.dtype(self.dtype)
         how: dict[str, Any] = {'norm': self.g_norm, 'statistics': self.statistics}
-        generator = networks.SNGANGenerator(size, channels, self.g_width, dtype, axis_name, **how)
+        generator = networks.SNGANGenerator(size, channels, self.g_width, dtype, **how)
         judges: dict[str, Any] = {'norm': self.d_norm, 'pool': self.pool, 'last_bias': self.last_bias}
-        return generator, networks.SNGANDiscriminator(self.d_width, dtype, axis_name, **judges)
+        return generator, networks.SNGANDiscriminator(self.d_width, dtype, **judges)
 
     def players(self) -> Optimizers:
         """G's optimizer keeps an average of its parameters."""
@@ -60,39 +59,34 @@ class ResNetOptions(image_gan.ImageOptions):
         return pair._replace(generator=optax.chain(pair.generator, average_parameters(self.average)))
 
     def others(self, size: data.Size, channels: int) -> dict[str, image_gan.Draw]:
-        game = dataclasses.replace(self, statistics='batch').make_game(size, channels, None)
+        game = dataclasses.replace(self, statistics='batch').make_game(size, channels)
 
-        def draw(state: gan_jax.TrainState, key: Key, points: Array) -> Array:
+        def draw(state: gan_jax.TrainState, key: Key, n: int) -> Array:
             average = {**state.generator.state, 'params': averaged(state.generator.opt_state)}
-            return game.play(average, points, key, train=False)[0]
+            return game.play(average, jnp.zeros(n), key, train=False)[0]
 
         return {'average of G': draw}
 
-    def learning_rates(self) -> optax.Schedule:
-        return optax.linear_schedule(1.0, self.decay, self.steps)
-
-    @property
-    def minibatches(self) -> int:
-        d_steps = self.players().discriminator_steps
-        return minibatches_of_step(d_steps, self.generator_steps, self.generator_batches, self.own_minibatches)
-
-    def train_step(self, game: gan_jax.Game, **options: Any) -> Step:
-        step = super().train_step(game, generator_batches=self.generator_batches, **options)
-        return dequantised(step, options.get('axis_name'))
+    def trainer(self, game: gan_jax.Game) -> Trainer:
+        """On dequantised images."""
+        made = super().trainer(game)
+        return made._replace(step=dequantised(made.step))
 
     def check(self) -> None:
         super().check()
+        if self.g_norm != 'batch':
+            refuse_given(self, 'statistics', because=f'is of batch norm, and --g-norm is {self.g_norm}')
         if self.minibatch != 'none':
             raise InputError('the residual discriminator has no --minibatch layer')
 
 
-def dequantised(step: Step, axis_name: str | None) -> Step:
+def dequantised(step: Step) -> Step:
     """The step on real pixels with noise U(-1/255, 1/255), which fills a grey level of [-1, 1], and which rounding takes away."""
 
     def noisy(state: gan_jax.TrainState, batch: Any) -> Any:
         key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), 0xFFFFFFFF)  # apart from the step's own keys
         rows = batch.reshape(-1, *batch.shape[-4:])  # minibatches first, if there are several
-        keys = jax.vmap(lambda key: parallel.example_keys(key, rows.shape[1], axis_name))(jax.random.split(key, len(rows)))
+        keys = jax.vmap(lambda key: parallel.example_keys(rows.shape[1], key))(jax.random.split(key, len(rows)))
         noise = lambda key: jax.random.uniform(key, rows.shape[2:], minval=-1 / 255, maxval=1 / 255)
         return step(state, (rows + jax.vmap(jax.vmap(noise))(keys)).reshape(batch.shape))
 

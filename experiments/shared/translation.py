@@ -3,104 +3,57 @@
 import dataclasses
 import pathlib
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
-import optax
 
 import gan_jax
-from gan_jax import data, parallel, runs
+from gan_jax import data, runs
 from gan_jax.data.decoding import left_out
 from gan_jax.errors import InputError
-from gan_jax.objectives import OBJECTIVES, Objective
-from gan_jax.optimizers import OPTIMIZERS, Optimizers, linear_decay
-from gan_jax.penalties import PENALTIES, Penalty
-from gan_jax.ranges import BatchSize, Count, Seed, Share, Text, Weight, Width
-from gan_jax.registry import build
-from gan_jax.runs import pictures, samples
+from gan_jax.ranges import BatchSize, Compared, Count, Width
+from gan_jax.runs import pictures
 from gan_jax.typing import AnyArray
 
 
 @dataclasses.dataclass(frozen=True)
-class TranslationOptions(runs.Options):
-    """Methods are written NAME or NAME:setting=value,setting=value, with the names and settings of the library's factories."""
+class TranslationOptions(runs.GameOptions):
+    """Generators of images from images."""
 
-    steps: Count = 10_000
-    batch_size: BatchSize = 1
+    batch_size: BatchSize = 4
+    """1 in the papers, for 200 epochs."""
     width: Width = 16
     """Channels of the first layer of every network; the papers have 64."""
-    objective: str = 'non_saturating'
-    """minimax, non_saturating, wasserstein, least_squares, hinge, relativistic, relativistic_average, or f_gan:divergence=kl."""
-    objective_weight: Weight = 1.0
-    penalties: tuple[str, ...] = ()
-    """Any of r1:gamma=1, r2:gamma=1, roth:gamma=0.1, wgan_gp:weight=10, dragan:weight=10; the papers have none."""
-    optimizers: str = 'adam'
-    """Both players', by paper: adam (2e-4, beta1 .5, as in both papers), wgan, wgan_gp, ttur."""
-    constant: Share = 1.0
-    """The share of the steps after which the learning rates fall linearly to 0; 1 for rates that do not fall."""
-    ema_decay: Share = 0.999
-    """Of the averaged generator, which draws all pictures and numbers; 0 for the present one, as in the papers."""
+    g_norm: str = 'instance'
+    """In G: batch, instance, layer, spectral, weight or none."""
+    d_norm: str = 'instance'
+    """In D: the same."""
     dtype: Literal['float32', 'bfloat16'] = 'float32'
     """What the layers compute in; parameters, logits and losses are float32."""
-    runner: Literal['pmap', 'shard_map'] = 'pmap'
-    """What splits a batch over several devices."""
-    init_from: Text | None = None
-    """Start from the networks of this run's newest checkpoint; optimizers and schedules begin anew."""
-    seed: Seed = 0
+    samples: Compared = 500
+    """At most so many held-out images in the end table."""
+    sample_every: Count = 250
     skip_broken: bool = False
     """Leave out the images of a folder that cannot be read, with their partners, and count them."""
-    sample_every: Count = 250
-    checkpoint_every: Count = 2000
-
-    free: ClassVar[tuple[str, ...]] = ('sample_every', 'checkpoint_every')
-
-    def identity(self) -> dict[str, Any]:
-        """Rates that fall over the whole run make its length part of what it is."""
-        return super().identity() | ({} if self.constant == 1 else {'decay_steps': self.steps})
-
-    @staticmethod
-    def from_identity(identity: dict[str, Any]) -> dict[str, Any]:
-        return {'steps' if name == 'decay_steps' else name: value for name, value in identity.items()}
 
     def check(self) -> None:
-        """Raises `InputError` for a name, a count or a weight that does not work, before anything is loaded or written."""
-        runs.check_objective(self.objective)
-        nothing: Any = None  # a game is made of its networks only when it is initialised
-        self.train_step(nothing, None)
-        self.method(None)
-        parallel.check_divisible(self.batch_size)
-
-    def method(self, axis_name: str | None) -> tuple[Objective, list[Penalty]]:
-        """The objective and the penalties. Raises `InputError`."""
-        penalties = [build(PENALTIES, text, axis_name=axis_name) for text in self.penalties]
-        return build(OBJECTIVES, self.objective, axis_name=axis_name), penalties
-
-    def players(self) -> Optimizers:
-        """Both optimizers with their falling rates. Raises `InputError`."""
-        pair = build(OPTIMIZERS, self.optimizers)
-        if self.constant == 1:
-            return pair
-        factor = linear_decay(self.steps, self.constant)
-        # Optimizers count their own updates, of which D may take several in a step.
-        scaled = lambda optimizer, updates: optax.chain(optimizer, optax.scale_by_schedule(lambda n: factor(n // updates)))
-        return Optimizers(
-            scaled(pair.generator, 1), scaled(pair.discriminator, pair.discriminator_steps), pair.discriminator_steps
-        )
-
-    def train_step(self, game: gan_jax.Game, axis_name: str | None) -> gan_jax.training.Step:
-        """The game's train step. Raises `InputError`."""
-        players = self.players()
-        try:
-            return gan_jax.make_train_step(
-                game,
-                players.generator,
-                players.discriminator,
-                discriminator_steps=players.discriminator_steps,
-                ema_decay=self.ema_decay,
-                axis_name=axis_name,
+        super().check()
+        if self.score_every:
+            raise InputError(
+                '--score-every is for images with labels; the end table is of held-out images and their translations'
             )
-        except ValueError as error:
-            raise InputError(str(error)) from error
+        if self.minibatch != 'none':
+            raise InputError('--minibatch is for a D of whole images; here D judges patches')
+
+    def played(self, rules: Callable[..., gan_jax.Game], *networks: Any, **settings: Any) -> gan_jax.Game:
+        """`games.paired_translation` or `unpaired_translation` of these networks, with what was chosen. Raises `InputError`."""
+
+        def chosen(_: Any, __: Any, objective: Any, *, latent: Any, **options: Any) -> gan_jax.Game:
+            del latent
+            return rules(*networks, objective, **options, **settings)
+
+        nothing: Any = None
+        return self.game(nothing, nothing, nothing, chosen)
 
 
 def load_pairs(
@@ -168,32 +121,22 @@ def titled(picture: np.ndarray, titles: Sequence[str]) -> Any:
     return figure
 
 
-def picture_every(run: runs.RunDirectory, draw: Callable[[gan_jax.TrainState], Columns], *, every: int) -> runs.Callback:
-    """A callback that draws the same images' columns to `samples/step_N.png` and `samples.png`."""
+def save_progress(run: runs.RunDirectory | None, titles: Sequence[str], changing: int, *, steps: int = 6) -> None:
+    """Writes `progress.png` of an open run: of column `changing` what was drawn at several steps, ever further apart, and the
+    others once.
 
-    def call(step: int, state: gan_jax.TrainState) -> None:
-        picture = table_of_images(draw(state))
-        for path in (samples.frame_path(run, step), run.path / 'samples.png'):
-            pictures.save_picture(path, picture)
-
-    return runs.Callback(every, call)
-
-
-def save_progress(run: runs.RunDirectory, titles: Sequence[str], changing: int, *, steps: int = 6) -> pathlib.Path:
-    """Writes `progress.png`: of column `changing` what was drawn at several steps, ever further apart, and the others once.
-
-    Pictures that cannot be read are left out."""
+    Pictures that cannot be read are left out.
+    """
     from PIL import Image
 
+    assert run is not None
     files = [picture for picture in run.pictures() if pictures.is_readable(picture)]
     chosen = [files[i] for i in np.unique(np.geomspace(1, len(files), steps).round().astype(int) - 1)]
     edge, *parts = zip(*(_columns(np.asarray(Image.open(file)), len(titles)) for file in chosen), strict=True)
     numbers = [f'step\n{int(file.stem.removeprefix("step_")):,}' for file in chosen]
     before, after = [part[-1] for part in parts[:changing]], [part[-1] for part in parts[changing + 1 :]]
     picture = np.concatenate([edge[0], *before, *parts[changing], *after], 1)
-    path = run.path / 'progress.png'
-    pictures.save_figure(path, titled(picture, [*titles[:changing], *numbers, *titles[changing + 1 :]]))
-    return path
+    pictures.save_figure(run.path / 'progress.png', titled(picture, [*titles[:changing], *numbers, *titles[changing + 1 :]]))
 
 
 def _columns(picture: np.ndarray, count: int) -> list[np.ndarray]:

@@ -13,7 +13,6 @@ Salakhutdinov and Murray (2008) and Larochelle and Murray (2011); it is not thei
 
 import dataclasses
 import functools
-import time
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -27,22 +26,22 @@ from experiments.benchmark.timing import median_seconds
 from experiments.taxonomy import gan, gsn, made, rbm, report, toy, vae
 from experiments.taxonomy.common import Model
 from experiments.taxonomy.images import Binary, black_and_white, intensities, load
-from gan_jax import compilation, data, finite, runs
-from gan_jax.metrics.classifier import Classifier, classifier_scores, train_classifier
+from gan_jax import compilation, data, runs
+from gan_jax.metrics.extractors.classifier import Classifier, classifier_scores, train_classifier
 from gan_jax.metrics.parzen import parzen_bandwidth, parzen_log_likelihood
-from gan_jax.ranges import BatchSize, Compared, Count, Range, Samples, Seed, SomeNames, Text, Whole, Width
+from gan_jax.ranges import BatchSize, Compared, Count, DataDir, Range, Samples, SomeNames, Text, Whole, Width
 from gan_jax.registry import Table
-from gan_jax.typing import AnyArray, Array, Key
+from gan_jax.typing import AnyArray
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(runs.Options):
+class Config(runs.TrainOptions):
     """Five generative models of binary images."""
 
     name: str = 'taxonomy'
     dataset: Text = 'mnist'
     """A TFDS name of labelled grey images, or 'digits' (offline)."""
-    data_dir: Text | None = None
+    data_dir: DataDir | None = None
     """Where TFDS data sets are prepared; TFDS_DATA_DIR if it is not given."""
     size: Annotated[int, Range(4, 1024)] | None = None
     """Height and width; the data set's own if it is not given (8 for the digits)."""
@@ -66,15 +65,14 @@ class Config(runs.Options):
     """Steps of its own chain from which the GSN learns to return."""
     temperatures: Count = 5000
     """Of the annealing that estimates the RBM's partition function."""
-    evaluate: Compared = 1000
-    """Samples in the end table."""
+    samples: Compared = 1000
+    """In the end table."""
     toy_steps: Whole = 4000
     """On bars and stripes; 0 leaves them out."""
-    seed: Seed = 0
 
     def identity(self) -> dict[str, Any]:
         """Models are whole runs: they cannot go on to more steps, and others may join them."""
-        values = {**super().identity(), 'steps': self.steps}
+        values = {**super().identity(), 'steps': self.steps}  # and rates fall over all of them
         del values['models']
         return values
 
@@ -125,36 +123,39 @@ def main(config: Config) -> dict[str, Any]:
     """Trains every model that is not done yet, prints the tables, and returns their figures."""
     check(config)
     train, validation, test = load(config.dataset, config.size, config.data_dir)
-    feed = data.resident(train.pixels, config.batch_size, seed=config.seed)
-    draw = lambda pixels, step: feed.draw(pixels, step).astype(jnp.float32)
+    feed = data.resident(train.pixels, config.batch_size)
     marginals = (train.pixels.sum(0) + 1) / (len(train.pixels) + 2)
+    studies = {name: study(MODELS[name](marginals, config), feed, len(marginals)) for name in config.models}
     run = runs.RunDirectory(config)
-    file = run.path / 'results.json'
-    results: dict[str, Any] = runs.read_json(file) if file.exists() else {}
     judge = train_classifier(black_and_white(train.pixels), train.labels, name=f'binarised {config.dataset}', cache=True)
-    for name in config.models:
-        if name in results:
-            continue
-        model = MODELS[name](marginals, config)
-        state, seconds = fit(model, draw, feed.data, config.steps, jax.random.key(config.seed), report.TITLES[name])
-        figures, arrays = measure(config, model, state, test)
-        scores = judged(judge, arrays['pixels'], arrays['probabilities'], validation, test)
-        results[name] = {**figures, 'seconds_per_step': seconds, **scores}
-        if config.toy_steps:
-            results[name]['toy'] = on_toy(config, name)
-        runs.write_whole(run.path / f'{name}.npz', report.zipped(arrays))
-        runs.write_json(file, results)
-    chosen = {name: results[name] for name in config.models}
-    real = judged(judge, test.pixels[: config.evaluate], intensities(train.grey[: config.evaluate]), validation, test)
-    title = f'{config.dataset}, binarised, {config.steps} steps of {config.batch_size}; {config.evaluate} samples'
+    results, shown = {}, {}
+    for name, one in studies.items():
+        print(f'{report.TITLES[name]}:')
+        trained = runs.train(runs.part(config, name), one)
+        toys = on_toy(config, name) if config.toy_steps else None
+        arrays: dict[str, np.ndarray] = {}
+
+        def evaluate(trained: runs.Trained, arrays: dict[str, np.ndarray] = arrays) -> dict[str, Any]:
+            figures, found = measure(trained, test)
+            if trained.first:
+                arrays |= found
+            return figures | judged(judge, found['pixels'], found['probabilities'], validation, test)
+
+        results[name] = runs.judged(trained, evaluate) | {'seconds_per_step': seconds_per_step(trained)}
+        results[name] |= {} if toys is None else {'toy': toys}
+        shown[name] = arrays
+        runs.write_json(run.path / 'results.json', results)
+    chosen = {name: runs.means(found) | found for name, found in results.items()}
+    real = judged(judge, test.pixels[: config.samples], intensities(train.grey[: config.samples]), validation, test)
+    several = f'; means over {config.seeds} seeds' if config.seeds > 1 else ''
+    title = f'{config.dataset}, binarised, {config.steps} steps of {config.batch_size}; {config.samples} samples{several}'
     print(report.table(chosen, real, title))
     if config.toy_steps:
-        toys = {report.TITLES[name]: figures['toy'] for name, figures in chosen.items()}
-        print(toy.report(toys, config.toy_steps, config.seed))
-    shown = {name: report.unzipped(run.path / f'{name}.npz') for name in chosen}
+        toys_of = {report.TITLES[name]: figures['toy'] for name, figures in chosen.items()}
+        print(toy.report(toys_of, config.toy_steps, config.seed))
     shown['real'] = {'pixels': test.pixels, 'probabilities': intensities(test.grey)}
     names = report.draw(run.path, shown)
-    print(f'pictures {", ".join(str(run.path / name) for name in names)}; numbers {file}')
+    print(f'pictures {", ".join(str(run.path / name) for name in names)}; numbers {run.path / "results.json"}')
     return {**chosen, 'real': real}
 
 
@@ -164,35 +165,33 @@ def check(config: Config) -> None:
         MODELS[name]
 
 
-def fit(model: Model, draw: Callable[[Any, Array], Array], source: Any, steps: int, key: Key, title: str) -> tuple[Any, float]:
-    """The trained state, and the median time of a step in seconds. `draw(source, step)` is a batch."""
-    from tqdm import tqdm
-
-    many = compilation.jit(gan_jax.many_steps(model.step, draw, runs.CALL_STEPS), donate_argnums=0)
-    state, seconds = compilation.jit(model.init)(key), []
-    with tqdm(total=steps, unit='step', desc=title, dynamic_ncols=True, mininterval=1) as bar:
-        while bar.n < steps:
-            n, start = min(runs.CALL_STEPS, steps - bar.n), time.perf_counter()
-            state, rows = many(state, source, jnp.int32(n))
-            finite.check_losses({name: row[:n] for name, row in rows.items()}, bar.n, title)
-            losses = {name: f'{float(row[n - 1]):.4g}' for name, row in rows.items() if name.endswith('loss')}
-            seconds.append((time.perf_counter() - start) / n)
-            bar.set_postfix(losses, refresh=False)
-            bar.update(n)
-    finite.check_state(state, steps, title)
-    return state, float(np.median(seconds[1:] or seconds))  # the first call compiles
+def study(model: Model, feed: data.Feed, d: int) -> runs.Study:
+    """A model of vectors of d units."""
+    step = lambda state, x: model.step(state, x.astype(jnp.float32))
+    trainer = gan_jax.Trainer(lambda _, key: model.init(key), step, 1)
+    return runs.Study(None, trainer, feed, jnp.zeros((1, d)), data=model, side_by_side=True)
 
 
-def measure(config: Config, model: Model, state: Any, test: Binary) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def seconds_per_step(trained: runs.Trained) -> float:
+    """The median over what was logged; the first line compiles."""
+    rates = [row['images_per_second'] for row in trained.read_log()]
+    images = trained.config.batch_size * trained.config.seeds
+    return float(np.median([images / rate for rate in rates[1:] or rates]))
+
+
+def measure(trained: runs.Trained, test: Binary) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """What a trained model is asked: likelihoods of the test set, samples, and their time."""
-    keys = jax.random.split(jax.random.key(config.seed + 1), 3)
+    config: Any = trained.config
+    model, state = trained.study.data, trained.state
     x = jnp.asarray(test.pixels, jnp.float32)
-    likelihoods = {kind: compilation.jit(evaluate)(state, x, keys[0]) for kind, evaluate in model.evaluate.items()}
+    likelihoods = {
+        kind: compilation.jit(evaluate)(state, x, trained.key('likelihood')) for kind, evaluate in model.evaluate.items()
+    }
     sample = compilation.jit(model.sample, static_argnums=2)
-    arrays = jax.tree.map(np.asarray, sample(state, keys[1], config.evaluate)._asdict())
+    arrays = jax.tree.map(np.asarray, sample(state, trained.key('table'), config.samples)._asdict())
     if model.walk is not None:
-        arrays['walk'] = np.asarray(compilation.jit(model.walk)(state, keys[2]))
-    wait = lambda n: jax.block_until_ready(sample(state, keys[2], n))
+        arrays['walk'] = np.asarray(compilation.jit(model.walk)(state, trained.key('walk')))
+    wait = lambda n: jax.block_until_ready(sample(state, trained.key('timed'), n))
     timed: dict[str, Callable[[], Any]] = {str(n): functools.partial(wait, n) for n in (1, 100)}
     for call in timed.values():
         call()  # compiles
@@ -217,13 +216,12 @@ def judged(
 
 
 def on_toy(config: Config, name: str) -> dict[str, dict[str, float]]:
-    """A small model on bars and stripes, against the truth."""
-    small = dataclasses.replace(config, steps=config.toy_steps, **toy.SETTINGS)
-    model = MODELS[name](np.full(toy.UNITS, 0.5), small)
-    key, data_key = jax.random.split(jax.random.key(config.seed))
-    draw = lambda _, step: toy.draw(jax.random.fold_in(data_key, step), config.batch_size)
-    state, _ = fit(model, draw, (), small.steps, key, f'{report.TITLES[name]}, bars and stripes')
-    return toy.measure(model, state, jax.random.key(config.seed + 1))
+    """A small model on bars and stripes, against the truth; one seed."""
+    small = runs.part(config, f'{name}_toy', steps=config.toy_steps, seeds=1, **toy.SETTINGS)
+    feed = data.generated(lambda key: toy.draw(key, 1)[0], config.batch_size)
+    print(f'{report.TITLES[name]}, bars and stripes:')
+    trained = runs.train(small, study(MODELS[name](np.full(toy.UNITS, 0.5), small), feed, toy.UNITS))
+    return toy.measure(trained.study.data, trained.state, trained.key('measured'))
 
 
 if __name__ == '__main__':

@@ -8,6 +8,7 @@ import gan_jax
 from experiments.taxonomy.common import Model, Sample
 from gan_jax import games, latents, networks
 from gan_jax.objectives import non_saturating
+from gan_jax.optimizers import Optimizers
 from gan_jax.penalties import r1
 from gan_jax.training import TrainState
 from gan_jax.typing import Array, Key, Metrics
@@ -18,17 +19,17 @@ def model(d: int, *, hidden: int, latent: int, optimizer: optax.GradientTransfor
     generator = networks.MLPGenerator((d,), (hidden, hidden))
     discriminator = networks.MLP((hidden, hidden, 1), squeeze=True, activation=lambda x: nn.leaky_relu(x, 0.2))
     game = games.adversarial(generator, discriminator, non_saturating(), latent=latents.normal(latent), penalties=[r1(gamma)])
-    train_step = gan_jax.make_train_step(game, optimizer, optimizer)
+    trainer = gan_jax.trainer(game, Optimizers(optimizer, optimizer))
 
     def step(state: TrainState, x: Array) -> tuple[TrainState, Metrics]:
-        return train_step(state, 2 * x - 1)
+        return trainer.step(state, 2 * x - 1)
 
     def sample(state: TrainState, key: Key, n: int) -> Sample:
-        out = gan_jax.sample(game, state, jnp.zeros(n), key)
+        out = gan_jax.sample(game, state, n, key)
         return Sample((out > 0).astype(out.dtype), (out + 1) / 2)
 
     return Model(
-        init=lambda key: gan_jax.init(game, optimizer, optimizer, jnp.zeros((1, d)), key),
+        init=lambda key: trainer.init(jnp.zeros((1, d)), key),
         step=step,
         parameters=lambda state: (state.generator.params, state.discriminator.params),
         sample=sample,

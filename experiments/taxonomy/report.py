@@ -1,6 +1,5 @@
 """The taxonomy's table and pictures."""
 
-import io
 import pathlib
 from typing import Any
 
@@ -74,15 +73,3 @@ def rows_of_images(rows: list[tuple[str, np.ndarray]]) -> Any:
         ax.set_ylabel(title, rotation=0, ha='right', va='center', fontsize=8)
         ax.spines[:].set_visible(False)
     return figure
-
-
-def zipped(arrays: dict[str, np.ndarray]) -> bytes:
-    """As an .npz file."""
-    out = io.BytesIO()
-    np.savez_compressed(out, **arrays)  # type: ignore[arg-type]
-    return out.getvalue()
-
-
-def unzipped(file: pathlib.Path) -> dict[str, np.ndarray]:
-    with np.load(file) as arrays:
-        return dict(arrays)

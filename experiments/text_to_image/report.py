@@ -1,20 +1,18 @@
 """What text-to-image looks at: pictures of captions beside images, and what is on a captioned digit."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-import jax
+import jax.numpy as jnp
 import numpy as np
 
 import gan_jax
-from gan_jax import data, runs
+from experiments.text_to_image import captioned
+from gan_jax import data, runs, text
 from gan_jax.data import captioned_digits as scenes
-from gan_jax.metrics.classifier import Classifier, train_classifier
-from gan_jax.runs import pictures, samples
-from gan_jax.typing import Key
-
-Draw = Callable[[gan_jax.TrainState, list[str], Key], np.ndarray]
-"""`(state, captions, key) -> uint8 images [captions, h, w, c]`"""
+from gan_jax.metrics.extractors.classifier import Classifier, train_classifier
+from gan_jax.runs import pictures
+from gan_jax.typing import Array, Key
 
 
 def figure(captions: Sequence[str], images: np.ndarray, *, note: str = '') -> Any:
@@ -25,46 +23,60 @@ def figure(captions: Sequence[str], images: np.ndarray, *, note: str = '') -> An
     scale = max(1, 64 // height)
     inches = 6.5 * (height + 2) / (columns * (width + 2)) + 0.22
     sheet = Figure(figsize=(6.5, inches * rows + 0.25))
-    for i, (text, row) in enumerate(zip(captions, images, strict=True)):
+    for i, (caption, row) in enumerate(zip(captions, images, strict=True)):
         ax = sheet.add_subplot(rows, 1, i + 1)
         ax.imshow(pictures.image_grid(row, columns=columns, scale=scale), interpolation='nearest')
-        ax.set_title(text if len(text) < 100 else text[:97] + '...', fontsize=8, loc='left', pad=2)
+        ax.set_title(caption if len(caption) < 100 else caption[:97] + '...', fontsize=8, loc='left', pad=2)
         ax.axis('off')
     sheet.subplots_adjust(left=0, right=1, bottom=0, top=1 - 0.4 / (inches * rows + 0.25), hspace=0.22 / (inches - 0.22))
     sheet.text(1, 1, note, fontsize=8, ha='right', va='top')
     return sheet
 
 
-def samples_of(
-    run: runs.RunDirectory, draw: Draw, train: data.Captioned, unseen: data.Captioned, key: Key, *, every: int
-) -> runs.Callback:
-    """Up to four captions that were learned from, and as many that were not: a real image of each, then samples."""
+class Looked(NamedTuple):
+    """What a finished run is looked at by."""
+
+    found: captioned.Data
+    encoder: text.TextEncoder
+
+
+def pictures_of(game: gan_jax.Game, found: captioned.Data, encoder: text.TextEncoder) -> tuple[Callable, Callable]:
+    """What a study shows, and its picture: a real image and samples of up to four captions that were learned from, and of as many
+    that were not."""
     chosen = [
-        (kind, source.take(np.arange(min(4, len(source.images))))) for kind, source in (('seen', train), ('unseen', unseen))
+        (kind, source.take(np.arange(min(4, len(source.images))))) for kind, source in zip(('seen', 'unseen'), found, strict=True)
     ]
-    captions = [texts[0] for _, source in chosen for texts in source.captions]
     titles = [f'{kind}: {texts[0]}' for kind, source in chosen for texts in source.captions]
     real = np.concatenate([source.images for _, source in chosen])
+    vectors = encoder.encode([texts[0] for _, source in chosen for texts in source.captions]).repeat(10, axis=0)
 
-    def call(step: int, state: gan_jax.TrainState) -> None:
-        fakes = draw(state, [caption for caption in captions for _ in range(10)], key).reshape(len(real), 10, *real.shape[1:])
-        sheet = figure(titles, np.concatenate([real[:, None], fakes], 1), note=f'real image, then samples; step {step}')
-        for path in (samples.frame_path(run, step), run.path / 'samples.png'):
-            pictures.save_figure(path, sheet)
+    def show(state: gan_jax.TrainState, key: Key) -> dict[str, Array]:
+        return {'step': state.step, 'images': gan_jax.sample(game, state, {'text': jnp.asarray(vectors)}, key).image}
 
-    return runs.Callback(every, call)
+    def picture(shown: dict[str, np.ndarray]) -> Any:
+        fakes = np.asarray(data.to_uint8(shown['images'])).reshape(len(real), 10, *real.shape[1:])
+        return figure(titles, np.concatenate([real[:, None], fakes], 1), note=f'real image, then samples; step {shown["step"]}')
+
+    return show, picture
 
 
-def share_right(
-    draw: Callable[[list[str], Key], np.ndarray], digits: str, n: int, key: Key, *, seed: int, data_dir: str | None, title: str
-) -> dict[str, Any]:
-    """The end table: what is found on samples of captions, and on real renderings of held-out digits."""
-    train, held_out = (data.load(digits, split=split, data_dir=data_dir) for split in ('train', 'test'))
-    judge = train_judge(train, digits)
+def drawn(trained: runs.Trained, captions: Sequence[str], use: str) -> np.ndarray:
+    """An image of each caption, uint8 `[n, h, w, c]`."""
+    images = trained.plays({'text': trained.study.data.encoder.encode(captions)}, use).image
+    return np.asarray(data.to_uint8(images))
+
+
+def evaluate(trained: runs.Trained) -> dict[str, Any]:
+    """The end table of captioned digits: what is found on samples of captions, and on real renderings of held-out digits."""
+    config: Any = trained.config
+    if not config.on_digits:
+        return {}
+    train, held_out = (data.load(config.digits, split=split, data_dir=config.data_dir) for split in ('train', 'test'))
+    judge = train_judge(train, config.digits)
     right = {}
-    for number, kind in enumerate(('seen', 'unseen')):
-        asked = data.captioned_scenes(held_out, n, seed=seed, unseen=kind == 'unseen', captions=1, wrong=False)
-        fakes = draw([texts[0] for texts in asked.data.captions], jax.random.fold_in(key, number))
+    for kind in ('seen', 'unseen'):
+        asked = data.captioned_scenes(held_out, config.samples, seed=1, unseen=kind == 'unseen', captions=1, wrong=False)
+        fakes = drawn(trained, [texts[0] for texts in asked.data.captions], f'table {kind}')
         for source, images in (('samples', fakes), ('real', asked.data.images)):
             right[f'{source} {kind}'] = read_scenes(judge, images) == asked.scenes
     chances = [1 / len(table) for table in (scenes.DIGITS, scenes.COLOURS, scenes.POSITIONS, scenes.SIZES)]
@@ -75,8 +87,9 @@ def share_right(
     rows: list[tuple] = [('right', *results, 'by chance')]
     for name, chance in zip((*scenes.ATTRIBUTES, 'all four'), (*chances, float(np.prod(chances))), strict=True):
         rows.append((name, *(values[name] for values in results.values()), chance))
-    print(runs.table(rows, title=title))
-    print('digits are read by a classifier of rendered training digits, the rest from pixels; real: held-out digits, rendered')
+    title = f'{config.method} after {trained.steps} steps, {config.samples} captions of each kind'
+    trained.tell(runs.table(rows, title=title))
+    trained.tell('digits are read by a classifier of rendered training digits, the rest from pixels; real: held-out, rendered')
     return results
 
 

@@ -43,12 +43,12 @@ class Booster(NamedTuple):
     """`(ensemble, trained component) -> ensemble`: the others' weights are multiplied by 1 - beta, its own is beta."""
     reweigh: Callable[[Ensemble, Array, Key], Ensemble]
     """`(ensemble, data [n, ...], key) -> ensemble` with the next component's data weights, from as many samples as data."""
-    sample: Callable[[Ensemble, Key, int], Array]
-    """`(ensemble, key, n) -> samples [n, ...]`, each of a component drawn by weight."""
+    sample: Callable[[Ensemble, int, Key], Array]
+    """`(ensemble, n, key) -> samples [n, ...]`, each of a component drawn by weight."""
 
 
 def adagan(
-    sampler: Callable[[Any, Key, int], Array],
+    sampler: Callable[[Any, int, Key], Array],
     classifier: nn.Module,
     *,
     components: int,
@@ -61,7 +61,7 @@ def adagan(
     """Implements algorithm 1 of Tolstikhin et al. 2017, but for the training of the components.
 
     Args:
-        sampler: `(component, key, n) -> samples [n, ...]`; of a game, `game.play(component, jnp.zeros(n), key, train=False)[0]`.
+        sampler: `(component, n, key) -> samples [n, ...]`; of a game, `game.play(component, jnp.zeros(n), key, train=False)[0]`.
         classifier: `classifier(examples, train=) -> logits [n]` of data against the mixture, trained anew for each component.
         components: T, the room in the ensemble.
         classifier_steps: and `batch_size`, `optimizer`: of `fit_classifier`.
@@ -88,7 +88,7 @@ def adagan(
 
     def reweigh(ensemble: Ensemble, data: Array, key: Key) -> Ensemble:
         sample_key, fit_key = jax.random.split(key)
-        fake = sample(ensemble, sample_key, len(data))
+        fake = sample(ensemble, len(data), sample_key)
         classify = fit_classifier(
             classifier, data, fake, fit_key, steps=classifier_steps, batch_size=batch_size, optimizer=optimizer
         )
@@ -101,25 +101,25 @@ def adagan(
             found=ensemble.found.at[size].set(found.found),
         )
 
-    def sample(ensemble: Ensemble, key: Key, n: int) -> Array:
+    def sample(ensemble: Ensemble, n: int, key: Key) -> Array:
         block = min(n, BLOCK)
         keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(-(-n // block)))
-        samples = lax.map(lambda key: _sample_block(sampler, ensemble, key, block), keys)
+        samples = lax.map(lambda key: _sample_block(sampler, ensemble, block, key), keys)
         return samples.reshape(-1, *samples.shape[2:])[:n]
 
     return Booster(init, append, reweigh, sample)
 
 
-def _sample_block(sampler: Callable[[Any, Key, int], Array], ensemble: Ensemble, key: Key, n: int) -> Array:
+def _sample_block(sampler: Callable[[Any, int, Key], Array], ensemble: Ensemble, n: int, key: Key) -> Array:
     """Every component that has a weight draws n samples, and each example takes that of its own component."""
     choice_key, sample_key = jax.random.split(key)
     choice = jax.random.categorical(choice_key, jnp.log(ensemble.weights), shape=(n,))
-    blank = jax.eval_shape(lambda c: sampler(jax.tree.map(lambda x: x[0], c), sample_key, n), ensemble.components)
+    blank = jax.eval_shape(lambda c: sampler(jax.tree.map(lambda x: x[0], c), n, sample_key), ensemble.components)
 
     def add(samples: Array, row: tuple[Array, Array, Any]) -> tuple[Array, None]:
         number, weight, component = row
         own = (choice == number).reshape(-1, *[1] * (samples.ndim - 1))
-        take = lambda: jnp.where(own, sampler(component, sample_key, n), samples)
+        take = lambda: jnp.where(own, sampler(component, n, sample_key), samples)
         return lax.cond(weight > 0, take, lambda: samples), None
 
     rows = (jnp.arange(len(ensemble.weights)), ensemble.weights, ensemble.components)

@@ -10,6 +10,7 @@ import optax
 from jax import lax
 
 from gan_jax.data.feeds import to_float
+from gan_jax.numerics import Descent, descend
 from gan_jax.typing import Array, Key, Variables
 
 BLOCK = 1000
@@ -46,22 +47,16 @@ def fit_classifier(
     variables = dict(network.init(init_key, to_float(real[:1]), train=False))
     labels = jnp.repeat(jnp.array([1.0, 0.0]), batch_size)
 
-    def loss(params: Any, state: Variables, examples: Array) -> tuple[Array, Variables]:
+    def loss(params: Any, state: Variables, number: Array) -> tuple[Array, Variables]:
+        keys = jax.random.split(jax.random.fold_in(key, number))
+        rows = [jax.random.randint(k, (batch_size,), 0, len(x)) for k, x in zip(keys, (real, fake), strict=True)]
+        examples = jnp.concatenate([to_float(real[rows[0]]), to_float(fake[rows[1]])])
         logits, state = network.apply({'params': params, **state}, examples, train=True, mutable=list(state))
         if logits.shape != labels.shape:
             raise ValueError(f'a classifier has one logit for each example, {labels.shape}, got {logits.shape}')
         return optax.sigmoid_binary_cross_entropy(logits, labels).mean(), state
 
-    def step(carry: tuple, number: Array) -> tuple[tuple, None]:
-        params, state, opt_state = carry
-        keys = jax.random.split(jax.random.fold_in(key, number))
-        rows = [jax.random.randint(k, (batch_size,), 0, len(x)) for k, x in zip(keys, (real, fake), strict=True)]
-        examples = jnp.concatenate([to_float(real[rows[0]]), to_float(fake[rows[1]])])
-        gradient, state = jax.grad(loss, has_aux=True)(params, state, examples)
-        updates, opt_state = optimizer.update(gradient, opt_state, params)
-        return (optax.apply_updates(params, updates), state, opt_state), None
-
     params = variables.pop('params')
-    (params, state, _), _ = lax.scan(step, (params, variables, optimizer.init(params)), jnp.arange(steps))
+    params, state, _ = descend(loss, optimizer, Descent(params, variables, optimizer.init(params)), steps)
     judge = lambda example: network.apply({'params': params, **state}, to_float(example)[None], train=False)[0]
     return lambda examples: lax.map(judge, examples, batch_size=min(len(examples), BLOCK))

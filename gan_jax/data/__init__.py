@@ -2,7 +2,20 @@
 
 from gan_jax.data.captioned_digits import CaptionedDigits, captioned_scenes
 from gan_jax.data.captions import Captioned, captioned_folder, captioned_source
-from gan_jax.data.feeds import Feed, generated, joined, resident, share_edges, stream, to_float, to_uint8, weighted, weighted_rows
+from gan_jax.data.feeds import (
+    Feed,
+    Joined,
+    Stream,
+    feed,
+    generated,
+    joined,
+    resident,
+    share_edges,
+    to_float,
+    to_uint8,
+    weighted,
+    weighted_rows,
+)
 from gan_jax.data.folders import FolderSource, folder, folder_splits
 from gan_jax.data.images import Images, digits, resize
 from gan_jax.data.labels import check_labels, held_out_examples, labelled_subset
@@ -24,11 +37,11 @@ from gan_jax.data.stacked import channel_classes, stacked_digits, stacked_test_s
 from gan_jax.data.tfds import TfdsSource
 
 __all__ = [
-    'MIXTURES', 'Captioned', 'CaptionedDigits', 'Feed', 'FolderSource', 'ImageSource', 'Images', 'Mixture', 'PairSource',
-    'Size', 'TfdsSource', 'captioned_folder', 'captioned_scenes', 'captioned_source', 'channel_classes', 'check_labels',
-    'describe', 'digits', 'folder', 'folder_splits', 'generated', 'has_test_set', 'held_out_examples', 'held_out_name',
-    'is_digits', 'is_folder', 'jitter', 'joined', 'labelled_subset', 'load', 'load_or_open', 'loading_size', 'mixture',
-    'open_source', 'pair_splits', 'pairs', 'resident', 'resize', 'share_edges', 'sides', 'size_of', 'stacked_digits',
-    'stacked_test_set', 'stream', 'to_float', 'to_uint8', 'two_sets', 'unpaired', 'weighted', 'weighted_rows',
-    'without_pairs',
+    'MIXTURES', 'Captioned', 'CaptionedDigits', 'Feed', 'FolderSource', 'ImageSource', 'Images', 'Joined', 'Mixture',
+    'PairSource', 'Size', 'Stream', 'TfdsSource', 'captioned_folder', 'captioned_scenes', 'captioned_source',
+    'channel_classes', 'check_labels', 'describe', 'digits', 'feed', 'folder', 'folder_splits', 'generated', 'has_test_set',
+    'held_out_examples', 'held_out_name', 'is_digits', 'is_folder', 'jitter', 'joined', 'labelled_subset', 'load',
+    'load_or_open', 'loading_size', 'mixture', 'open_source', 'pair_splits', 'pairs', 'resident', 'resize', 'share_edges',
+    'sides', 'size_of', 'stacked_digits', 'stacked_test_set', 'to_float', 'to_uint8', 'two_sets', 'unpaired', 'weighted',
+    'weighted_rows', 'without_pairs',
 ]  # fmt: skip

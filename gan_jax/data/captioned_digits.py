@@ -75,6 +75,11 @@ def captioned_scenes(
     )
 
 
+def digits_of(labels: np.ndarray) -> np.ndarray:
+    """The digits, int32 `[n]`, of scenes with these labels."""
+    return np.unravel_index(labels, _COUNTS)[0].astype(np.int32)
+
+
 def draw_scenes(n: int, rng: np.random.Generator, *, unseen: bool) -> np.ndarray:
     """n scenes `[n, 4]`, evenly over those that are, or are not, held out."""
     every = np.stack(np.unravel_index(np.arange(np.prod(_COUNTS)), _COUNTS), 1)

@@ -150,11 +150,14 @@ def _collected(images: Iterable[np.ndarray | None], count: int) -> Decoded:
 
 
 def _state_of(examples: Sequence[Files], folder: pathlib.Path) -> str:
-    """Says which files these are, and in which state: a file that is written, replaced or renamed makes another."""
+    """Says which files these are, which of them make one example, and in which state they are.
+
+    A file that is written, replaced or renamed makes another.
+    """
     from PIL import __version__ as pillow
 
-    name = lambda file: str(file).removeprefix(str(folder))
-    return fingerprint(_READER, pillow, *(f'{name(file)} {_state(file)}' for files in examples for file in files))
+    one = lambda file: f'{str(file).removeprefix(str(folder))} {_state(file)}'
+    return fingerprint(_READER, pillow, *(' and '.join(map(one, files)) for files in examples))
 
 
 def _state(file: pathlib.Path) -> str:

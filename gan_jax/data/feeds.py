@@ -1,7 +1,7 @@
-"""From data to minibatches, `[batch_size, ...]` or `[minibatches, batch_size, ...]`. Batch t is a pure function of (seed, t)."""
+"""From data to minibatches, `[batch_size, ...]` or `[minibatches, batch_size, ...]`. Batch t is a pure function of (key, t)."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, overload
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,7 @@ import numpy as np
 from gan_jax import compilation, parallel
 from gan_jax.data.order import batch_indices
 from gan_jax.errors import InputError
+from gan_jax.keys import named
 from gan_jax.typing import AnyArray, Array, Batch, Key
 
 
@@ -17,9 +18,16 @@ class Feed(NamedTuple):
     """Data that live on the device, and how a step draws its batch from them."""
 
     data: Any
-    """A pytree of arrays, replicated over the devices."""
-    draw: Callable[[Any, Array], Batch]
-    """`(data, step) -> this device's share of the batch`; pure, to be called inside the step."""
+    """A pytree of arrays, replicated over the devices and shared by the seeds of a run."""
+    draw: Callable[[Any, Any, Array], Batch]
+    """`(data, own, step) -> this device's share of the batch`; pure, to be called inside the step."""
+    own: Callable[[int, Key], Any] = lambda _, key: key
+    """`(number, key) -> own`: what the seed of this number has for itself; by default its key, the source of its order."""
+
+    def by(self, key: Key) -> Callable[[Any, Array], Batch]:
+        """`(data, step) -> batch` of one seed, for `gan_jax.many_steps`."""
+        own = self.own(0, key)
+        return lambda data, step: self.draw(data, own, step)
 
 
 def to_float(x: Array) -> Array:
@@ -40,39 +48,35 @@ def to_uint8(x: AnyArray) -> Array:
     return jnp.clip(jnp.round((x + 1) * 127.5), 0, 255).astype(jnp.uint8)
 
 
-def resident(
-    arrays: Any,
-    batch_size: int,
-    *,
-    seed: int,
-    minibatches: int = 1,
-    transform: Callable[[Any, Key], Any] | None = None,
-    axis_name: str | None = None,
-) -> Feed:
-    """A small data set, held on the device: a pytree of arrays `[n, ...]`, shuffled anew each epoch.
+Transform = Callable[[Any, Key], Any]
+"""Makes of one example and one key the example that is drawn, such as `data.jitter`."""
 
-    `transform`, such as `data.jitter`, makes of one example and one key the example that is drawn.
+
+def resident(arrays: Any, batch_size: int, *, minibatches: int = 1, transform: Transform | None = None) -> Feed:
+    """A small data set, held on the device: a pytree of arrays `[n, ...]`, shuffled anew each epoch.
 
     Raises `InputError` if the set is smaller than a batch.
     """
     size = len(jax.tree.leaves(arrays)[0])
     _check_size(size, batch_size)
-    key = jax.random.key(seed)
-    transform_key = jax.random.fold_in(key, 0xFFFFFFFF)  # of no epoch, whose order has the key of its number
 
-    def minibatch(data: Any, number: Array) -> Batch:
-        rows = parallel.local_rows(batch_indices(size, batch_size, number, key), axis_name)
-        batch = jax.tree.map(lambda x: to_float(x[rows]), data)
-        if transform is None:
-            return batch
-        return jax.vmap(transform)(batch, parallel.example_keys(jax.random.fold_in(transform_key, number), len(rows), axis_name))
+    def minibatch(data: Any, key: Key, number: Array) -> Batch:
+        rows = parallel.local_rows(batch_indices(size, batch_size, number, key))
+        return _prepared(jax.tree.map(lambda x: x[rows], data), transform, key, number)
 
     return Feed(jax.tree.map(jnp.asarray, arrays), several(minibatch, minibatches))
 
 
-def weighted(
-    arrays: Any, weights: AnyArray, batch_size: int, *, seed: int, minibatches: int = 1, axis_name: str | None = None
-) -> Feed:
+def _prepared(batch: Any, transform: Transform | None, key: Key, number: Array) -> Batch:
+    """A minibatch as the step sees it."""
+    batch = jax.tree.map(to_float, batch)
+    if transform is None:
+        return batch
+    key = jax.random.fold_in(jax.random.fold_in(key, 0xFFFFFFFF), number)  # of no epoch, whose order has the key of its number
+    return jax.vmap(transform)(batch, parallel.example_keys(len(jax.tree.leaves(batch)[0]), key))
+
+
+def weighted(arrays: Any, weights: AnyArray, batch_size: int, *, minibatches: int = 1) -> Feed:
     """A data set on the device whose examples are drawn with replacement, each with a probability proportional to its weight.
 
     `weights` is `[n]`. The size of a batch is not bounded by the data set's. Raises `ValueError` as `share_edges` does, and if
@@ -80,11 +84,10 @@ def weighted(
     """
     if len(weights) != len(jax.tree.leaves(arrays)[0]):
         raise ValueError(f'{len(jax.tree.leaves(arrays)[0])} examples want as many weights, got {len(weights)}')
-    key = jax.random.key(seed)
 
-    def minibatch(data: Any, number: Array) -> Batch:
-        local = batch_size // parallel.axis_size(axis_name)
-        rows = weighted_rows(data[1], parallel.example_keys(jax.random.fold_in(key, number), local, axis_name))
+    def minibatch(data: Any, key: Key, number: Array) -> Batch:
+        local = batch_size // parallel.axis_size()
+        rows = weighted_rows(data[1], parallel.example_keys(local, jax.random.fold_in(key, number)))
         return jax.tree.map(lambda x: to_float(x[rows]), data[0])
 
     return Feed((jax.tree.map(jnp.asarray, arrays), share_edges(weights)), several(minibatch, minibatches))
@@ -109,30 +112,21 @@ def weighted_rows(edges: Array, keys: Key) -> Array:
     return jnp.searchsorted(edges, points, side='right')
 
 
-def generated(
-    sampler: Callable[[Key], Batch], batch_size: int, *, seed: int, minibatches: int = 1, axis_name: str | None = None
-) -> Feed:
+def generated(sampler: Callable[[Key], Batch], batch_size: int, *, minibatches: int = 1) -> Feed:
     """Data drawn afresh from a distribution, such as `Mixture.sample`: one example from one key."""
-    key = jax.random.key(seed)
 
-    def minibatch(data: Any, number: Array) -> Batch:
-        local = batch_size // parallel.axis_size(axis_name)
-        return jax.vmap(sampler)(parallel.example_keys(jax.random.fold_in(key, number), local, axis_name))
+    def minibatch(data: Any, key: Key, number: Array) -> Batch:
+        local = batch_size // parallel.axis_size()
+        return jax.vmap(sampler)(parallel.example_keys(local, jax.random.fold_in(key, number)))
 
     return Feed((), several(minibatch, minibatches))
 
 
-def joined(feeds: Mapping[str, Feed]) -> Feed:
-    """Several feeds as one, whose batch is a dict of theirs: for sets that are drawn independently, each by its own seed."""
-    draw = lambda data, step: {name: feed.draw(data[name], step) for name, feed in feeds.items()}
-    return Feed({name: feed.data for name, feed in feeds.items()}, draw)
-
-
-def several(minibatch: Callable[[Any, Array], Batch], count: int) -> Callable[[Any, Array], Batch]:
-    """`minibatch(data, number)` as a feed's `draw(data, step)`: with a count above 1, so many a step on a leading axis."""
+def several(minibatch: Callable[[Any, Any, Array], Batch], count: int) -> Callable[[Any, Any, Array], Batch]:
+    """`minibatch(data, own, number)` as a feed's `draw(data, own, step)`: of a count above 1, so many on a leading axis."""
     if count == 1:
         return minibatch
-    return lambda data, step: jax.vmap(lambda i: minibatch(data, step * count + i))(jnp.arange(count))
+    return lambda data, own, step: jax.vmap(lambda i: minibatch(data, own, step * count + i))(jnp.arange(count))
 
 
 class Source(Protocol):
@@ -144,18 +138,124 @@ class Source(Protocol):
         """The examples as a pytree of numpy arrays, `[len(indices), ...]`."""
 
 
+class Rows(NamedTuple):
+    """A pytree of arrays `[n, ...]` in the host's memory, as a source."""
+
+    arrays: Any
+
+    def __len__(self) -> int:
+        return len(jax.tree.leaves(self.arrays)[0])
+
+    def read(self, indices: Sequence[int]) -> Any:
+        return jax.tree.map(lambda x: x[np.asarray(indices)], self.arrays)
+
+
+class Stream(NamedTuple):
+    """A data set too large for the device, read ahead by threads, in the order in which `resident` would draw it."""
+
+    source: Source
+    batch_size: int
+    minibatches: int = 1
+    transform: Transform | None = None
+    pick: Callable[[Any], Any] = lambda batch: batch
+    """What of the source's examples a batch is."""
+
+    def own(self, number: int, key: Key) -> Key:
+        """What the seed of this number has for itself, as of a `Feed`."""
+        del number
+        return key
+
+    def batches(self, own: Key, start: int) -> Iterator[Batch]:
+        """Batches `start`, `start + 1`, ... as they lie on disk; a resumed run gives `start` and goes on bit for bit."""
+        read = stream(self.source, self.batch_size, own, start=start, minibatches=self.minibatches)
+        return (self.pick(batch) for batch in read)
+
+    def prepare(self, batch: Any, own: Key, step: Array) -> Batch:
+        """A batch as the step sees it; pure, to be called inside the step."""
+        if self.minibatches == 1:
+            return _prepared(batch, self.transform, own, step)
+        numbers = step * self.minibatches + jnp.arange(self.minibatches)
+        return jax.vmap(lambda part, number: _prepared(part, self.transform, own, number))(batch, numbers)
+
+
+class Joined(NamedTuple):
+    """Several sets as one that is read as it is needed, whose batch is a dict of theirs; some may live on the device."""
+
+    feeds: Mapping[str, Feed | Stream]
+
+    @property
+    def minibatches(self) -> int:
+        return next(feed.minibatches for feed in self.feeds.values() if isinstance(feed, Stream))
+
+    def own(self, number: int, key: Key) -> Any:
+        """What the seed of this number has for itself, as of a `Feed`."""
+        return {name: feed.own(number, named(key, name)) for name, feed in self.feeds.items()}
+
+    def batches(self, own: Any, start: int) -> Iterator[Batch]:
+        """Batches `start`, `start + 1`, ... of what is on disk, as they lie there."""
+        reading = {name: feed.batches(own[name], start) for name, feed in self.feeds.items() if isinstance(feed, Stream)}
+        return (dict(zip(reading, parts, strict=True)) for parts in zip(*reading.values(), strict=True))
+
+    def prepare(self, batch: Batch, own: Any, step: Array) -> Batch:
+        """A batch as the step sees it; pure, to be called inside the step."""
+        part = lambda name, feed: (
+            feed.draw(feed.data, own[name], step) if isinstance(feed, Feed) else feed.prepare(batch[name], own[name], step)
+        )
+        return {name: part(name, feed) for name, feed in self.feeds.items()}
+
+
+@overload
+def joined(feeds: Mapping[str, Feed]) -> Feed: ...
+@overload
+def joined(feeds: Mapping[str, Feed | Stream]) -> Feed | Joined: ...
+def joined(feeds: Mapping[str, Any]) -> Feed | Joined:
+    """Several feeds as one, whose batch is a dict of theirs: for sets that are drawn independently."""
+    resident = {name: feed for name, feed in feeds.items() if isinstance(feed, Feed)}
+    if len(resident) < len(feeds):
+        return Joined(feeds)
+    draw = lambda data, own, step: {name: feed.draw(data[name], own[name], step) for name, feed in resident.items()}
+    return Feed({name: feed.data for name, feed in resident.items()}, draw, Joined(feeds).own)
+
+
+def feed(
+    source: Any,
+    batch_size: int,
+    *,
+    minibatches: int = 1,
+    transform: Transform | None = None,
+    pick: Callable[[Any], Any] = lambda batch: batch,
+    memory_limit: float = 2e9,
+) -> Feed | Stream:
+    """A data set on the device if it is not too large, and else read as it is needed.
+
+    Args:
+        source: a pytree of arrays `[n, ...]`, or a `Source`, which is on disk because it is too large.
+        batch_size: and `minibatches`: of a step.
+        transform: of single examples, as of `resident`.
+        pick: what of a source's examples a batch is; of arrays it is applied to them all.
+        memory_limit: in bytes, of arrays.
+    """
+    if hasattr(source, 'read'):
+        return Stream(source, batch_size, minibatches, transform, pick)
+    arrays = pick(source)
+    if sum(np.asarray(x).nbytes for x in jax.tree.leaves(arrays)) > memory_limit:
+        _check_size(len(jax.tree.leaves(arrays)[0]), batch_size)
+        return Stream(Rows(arrays), batch_size, minibatches, transform)
+    return resident(arrays, batch_size, minibatches=minibatches, transform=transform)
+
+
 def stream(
-    source: Source, batch_size: int, *, seed: int, start: int = 0, minibatches: int = 1, threads: int = 8
+    source: Source, batch_size: int, key: Key, *, start: int = 0, minibatches: int = 1, threads: int = 8
 ) -> Iterator[Batch]:
     """Batches `start`, `start + 1`, ... of a data set too large for the device, read ahead by threads (grain).
 
-    In the same order as `resident` would draw them, so a resumed run gives `start` and goes on bit for bit.
+    In the same order as `resident` would draw them with this key.
     """
     import grain
 
     _check_size(len(source), batch_size)
-    key = jax.random.key(seed)
     cpu = jax.local_devices(backend='cpu')[0]
+    key = jax.device_put(key, cpu)
     order = compilation.jit(lambda number: batch_indices(len(source), batch_size, number, key))
 
     def batch(step: int) -> Batch:

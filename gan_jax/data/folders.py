@@ -65,6 +65,10 @@ class FolderSource:
             batch['label'] = self._labels[list(indices)]
         return batch
 
+    def every_label(self) -> np.ndarray | None:
+        """The labels of all images, int32 `[n]`; None without classes."""
+        return self._labels
+
     def images(self, indices: Sequence[int]) -> list[np.ndarray | None]:
         """Those images, uint8 `[h, w, channels]`, read by threads; with `skip_broken` None for one that cannot be read."""
         return list(

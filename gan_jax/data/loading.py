@@ -148,7 +148,9 @@ def is_digits(name: str) -> bool:
 
 
 def _digits_split(name: str, split: str) -> str:
-    named = name.partition(':')[2]
+    _, colon, named = name.partition(':')
+    if colon and not named:
+        raise InputError(f'{name!r} names no split: the digits have train and test')
     if split == 'test' and named == 'test':
         raise InputError('digits:test leaves no images to judge on')
     return named or split if split == 'train' else split

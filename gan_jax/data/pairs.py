@@ -49,7 +49,8 @@ class PairSource:
     ) -> None:
         if direction not in ('a_to_b', 'b_to_a'):
             raise InputError(f"direction is 'a_to_b' or 'b_to_a', not {direction!r}")
-        self.path, self.size, self.direction, self.skip_broken = pathlib.Path(path), size, direction, skip_broken
+        self.path, self.size, self.split = pathlib.Path(path), size, split
+        self.direction, self.skip_broken = direction, skip_broken
         folders = _folders(pathlib.Path(path), split)
         self.files = _partners(*folders) if len(folders) == 2 else [(file,) for file in image_files(folders[0])]
         self.broken: list[str] = []
@@ -65,7 +66,7 @@ class PairSource:
 
     def load(self) -> tuple[Self, dict[str, np.ndarray]]:
         """The pairs that can be read, and all of them in memory. They are decoded once and kept, as `FolderSource`'s are."""
-        form = f'pairs {self.size} {self.channels}'
+        form = f'pairs {self.split} {self.size} {self.channels}'
         found = decoding.decode(self.files, self._pair, folder=self.path, form=form, skip_broken=self.skip_broken)
         return self._only(found.readable), self._directed(found.images)
 
@@ -133,7 +134,7 @@ def loading_size(size: int) -> int:
     return round(size * 286 / 256)
 
 
-def jitter(example: Any, key: Key, size: int, *, mirror: bool = True) -> Any:
+def jitter(example: Any, key: Key, *, size: int, mirror: bool = True) -> Any:
     """One example cropped to `size` at random and mirrored by the toss of a coin (Isola et al. 2017, appendix 6.2).
 
     `example` is an image `[h, w, c]` or a pytree of images of one height and width, to which the same happens, so that pairs

@@ -6,7 +6,7 @@ channel's digit in front. The modes are as frequent as the digits make them: of 
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,32 +21,22 @@ from gan_jax.typing import AnyArray, Array, Key
 CHANNELS = 3
 
 
-class Digits(NamedTuple):
-    """What the feed of stacked digits holds on the device."""
-
-    images: AnyArray
-    """uint8, `[n, size, size, 1]`"""
-    key: Key
-    """Of the draws. Several seeds that train in one program have one key each, `[seeds]`, and share the images:
-    `jax.vmap(many_steps(step, feed.draw, n), in_axes=(0, Digits(None, 0), None))`."""
-
-
-def stacked_digits(images: AnyArray, batch_size: int, *, seed: int, minibatches: int = 1, axis_name: str | None = None) -> Feed:
+def stacked_digits(images: AnyArray, batch_size: int, *, minibatches: int = 1) -> Feed:
     """Stacked digits drawn afresh in each step from `images`, uint8 `[n, size, size, 1]`: float32 `[batch, size, size, 3]`.
 
     Raises `InputError` for images of another kind.
     """
     _check(images)
 
-    def one(images: Any, key: Key) -> Array:
+    def one(images: Array, key: Key) -> Array:
         return stack(images, jax.random.randint(key, (1, CHANNELS), 0, len(images)))[0]
 
-    def minibatch(data: Digits, number: Array) -> Array:
-        local = batch_size // parallel.axis_size(axis_name)
-        keys = parallel.example_keys(jax.random.fold_in(data.key, number), local, axis_name)
-        return to_float(jax.vmap(one, (None, 0))(data.images, keys))
+    def minibatch(images: Array, key: Key, number: Array) -> Array:
+        local = batch_size // parallel.axis_size()
+        keys = parallel.example_keys(local, jax.random.fold_in(key, number))
+        return to_float(jax.vmap(one, (None, 0))(images, keys))
 
-    return Feed(Digits(jnp.asarray(images), jax.random.key(seed)), several(minibatch, minibatches))
+    return Feed(jnp.asarray(images), several(minibatch, minibatches))
 
 
 def stacked_test_set(digits: Images, n: int, *, seed: int = 0) -> Images:

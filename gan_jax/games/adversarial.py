@@ -1,22 +1,20 @@
 """The standard game: one generator, one discriminator (Goodfellow et al. 2014), and what games built on it can ask of it."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from gan_jax import parallel
-from gan_jax.augmentations import Augmentation, chain
+from gan_jax.augmentations import Augmentation
 from gan_jax.features import FeatureLoss
+from gan_jax.games.judgement import PenaltyAt, apply_network, judgement
 from gan_jax.objectives import Objective
-from gan_jax.penalties import Penalty, Scheduled, total
+from gan_jax.penalties import Penalty, Scheduled
 from gan_jax.training import Game
 from gan_jax.typing import Array, Batch, Key, Metrics, Variables
-
-PROGRESS = 'progress'
-"""The collection of the discriminator's variables that counts its updates and holds the augmentation's state."""
 
 
 class Reading(NamedTuple):
@@ -39,13 +37,6 @@ class Auxiliary(NamedTuple):
     generator: Callable[[Any, Any, Batch], tuple[Array, Metrics]]
 
 
-class _Judgement(NamedTuple):
-    output: Any
-    logits: Array
-    features: Sequence[Array]
-    state: Variables
-
-
 _PLAIN = Reading()
 
 
@@ -56,12 +47,11 @@ def adversarial(
     *,
     latent: Callable[[Key], Array],
     penalties: Sequence[Penalty | Scheduled] = (),
-    penalty_at: Literal['seen', 'original'] = 'seen',
+    penalty_at: PenaltyAt = 'seen',
     augmentation: Augmentation | None = None,
     feature_losses: Sequence[FeatureLoss] = (),
     feature_layer: int = -1,
     objective_weight: float = 1.0,
-    axis_name: str | None = None,
     reading: Reading = _PLAIN,
     auxiliary: Auxiliary | None = None,
 ) -> Game:
@@ -80,94 +70,46 @@ def adversarial(
         feature_losses: added to the generator's loss, from `gan_jax.features`, on the features `feature_layer`.
         objective_weight: of the objective in the generator's loss; 0 leaves it the feature losses alone (Salimans et al. 2016,
             section 3.1).
-        axis_name: the axis of a data-parallel run; networks, penalties and losses that take one want the same.
         reading: how other games use this one: the batch and the discriminator's output are what it says.
         auxiliary: added to both players' losses.
 
     The batch is an array of real examples. Real and generated examples pass through the discriminator apart, each with its
     own batch statistics. The discriminator's state after a generator's loss is thrown away.
     """
-    augment = augmentation or chain()
-    if augment.reads_logits and objective.undecided is None:
-        raise ValueError(
-            'an adaptive augmentation follows the sign of real logits, which says nothing under this objective; '
-            'minimax, non_saturating, least_squares, hinge and f_gan have a logit at which D is undecided'
-        )
-    if penalty_at not in ('seen', 'original'):
-        raise ValueError(f"penalties are at what is 'seen' or at the 'original', not {penalty_at!r}")
-    keeps_progress = augmentation is not None or any(isinstance(p, Scheduled) for p in penalties)
+    judge = judgement(
+        discriminator,
+        objective.undecided,
+        penalties=penalties,
+        penalty_at=penalty_at,
+        augmentation=augmentation,
+        feature_losses=feature_losses,
+        feature_layer=feature_layer,
+        logit=reading.logit,
+    )
 
-    def see(progress: Any, examples: Array, key: Key) -> Array:
-        return augment.apply(progress['augmentation'], examples, parallel.example_keys(key, len(examples), axis_name))
-
-    def judge(network: Variables, seen: Array, batch: Batch, key: Key) -> _Judgement:
-        options = {'features_too': True} if feature_losses else {}
-        inputs = reading.discriminator(batch)
-        output, state = apply_network(discriminator, network, seen, *inputs, noise=key, **options)
-        output, features = output if feature_losses else (output, ())
-        return _Judgement(output, reading.logit(output), features, state)
-
-    def init(key: Key, batch: Batch) -> tuple[Variables, Variables]:
+    def init(batch: Batch, key: Key) -> tuple[Variables, Variables]:
         g_key, d_key, z_key = jax.random.split(key, 3)
-        progress = {'updates': jnp.int32(0), 'augmentation': augment.init()}
-        real = reading.examples(batch)
-        examples = jnp.zeros((augment.group, *real.shape[1:]), real.dtype)
-        seen = augment.apply(progress['augmentation'], examples, jax.random.split(z_key, augment.group))
-        for_g, for_d = reading.generator(batch), tuple(x[:1] for x in reading.discriminator(batch))
-        # In inference mode batch norm has the same variables, and needs no axis.
-        d_variables = discriminator.init(d_key, seen, *for_d, train=False)
-        if keeps_progress:
-            d_variables = {**d_variables, PROGRESS: progress}
-        return init_generator(generator, g_key, latent, z_key, *for_g), d_variables
+        d_variables = judge.init(reading.examples(batch), d_key, given=reading.discriminator(batch))
+        return init_generator(generator, latent, reading.generator(batch), z_key, g_key), d_variables
 
     def play(variables: Variables, batch: Batch, key: Key, *, train: bool = True) -> tuple[Array, Variables]:
         size = len(jax.tree.leaves(batch)[0])
-        z = jax.vmap(latent)(parallel.example_keys(key, size, axis_name if train else None))
+        z = jax.vmap(latent)(parallel.example_keys(size, key))
         return apply_network(generator, variables, z, *reading.generator(batch), train=train)
 
-    def split(variables: Variables) -> tuple[Variables, Any]:
-        """The network's own variables, and the progress."""
-        network = {name: value for name, value in variables.items() if name != PROGRESS}
-        return network, variables.get(PROGRESS, {'updates': jnp.int32(0), 'augmentation': augment.init()})
-
     def discriminator_loss(variables: Variables, play: Array, batch: Batch, key: Key) -> tuple[Array, tuple[Variables, Metrics]]:
-        network, progress = split(variables)
-        real_key, fake_key, penalty_key, noise_key = jax.random.split(key, 4)
-        noise_keys = jax.random.split(noise_key, 3)
-        seen_real, seen_fake = see(progress, reading.examples(batch), real_key), see(progress, play, fake_key)
-        real = judge(network, seen_real, batch, noise_keys[0])
-        fake = judge({**network, **real.state}, seen_fake, batch, noise_keys[1])
-        state = fake.state
-        loss = objective.discriminator(real.logits, fake.logits).mean()
-        metrics = {'real_logit': real.logits.mean(), 'fake_logit': fake.logits.mean()}
-        if penalties:
-            points = (seen_real, seen_fake) if penalty_at == 'seen' else (reading.examples(batch), play)
-            on_its_way = (lambda x: x) if penalty_at == 'seen' else (lambda x: see(progress, x, real_key))
-            critic = lambda x: judge(network, on_its_way(x), batch, noise_keys[2]).logits
-            metrics['penalty'] = total(penalties, critic, *points, penalty_key, progress['updates']).mean()
-            loss += metrics['penalty']
+        examples, given = reading.examples(batch), reading.discriminator(batch)
+        loss, (state, metrics), real, fake = judge.discriminator_loss(objective, variables, examples, play, key, given=given)
         if auxiliary is not None:
             value, found = auxiliary.discriminator(real.output, fake.output, batch)
             loss, metrics = loss + value, metrics | found
-        if keeps_progress:
-            heard = real.logits - (objective.undecided or 0)
-            moved = {'updates': progress['updates'] + 1, 'augmentation': augment.update(progress['augmentation'], heard)}
-            state = {**state, PROGRESS: jax.lax.stop_gradient(moved)}
         return loss, (state, metrics)
 
     def generator_loss(variables: Variables, play: Array, batch: Batch, key: Key) -> tuple[Array, Metrics]:
-        network, progress = split(variables)
-        real_key, fake_key, noise_key = jax.random.split(key, 3)
-        noise_keys = jax.random.split(noise_key)
-        # An objective that ignores the real logits costs no pass over the real examples: nothing else depends on them.
-        real = judge(network, see(progress, reading.examples(batch), real_key), batch, noise_keys[0])
-        fake = judge(network, see(progress, play, fake_key), batch, noise_keys[1])
-        loss = objective_weight * objective.generator(real.logits, fake.logits).mean()
-        metrics: Metrics = {}
-        if feature_losses:
-            matched = [f[feature_layer].reshape(len(f[feature_layer]), -1) for f in (real.features, fake.features)]
-            metrics['feature_loss'] = sum(term(*matched) for term in feature_losses)
-            loss += metrics['feature_loss']
+        examples, given = reading.examples(batch), reading.discriminator(batch)
+        loss, metrics, real, fake = judge.generator_loss(
+            objective, variables, examples, play, key, given=given, weight=objective_weight
+        )
         if auxiliary is not None:
             value, found = auxiliary.generator(real.output, fake.output, batch)
             loss, metrics = loss + value, metrics | found
@@ -177,7 +119,7 @@ def adversarial(
 
 
 def init_generator(
-    generator: nn.Module, key: Key, latent: Callable[[Key], Array], latent_key: Key, *conditions: Array
+    generator: nn.Module, latent: Callable[[Key], Array], conditions: Sequence[Array], latent_key: Key, key: Key
 ) -> Variables:
     """The variables of a generator; the reference batch of virtual batch norm, if it has one, is of the game's own latents.
 
@@ -191,17 +133,3 @@ def init_generator(
 
     reference = jax.tree.leaves(jax.eval_shape(lambda: init(1)).get('reference', {}))
     return init(max([1, *(len(leaf) for leaf in reference)]))
-
-
-def apply_network(
-    network: nn.Module, variables: Variables, *inputs: Array, train: bool = True, noise: Key | None = None, **options: Any
-) -> tuple[Any, Variables]:
-    """The network's output, and its state: all collections but the parameters, as the call left them.
-
-    `noise` is the key of the random stream of that name.
-    """
-    state = {name: value for name, value in variables.items() if name != 'params'}
-    rngs = None if noise is None else {'noise': noise}
-    if not train:
-        return network.apply(variables, *inputs, train=False, rngs=rngs, **options), state
-    return network.apply(variables, *inputs, train=True, mutable=list(state), rngs=rngs, **options)  # type: ignore[return-value]

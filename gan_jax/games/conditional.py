@@ -1,19 +1,35 @@
 """Games with labels: conditional GAN (Mirza and Osindero 2014), the projection discriminator, and AC-GAN (Odena et al. 2017)."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
 import optax
 
+from gan_jax.augmentations import Augmentation
+from gan_jax.features import FeatureLoss
 from gan_jax.games.adversarial import Auxiliary, Reading, adversarial
+from gan_jax.games.judgement import PenaltyAt
 from gan_jax.objectives import Objective
+from gan_jax.penalties import Penalty, Scheduled
 from gan_jax.training import Game
-from gan_jax.typing import Array, Batch, Metrics
+from gan_jax.typing import Array, Batch, Key, Metrics
 
 
 def conditional(
-    generator: nn.Module, discriminator: nn.Module, objective: Objective, *, auxiliary: Auxiliary | None = None, **options: Any
+    generator: nn.Module,
+    discriminator: nn.Module,
+    objective: Objective,
+    *,
+    latent: Callable[[Key], Array],
+    penalties: Sequence[Penalty | Scheduled] = (),
+    penalty_at: PenaltyAt = 'seen',
+    augmentation: Augmentation | None = None,
+    feature_losses: Sequence[FeatureLoss] = (),
+    feature_layer: int = -1,
+    objective_weight: float = 1.0,
+    auxiliary: Auxiliary | None = None,
 ) -> Game:
     """The standard game, given labels: batches are `{'image': [n, ...], 'label': int [n]}`.
 
@@ -25,20 +41,33 @@ def conditional(
         discriminator: `discriminator(examples, labels, train=) -> logits [n]`: networks that concatenate or project the label.
             With `auxiliary` it is not told: `discriminator(examples, train=) -> (logits [n], class logits [n, classes])`.
         objective: what each minimises, from `gan_jax.objectives`.
+        latent: and `penalties`, `penalty_at`, `augmentation`, `feature_losses`, `feature_layer`, `objective_weight`: as of
+            `games.adversarial`. Penalties hold each example's label; at a point between a real and a generated example it is
+            that of both.
         auxiliary: what AC-GAN adds, `auxiliary_classifier()`.
-        options: `latent`, `penalties`, `augmentation` and all others of `games.adversarial`. Penalties hold each example's
-            label; at a point between a real and a generated example it is that of both.
 
     Raises `ValueError` for packing: examples of a pack have labels of their own.
     """
-    augmentation = options.get('augmentation')
     if augmentation is not None and augmentation.group > 1:
         raise ValueError('packing joins examples of different labels, and a conditional discriminator is told one label')
     label = lambda batch: (batch['label'],)
     reading = Reading(examples=lambda batch: batch['image'], generator=label, discriminator=label)
     if auxiliary is not None:
         reading = reading._replace(discriminator=lambda batch: (), logit=lambda output: output[0])
-    return adversarial(generator, discriminator, objective, reading=reading, auxiliary=auxiliary, **options)
+    return adversarial(
+        generator,
+        discriminator,
+        objective,
+        latent=latent,
+        penalties=penalties,
+        penalty_at=penalty_at,
+        augmentation=augmentation,
+        feature_losses=feature_losses,
+        feature_layer=feature_layer,
+        objective_weight=objective_weight,
+        reading=reading,
+        auxiliary=auxiliary,
+    )
 
 
 def auxiliary_classifier(weight: float = 1.0, generator_weight: float = 1.0, generated: bool = True) -> Auxiliary:

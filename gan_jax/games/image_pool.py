@@ -25,7 +25,7 @@ def empty_pool(size: int, example: Array | jax.ShapeDtypeStruct) -> ImagePool:
     return ImagePool(jnp.zeros((size, *example.shape), bits), jnp.int32(0))
 
 
-def exchange(pool: ImagePool, images: Array, key: Key, axis_name: str | None = None) -> tuple[ImagePool, Array]:
+def exchange(pool: ImagePool, images: Array, key: Key) -> tuple[ImagePool, Array]:
     """The pool after these images, `[n, ...]`, and what to show in their place.
 
     One after the other: while the pool is not full, an image is stored and shown; after that it is shown as it is with
@@ -33,7 +33,7 @@ def exchange(pool: ImagePool, images: Array, key: Key, axis_name: str | None = N
     batch's. What is stored is a constant; gradients reach the images that are shown as they are.
     """
     size = len(pool.bits)
-    newcomers = parallel.all_gather(lax.bitcast_convert_type(lax.stop_gradient(images), pool.bits.dtype), axis_name)
+    newcomers = parallel.all_gather(lax.bitcast_convert_type(lax.stop_gradient(images), pool.bits.dtype))
     coin_key, place_key = jax.random.split(key)
     coins = jax.random.bernoulli(coin_key, shape=newcomers.shape[:1])
     places = jax.random.randint(place_key, newcomers.shape[:1], 0, size)
@@ -47,6 +47,6 @@ def exchange(pool: ImagePool, images: Array, key: Key, axis_name: str | None = N
         return ImagePool(stored, pool.filled + ~full), (swap, old)
 
     pool, given = lax.scan(visit, pool, (newcomers, coins, places))
-    swapped, old = (parallel.local_rows(x, axis_name) for x in given)
+    swapped, old = (parallel.local_rows(x) for x in given)
     swapped = swapped.reshape(-1, *[1] * (images.ndim - 1))
     return pool, jnp.where(swapped, lax.bitcast_convert_type(old, images.dtype), images)

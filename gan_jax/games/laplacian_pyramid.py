@@ -7,9 +7,13 @@ import flax.linen as nn
 import jax
 
 from gan_jax import parallel, pyramids
-from gan_jax.games.adversarial import Reading, adversarial, apply_network
+from gan_jax.augmentations import Augmentation
+from gan_jax.features import FeatureLoss
+from gan_jax.games.adversarial import Reading, adversarial
+from gan_jax.games.judgement import PenaltyAt, apply_network
 from gan_jax.games.product import part_of, product
 from gan_jax.objectives import Objective
+from gan_jax.penalties import Penalty, Scheduled
 from gan_jax.training import Game
 from gan_jax.typing import Array, Batch, Key, Variables
 
@@ -26,7 +30,12 @@ def laplacian_pyramid(
     objective: Objective,
     *,
     latent: Sequence[Callable[[Key], Array]],
-    **options: Any,
+    penalties: Sequence[Penalty | Scheduled] = (),
+    penalty_at: PenaltyAt = 'seen',
+    augmentation: Augmentation | None = None,
+    feature_losses: Sequence[FeatureLoss] = (),
+    feature_layer: int = -1,
+    objective_weight: float = 1.0,
 ) -> Game:
     """Level k < K generates h_k given the low-pass image l_k = up(down(I_k)), level K the coarsest image (section 2.3).
 
@@ -44,7 +53,8 @@ def laplacian_pyramid(
             `discriminators[K](images, train=) -> logits [n]`.
         objective: of every level; the paper's is `objectives.non_saturating()`.
         latent: one example's latent from one key, for each level.
-        options: `penalties` and all others of `games.adversarial`, for every level. A penalty is on `high`, with `low` held.
+        penalties: and `penalty_at`, `feature_losses`, `feature_layer`, `objective_weight`: as of `games.adversarial`, for every
+            level. A penalty is on `high`, with `low` held.
 
     Metrics and variables have the names level_0, ..., level_K. Raises `ValueError` if the three lists are not of one length, and
     for an augmentation, which would change `high` and not `low`; `InputError` for images that cannot be halved K times.
@@ -52,14 +62,25 @@ def laplacian_pyramid(
     if not len(generators) == len(discriminators) == len(latent) > 0:
         counts = f'{len(generators)} generators, {len(discriminators)} discriminators and {len(latent)} latents'
         raise ValueError(f'every level has one generator, one discriminator and one latent; got {counts}')
-    if options.get('augmentation') is not None:
+    if augmentation is not None:
         raise ValueError('an augmentation would change the high-pass images of a pyramid, and not the low-pass ones')
     halvings = len(generators) - 1
     names = [_name(k) for k in range(halvings + 1)]
     readings = [_LEVEL] * halvings + [Reading()]
     levels = product(
         {
-            name: adversarial(generators[k], discriminators[k], objective, latent=latent[k], reading=readings[k], **options)
+            name: adversarial(
+                generators[k],
+                discriminators[k],
+                objective,
+                latent=latent[k],
+                penalties=penalties,
+                penalty_at=penalty_at,
+                feature_losses=feature_losses,
+                feature_layer=feature_layer,
+                objective_weight=objective_weight,
+                reading=readings[k],
+            )
             for k, name in enumerate(names)
         }
     )
@@ -74,11 +95,11 @@ def laplacian_pyramid(
         if train:
             return levels.play(variables, split(batch), key)
         state = {name: value for name, value in variables.items() if name != 'params'}
-        keys = [parallel.example_keys(level_key, len(batch)) for level_key in jax.random.split(key, halvings + 1)]
+        keys = [parallel.example_keys(len(batch), level_key) for level_key in jax.random.split(key, halvings + 1)]
         return cascade(generators, variables, [jax.vmap(z)(k) for z, k in zip(latent, keys, strict=True)]), state
 
     return Game(
-        lambda key, batch: levels.init(key, split(batch)),
+        lambda batch, key: levels.init(split(batch), key),
         play,
         lambda variables, play, batch, key: levels.discriminator_loss(variables, play, split(batch), key),
         lambda variables, play, batch, key: levels.generator_loss(variables, play, split(batch), key),

@@ -1,5 +1,6 @@
 """MAD-GAN: several generators, and one discriminator that tells them apart (Ghosh et al. 2018)."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,9 +11,12 @@ import optax
 from jax.nn import logsumexp, softplus
 
 from gan_jax import parallel
+from gan_jax.augmentations import Augmentation
 from gan_jax.errors import InputError
-from gan_jax.games.adversarial import PROGRESS, apply_network, init_generator
-from gan_jax.penalties import Penalty, Scheduled, total
+from gan_jax.features import FeatureLoss
+from gan_jax.games.adversarial import init_generator
+from gan_jax.games.judgement import PenaltyAt, Verdict, apply_network, judgement
+from gan_jax.penalties import Penalty, Scheduled
 from gan_jax.training import Game
 from gan_jax.typing import Array, Batch, Key, Metrics, Variables
 
@@ -26,7 +30,11 @@ def multi_generator(
     shared: Sequence[str] = (),
     non_saturating: bool = False,
     penalties: Sequence[Penalty | Scheduled] = (),
-    axis_name: str | None = None,
+    penalty_at: PenaltyAt = 'seen',
+    augmentation: Augmentation | None = None,
+    feature_losses: Sequence[FeatureLoss] = (),
+    feature_layer: int = -1,
+    objective_weight: float = 1.0,
 ) -> Game:
     """K generators against a discriminator of K + 1 classes: class i < K is generator i, class K is real.
 
@@ -46,7 +54,9 @@ def multi_generator(
         non_saturating: the generators maximise sum_i E_i log D_K instead.
         penalties: added to the discriminator's loss, from `gan_jax.penalties`, on the logit of "real", log D_K / (1 - D_K). One
             that looks at generated examples is the mean of the K penalties on (real, examples of generator i).
-        axis_name: the axis of a data-parallel run; networks and penalties that take one want the same.
+        penalty_at: and `augmentation`, `feature_losses`, `feature_layer`, `objective_weight`: as of `games.adversarial`. Features
+            of all generators' examples together are matched with those of real ones. An adaptive augmentation takes D for
+            undecided where D_K is its 1 / (K + 1) at the optimum.
 
     The play is `[K, batch, ...]`. All generators see the same latents, which the objective cannot tell from independent ones:
     only the K separate expectations are in it. `mixture` makes of a play samples of the whole model. Real examples and those of
@@ -58,65 +68,88 @@ def multi_generator(
     K = generators
     if K < 1:
         raise ValueError(f'generators are 1 or more, got {K}')
-    keeps_progress = any(isinstance(p, Scheduled) for p in penalties)
+    judge = judgement(
+        discriminator,
+        -math.log(K),
+        penalties=penalties,
+        penalty_at=penalty_at,
+        augmentation=augmentation,
+        feature_losses=feature_losses,
+        feature_layer=feature_layer,
+        logit=real_logit,
+    )
 
     def own(variables: Variables) -> Any:
         """For every leaf of the generators' variables 0, the axis of the K, or None where they share it."""
         return jax.tree_util.tree_map_with_path(lambda path, _: None if path[1].key in shared else 0, variables)
 
-    def init(key: Key, batch: Batch) -> tuple[Variables, Variables]:
+    def init(batch: Batch, key: Key) -> tuple[Variables, Variables]:
         g_key, d_key, z_key = jax.random.split(key, 3)
-        stacked = jax.vmap(lambda key: init_generator(generator, key, latent, z_key))(jax.random.split(g_key, K))
+        stacked = jax.vmap(lambda key: init_generator(generator, latent, (), z_key, key))(jax.random.split(g_key, K))
         layers = list(stacked.get('params', {}))
         if unknown := sorted(set(shared) - set(layers)):
             raise InputError(f'the generator has no layer {", ".join(unknown)} to share; it has {", ".join(layers)}')
         if layers and set(layers) == set(shared):
             raise InputError(f'all layers of the generator are shared ({", ".join(layers)}), so that the {K} generators are one')
         variables = jax.tree.map(lambda x, axis: x if axis == 0 else x[0], stacked, own(stacked))
-        d_variables = discriminator.init(d_key, batch[:1], train=False)
-        return variables, {**d_variables, PROGRESS: {'updates': jnp.int32(0)}} if keeps_progress else d_variables
+        return variables, judge.init(batch, d_key)
 
     def play(variables: Variables, batch: Batch, key: Key, *, train: bool = True) -> tuple[Array, Variables]:
-        z = jax.vmap(latent)(parallel.example_keys(key, len(batch), axis_name if train else None))
+        z = jax.vmap(latent)(parallel.example_keys(len(batch), key))
         apply = lambda variables: apply_network(generator, variables, z, train=train)
         examples, states = jax.vmap(apply, in_axes=(own(variables),), axis_size=K)(variables)
         return examples, jax.tree.map(lambda x, axis: x if axis == 0 else _merge(x), states, own(states))
 
-    def judge(network: Variables, examples: Array) -> tuple[Array, Variables]:
-        logits, state = apply_network(discriminator, network, examples)
-        if logits.shape != (len(examples), K + 1):
-            raise ValueError(f'{K} generators want discriminator logits {(len(examples), K + 1)}, got {logits.shape}')
-        return logits, state
-
-    def split(variables: Variables) -> tuple[Variables, Any]:
-        network = {name: value for name, value in variables.items() if name != PROGRESS}
-        return network, variables.get(PROGRESS, {'updates': jnp.int32(0)})
+    def judged(network: Variables, seen: Sequence[Array], key: Key) -> Verdict:
+        verdict = judge.judge(network, seen, key)
+        if verdict.output.shape != (len(seen[0]), K + 1):
+            raise ValueError(f'{K} generators want discriminator logits {(len(seen[0]), K + 1)}, got {verdict.output.shape}')
+        return verdict
 
     def discriminator_loss(variables: Variables, play: Array, batch: Batch, key: Key) -> tuple[Array, tuple[Variables, Metrics]]:
-        network, progress = split(variables)
-        real, state = judge(network, batch)
-        fake, states = jax.vmap(lambda x: judge({**network, **state}, x))(play)
-        loss = _cross_entropy(real, K) + jax.vmap(_cross_entropy)(fake, jnp.arange(K)).sum()
-        guessed = fake[..., :K].argmax(-1) == jnp.arange(K)[:, None]
-        metrics = {'real_logit': real_logit(real).mean(), 'fake_logit': real_logit(fake).mean(), 'told_apart': guessed.mean()}
-        if penalties:
-            critic = lambda x: real_logit(judge(network, x)[0])
+        network, progress = judge.split(variables)
+        real_key, fake_key, penalty_key, noise_key = jax.random.split(key, 4)
+        noise_keys = jax.random.split(noise_key, 3)
+        shown = judge.show(progress, batch, real_key)
+        real = judged(network, shown.seen, noise_keys[0])
+
+        def of_one(examples: Array, fake_key: Key, noise_key: Key, penalty_key: Key) -> tuple[Array, Variables, Array | None]:
+            own = judge.show(progress, examples, fake_key)
+            verdict = judged({**network, **real.state}, own.seen, noise_key)
             # What depends on the real examples alone is not batched by vmap, and computed once.
-            term = lambda fake, key: total(penalties, critic, batch, fake, key, progress['updates'])
-            metrics['penalty'] = jax.vmap(term)(play, jax.random.split(key, K)).mean()
+            penalise = lambda: judge.penalty(network, progress, shown, own, noise_keys[2], penalty_key)
+            return verdict.output, verdict.state, penalise() if penalties else None
+
+        keys = [jax.random.split(k, K) for k in (fake_key, noise_keys[1], penalty_key)]
+        fake, states, penalty = jax.vmap(of_one)(play, *keys)
+        loss = _cross_entropy(real.output, K) + jax.vmap(_cross_entropy)(fake, jnp.arange(K)).sum()
+        guessed = fake[..., :K].argmax(-1) == jnp.arange(K)[:, None]
+        metrics = {
+            'real_logit': real.logits.mean(),
+            'fake_logit': real_logit(fake).mean(),
+            'told_apart': guessed.mean(),
+        }
+        if penalty is not None:
+            metrics['penalty'] = penalty.mean()
             loss += metrics['penalty']
-        state = jax.tree.map(_merge, states)
-        if keeps_progress:
-            state = {**state, PROGRESS: {'updates': progress['updates'] + 1}}
-        return loss, (state, metrics)
+        return loss, ({**jax.tree.map(_merge, states), **judge.moved(progress, real.logits)}, metrics)
 
     def generator_loss(variables: Variables, play: Array, batch: Batch, key: Key) -> tuple[Array, Metrics]:
-        network, _ = split(variables)
-        fake = jax.vmap(lambda x: real_logit(judge(network, x)[0]))(play)
+        network, progress = judge.split(variables)
+        real_key, fake_key, noise_key = jax.random.split(key, 3)
+        noise_keys = jax.random.split(noise_key)
+        look = lambda x, key, noise: judged(network, judge.show(progress, x, key).seen, noise)
+        real = look(batch, real_key, noise_keys[0])
+        fake = jax.vmap(look)(play, jax.random.split(fake_key, K), jax.random.split(noise_keys[1], K))
         if non_saturating:
-            return softplus(-fake).mean(1).sum(), {}
-        real = real_logit(judge(network, batch)[0])
-        return -softplus(-real).mean() - softplus(fake).mean(1).sum(), {}
+            loss = softplus(-fake.logits).mean(1).sum()
+        else:
+            loss = -softplus(-real.logits).mean() - softplus(fake.logits).mean(1).sum()
+        if not feature_losses:
+            return objective_weight * loss, {}
+        together = [f.reshape(-1, *f.shape[2:]) for f in fake.features]
+        feature_loss = judge.feature_loss(real.features, together)
+        return objective_weight * loss + feature_loss, {'feature_loss': feature_loss}
 
     return Game(init, play, discriminator_loss, generator_loss)
 
@@ -132,7 +165,7 @@ def mixture(play: Array, key: Key) -> Array:
     Which one depends on the key and the example's place only, so that more samples leave the first ones as they are.
     """
     K, n = play.shape[:2]
-    chosen = jax.vmap(lambda key: jax.random.randint(key, (), 0, K))(parallel.example_keys(key, n))
+    chosen = jax.vmap(lambda key: jax.random.randint(key, (), 0, K))(parallel.example_keys(n, key))
     return play[chosen, jnp.arange(n)]
 
 

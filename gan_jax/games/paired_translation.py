@@ -6,9 +6,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from gan_jax.games.adversarial import PROGRESS, apply_network
+from gan_jax.augmentations import Augmentation
+from gan_jax.features import FeatureLoss
+from gan_jax.games.judgement import PenaltyAt, apply_network, judgement
 from gan_jax.objectives import Objective, non_saturating
-from gan_jax.penalties import Penalty, Scheduled, total
+from gan_jax.penalties import Penalty, Scheduled
 from gan_jax.training import Game
 from gan_jax.typing import Array, Batch, Key, Metrics, Variables
 
@@ -23,6 +25,10 @@ def paired_translation(
     l1_weight: float = 100.0,
     objective_weight: float = 1.0,
     penalties: Sequence[Penalty | Scheduled] = (),
+    penalty_at: PenaltyAt = 'seen',
+    augmentation: Augmentation | None = None,
+    feature_losses: Sequence[FeatureLoss] = (),
+    feature_layer: int = -1,
 ) -> Game:
     """A generator of targets from inputs against a discriminator of real from generated targets, given the input (eqs. 1 to 4).
 
@@ -36,48 +42,44 @@ def paired_translation(
         objective_weight: of the objective in the generator's loss; 0 is the paper's baseline of L1 alone.
         penalties: added to the discriminator's loss. They act on its function of the target at the given input: the condition
             is not interpolated, and no gradient is taken in it.
+        penalty_at: and `augmentation`, `feature_losses`, `feature_layer`: as of `games.adversarial`. The input and both
+            targets, real and generated, are augmented by the same draws.
 
-    Nothing here needs the whole batch: in a data-parallel run the networks, penalties and objectives that take an axis name
-    want it. The discriminator's state after a generator's loss is thrown away. Raises `ValueError`, from `init`, if what the
+    The discriminator's state after a generator's loss is thrown away. Raises `ValueError`, from `init`, if what the
     generator makes has not the target's shape.
     """
 
-    def judge(variables: Variables, batch: Batch, target: Array, key: Key) -> tuple[Array, Variables]:
-        return apply_network(discriminator, variables, jnp.concatenate([batch['input'], target], -1), noise=key)
+    judge = judgement(
+        discriminator,
+        objective.undecided,
+        penalties=penalties,
+        penalty_at=penalty_at,
+        augmentation=augmentation,
+        feature_losses=feature_losses,
+        feature_layer=feature_layer,
+        join=lambda target, source: (jnp.concatenate([source, target], -1),),
+    )
 
-    def init(key: Key, batch: Batch) -> tuple[Variables, Variables]:
+    def init(batch: Batch, key: Key) -> tuple[Variables, Variables]:
         g_key, d_key = jax.random.split(key)
-        source, target = batch['input'][:1], batch['target'][:1]
-        # In inference mode batch norm has the same variables, and needs no axis.
-        d_variables = discriminator.init(d_key, jnp.concatenate([source, target], -1), train=False)
-        made, g_variables = generator.init_with_output(g_key, source, train=False)
-        absolute_difference(made, target)
-        return g_variables, {**d_variables, PROGRESS: {'updates': jnp.int32(0)}}
+        made, g_variables = generator.init_with_output(g_key, batch['input'][:1], train=False)
+        absolute_difference(made, batch['target'][:1])
+        return g_variables, judge.init(batch['target'], d_key, beside=(batch['input'],))
 
     def play(variables: Variables, batch: Batch, key: Key, *, train: bool = True) -> tuple[Array, Variables]:
         return apply_network(generator, variables, batch['input'], train=train, noise=key)
 
     def discriminator_loss(variables: Variables, play: Array, batch: Batch, key: Key) -> tuple[Array, tuple[Variables, Metrics]]:
-        network = {name: value for name, value in variables.items() if name != PROGRESS}
-        updates = variables[PROGRESS]['updates']
-        real_key, fake_key, critic_key, penalty_key = jax.random.split(key, 4)
-        real, state = judge(network, batch, batch['target'], real_key)
-        fake, state = judge({**network, **state}, batch, play, fake_key)
-        loss = objective.discriminator(real, fake).mean()
-        metrics = {'real_logit': real.mean(), 'fake_logit': fake.mean()}
-        if penalties:
-            critic = lambda x: judge(network, batch, x, critic_key)[0]
-            metrics['penalty'] = total(penalties, critic, batch['target'], play, penalty_key, updates).mean()
-            loss += metrics['penalty']
-        return loss, ({**state, PROGRESS: {'updates': updates + 1}}, metrics)
+        beside = (batch['input'],)
+        return judge.discriminator_loss(objective, variables, batch['target'], play, key, beside=beside)[:2]
 
     def generator_loss(variables: Variables, play: Array, batch: Batch, key: Key) -> tuple[Array, Metrics]:
-        network = {name: value for name, value in variables.items() if name != PROGRESS}
-        real_key, fake_key = jax.random.split(key)
-        real, _ = judge(network, batch, batch['target'], real_key)
-        fake, _ = judge(network, batch, play, fake_key)
+        beside = (batch['input'],)
+        loss, metrics, _, _ = judge.generator_loss(
+            objective, variables, batch['target'], play, key, beside=beside, weight=objective_weight
+        )
         l1 = absolute_difference(play, batch['target']).mean()
-        return objective_weight * objective.generator(real, fake).mean() + l1_weight * l1, {'l1': l1}
+        return loss + l1_weight * l1, {**metrics, 'l1': l1}
 
     return Game(init, play, discriminator_loss, generator_loss)
 

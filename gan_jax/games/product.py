@@ -24,8 +24,8 @@ def product(games: Mapping[str, Game]) -> Game:
     def keys(key: Key) -> dict[str, Key]:
         return dict(zip(games, jax.random.split(key, len(games)), strict=True))
 
-    def init(key: Key, batch: Batch) -> tuple[Variables, Variables]:
-        pairs = {name: games[name].init(k, batch[name]) for name, k in keys(key).items()}
+    def init(batch: Batch, key: Key) -> tuple[Variables, Variables]:
+        pairs = {name: games[name].init(batch[name], k) for name, k in keys(key).items()}
         generators, discriminators = ({name: pair[i] for name, pair in pairs.items()} for i in (0, 1))
         return _by_collection(generators), _by_collection(discriminators)
 

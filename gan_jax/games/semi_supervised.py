@@ -1,21 +1,36 @@
 """Semi-supervised learning with a generator: K classes and "generated" (Salimans et al. 2016, section 5)."""
 
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
 
-from gan_jax.games.adversarial import Reading, adversarial, apply_network
+from gan_jax.augmentations import Augmentation
+from gan_jax.features import FeatureLoss
+from gan_jax.games.adversarial import Reading, adversarial
+from gan_jax.games.judgement import PenaltyAt, apply_network
 from gan_jax.objectives import Objective
 from gan_jax.optimizers import averaged
+from gan_jax.penalties import Penalty, Scheduled
 from gan_jax.training import Game, Player
 from gan_jax.typing import Array, Batch, Key, Metrics, Variables
 
 
 def semi_supervised(
-    generator: nn.Module, classifier: nn.Module, objective: Objective, *, unsupervised_weight: float = 1.0, **options: Any
+    generator: nn.Module,
+    classifier: nn.Module,
+    objective: Objective,
+    *,
+    latent: Callable[[Key], Array],
+    penalties: Sequence[Penalty | Scheduled] = (),
+    penalty_at: PenaltyAt = 'seen',
+    augmentation: Augmentation | None = None,
+    feature_losses: Sequence[FeatureLoss] = (),
+    feature_layer: int = -1,
+    objective_weight: float = 1.0,
+    unsupervised_weight: float = 1.0,
 ) -> Game:
     """A classifier that learns from a few labels, and from telling unlabelled from generated examples.
 
@@ -36,9 +51,9 @@ def semi_supervised(
         classifier: `classifier(examples, train=) -> logits [n, K]`; for feature losses also `features_too=True`. It may draw
             from the random stream 'noise'.
         objective: what each minimises, from `gan_jax.objectives`.
+        latent: and `penalties`, `penalty_at`, `augmentation`, `feature_losses`, `feature_layer`, `objective_weight`: as of
+            `games.adversarial`. Augmentations are of unlabelled and generated examples.
         unsupervised_weight: of the unsupervised loss, penalties included.
-        options: `latent`, `penalties`, `augmentation` and all others of `games.adversarial`; augmentations are of unlabelled
-            and generated examples.
 
     `init` starts a classifier whose initialisation depends on data from the unlabelled examples it is given (the authors took
     500). To sample, `batch` is only the number, as in `gan_jax.sample(game, state, jnp.zeros(64), key)`.
@@ -48,11 +63,23 @@ def semi_supervised(
     if unsupervised_weight < 0:
         raise ValueError(f'unsupervised_weight is at least 0, got {unsupervised_weight}')
     reading = Reading(logit=lambda logits: jax.nn.logsumexp(logits, axis=-1))
-    base = adversarial(generator, classifier, objective, reading=reading, **options)
+    base = adversarial(
+        generator,
+        classifier,
+        objective,
+        latent=latent,
+        penalties=penalties,
+        penalty_at=penalty_at,
+        augmentation=augmentation,
+        feature_losses=feature_losses,
+        feature_layer=feature_layer,
+        objective_weight=objective_weight,
+        reading=reading,
+    )
 
-    def init(key: Key, batch: Batch) -> tuple[Variables, Variables]:
+    def init(batch: Batch, key: Key) -> tuple[Variables, Variables]:
         base_key, params_key, noise_key = jax.random.split(key, 3)
-        g_variables, d_variables = base.init(base_key, batch['unlabelled'])
+        g_variables, d_variables = base.init(batch['unlabelled'], base_key)
         rngs = {'params': params_key, 'noise': noise_key}
         return g_variables, {**d_variables, **classifier.init(rngs, batch['unlabelled'], train=True)}
 

@@ -1,6 +1,7 @@
 """From words to images: matching-aware and interpolated text-conditional GANs (Reed et al., ICML 2016)."""
 
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -8,8 +9,12 @@ import jax.numpy as jnp
 from jax import lax
 
 from gan_jax import parallel
+from gan_jax.augmentations import Augmentation
+from gan_jax.features import FeatureLoss
 from gan_jax.games.adversarial import Auxiliary, Reading, adversarial
+from gan_jax.games.judgement import PenaltyAt
 from gan_jax.objectives import Objective
+from gan_jax.penalties import Penalty, Scheduled
 from gan_jax.training import Game
 from gan_jax.typing import Array, Batch, Key, Metrics, Variables
 
@@ -30,11 +35,16 @@ def text_to_image(
     discriminator: nn.Module,
     objective: Objective,
     *,
+    latent: Callable[[Key], Array],
+    penalties: Sequence[Penalty | Scheduled] = (),
+    penalty_at: PenaltyAt = 'seen',
+    augmentation: Augmentation | None = None,
+    feature_losses: Sequence[FeatureLoss] = (),
+    feature_layer: int = -1,
+    objective_weight: float = 1.0,
     mismatch_weight: float = 0.5,
     interpolation_weight: float = 0.0,
     beta: float = 0.5,
-    axis_name: str | None = None,
-    **options: Any,
 ) -> Game:
     """A generator of images from texts, and a discriminator that asks whether an image is real and whether the text is its own.
 
@@ -55,12 +65,11 @@ def text_to_image(
         generator: `generator(z [n, size], text [n, size], train=) -> images`.
         discriminator: `discriminator(images, *texts, train=) -> logits [n, texts]`: of each image with each of its texts.
         objective: what each minimises, from `gan_jax.objectives`.
+        latent: and `penalties`, `penalty_at`, `augmentation`, `feature_losses`, `feature_layer`, `objective_weight`: as of
+            `games.adversarial`. Penalties hold each example's own text.
         mismatch_weight: from 0 to 1; the authors' is .5.
         interpolation_weight: at least 0; GAN-INT's is 1.
         beta: from 0 to 1.
-        axis_name: the axis of a data-parallel run.
-        options: `latent`, `penalties`, `augmentation` and all others of `games.adversarial`. Penalties hold each example's
-            own text.
 
     The play is a `Play`. To sample, give it texts only: `gan_jax.sample(game, state, {'text': vectors}, key).image`.
 
@@ -69,7 +78,6 @@ def text_to_image(
     if not (0 <= mismatch_weight <= 1 and 0 <= beta <= 1 and interpolation_weight >= 0):
         weights = f'{mismatch_weight=}, {interpolation_weight=}, {beta=}'
         raise ValueError(f'mismatch_weight and beta are from 0 to 1, interpolation_weight is at least 0; got {weights}')
-    augmentation = options.get('augmentation')
     if augmentation is not None and augmentation.group > 1:
         raise ValueError('packing joins images of different texts, and a pair of image and text is judged by itself')
 
@@ -87,7 +95,20 @@ def text_to_image(
         logit=lambda output: output[:, 0],
     )
     auxiliary = Auxiliary(matching, lambda real, fake, batch: (jnp.float32(0), {}))
-    base = adversarial(generator, discriminator, objective, reading=reading, auxiliary=auxiliary, axis_name=axis_name, **options)
+    base = adversarial(
+        generator,
+        discriminator,
+        objective,
+        latent=latent,
+        penalties=penalties,
+        penalty_at=penalty_at,
+        augmentation=augmentation,
+        feature_losses=feature_losses,
+        feature_layer=feature_layer,
+        objective_weight=objective_weight,
+        reading=reading,
+        auxiliary=auxiliary,
+    )
 
     def between(batch: Batch) -> Batch:
         """Pairs of neighbours lie on one device each, so that nothing has to be gathered."""
@@ -112,7 +133,7 @@ def text_to_image(
             return {name: value for name, value in batch.items() if name != _MISMATCHED}
         if _MISMATCHED in batch:
             return batch
-        return {**batch, _MISMATCHED: mismatched(batch['text'], batch['label'], axis_name)}
+        return {**batch, _MISMATCHED: mismatched(batch['text'], batch['label'])}
 
     def discriminator_loss(variables: Variables, play: Play, batch: Batch, key: Key) -> tuple[Array, tuple[Variables, Metrics]]:
         return base.discriminator_loss(variables, play.image, with_mismatched(batch), key)
@@ -128,13 +149,13 @@ def text_to_image(
     return base._replace(play=play, discriminator_loss=discriminator_loss, generator_loss=generator_loss)
 
 
-def mismatched(text: Array, label: Array, axis_name: str | None = None) -> Array:
+def mismatched(text: Array, label: Array) -> Array:
     """Another example's text for each example, `[n, size], [n] -> [n, size]`.
 
     It is that of the next example of the whole batch, cyclically, of another label and another text; where there is none, of
     the next example. In O(n size) memory: the batch is turned by one example at a time until every example has found its own.
     """
-    texts, labels = parallel.all_gather(text, axis_name), parallel.all_gather(label, axis_name)
+    texts, labels = parallel.all_gather(text), parallel.all_gather(label)
     n = len(texts)
     known = lax.stop_gradient(texts)
 
@@ -147,4 +168,4 @@ def mismatched(text: Array, label: Array, axis_name: str | None = None) -> Array
     searching = lambda search: (search[0] < n) & (search[1] == 0).any()
     _, shifts = lax.while_loop(searching, turn, (jnp.int32(1), jnp.zeros(n, jnp.int32)))
     chosen = (jnp.arange(n) + jnp.maximum(shifts, 1)) % n
-    return parallel.local_rows(texts[chosen], axis_name)
+    return parallel.local_rows(texts[chosen])

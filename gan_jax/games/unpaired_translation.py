@@ -7,11 +7,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from gan_jax.games.adversarial import PROGRESS, apply_network
+from gan_jax.augmentations import Augmentation
+from gan_jax.features import FeatureLoss
 from gan_jax.games.image_pool import empty_pool, exchange
+from gan_jax.games.judgement import PenaltyAt, apply_network, judgement
 from gan_jax.games.paired_translation import absolute_difference
 from gan_jax.objectives import Objective, least_squares
-from gan_jax.penalties import Penalty, Scheduled, total
+from gan_jax.penalties import Penalty, Scheduled
 from gan_jax.training import Game
 from gan_jax.typing import Array, Batch, Key, Metrics, Variables
 
@@ -51,7 +53,10 @@ def unpaired_translation(
     objective_weight: float = 2.0,
     pool_size: int = 50,
     penalties: Sequence[Penalty | Scheduled] = (),
-    axis_name: str | None = None,
+    penalty_at: PenaltyAt = 'seen',
+    augmentation: Augmentation | None = None,
+    feature_losses: Sequence[FeatureLoss] = (),
+    feature_layer: int = -1,
 ) -> Game:
     """Generators from A to B and back, each against a discriminator of its own, that undo each other (eqs. 1 to 3).
 
@@ -70,7 +75,8 @@ def unpaired_translation(
         pool_size: how many generated images each discriminator's pool holds, 0 for none. A discriminator sees what `exchange`
             gives for the generated images; the generators' loss is of the images themselves.
         penalties: added to each discriminator's loss; they act on what it sees.
-        axis_name: the axis of a data-parallel run; networks, penalties and objectives that take one want the same.
+        penalty_at: and `augmentation`, `feature_losses`, `feature_layer`: of each discriminator, as of `games.adversarial`. What
+            generated images are augmented are those that the pool gives.
 
     The discriminators' state after a generators' loss is thrown away, pools included, and so is what an unroll does to it.
     Raises `ValueError` for a negative pool size and, from `init`, for sets of two shapes with an identity loss.
@@ -78,28 +84,36 @@ def unpaired_translation(
     if pool_size < 0:
         raise ValueError(f'a pool holds at least 0 images, got {pool_size}')
     generators = {'a_to_b': a_to_b, 'b_to_a': b_to_a}
-    discriminators = {'a': discriminator_a, 'b': discriminator_b}
+    judges = {
+        side: judgement(
+            discriminator,
+            objective.undecided,
+            penalties=penalties,
+            penalty_at=penalty_at,
+            augmentation=augmentation,
+            feature_losses=feature_losses,
+            feature_layer=feature_layer,
+        )
+        for side, discriminator in (('a', discriminator_a), ('b', discriminator_b))
+    }
 
-    def init(key: Key, batch: Batch) -> tuple[Variables, Variables]:
+    def init(batch: Batch, key: Key) -> tuple[Variables, Variables]:
         keys = jax.random.split(key, 4)
         a, b = batch['a'][:1], batch['b'][:1]
         if identity_weight and a.shape != b.shape:
             raise ValueError(f'identity_weight is 0 for sets of two shapes, got {a.shape[1:]} and {b.shape[1:]}')
-        # In inference mode batch norm has the same variables, and needs no axis.
+        # Inference mode has the same variables, and needs no noise.
         g_variables = _joined(
             a_to_b=a_to_b.init(keys[0], a, train=False),
             b_to_a=b_to_a.init(keys[1], b, train=False),
         )
-        d_variables = _joined(
-            a=discriminator_a.init(keys[2], a, train=False),
-            b=discriminator_b.init(keys[3], b, train=False),
-        )
+        d_variables = _joined(a=judges['a'].init(a, keys[2]), b=judges['b'].init(b, keys[3]))
         pools = {}
         if pool_size:
             fakes = jax.eval_shape(lambda: play(g_variables, {'a': a, 'b': b}, keys[0], train=False)[0])
             example = lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype)
-            pools = {POOL: {side: empty_pool(pool_size, example(fakes.fake(side))) for side in discriminators}}
-        return g_variables, {**d_variables, **pools, PROGRESS: {'updates': jnp.int32(0)}}
+            pools = {POOL: {side: empty_pool(pool_size, example(fakes.fake(side))) for side in judges}}
+        return g_variables, {**d_variables, **pools}
 
     def play(variables: Variables, batch: Batch, key: Key, *, train: bool = True) -> tuple[Translations, Variables]:
         def translate(variables: Variables, direction: str, images: Array, key: Key) -> tuple[Array, Variables]:
@@ -121,38 +135,31 @@ def unpaired_translation(
     def discriminator_loss(
         variables: Variables, play: Translations, batch: Batch, key: Key
     ) -> tuple[Array, tuple[Variables, Metrics]]:
-        networks, updates = _networks(variables), variables[PROGRESS]['updates']
-        loss, pools = jnp.zeros(()), {}
+        own, pools = _networks(variables), {}
+        loss = jnp.zeros(())
         metrics: Metrics = {}
-        for side, side_key in zip(discriminators, jax.random.split(key), strict=True):
-            pool_key, real_key, fake_key, critic_key, penalty_key = jax.random.split(side_key, 5)
+        for (side, judge), side_key in zip(judges.items(), jax.random.split(key), strict=True):
+            pool_key, judge_key = jax.random.split(side_key)
             shown = play.fake(side)
             if pool_size:
-                pools[side], shown = exchange(variables[POOL][side], shown, pool_key, axis_name)
-            own, judge = _part(networks, side), discriminators[side]
-            real, state = apply_network(judge, own, batch[side], noise=real_key)
-            fake, state = apply_network(judge, {**own, **state}, shown, noise=fake_key)
-            loss += objective.discriminator(real, fake).mean()
-            metrics |= {f'real_logit_{side}': real.mean(), f'fake_logit_{side}': fake.mean()}
-            if penalties:
-                critic = lambda x, own=own, judge=judge, key=critic_key: apply_network(judge, own, x, noise=key)[0]
-                metrics[f'penalty_{side}'] = total(penalties, critic, batch[side], shown, penalty_key, updates).mean()
-                loss += metrics[f'penalty_{side}']
-            networks = _replaced(networks, side, state)
-        remembered = {PROGRESS: {'updates': updates + 1}} | ({POOL: pools} if pool_size else {})
-        return loss, ({**_state(networks), **remembered}, metrics)
+                pools[side], shown = exchange(variables[POOL][side], shown, pool_key)
+            value, (state, found), _, _ = judge.discriminator_loss(objective, _part(own, side), batch[side], shown, judge_key)
+            loss += value
+            metrics |= _of_side(found, side)
+            own = _replaced(own, side, state)
+        return loss, ({**_state(own), **({POOL: pools} if pool_size else {})}, metrics)
 
     def generator_loss(variables: Variables, play: Translations, batch: Batch, key: Key) -> tuple[Array, Metrics]:
-        networks, keys = _networks(variables), jax.random.split(key, (2, 2))
-        adversarial = jnp.zeros(())
-        for (side, judge), (real_key, fake_key) in zip(discriminators.items(), keys, strict=True):
-            own = _part(networks, side)
-            real, _ = apply_network(judge, own, batch[side], noise=real_key)
-            fake, _ = apply_network(judge, own, play.fake(side), noise=fake_key)
-            adversarial += objective.generator(real, fake).mean()
+        own, loss = _networks(variables), jnp.zeros(())
+        metrics: Metrics = {}
+        for (side, judge), side_key in zip(judges.items(), jax.random.split(key), strict=True):
+            variables, fake = _part(own, side), play.fake(side)
+            value, found, _, _ = judge.generator_loss(objective, variables, batch[side], fake, side_key, weight=objective_weight)
+            loss += value
+            metrics |= _of_side(found, side)
         difference = lambda x_a, x_b: (absolute_difference(x_a, batch['a']) + absolute_difference(x_b, batch['b'])).mean()
-        metrics = {'cycle': difference(play.cycle_a, play.cycle_b)}
-        loss = objective_weight * adversarial + cycle_weight * metrics['cycle']
+        metrics['cycle'] = difference(play.cycle_a, play.cycle_b)
+        loss += cycle_weight * metrics['cycle']
         if identity_weight:
             metrics['identity'] = difference(play.identity_a, play.identity_b)
             loss += cycle_weight * identity_weight * metrics['identity']
@@ -166,8 +173,12 @@ def _state(variables: Variables) -> Variables:
 
 
 def _networks(variables: Variables) -> Variables:
-    """The discriminators' own variables."""
-    return {name: value for name, value in variables.items() if name not in (POOL, PROGRESS)}
+    """The discriminators' variables without the pools."""
+    return {name: value for name, value in variables.items() if name != POOL}
+
+
+def _of_side(metrics: Metrics, side: str) -> Metrics:
+    return {f'{name}_{side}': value for name, value in metrics.items()}
 
 
 # One player's variables are those of its two networks, by name below the collection: `variables['params']['a_to_b']`.

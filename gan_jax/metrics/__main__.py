@@ -6,7 +6,7 @@
 
 REAL and FAKE are folders of images, `.npz` or `.npy` files of images, run directories, `digits`, or TFDS names. `NAME:SPLIT` is a
 split of a data set, or of a folder with folders `train` and `test`. REAL may be an `.npz` file of statistics (`mu`, `sigma`).
-Images of different sizes or channels are not compared: `--resize` and `--channels` make them one.
+ImageSet of different sizes or channels are not compared: `--resize` and `--channels` make them one.
 """
 
 import dataclasses
@@ -26,8 +26,8 @@ from gan_jax.files import array_names, write_whole
 from gan_jax.metrics import sources
 from gan_jax.metrics.extractors import EXTRACTORS
 from gan_jax.metrics.moments import FeatureMoments, Gaussian, load
-from gan_jax.metrics.protocols import MEASURES, PROTOCOLS, Images, Protocol, Score, evaluate
-from gan_jax.ranges import BatchSize, Checked, Compared, FileToWrite, Names, Seed, Side, Text
+from gan_jax.metrics.protocols import MEASURES, PROTOCOLS, ImageSet, Protocol, Score, evaluate
+from gan_jax.ranges import BatchSize, Checked, Compared, DataDir, FileToWrite, Names, Seed, Side, Text
 from gan_jax.registry import build
 
 
@@ -63,7 +63,7 @@ class Config(Checked):
     batch_size: BatchSize = 64
     seed: Seed = 0
     """Of the samples of a run, and of which images are drawn where there are more than asked for."""
-    data_dir: Text | None = None
+    data_dir: DataDir | None = None
     """Where TFDS data sets are prepared, those of extractors too; TFDS_DATA_DIR if it is not given."""
     json: Annotated[str, FileToWrite()] | None = None
     """Write the scores to this file, or with - to standard output instead of the table."""
@@ -71,9 +71,9 @@ class Config(Checked):
 
 def main(config: Config) -> list[Score]:
     """Scores, prints and writes."""
-    opened: list[sources.Source] = []
+    opened: list[sources.OpenedImages] = []
 
-    def images(text: str, split: str) -> sources.Source:
+    def images(text: str, split: str) -> sources.OpenedImages:
         opened.append(
             sources.open_source(
                 text,
@@ -87,7 +87,7 @@ def main(config: Config) -> list[Score]:
         )
         return opened[-1]
 
-    def real(split: str) -> sources.Source:
+    def real(split: str) -> sources.OpenedImages:
         check_split(config, split)
         return images(config.real, split)
 
@@ -96,14 +96,16 @@ def main(config: Config) -> list[Score]:
     return scores
 
 
-def scored(config: Config, real: Callable[[str], sources.Source], fake: sources.Source, **of_extractors: Any) -> list[Score]:
+def scored(
+    config: Config, real: Callable[[str], sources.OpenedImages], fake: sources.OpenedImages, **of_extractors: Any
+) -> list[Score]:
     """The scores of a source against what `real` opens of a split, or against the statistics that REAL is a file of.
 
     `of_extractors` are settings that extractors are told beside their own.
     """
     context = {'data_dir': config.data_dir, **of_extractors}
 
-    def reference(split: str) -> Images | FeatureMoments | Gaussian:
+    def reference(split: str) -> ImageSet | FeatureMoments | Gaussian:
         path = pathlib.Path(config.real)
         if path.suffix == '.npz' and 'mu' in array_names(path):
             return load(path)
@@ -141,7 +143,7 @@ def chosen(config: Config) -> dict[str, Protocol]:
     }
 
 
-def as_images(source: sources.Source, seed: int) -> Images:
+def as_images(source: sources.OpenedImages, seed: int) -> ImageSet:
     """A source whose reading shows a progress bar."""
 
     def batches(count: int | None) -> Iterable[np.ndarray]:
@@ -155,10 +157,10 @@ def as_images(source: sources.Source, seed: int) -> Images:
                 yield block
                 bar.update(len(block))
 
-    return Images(source.name, batches, source.shape, source.size)
+    return ImageSet(source.name, batches, source.shape, source.size)
 
 
-def report(scores: list[Score], file: str | None, opened: list[sources.Source]) -> None:
+def report(scores: list[Score], file: str | None, opened: list[sources.OpenedImages]) -> None:
     """A table, with the extractors and what there is to say under it, and a JSON file or the JSON alone."""
     broken = [name for source in opened for name in source.broken]
     notes = [source.note for source in opened if source.note]

@@ -13,23 +13,23 @@ from gan_jax.metrics.moments import FeatureMoments, load, save
 
 
 def cached_moments(
-    key: str, images: Callable[[], Iterable[np.ndarray]], compute: Callable[[Iterable[np.ndarray]], FeatureMoments]
+    program: str, images: Callable[[], Iterable[np.ndarray]], compute: Callable[[Iterable[np.ndarray]], FeatureMoments]
 ) -> FeatureMoments:
-    """The moments of images that were kept under a key, if they are of these very pixels; else `compute`'s, which are kept.
+    """The moments of images that were kept for a program, if they are of these very pixels; else `compute`'s, which are kept.
 
     Args:
-        key: says which program extracts the features (`extractors.identity`); it is also told what may spare a comparison, such
-            as the images' name.
+        program: names what extracts the features (`extraction.identity`), and whatever may spare a comparison, such as the
+            images' name.
         images: reads the images, uint8 `[n, h, w, c]` in blocks. They are read to know their pixels, which may have changed in
             any way that no name says: twice if what was kept is of others, and else once.
         compute: makes moments of them.
     """
     folder = cache_directory() / 'statistics'
-    kept = list(folder.glob(f'{key}-*.npz'))
+    kept = list(folder.glob(f'{program}-*.npz'))
     if kept:
         digest = hashlib.sha256()
         collections.deque(_hashed(images(), digest), maxlen=0)
-        found = _kept(folder / f'{key}-{digest.hexdigest()}.npz')
+        found = _kept(folder / f'{program}-{digest.hexdigest()}.npz')
         if found:
             return found
     digest = hashlib.sha256()
@@ -37,7 +37,7 @@ def cached_moments(
     for file in kept:
         file.unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
-    save(folder / f'{key}-{digest.hexdigest()}.npz', moments)
+    save(folder / f'{program}-{digest.hexdigest()}.npz', moments)
     return moments
 
 

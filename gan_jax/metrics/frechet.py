@@ -61,7 +61,7 @@ class Extrapolation(NamedTuple):
     """`[points]`: the distance at each size."""
 
 
-def frechet_infinity(key: Key, reference: Moments, features: AnyArray, points: int = 15) -> Extrapolation:
+def frechet_infinity(reference: Moments, features: AnyArray, key: Key, *, points: int = 15) -> Extrapolation:
     """The distance of `features [n, d]` to `reference`, less its bias of order 1 / n (Chong and Forsyth 2020, section 4).
 
     Sizes run evenly from min(5000, n / 10) to n. At each, a subset is drawn without replacement; least squares give the line.

@@ -36,9 +36,9 @@ class SubsetEstimate(NamedTuple):
 
 
 def kernel_distance_subsets(
-    key: Key | None,
     x: AnyArray,
     y: AnyArray,
+    key: Key | None = None,
     *,
     subsets: int = 100,
     size: int = 1000,
@@ -47,7 +47,7 @@ def kernel_distance_subsets(
     """The published protocol of KID: the kernel distance of `size` rows each of `x [m, d]` and `y [n, d]`, drawn without
     replacement, over `subsets` draws.
 
-    `indices`, rows of x and rows of y, `[subsets, size]` each, take the place of the draws (then the key may be None): the
+    `indices`, rows of x and rows of y, `[subsets, size]` each, take the place of the draws (and need no key): the
     definition is common to all implementations, the random numbers are not. Raises `ValueError` as `kernel_distance`, and for a
     size above m or n, or below 2.
     """

@@ -76,15 +76,15 @@ def merge(a: FeatureMoments, b: FeatureMoments) -> FeatureMoments:
     return FeatureMoments(size, a.mean + delta * (n_b / n), scatter)
 
 
-def all_reduce(moments: FeatureMoments, axis_name: str | None) -> FeatureMoments:
-    """The moments of every device's set together, the same on all of them; `merge` over a named axis."""
-    if axis_name is None:
+def all_reduce(moments: FeatureMoments) -> FeatureMoments:
+    """The moments of every device's set together, the same on all of them, by `merge`."""
+    if parallel.axis_size() == 1:
         return moments
     weight = moments.size.astype(moments.mean.dtype)
-    size, total = parallel.psum((moments.size, weight * moments.mean), axis_name)
+    size, total = parallel.psum((moments.size, weight * moments.mean))
     mean = total / jnp.maximum(size, 1)
     delta = moments.mean - mean
-    return FeatureMoments(size, mean, parallel.psum(moments.scatter + weight * delta[:, None] * delta, axis_name))
+    return FeatureMoments(size, mean, parallel.psum(moments.scatter + weight * delta[:, None] * delta))
 
 
 def feature_moments(features: AnyArray) -> FeatureMoments:

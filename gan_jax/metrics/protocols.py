@@ -14,11 +14,12 @@ import numpy as np
 from gan_jax.errors import InputError
 from gan_jax.files import fingerprint
 from gan_jax.metrics.cache import cached_moments
-from gan_jax.metrics.extractors import EXTRACTORS, Extractor, extract, identity
+from gan_jax.metrics.extractors.extraction import Extractor, extract, identity
+from gan_jax.metrics.extractors.table import EXTRACTORS
 from gan_jax.metrics.frechet import frechet_distance
 from gan_jax.metrics.kernel import kernel_distance, kernel_distance_subsets
+from gan_jax.metrics.manifolds import prdc
 from gan_jax.metrics.moments import BLOCK, FeatureMoments, Gaussian, update
-from gan_jax.metrics.prdc import prdc
 from gan_jax.metrics.scores import inception_score
 from gan_jax.ranges import Compared, Count, Seed, Several, checked
 from gan_jax.registry import Table, build
@@ -118,7 +119,7 @@ def kernel_subsets(subsets: Count = 100, size: Compared = 1000, seed: Seed = 202
     """Kernel distance as a mean over random subsets, which is how KID is mostly reported."""
 
     def call(real: Found, fake: Found) -> list[Row]:
-        found = kernel_distance_subsets(jax.random.key(seed), real.features, fake.features, subsets=subsets, size=size)
+        found = kernel_distance_subsets(real.features, fake.features, jax.random.key(seed), subsets=subsets, size=size)
         return [('kernel_distance', float(found.mean), float(found.std), f'sd over {subsets} subsets of {size}')]
 
     return Measure(call, 'features', 'features')
@@ -226,7 +227,7 @@ def _taken_in(moments: FeatureMoments | None, parts: list[np.ndarray]) -> Featur
     return update(moments, np.concatenate(parts))
 
 
-class Images(NamedTuple):
+class ImageSet(NamedTuple):
     """A set of images to be scored."""
 
     name: str
@@ -240,8 +241,8 @@ class Images(NamedTuple):
 
 def evaluate(
     protocols: Mapping[str, Protocol],
-    real: Callable[[str], Images | FeatureMoments | Gaussian],
-    fake: Images,
+    real: Callable[[str], ImageSet | FeatureMoments | Gaussian],
+    fake: ImageSet,
     *,
     extractors: Callable[[str], Extractor] = lambda text: build(EXTRACTORS, text),
     batch_size: int = 64,
@@ -260,7 +261,7 @@ def evaluate(
         extractor, measures = extractors(text), [p.measure for p in members.values()]
         needs = {m.real for m in measures if m.real}
         references = real(split) if needs else None
-        if isinstance(references, Images):
+        if isinstance(references, ImageSet):
             check_shapes(references, fake)
         found_real = _real(extractor, references, reals, needs, batch_size) if references else None
         found_fake = collect(
@@ -280,7 +281,7 @@ def evaluate(
     return scores
 
 
-def check_shapes(real: Images, fake: Images) -> None:
+def check_shapes(real: ImageSet, fake: ImageSet) -> None:
     """Raises `InputError` if real and generated images are known to differ in size or channels."""
     if real.shape and fake.shape and real.shape != fake.shape:
         shapes = [f'{images.name} {" x ".join(map(str, images.shape or ()))}' for images in (real, fake)]
@@ -291,7 +292,7 @@ def check_shapes(real: Images, fake: Images) -> None:
 
 
 def _real(
-    extractor: Extractor, images: Images | FeatureMoments | Gaussian, count: int | None, needs: Collection[str], batch_size: int
+    extractor: Extractor, images: ImageSet | FeatureMoments | Gaussian, count: int | None, needs: Collection[str], batch_size: int
 ) -> Found:
     if isinstance(images, FeatureMoments | Gaussian):
         if 'features' in needs:

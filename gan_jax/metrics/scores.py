@@ -88,11 +88,11 @@ def merge(a: ScoreMoments, b: ScoreMoments) -> ScoreMoments:
     return ScoreMoments(size, join(a.probabilities, b.probabilities), join(a.negative_entropy, b.negative_entropy))
 
 
-def all_reduce(moments: ScoreMoments, axis_name: str | None) -> ScoreMoments:
-    """The moments of every device's set together, the same on all of them; `merge` over a named axis."""
-    size = parallel.psum(moments.size, axis_name)
+def all_reduce(moments: ScoreMoments) -> ScoreMoments:
+    """The moments of every device's set together, the same on all of them, by `merge`."""
+    size = parallel.psum(moments.size)
     share = moments.size.astype(moments.probabilities.dtype) / jnp.maximum(size, 1)
-    return ScoreMoments(size, *parallel.psum((share * moments.probabilities, share * moments.negative_entropy), axis_name))
+    return ScoreMoments(size, *parallel.psum((share * moments.probabilities, share * moments.negative_entropy)))
 
 
 def value(moments: ScoreMoments) -> Array:

@@ -23,7 +23,7 @@ _NAMED = re.compile(r'(.+?)(?::([A-Za-z_][^/]*))?')
 """A name and its split, which may be a part of one or several: `train[:50%]+test`. Versions begin with a digit."""
 
 
-class Source(NamedTuple):
+class OpenedImages(NamedTuple):
     """Images that can be read by number."""
 
     name: str
@@ -50,7 +50,7 @@ def open_source(
     data_dir: str | None = None,
     skip_broken: bool = False,
     seed: int = 0,
-) -> Source:
+) -> OpenedImages:
     """The images that a text names: a folder of them, an `.npz` or `.npy` file, a run directory, `digits`, or a TFDS name.
 
     A split may follow a colon, `mnist:test` or `photos:test`. Otherwise it is `split`; of folders without splits, everything.
@@ -78,7 +78,7 @@ def open_source(
     source = data.open_source(name, split=split, size=size, data_dir=data_dir, channels=channels)
     assert isinstance(source, data.TfdsSource)
     read = lambda numbers: source.read(list(numbers))['image']
-    return Source(f'{name}:{source.split}', len(source), read, read([0]).shape[1:], {})
+    return OpenedImages(f'{name}:{source.split}', len(source), read, read([0]).shape[1:], {})
 
 
 def named_split(text: str) -> tuple[str, str]:
@@ -87,7 +87,7 @@ def named_split(text: str) -> tuple[str, str]:
     return (found[1], found[2] or '') if found else (text, '')
 
 
-def batches(source: Source, count: int | None, *, seed: int = 0) -> Iterator[np.ndarray]:
+def batches(source: OpenedImages, count: int | None, *, seed: int = 0) -> Iterator[np.ndarray]:
     """`count` of the images in blocks, drawn by `seed` without replacement if there are more; all of them for None.
 
     Raises `InputError` if there are fewer.
@@ -110,11 +110,13 @@ def batches(source: Source, count: int | None, *, seed: int = 0) -> Iterator[np.
         raise InputError(f'{source.name} has {count - missing} images that can be read, and {count} are asked for')
 
 
-def _in_memory(name: str, images: np.ndarray) -> Source:
-    return Source(name, len(images), lambda numbers: images[list(numbers)], images.shape[1:], {})
+def _in_memory(name: str, images: np.ndarray) -> OpenedImages:
+    return OpenedImages(name, len(images), lambda numbers: images[list(numbers)], images.shape[1:], {})
 
 
-def _from_folder(path: str, asked: str, split: str, size: data.Size | None, channels: int | None, skip_broken: bool) -> Source:
+def _from_folder(
+    path: str, asked: str, split: str, size: data.Size | None, channels: int | None, skip_broken: bool
+) -> OpenedImages:
     named = asked or (split if folder_splits(path) else 'train')
     folder = FolderSource(path, size or 0, split=named, channels=channels, skip_broken=skip_broken).readable()
     broken: dict[str, None] = dict.fromkeys(map(str, folder.broken))
@@ -138,10 +140,10 @@ def _from_folder(path: str, asked: str, split: str, size: data.Size | None, chan
     shape = next((found.shape[1:] for i in range(len(folder)) if len(found := read([i]))), None)
     if shape is None:
         raise InputError(f'none of the {len(folder)} images in {folder.path} can be read')
-    return Source(path if str(folder.path) == path else f'{path}:{named}', len(folder), read, shape, broken)
+    return OpenedImages(path if str(folder.path) == path else f'{path}:{named}', len(folder), read, shape, broken)
 
 
-def _from_run(path: pathlib.Path, size: data.Size | None, channels: int | None, seed: int) -> Source:
+def _from_run(path: pathlib.Path, size: data.Size | None, channels: int | None, seed: int) -> OpenedImages:
     sampler = read_sampler(path / SAMPLER)
     call, shape = compilation.jit(sampler.call), sampler.out_avals[0].shape
     step = sampler_step(sampler)
@@ -157,7 +159,7 @@ def _from_run(path: pathlib.Path, size: data.Size | None, channels: int | None, 
     return of_form(source, size, channels)._replace(step=step, note=note)
 
 
-def drawn(name: str, call: Callable[[int], np.ndarray], shape: Sequence[int]) -> Source:
+def drawn(name: str, call: Callable[[int], np.ndarray], shape: Sequence[int]) -> OpenedImages:
     """Samples without end: `call` makes the block of a number, uint8 of `shape`, `(n, h, w, c)`."""
     block = shape[0]
     kept: dict[int, np.ndarray] = {}  # the newest block: images are asked for in order
@@ -171,10 +173,10 @@ def drawn(name: str, call: Callable[[int], np.ndarray], shape: Sequence[int]) ->
             images.append(kept[number // block][number % block])
         return np.stack(images)
 
-    return Source(name, None, read, tuple(shape[1:]), {})
+    return OpenedImages(name, None, read, tuple(shape[1:]), {})
 
 
-def of_form(source: Source, size: data.Size | None, channels: int | None) -> Source:
+def of_form(source: OpenedImages, size: data.Size | None, channels: int | None) -> OpenedImages:
     """The images of a source cropped about their centres and resized to `size`, with 1 or 3 channels; None leaves them."""
 
     def read(numbers: Sequence[int]) -> np.ndarray:

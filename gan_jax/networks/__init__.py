@@ -7,17 +7,13 @@ from gan_jax.networks.conditional import (
     ConcatenatedGenerator,
     ProjectionDiscriminator,
 )
-from gan_jax.networks.dcgan import Discriminator as DCGANDiscriminator
-from gan_jax.networks.dcgan import Generator as DCGANGenerator
+from gan_jax.networks.dcgan import DCGANDiscriminator, DCGANGenerator
 from gan_jax.networks.lapgan import CoarsestDiscriminator, LevelDiscriminator, LevelGenerator
 from gan_jax.networks.mlp import MLP, MLPGenerator
-from gan_jax.networks.resnet import Discriminator as SNGANDiscriminator
-from gan_jax.networks.resnet import Generator as SNGANGenerator
-from gan_jax.networks.semi_supervised import Classifier as SemiSupervisedClassifier
-from gan_jax.networks.semi_supervised import Generator as SemiSupervisedGenerator
+from gan_jax.networks.resnet import SNGANDiscriminator, SNGANGenerator
+from gan_jax.networks.semi_supervised import SemiSupervisedClassifier, SemiSupervisedGenerator
 from gan_jax.networks.stacked_mnist import STACKED_MNIST, stacked_networks
-from gan_jax.networks.text_to_image import Discriminator as TextDiscriminator
-from gan_jax.networks.text_to_image import Generator as TextGenerator
+from gan_jax.networks.text_to_image import TextDiscriminator, TextGenerator
 from gan_jax.networks.translation import PatchDiscriminator, ResNetGenerator, UNet
 
 __all__ = [

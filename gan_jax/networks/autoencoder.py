@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from gan_jax.networks.dcgan import smallest_map
 from gan_jax.networks.layers import Conv, ConvTranspose, at_least_float32
 from gan_jax.networks.normalization import discriminator_normalization
+from gan_jax.numerics import euclidean_norm
 from gan_jax.typing import Array
 
 
@@ -35,13 +36,6 @@ class EnergyDiscriminator(nn.Module):
         return self.autoencoder(x, train=False)[0]
 
 
-def euclidean_norm(x: Array) -> Array:
-    """The norm of each example, `[n, ...] -> [n]`; its gradient at 0 is 0."""
-    squares = jnp.square(x).reshape(len(x), -1).sum(-1)
-    positive = squares > 0
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, squares, 1)), 0)
-
-
 def mean_energy(examples: Array) -> Array:
     """The mean distance of examples `[n, ...]` from their mean: the scale of energies, and so of margins. A scalar."""
     return euclidean_norm(examples - examples.mean(0)).mean()
@@ -52,15 +46,13 @@ class MLPAutoencoder(nn.Module):
 
     features: Sequence[int] = (1024, 1024)
     dtype: Any = jnp.float32
-    axis_name: str | None = None
-    """The axis over which batch statistics are shared in a parallel run."""
     norm: str = 'none'
     """From `layers.NORMALIZATIONS`, of every encoder layer but the first. Batch norm makes energies depend on the batch."""
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool = True) -> tuple[Array, Array]:
         normalization = discriminator_normalization(self.norm)
-        wrap, norm = normalization.parts(train, self.dtype, self.axis_name)
+        wrap, norm = normalization.parts(train, self.dtype)
         code = x.reshape(len(x), -1)
         for i, width in enumerate(self.features):
             code = wrap(nn.Dense(width, use_bias=i == 0 or normalization.use_bias, dtype=self.dtype))(code)
@@ -79,13 +71,12 @@ class ConvAutoencoder(nn.Module):
     width: int = 64
     kernel_size: int = 4
     dtype: Any = jnp.float32
-    axis_name: str | None = None
     norm: str = 'none'
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool = True) -> tuple[Array, Array]:
         normalization = discriminator_normalization(self.norm)
-        wrap, norm = normalization.parts(train, self.dtype, self.axis_name)
+        wrap, norm = normalization.parts(train, self.dtype)
         *_, halvings = smallest_map((x.shape[1], x.shape[2]))
         options: Any = {'kernel_size': (self.kernel_size, self.kernel_size), 'strides': (2, 2), 'dtype': self.dtype}
         code, channels = x, x.shape[-1]

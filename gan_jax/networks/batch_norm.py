@@ -16,10 +16,10 @@ from gan_jax.networks.channels import channel_broadcast, channel_mean
 from gan_jax.typing import Array
 
 
-def batch_moments(x: Array, axis_name: str | None = None) -> tuple[Array, Array]:
-    """Mean and (biased) variance of each channel over all other axes, and over `axis_name`: `[..., c] -> [c], [c]`.
+def batch_moments(x: Array) -> tuple[Array, Array]:
+    """Mean and (biased) variance of each channel over all other axes: `[..., c] -> [c], [c]`.
 
-    Over devices the moments of their shares, all of one size, are exchanged at once, and combined by
+    Of a batch that devices share, the moments of their parts, all of one size, are exchanged at once, and combined by
     var = E_d[var_d] + E_d[(mean_d - mean)^2] (Chan, Golub and LeVeque 1983, eq. 2.1).
     """
     mean = channel_mean(x)
@@ -27,9 +27,9 @@ def batch_moments(x: Array, axis_name: str | None = None) -> tuple[Array, Array]
     # shift, and at the mean its second term is an exact 0. So no derivative sums x - mean, which is 0, over the batch.
     shift = jax.lax.stop_gradient(mean)
     variance = channel_mean(jnp.square(x - channel_broadcast(shift, x.shape))) - jnp.square(mean - shift)
-    if axis_name is None:
+    if parallel.axis_size() == 1:
         return mean, variance
-    means, variances = parallel.all_gather(jnp.stack([mean, variance])[None], axis_name).swapaxes(0, 1)
+    means, variances = parallel.all_gather(jnp.stack([mean, variance])[None]).swapaxes(0, 1)
     mean = means.mean(0)
     return mean, variances.mean(0) + jnp.square(means - mean).mean(0)
 
@@ -38,8 +38,8 @@ class BatchNorm(nn.Module):
     """`[..., c]` to the same shape: every channel at mean 0 and variance 1, times a learned scale, plus a learned bias.
 
     By the batch's moments, of which the collection 'batch_stats' keeps moving averages `mean` and `var`; with
-    `use_running_average` by those averages. Moments are at least float32. An initialisation moves no average, and needs no
-    axis. With `track=False` nothing moves the averages, and a call may be one in which nothing is mutable.
+    `use_running_average` by those averages. Moments are at least float32. An initialisation moves no average.
+    With `track=False` nothing moves the averages, and a call may be one in which nothing is mutable.
     """
 
     use_running_average: bool
@@ -49,7 +49,6 @@ class BatchNorm(nn.Module):
     use_scale: bool = True
     use_bias: bool = True
     scale_init: Callable = nn.initializers.ones
-    axis_name: str | None = None
     track: bool = True
 
     @nn.compact
@@ -61,7 +60,7 @@ class BatchNorm(nn.Module):
         if self.use_running_average:
             mean, variance = running_mean.value, running_variance.value
         else:
-            mean, variance = batch_moments(x, None if self.is_initializing() else self.axis_name)
+            mean, variance = batch_moments(x)
             if self.track and not self.is_initializing():
                 moved = lambda old, new: self.momentum * old + (1 - self.momentum) * new
                 running_mean.value, running_variance.value = (

@@ -95,4 +95,4 @@ class AuxiliaryDiscriminator(nn.Module):
 
 def _weight_normalization(network: nn.Module, train: bool) -> Any:
     """What the network does to the weights of its layers, for one more of them."""
-    return discriminator_normalization(getattr(network, 'norm', 'none')).parts(train, jnp.float32, None)[0]
+    return discriminator_normalization(getattr(network, 'norm', 'none')).parts(train, jnp.float32)[0]

@@ -16,7 +16,6 @@ over kernels is a loop on the CPU, where a grouped convolution is slow, and a gr
 Images are `[batch, height, width, channels]`, kernels `[height, width, channels in, channels out]`.
 """
 
-import dataclasses
 import functools
 import math
 from collections.abc import Callable, Sequence
@@ -31,35 +30,10 @@ from jax.interpreters import ad, batching, mlir
 from gan_jax import compilation
 from gan_jax.networks import convolution_routes as routes
 from gan_jax.networks import onednn
+from gan_jax.networks.geometry import Geometry, Pair
 from gan_jax.typing import Array
 
-Pair = tuple[int, int]
 _NHWC = ('NHWC', 'HWIO', 'NHWC')
-
-
-@dataclasses.dataclass(frozen=True)
-class Geometry:
-    """What the three maps of one convolution share: `(height, width)` sizes, and `((top, bottom), (left, right))` padding."""
-
-    input_size: Pair
-    kernel_size: Pair
-    strides: Pair
-    padding: tuple[Pair, Pair]
-
-    @property
-    def output_size(self) -> Pair:
-        """`(height, width)` of the convolution's result."""
-        height, width = (
-            (n + low + high - k) // s + 1
-            for n, k, s, (low, high) in zip(self.input_size, self.kernel_size, self.strides, self.padding, strict=True)
-        )
-        return height, width
-
-
-def same_geometry(input_size: Pair, kernel_size: Pair, strides: Pair) -> Geometry:
-    """The geometry whose output has `ceil(input / stride)` positions: the padding that TensorFlow and Flax call SAME."""
-    padding = lax.padtype_to_pads(input_size, kernel_size, strides, 'SAME')
-    return Geometry(input_size, kernel_size, strides, tuple((int(low), int(high)) for low, high in padding))  # type: ignore
 
 
 def conv(x: Array, w: Array, geometry: Geometry) -> Array:

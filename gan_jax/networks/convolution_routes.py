@@ -9,19 +9,15 @@ medians on 2 cores with AVX2 (`size x size x channels in -> channels out`, batch
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
 from gan_jax.networks import onednn
+from gan_jax.networks.geometry import Geometry, Pair
 from gan_jax.typing import Array
 
-if TYPE_CHECKING:
-    from gan_jax.networks.convolution import Geometry
-
-Pair = tuple[int, int]
 Canonical = Callable[..., Array]
 """`(x, w, strides, padding, dilation=(1, 1)) -> y`"""
 
@@ -33,21 +29,21 @@ SMALL_WINDOW = 64
 """Output positions up to which that form, whose kernel they are, is faster by oneDNN at stride 1."""
 
 
-def conv(x: Array, w: Array, g: 'Geometry', fast: bool) -> Array:
+def conv(x: Array, w: Array, g: Geometry, fast: bool) -> Array:
     """The convolution; `fast` allows oneDNN's."""
     if not fast and x.shape[3] <= FEW_CHANNELS:  # 28x28x1 -> 32: .7 by a product, 2.0 by XLA's convolution, .8 by oneDNN's
         return as_product(x, w, g.strides, g.padding)
     return canonical(fast)(x, w, g.strides, g.padding)
 
 
-def conv_input(y: Array, w: Array, g: 'Geometry', fast: bool) -> Array:
+def conv_input(y: Array, w: Array, g: Geometry, fast: bool) -> Array:
     """The transpose in the input."""
     if w.shape[2] <= FEW_CHANNELS and g.strides != (1, 1):  # 32x32x3 <- 64: 5.7 against 8.5 by phases (XLA's: 9.2, 19.1)
         return as_one_convolution(y, w, g, canonical(fast))
     return as_phases(y, w, g, canonical(fast))
 
 
-def conv_kernel(x: Array, y: Array, g: 'Geometry', fast: bool) -> Array:
+def conv_kernel(x: Array, y: Array, g: Geometry, fast: bool) -> Array:
     """The transpose in the kernel."""
     if g.strides == (1, 1) and y.shape[3] < x.shape[3] and y.shape[3] <= FEW_CHANNELS:
         return as_swapped(x, y, g, fast)  # two images of 64x64x24 -> 3, 7x7: 10.7 by patches of x, 1.2 by those of y
@@ -94,13 +90,13 @@ def as_product(x: Array, w: Array, strides: Pair, padding: tuple[Pair, Pair]) ->
     return (rows @ w.reshape(-1, w.shape[3])).reshape(x.shape[0], height, width, w.shape[3])
 
 
-def as_patches(x: Array, y: Array, g: 'Geometry') -> Array:
+def as_patches(x: Array, y: Array, g: Geometry) -> Array:
     """The kernel's gradient as one matrix product of patches."""
     rows = _patches(x, g.kernel_size, g.output_size, g.strides, g.padding)
     return lax.dot_general(rows, y.reshape(-1, y.shape[3]), (((0,), (0,)), ((), ()))).reshape(*g.kernel_size, x.shape[3], -1)
 
 
-def as_swapped(x: Array, y: Array, g: 'Geometry', fast: bool) -> Array:
+def as_swapped(x: Array, y: Array, g: Geometry, fast: bool) -> Array:
     """The kernel's gradient of stride 1 as that of the convolution from y to x, whose kernel is the same one turned round."""
     padding = [
         (k - 1 - low, n - o + low)
@@ -110,7 +106,7 @@ def as_swapped(x: Array, y: Array, g: 'Geometry', fast: bool) -> Array:
     return conv_kernel(y, x, back, fast)[::-1, ::-1].swapaxes(2, 3)
 
 
-def as_canonical(x: Array, y: Array, g: 'Geometry', convolve: Canonical) -> Array:
+def as_canonical(x: Array, y: Array, g: Geometry, convolve: Canonical) -> Array:
     """The kernel's gradient as a convolution of images whose batch is x's channels with a kernel that is y."""
     padding = [
         (low, (o - 1) * s + k - n - low)
@@ -135,7 +131,7 @@ def _phases(n: int, o: int, k: int, s: int, pad: int) -> list[tuple[slice, Pair]
     return result
 
 
-def as_phases(y: Array, w: Array, g: 'Geometry', convolve: Canonical) -> Array:
+def as_phases(y: Array, w: Array, g: Geometry, convolve: Canonical) -> Array:
     """The transpose in the input as one convolution a phase, interleaved."""
     rows, columns = (
         _phases(*sizes)
@@ -169,7 +165,7 @@ def _shared_taps(k: int, s: int, pad: int) -> tuple[int, np.ndarray]:
     return low, taps
 
 
-def as_one_convolution(y: Array, w: Array, g: 'Geometry', convolve: Canonical) -> Array:
+def as_one_convolution(y: Array, w: Array, g: Geometry, convolve: Canonical) -> Array:
     """The transpose in the input with the phases as channels: more products, fewer passes. For few channels."""
     (sh, sw), (height, width) = g.strides, g.input_size
     sizes = -(-height // sh), -(-width // sw)

@@ -55,7 +55,7 @@ def smallest_map(size: int | tuple[int, int]) -> tuple[int, int, int]:
     return height >> halvings, width >> halvings, halvings
 
 
-class Generator(nn.Module):
+class DCGANGenerator(nn.Module):
     """`[batch, latent] -> [batch, height, width, channels]` in [-1, 1]; `size` is the side of squares, or height and width.
 
     With `classes` a call is `(z, labels [batch])`, and batch norm has a scale and a bias for each class.
@@ -66,8 +66,6 @@ class Generator(nn.Module):
     width: int = 128
     kernel_size: int = 5
     dtype: Any = jnp.float32
-    axis_name: str | None = None
-    """The axis over which batch statistics are shared in a parallel run."""
     norm: str = 'batch'
     """From `layers.NORMALIZATIONS`."""
     reference_size: int = 64
@@ -78,8 +76,8 @@ class Generator(nn.Module):
     def __call__(self, z: Array, labels: Array | None = None, *, train: bool = True) -> Array:
         normalization = NORMALIZATIONS[self.norm]
         reference = self.reference_size if normalization.needs_reference else 0
-        wrap, norm = normalization.parts(train, self.dtype, self.axis_name, _scale_init, reference)
-        norm = with_labels(norm, self.norm, self.classes, labels, train=train, dtype=self.dtype, axis_name=self.axis_name)
+        wrap, norm = normalization.parts(train, self.dtype, _scale_init, reference)
+        norm = with_labels(norm, self.norm, self.classes, labels, train=train, dtype=self.dtype)
         *base, halvings = smallest_map(self.size)
         width = self.width << (halvings - 1)
         dense = nn.Dense(math.prod(base) * width, use_bias=normalization.use_bias, dtype=self.dtype, kernel_init=_normal)
@@ -92,7 +90,7 @@ class Generator(nn.Module):
         return jnp.tanh(at_least_float32(wrap(upsample(self.channels))(x[reference:])))
 
 
-class Discriminator(nn.Module):
+class DCGANDiscriminator(nn.Module):
     """`[batch, height, width, channels] -> logits [batch]`; with `features_too=True` also the activations, finest first.
 
     With `outputs=n` the logits are those of n classes, `[batch, n]`. `minibatch` is a member of `layers.MINIBATCH_LAYERS`, with
@@ -102,7 +100,6 @@ class Discriminator(nn.Module):
     width: int = 128
     kernel_size: int = 5
     dtype: Any = jnp.float32
-    axis_name: str | None = None
     norm: str = 'batch'
     minibatch: str = 'none'
     outputs: int | None = None
@@ -110,7 +107,7 @@ class Discriminator(nn.Module):
     @nn.compact
     def __call__(self, x: Array, *, train: bool = True, features_too: bool = False) -> Any:
         normalization = discriminator_normalization(self.norm)
-        wrap, norm = normalization.parts(train, self.dtype, self.axis_name, _scale_init)
+        wrap, norm = normalization.parts(train, self.dtype, _scale_init)
         *_, halvings = smallest_map((x.shape[1], x.shape[2]))
         kernel = (self.kernel_size, self.kernel_size)
         downsample = functools.partial(Conv, kernel_size=kernel, strides=(2, 2), dtype=self.dtype, kernel_init=_normal)
@@ -119,7 +116,7 @@ class Discriminator(nn.Module):
             x = wrap(downsample(features=self.width << i, use_bias=i == 0 or normalization.use_bias))(x)
             x = nn.leaky_relu(x if i == 0 else norm()(x), 0.2)
             features.append(x)
-        x = minibatch_layer(self.minibatch, train=train, axis_name=self.axis_name)(x)
+        x = minibatch_layer(self.minibatch)(x)
         logits = wrap(nn.Dense(self.outputs or 1, dtype=self.dtype, kernel_init=_normal))(x.reshape(x.shape[0], -1))
         logits = at_least_float32(logits if self.outputs else logits.squeeze(-1))
         return (logits, features) if features_too else logits

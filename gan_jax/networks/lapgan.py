@@ -41,14 +41,13 @@ class LevelDiscriminator(nn.Module):
     kernel_size: int = 5
     dropout: float = 0.5
     dtype: Any = jnp.float32
-    axis_name: str | None = None
 
     @nn.compact
     def __call__(self, high: Array, low: Array, *, train: bool = True, features_too: bool = False) -> Any:
         kernel = (self.kernel_size, self.kernel_size)
         fine = nn.relu(Conv(features=self.width, kernel_size=kernel, dtype=self.dtype)(high + low))
         coarse = nn.relu(Conv(features=self.width, kernel_size=kernel, strides=(2, 2), dtype=self.dtype)(fine))
-        x = Dropout(self.dropout if train else 0, self.axis_name)(coarse.reshape(len(coarse), -1))
+        x = Dropout(self.dropout if train else 0)(coarse.reshape(len(coarse), -1))
         logits = at_least_float32(nn.Dense(1, dtype=self.dtype)(x).squeeze(-1))
         return (logits, [fine, coarse]) if features_too else logits
 
@@ -62,7 +61,6 @@ class CoarsestDiscriminator(nn.Module):
     features: Sequence[int] = (1600, 1600)
     dropout: float = 0.5
     dtype: Any = jnp.float32
-    axis_name: str | None = None
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool = True, features_too: bool = False) -> Any:
@@ -70,6 +68,6 @@ class CoarsestDiscriminator(nn.Module):
         hidden = []
         for width in self.features:
             hidden.append(nn.relu(nn.Dense(width, dtype=self.dtype)(x)))
-            x = Dropout(self.dropout if train else 0, self.axis_name)(hidden[-1])
+            x = Dropout(self.dropout if train else 0)(hidden[-1])
         logits = at_least_float32(nn.Dense(1, dtype=self.dtype)(x).squeeze(-1))
         return (logits, hidden) if features_too else logits

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from gan_jax import parallel
 from gan_jax.networks import convolution
 from gan_jax.networks.channels import channel_broadcast
+from gan_jax.networks.geometry import same_geometry
 from gan_jax.networks.minibatch import MINIBATCH_LAYERS, MinibatchDiscrimination, MinibatchStddev
 from gan_jax.networks.normalization import (
     NORMALIZATIONS,
@@ -104,7 +105,7 @@ class ConvTranspose(nn.Module):
     def __call__(self, y: Array) -> Array:
         kernel = self.param('kernel', self.kernel_init, (*self.kernel_size, self.features, y.shape[-1]))
         height, width = (n * s for n, s in zip(y.shape[1:3], self.strides, strict=True))
-        geometry = convolution.same_geometry((height, width), self.kernel_size, self.strides)
+        geometry = same_geometry((height, width), self.kernel_size, self.strides)
         if self.padding is not None:
             geometry = dataclasses.replace(geometry, padding=self.padding)
             if geometry.output_size != y.shape[1:3]:
@@ -117,17 +118,16 @@ class Dropout(nn.Module):
     """Dropout whose mask is each example's own: the same on one device and on many, as that of `flax.linen.Dropout` is not.
 
     `[n, ...] -> [n, ...]`, entries 0 with probability `rate` and otherwise divided by `1 - rate`. It drops whenever it is
-    called, by the random stream 'noise', and needs none at a rate of 0. With an axis name the stream's key is the same on
-    every device.
+    called, by the random stream 'noise', and needs none at a rate of 0. The stream's key is the same on every
+    device.
     """
 
     rate: float = 0.5
-    axis_name: str | None = None
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         if self.rate == 0:
             return x
-        keys = parallel.example_keys(self.make_rng('noise'), len(x), self.axis_name)
+        keys = parallel.example_keys(len(x), self.make_rng('noise'))
         kept = jax.vmap(lambda key: jax.random.bernoulli(key, 1 - self.rate, x.shape[1:]))(keys)
         return jnp.where(kept, x / (1 - self.rate), 0)

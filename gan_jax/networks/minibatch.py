@@ -25,13 +25,12 @@ class MinibatchDiscrimination(nn.Module):
         M_i = f_i T,   c_b(i, j) = exp(-|M_ib - M_jb|_1),   o_b(i) = sum_j c_b(i, j)
 
     The sum has the paper's self term, c(i, i) = 1; `include_self=False` leaves it out, as the authors' code does. The defaults of
-    B and C are that code's. The batch is that of all devices along the axis. Raises `InputError` for sizes below 1.
+    B and C are that code's. The batch is that of all devices. Raises `InputError` for sizes below 1.
     """
 
     features: int = 100
     dimensions: int = 5
     include_self: bool = True
-    axis_name: str | None = None
     kernel_init: Callable = nn.initializers.variance_scaling(1.0, 'fan_in', 'normal', in_axis=0, out_axis=(1, 2))
 
     @nn.compact
@@ -42,10 +41,9 @@ class MinibatchDiscrimination(nn.Module):
         f = x.reshape(x.shape[0], -1)
         T = self.param('T', self.kernel_init, (f.shape[1], self.features, self.dimensions))
         M = jnp.tensordot(f.astype(jnp.promote_types(f.dtype, T.dtype)), T, 1)
-        axis_name = None if self.is_initializing() else self.axis_name
-        everyone = parallel.all_gather(M, axis_name)  # M and not f, which is the larger
+        everyone = parallel.all_gather(M)  # M and not f, which is the larger
         index = jnp.arange(everyone.shape[0])
-        others = parallel.local_rows(index, axis_name)[:, None] != index
+        others = parallel.local_rows(index)[:, None] != index
         o = _closeness(M, everyone, others | self.include_self)
         return jnp.concatenate([f, o.astype(f.dtype)], axis=1)
 
@@ -66,24 +64,23 @@ def _closeness(M: Array, everyone: Array, counted: Array) -> Array:
 class MinibatchStddev(nn.Module):
     """`[n, ..., c] -> [n, ..., c + 1]`: one more channel, which is how far the batch spreads (Karras et al. 2018, section 3).
 
-    The standard deviation of each feature over the batch, averaged over all features. The batch is that of all devices along
-    the axis, or with `group_size` each run of so many consecutive examples (all of a device's examples, if they are fewer).
+    The standard deviation of each feature over the batch, averaged over all features. The batch is that of all devices,
+    or with `group_size` each run of so many consecutive examples (all of a device's examples, if they are fewer).
     Raises `InputError` for a batch that is not made of whole groups.
     """
 
     group_size: int | None = None
-    axis_name: str | None = None
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         n = x.shape[0]
-        axis_name = None if self.is_initializing() or self.group_size else self.axis_name
+        mean_of_devices = (lambda x: x) if self.group_size else parallel.pmean
         group = min(n, self.group_size or n)
         if group < 1 or n % group:
             raise InputError(f'a batch of {n} examples is not made of groups of {group}; choose a group_size that divides it')
         groups = x.reshape(n // group, group, *x.shape[1:]).astype(jnp.promote_types(x.dtype, jnp.float32))
-        mean = parallel.pmean(groups.mean(1, keepdims=True), axis_name)
-        variance = parallel.pmean(jnp.square(groups - mean).mean(1), axis_name)
+        mean = mean_of_devices(groups.mean(1, keepdims=True))
+        variance = mean_of_devices(jnp.square(groups - mean).mean(1))
         stddev = jnp.sqrt(variance + 1e-8)  # the authors' epsilon: the gradient of equal rows is 0, not 0 / 0
         spread = stddev.mean(tuple(range(1, stddev.ndim))).astype(x.dtype)
         channel = jnp.repeat(spread, group).reshape(n, *[1] * (x.ndim - 1))
@@ -94,14 +91,12 @@ def _no_layer() -> Callable[[Array], Array]:
     return lambda x: x
 
 
-def _discrimination(
-    features: Width = 100, dimensions: Width = 5, include_self: bool = True, axis_name: str | None = None
-) -> MinibatchDiscrimination:
-    return MinibatchDiscrimination(features, dimensions, include_self, axis_name)
+def _discrimination(features: Width = 100, dimensions: Width = 5, include_self: bool = True) -> MinibatchDiscrimination:
+    return MinibatchDiscrimination(features, dimensions, include_self)
 
 
-def _stddev(group_size: Count | None = None, axis_name: str | None = None) -> MinibatchStddev:
-    return MinibatchStddev(group_size, axis_name)
+def _stddev(group_size: Count | None = None) -> MinibatchStddev:
+    return MinibatchStddev(group_size)
 
 
 MINIBATCH_LAYERS: Table[Callable[..., Callable[[Array], Array]]] = Table(
@@ -110,9 +105,6 @@ MINIBATCH_LAYERS: Table[Callable[..., Callable[[Array], Array]]] = Table(
 """Name -> factory of the layer before a discriminator's last."""
 
 
-def minibatch_layer(text: str, *, train: bool, axis_name: str | None) -> Callable[[Array], Array]:
-    """A member of the table by its name, with settings as in 'discrimination:features=50'.
-
-    Only a call in training shares the batch along the axis: inference binds none, as with batch norm.
-    """
-    return build(MINIBATCH_LAYERS, text, axis_name=axis_name if train else None)
+def minibatch_layer(text: str) -> Callable[[Array], Array]:
+    """A member of the table by its name, with settings as in 'discrimination:features=50'."""
+    return build(MINIBATCH_LAYERS, text)

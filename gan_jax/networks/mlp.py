@@ -37,8 +37,6 @@ class MLP(nn.Module):
     norm: str = 'none'
     minibatch: str = 'none'
     reference_size: int = 64
-    axis_name: str | None = None
-    """The axis over which batch statistics and minibatch layers are shared in a parallel run."""
     classes: int = 0
 
     @nn.compact
@@ -46,8 +44,8 @@ class MLP(nn.Module):
         judges = self.squeeze or self.minibatch != 'none'
         normalization = discriminator_normalization(self.norm) if judges else NORMALIZATIONS[self.norm]
         reference = self.reference_size if normalization.needs_reference else 0
-        wrap, norm = normalization.parts(train, self.dtype, self.axis_name, reference=reference)
-        norm = with_labels(norm, self.norm, self.classes, labels, train=train, dtype=self.dtype, axis_name=self.axis_name)
+        wrap, norm = normalization.parts(train, self.dtype, reference=reference)
+        norm = with_labels(norm, self.norm, self.classes, labels, train=train, dtype=self.dtype)
         dense = functools.partial(nn.Dense, dtype=self.dtype, kernel_init=self.kernel_init)
         x = with_reference(self, x, reference)
         x = x.reshape(x.shape[0], -1) * self.input_scale
@@ -55,7 +53,7 @@ class MLP(nn.Module):
         for width in self.features[:-1]:
             x = self.activation(norm()(wrap(dense(width, use_bias=normalization.use_bias))(x)))
             hidden.append(x[reference:])
-        x = minibatch_layer(self.minibatch, train=train, axis_name=self.axis_name)(x[reference:])
+        x = minibatch_layer(self.minibatch)(x[reference:])
         x = at_least_float32(wrap(dense(self.features[-1]))(x))
         if self.squeeze:
             x = x.squeeze(-1)
@@ -69,12 +67,11 @@ class MLPGenerator(nn.Module):
     features: Sequence[int]
     """Widths of the hidden layers."""
     dtype: Any = jnp.float32
-    axis_name: str | None = None
     norm: str = 'none'
     """As in `MLP`."""
 
     @nn.compact
     def __call__(self, z: Array, *, train: bool = True) -> Array:
         widths = (*self.features, math.prod(self.shape))
-        x = MLP(widths, dtype=self.dtype, norm=self.norm, axis_name=self.axis_name)(z, train=train)
+        x = MLP(widths, dtype=self.dtype, norm=self.norm)(z, train=train)
         return jnp.tanh(x).reshape(-1, *self.shape)

@@ -64,7 +64,6 @@ class ConditionalBatchNorm(nn.Module):
     momentum: float = 0.9
     epsilon: float = 1e-5
     dtype: Any = jnp.float32
-    axis_name: str | None = None
     statistics: str = 'running'
     """Of `STATISTICS`."""
 
@@ -78,7 +77,7 @@ class ConditionalBatchNorm(nn.Module):
             dtype=jnp.promote_types(x.dtype, jnp.float32),
             use_scale=False,
             use_bias=False,
-            **_moments(self.statistics, self.axis_name, train=train),
+            **_moments(self.statistics, train=train),
         )(x)
         shape = (self.classes, x.shape[-1])
         # Weights read from a file are NumPy's, which traced labels do not index.
@@ -105,11 +104,11 @@ STATISTICS = ('running', 'batch')
 """By what moments batch norm normalises in inference: the running averages, or those of the batch that is given."""
 
 
-def _moments(statistics: str, axis_name: str | None, *, train: bool) -> dict[str, Any]:
+def _moments(statistics: str, *, train: bool) -> dict[str, Any]:
     if statistics not in STATISTICS:
         raise InputError(f"batch norm infers by 'running' averages or the statistics of the 'batch', not {statistics!r}")
     by_averages = not train and statistics == 'running'
-    return {'use_running_average': by_averages, 'track': train, 'axis_name': axis_name if train else None}
+    return {'use_running_average': by_averages, 'track': train}
 
 
 class Normalization(NamedTuple):
@@ -118,7 +117,7 @@ class Normalization(NamedTuple):
     weights: Callable[..., Layer]
     """`(layer, train=) -> function`, of every layer."""
     output: Callable[..., Layer]
-    """`(train=, dtype=, axis_name=, scale_init=, reference=, statistics=) -> function`, of a hidden layer's output."""
+    """`(train=, dtype=, scale_init=, reference=, statistics=) -> function`, of a hidden layer's output."""
     use_bias: bool = True
     """False where `output` has a learned bias, which makes the layer's own redundant."""
     needs_reference: bool = False
@@ -128,14 +127,13 @@ class Normalization(NamedTuple):
         self,
         train: bool,
         dtype: Any,
-        axis_name: str | None,
         scale_init: Callable = nn.initializers.ones,
         reference: int = 0,
         statistics: str = 'running',
     ) -> tuple[Callable[[nn.Module], Layer], Callable[[], Layer]]:
         """`(layer -> function, () -> function)`: both halves, for one call of a network."""
         options = {'scale_init': scale_init, 'reference': reference, 'statistics': statistics}
-        output = functools.partial(self.output, train=train, dtype=dtype, axis_name=axis_name, **options)
+        output = functools.partial(self.output, train=train, dtype=dtype, **options)
         return functools.partial(self.weights, train=train), output
 
 
@@ -148,11 +146,9 @@ def _output_as_it_is(**_: Any) -> Layer:
     return lambda x: x
 
 
-def _batch_norm(
-    *, train: bool, dtype: Any, axis_name: str | None, scale_init: Callable, reference: int, statistics: str
-) -> Layer:
+def _batch_norm(*, train: bool, dtype: Any, scale_init: Callable, reference: int, statistics: str) -> Layer:
     del reference
-    return BatchNorm(dtype=dtype, scale_init=scale_init, **_moments(statistics, axis_name, train=train))
+    return BatchNorm(dtype=dtype, scale_init=scale_init, **_moments(statistics, train=train))
 
 
 def _virtual_batch_norm(*, dtype: Any, scale_init: Callable, reference: int, **_: Any) -> Layer:
@@ -216,7 +212,6 @@ def with_labels(
     *,
     train: bool,
     dtype: Any,
-    axis_name: str | None,
     statistics: str = 'running',
 ) -> Callable[[], Layer]:
     """The normalisation of hidden outputs in a generator that may be told labels: `norm`, or with classes batch norm by class.
@@ -232,5 +227,5 @@ def with_labels(
         return norm
     if name != 'batch':
         raise InputError(f"normalization {name!r} knows no classes; 'batch' does")
-    layer = functools.partial(ConditionalBatchNorm, classes, dtype=dtype, axis_name=axis_name, statistics=statistics)
+    layer = functools.partial(ConditionalBatchNorm, classes, dtype=dtype, statistics=statistics)
     return lambda: functools.partial(layer(), labels=labels, train=train)

@@ -63,7 +63,7 @@ def _resized(x: Array, side: int) -> Array:
     return jax.image.resize(x, (x.shape[0], side, side, x.shape[3]), 'bilinear')
 
 
-class Generator(nn.Module):
+class R3GANGenerator(nn.Module):
     """`[batch, latent] -> [batch, size, size, channels]`, of any values.
 
     One stage for each of `widths`, from the smallest map to the full size; a block's inner width is its stage's over
@@ -97,7 +97,7 @@ class Generator(nn.Module):
         return at_least_float32(x)
 
 
-class Discriminator(nn.Module):
+class R3GANDiscriminator(nn.Module):
     """`[batch, size, size, channels] -> logits [batch]`; with `features_too=True` also each stage's output, finest first.
 
     `widths` are the stages', from the full size to the smallest map: the generator's in reverse.

@@ -1,8 +1,8 @@
 """Residual networks for CIFAR-10: SNGAN's (Miyato et al. 2018, table 4) and WGAN-GP's (Gulrajani et al. 2017, appendix C).
 
 They are one pair. SNGAN's is the default: 256 channels in the generator, 128 in the discriminator, spectral norm, features
-summed over positions, a last layer without bias. WGAN-GP's is `Generator(width=128, statistics='batch')` against
-`Discriminator(norm='none', pool='mean', last_bias=True)`, or norm 'layer'.
+summed over positions, a last layer without bias. WGAN-GP's is `SNGANGenerator(width=128, statistics='batch')` against
+`SNGANDiscriminator(norm='none', pool='mean', last_bias=True)`, or norm 'layer'.
 
 Weights are Glorot-uniform, sqrt(2) times larger in the 3x3 convolutions of a block, as in both codes. Neighbouring pixels are
 repeated to enlarge a map, averaged to shrink it.
@@ -37,7 +37,7 @@ def downsample(x: Array) -> Array:
     return x.reshape(n, h // 2, 2, w // 2, 2, c).mean((2, 4))
 
 
-class Generator(nn.Module):
+class SNGANGenerator(nn.Module):
     """`[n, latent] -> [n, height, width, channels]` in [-1, 1]; the papers' latents are 128 numbers of N(0, 1).
 
     A dense layer to 4 x 4 maps (7 x 7 for size 28), a residual block for every doubling, all of `width` channels. With
@@ -50,8 +50,6 @@ class Generator(nn.Module):
     channels: int = 3
     width: int = 256
     dtype: Any = jnp.float32
-    axis_name: str | None = None
-    """The axis over which batch statistics are shared in a parallel run."""
     norm: str = 'batch'
     """From `layers.NORMALIZATIONS`."""
     reference_size: int = 64
@@ -65,8 +63,8 @@ class Generator(nn.Module):
         normalization = NORMALIZATIONS[self.norm]
         reference = self.reference_size if normalization.needs_reference else 0
         statistics = self.statistics
-        wrap, last_norm = normalization.parts(train, self.dtype, self.axis_name, reference=reference, statistics=statistics)
-        how: dict[str, Any] = {'train': train, 'dtype': self.dtype, 'axis_name': self.axis_name, 'statistics': statistics}
+        wrap, last_norm = normalization.parts(train, self.dtype, reference=reference, statistics=statistics)
+        how: dict[str, Any] = {'train': train, 'dtype': self.dtype, 'statistics': statistics}
         norm = with_labels(last_norm, self.norm, self.classes, labels, **how)
         *base, doublings = smallest_map(self.size)
         x = wrap(nn.Dense(math.prod(base) * self.width, dtype=self.dtype, kernel_init=_glorot))(
@@ -82,7 +80,7 @@ class Generator(nn.Module):
         return jnp.tanh(at_least_float32(conv(self.channels, 3)(x)))
 
 
-class Discriminator(nn.Module):
+class SNGANDiscriminator(nn.Module):
     """`[n, h, w, c] -> logits [n]`; with `features_too=True` also the blocks' outputs, finest first, then the pooled features.
 
     Two blocks halve the image and two keep its size, all of `width` channels; then ReLU, a sum or mean over positions, and a
@@ -93,7 +91,6 @@ class Discriminator(nn.Module):
 
     width: int = 128
     dtype: Any = jnp.float32
-    axis_name: str | None = None
     norm: str = 'spectral'
     pool: str = 'sum'
     last_bias: bool = False
@@ -105,7 +102,7 @@ class Discriminator(nn.Module):
             raise InputError(f'image size {x.shape[1]} x {x.shape[2]} cannot be halved twice, as this discriminator does')
         if self.pool not in ('sum', 'mean'):
             raise InputError(f"unknown pool {self.pool!r}; known: 'sum', 'mean'")
-        wrap, norm = discriminator_normalization(self.norm).parts(train, self.dtype, self.axis_name)
+        wrap, norm = discriminator_normalization(self.norm).parts(train, self.dtype)
         conv = functools.partial(_convolution, wrap, self.dtype)
 
         h = conv(self.width, 3, _larger)(x)

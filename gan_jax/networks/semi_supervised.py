@@ -17,7 +17,7 @@ from gan_jax.networks.weight_normalization import data_dependent_weight_norm, we
 from gan_jax.typing import Array
 
 
-class Generator(nn.Module):
+class SemiSupervisedGenerator(nn.Module):
     """`[n, latent] -> [n, *shape]` in [-1, 1]: softplus layers after batch norm without a scale, then a sigmoid with weight norm.
 
     The authors' latents are 100 numbers of U(0, 1).
@@ -25,15 +25,13 @@ class Generator(nn.Module):
 
     shape: Sequence[int] = (28, 28, 1)
     features: Sequence[int] = (500, 500)
-    axis_name: str | None = None
-    """The axis over which batch statistics are shared in a parallel run."""
 
     @nn.compact
     def __call__(self, z: Array, *, train: bool = True) -> Array:
         glorot = nn.initializers.glorot_uniform()
         for width in self.features:
             z = nn.Dense(width, use_bias=False, kernel_init=glorot)(z)
-            z = BatchNorm(not train, epsilon=1e-6, use_scale=False, axis_name=self.axis_name)(z)
+            z = BatchNorm(not train, epsilon=1e-6, use_scale=False)(z)
             z = nn.softplus(z)
         x = weight_norm(nn.Dense(math.prod(self.shape), kernel_init=glorot), train=train)(z)
         return (2 * nn.sigmoid(x) - 1).reshape(-1, *self.shape)
@@ -46,17 +44,16 @@ class GaussianNoise(nn.Module):
     """
 
     sigma: float
-    axis_name: str | None = None
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         if self.sigma == 0:
             return x
-        keys = parallel.example_keys(self.make_rng('noise'), len(x), self.axis_name)
+        keys = parallel.example_keys(len(x), self.make_rng('noise'))
         return x + self.sigma * jax.vmap(lambda key: jax.random.normal(key, x.shape[1:], x.dtype))(keys)
 
 
-class Classifier(nn.Module):
+class SemiSupervisedClassifier(nn.Module):
     """`[n, ...]` in [-1, 1] to class logits `[n, classes]`; with `features_too=True` also the hidden activations.
 
     ReLU layers with weight norm that starts from data: give `init` a few hundred examples, and the random stream 'noise'. The
@@ -70,13 +67,10 @@ class Classifier(nn.Module):
     input_noise: float = 0.3
     noise: float = 0.5
     minibatch: str = 'none'
-    axis_name: str | None = None
-    """The axis of a parallel run."""
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool = True, features_too: bool = False):
-        axis_name = None if self.is_initializing() else self.axis_name
-        noisy = lambda sigma, x: GaussianNoise(sigma, axis_name)(x) if train else x
+        noisy = lambda sigma, x: GaussianNoise(sigma)(x) if train else x
 
         def dense(width: int, learn_scale: bool = False):
             layer = nn.Dense(width, use_bias=False, kernel_init=nn.initializers.normal(0.1))
@@ -87,6 +81,6 @@ class Classifier(nn.Module):
         for width in self.features:
             hidden.append(nn.relu(dense(width)(x)))
             x = noisy(self.noise, hidden[-1])
-        x = minibatch_layer(self.minibatch, train=train, axis_name=axis_name)(x)
+        x = minibatch_layer(self.minibatch)(x)
         logits = dense(self.classes, learn_scale=True)(x)
         return (logits, hidden) if features_too else logits

@@ -22,16 +22,14 @@ from gan_jax.errors import InputError
 from gan_jax.networks.layers import Conv, ConvTranspose, at_least_float32
 from gan_jax.networks.minibatch import minibatch_layer
 from gan_jax.networks.normalization import NORMALIZATIONS, discriminator_normalization, with_reference
-from gan_jax.networks.r3gan import Discriminator as R3GANDiscriminator
-from gan_jax.networks.r3gan import Generator as R3GANGenerator
-from gan_jax.networks.r3gan import halved
+from gan_jax.networks.r3gan import R3GANDiscriminator, R3GANGenerator, halved
 from gan_jax.registry import Table
 from gan_jax.typing import Array
 
 _normal = nn.initializers.normal(0.02)
 
 
-class Generator(nn.Module):
+class StackedGenerator(nn.Module):
     """`[batch, latent] -> [batch, size, size, channels]` in [-1, 1].
 
     A dense layer makes the smallest map, with `widths[0]` channels; each further width doubles the side, and an odd side is the
@@ -44,8 +42,6 @@ class Generator(nn.Module):
     kernel_size: int = 3
     output_stride: int = 1
     dtype: Any = jnp.float32
-    axis_name: str | None = None
-    """The axis over which batch statistics are shared in a parallel run."""
     norm: str = 'batch'
     """From `layers.NORMALIZATIONS`."""
     reference_size: int = 64
@@ -55,7 +51,7 @@ class Generator(nn.Module):
     def __call__(self, z: Array, *, train: bool = True) -> Array:
         normalization = NORMALIZATIONS[self.norm]
         reference = self.reference_size if normalization.needs_reference else 0
-        wrap, norm = normalization.parts(train, self.dtype, self.axis_name, reference=reference)
+        wrap, norm = normalization.parts(train, self.dtype, reference=reference)
         layer = functools.partial(ConvTranspose, kernel_size=(self.kernel_size,) * 2, dtype=self.dtype, kernel_init=_normal)
         strides = [2] * (len(self.widths) - 1) + [self.output_stride]
         sides = halved(self.size, strides.count(2))
@@ -74,7 +70,7 @@ def _cropped(x: Array, side: int) -> Array:
     return x[:, -side:, -side:]
 
 
-class Discriminator(nn.Module):
+class StackedDiscriminator(nn.Module):
     """`[batch, size, size, channels] -> logits [batch]`; with `features_too=True` also the activations, finest first.
 
     With `outputs=n` the logits are those of n classes, `[batch, n]`. `minibatch` is a member of `layers.MINIBATCH_LAYERS`, with
@@ -88,7 +84,6 @@ class Discriminator(nn.Module):
     first_norm: bool = True
     """Whether the first layer is normalised; DCGAN's is not."""
     dtype: Any = jnp.float32
-    axis_name: str | None = None
     norm: str = 'batch'
     minibatch: str = 'none'
     outputs: int | None = None
@@ -96,7 +91,7 @@ class Discriminator(nn.Module):
     @nn.compact
     def __call__(self, x: Array, *, train: bool = True, features_too: bool = False) -> Any:
         normalization = discriminator_normalization(self.norm)
-        wrap, norm = normalization.parts(train, self.dtype, self.axis_name)
+        wrap, norm = normalization.parts(train, self.dtype)
         kernel = (self.kernel_size, self.kernel_size)
         layer = functools.partial(Conv, kernel_size=kernel, strides=(2, 2), dtype=self.dtype, kernel_init=_normal)
         features = []
@@ -105,7 +100,7 @@ class Discriminator(nn.Module):
             x = wrap(layer(features=width, use_bias=normalization.use_bias or not normed))(x)
             x = nn.leaky_relu(norm()(x) if normed else x, self.slope)
             features.append(x)
-        x = minibatch_layer(self.minibatch, train=train, axis_name=self.axis_name)(x)
+        x = minibatch_layer(self.minibatch)(x)
         logits = wrap(nn.Dense(self.outputs or 1, dtype=self.dtype, kernel_init=_normal))(x.reshape(x.shape[0], -1))
         logits = at_least_float32(logits if self.outputs else logits.squeeze(-1))
         return (logits, features) if features_too else logits
@@ -122,12 +117,12 @@ class Networks(NamedTuple):
 
 def _metz(share: float) -> Networks:
     widths = tuple(int(share * width) for width in (8, 16, 32))
-    return Networks(Generator, functools.partial(Discriminator, widths=widths), 256)
+    return Networks(StackedGenerator, functools.partial(StackedDiscriminator, widths=widths), 256)
 
 
 _veegan = Networks(
-    functools.partial(Generator, widths=(512, 256, 128, 64), kernel_size=5, output_stride=2),
-    functools.partial(Discriminator, widths=(64, 128, 256, 512), kernel_size=5, slope=0.2, first_norm=False),
+    functools.partial(StackedGenerator, widths=(512, 256, 128, 64), kernel_size=5, output_stride=2),
+    functools.partial(StackedDiscriminator, widths=(64, 128, 256, 512), kernel_size=5, slope=0.2, first_norm=False),
     100,
 )
 
@@ -154,7 +149,6 @@ def stacked_networks(
     minibatch: str | None = None,
     outputs: int | None = None,
     dtype: Any = jnp.float32,
-    axis_name: str | None = None,
 ) -> tuple[nn.Module, nn.Module]:
     """The generator and the discriminator of that name; what is None is as the paper has it.
 
@@ -169,7 +163,7 @@ def stacked_networks(
             raise InputError(f'the networks {name!r} have no {field}')
         return factory(**{field: value for field, value in fixed.items() if field in fields}, **given)
 
-    common = {'dtype': dtype, 'axis_name': axis_name}
+    common = {'dtype': dtype}
     generator = made(pair.generator, {'size': size, 'channels': channels, **common}, {'norm': g_norm})
     choices = {'norm': d_norm, 'minibatch': minibatch, 'outputs': outputs}
     return generator, made(pair.discriminator, common, choices)

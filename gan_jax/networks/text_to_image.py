@@ -46,7 +46,7 @@ def halvings(size: int) -> int:
     return count
 
 
-class Generator(nn.Module):
+class TextGenerator(nn.Module):
     """`(z [batch, latent], text [batch, any]) -> images [batch, size, size, channels]` in [-1, 1].
 
     Channels are `width` at half the image's size, doubled at each halving: the paper's 64-pixel network has 128.
@@ -58,8 +58,6 @@ class Generator(nn.Module):
     text_features: int = 128
     """Of the vector that is joined to the latent."""
     dtype: Any = jnp.float32
-    axis_name: str | None = None
-    """The axis over which batch statistics are shared in a parallel run."""
     norm: str = 'batch'
     """From `layers.NORMALIZATIONS`."""
     reference_size: int = 64
@@ -69,7 +67,7 @@ class Generator(nn.Module):
     def __call__(self, z: Array, text: Array, *, train: bool = True) -> Array:
         normalization = NORMALIZATIONS[self.norm]
         reference = self.reference_size if normalization.needs_reference else 0
-        wrap, norm = normalization.parts(train, self.dtype, self.axis_name, _scale_init, reference)
+        wrap, norm = normalization.parts(train, self.dtype, _scale_init, reference)
         options = _options(self.norm, self.dtype)
         levels = halvings(self.size)
 
@@ -87,7 +85,7 @@ class Generator(nn.Module):
         return jnp.tanh(at_least_float32(x[reference:]))
 
 
-class Discriminator(nn.Module):
+class TextDiscriminator(nn.Module):
     """`(images [batch, size, size, channels], *texts [batch, any]) -> logits [batch, texts]`: each image with each of its texts.
 
     The image is looked at once. Its texts share their batch statistics: with statistics of its own, a batch of texts of which
@@ -98,13 +96,12 @@ class Discriminator(nn.Module):
     width: int = 64
     text_features: int = 128
     dtype: Any = jnp.float32
-    axis_name: str | None = None
     norm: str = 'batch'
 
     @nn.compact
     def __call__(self, x: Array, *texts: Array, train: bool = True, features_too: bool = False) -> Any:
         normalization = discriminator_normalization(self.norm)
-        wrap, norm = normalization.parts(train, self.dtype, self.axis_name, _scale_init)
+        wrap, norm = normalization.parts(train, self.dtype, _scale_init)
         options = _options(self.norm, self.dtype)
         features = []
         for level in range(halvings(x.shape[1])):
@@ -116,7 +113,7 @@ class Discriminator(nn.Module):
                 x = x + _three_convolutions(x, max(1, width // 4), wrap, norm, _leaky, options)
             x = _leaky(x)
             features.append(x)
-        judge = _Judge(width, self.text_features, self.dtype, self.axis_name, self.norm)
+        judge = _Judge(width, self.text_features, self.dtype, self.norm)
         logits = judge(jnp.tile(x, (len(texts), 1, 1, 1)), jnp.concatenate(texts), train=train)
         logits = logits.reshape(len(texts), -1).T
         return (logits, features) if features_too else logits
@@ -128,13 +125,12 @@ class _Judge(nn.Module):
     width: int
     text_features: int
     dtype: Any
-    axis_name: str | None
     norm: str
 
     @nn.compact
     def __call__(self, x: Array, text: Array, *, train: bool) -> Array:
         normalization = discriminator_normalization(self.norm)
-        wrap, norm = normalization.parts(train, self.dtype, self.axis_name, _scale_init)
+        wrap, norm = normalization.parts(train, self.dtype, _scale_init)
         options = _options(self.norm, self.dtype)
         # As a map of one position, so that norms over channels and positions are what they are elsewhere.
         told = wrap(nn.Dense(self.text_features, **{**options, 'kernel_init': _he}))(text)[:, None, None]

@@ -69,13 +69,11 @@ class UNet(nn.Module):
     statistics: str = 'running'
     """Of batch norm in inference: 'running' averages, or those of the 'batch' that is translated, as in the paper."""
     dtype: Any = jnp.float32
-    axis_name: str | None = None
-    """The axis over which batch statistics are shared, and examples' masks counted, in a parallel run."""
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool = True) -> Array:
         normalization = _generator_normalization(self.norm)
-        wrap, norm = normalization.parts(train, self.dtype, self.axis_name, _scale_init, statistics=self.statistics)
+        wrap, norm = normalization.parts(train, self.dtype, _scale_init, statistics=self.statistics)
         n = unet_halvings(x.shape[1:3], self.halvings)  # type: ignore[arg-type]
         widths = [self.width * min(2**i, 8) for i in range(n)]
         options: dict[str, Any] = {
@@ -97,7 +95,7 @@ class UNet(nn.Module):
         for i, width in enumerate(reversed(widths[:-1])):
             x = norm()(wrap(double(features=width))(nn.relu(x)))
             if i < self.dropout_layers:
-                x = Dropout(self.dropout, self.axis_name if train else None)(x)
+                x = Dropout(self.dropout)(x)
             x = jnp.concatenate([x, maps.pop()], axis=-1)
         return jnp.tanh(at_least_float32(wrap(double(features=self.channels, use_bias=True))(nn.relu(x))))
 
@@ -143,7 +141,8 @@ class PatchDiscriminator(nn.Module):
 
     `receptive_field` is the square's side. 70 is the papers': 4x4 convolutions with 64, 128 and 256 channels of stride 2, then
     512 and 1 of stride 1, all with padding 1; a map of 30 x 30 logits at 256 pixels. 1 judges pixels by 1x1 convolutions.
-    There is no norm at the first and the last layer.
+    There is no norm at the first and the last layer. With `features_too=True` a call returns `(logits, activations)`, finest
+    first.
 
     Raises `InputError` for a size or a field that it does not have (`patch_outputs`), and for norm 'virtual'.
     """
@@ -152,12 +151,11 @@ class PatchDiscriminator(nn.Module):
     width: int = 64
     norm: str = 'batch'
     dtype: Any = jnp.float32
-    axis_name: str | None = None
 
     @nn.compact
-    def __call__(self, x: Array, *, train: bool = True) -> Array:
+    def __call__(self, x: Array, *, train: bool = True, features_too: bool = False) -> Any:
         normalization = discriminator_normalization(self.norm)
-        wrap, norm = normalization.parts(train, self.dtype, self.axis_name, _scale_init)
+        wrap, norm = normalization.parts(train, self.dtype, _scale_init)
         for side in x.shape[1:3]:
             patch_outputs(side, self.receptive_field)
         *hidden, last = PATCHES[self.receptive_field]
@@ -167,10 +165,13 @@ class PatchDiscriminator(nn.Module):
             options = {'padding': (pad, pad), 'use_bias': use_bias, 'dtype': self.dtype, 'kernel_init': _normal}
             return wrap(Conv(features, (k, k), (stride, stride), **options))
 
+        features = []
         for i, layer in enumerate(hidden):
             x = conv(layer, self.width * min(2**i, 8), i == 0 or normalization.use_bias)(x)
             x = nn.leaky_relu(x if i == 0 else norm()(x), 0.2)
-        return at_least_float32(conv(last, 1, True)(x).squeeze(-1))
+            features.append(x)
+        logits = at_least_float32(conv(last, 1, True)(x).squeeze(-1))
+        return (logits, features) if features_too else logits
 
 
 def check_resnet_size(size: int) -> None:
@@ -193,14 +194,13 @@ class ResNetGenerator(nn.Module):
     blocks: int = 9
     norm: str = 'instance'
     dtype: Any = jnp.float32
-    axis_name: str | None = None
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool = True) -> Array:
         for side in x.shape[1:3]:
             check_resnet_size(side)
         normalization = _generator_normalization(self.norm)
-        wrap, norm = normalization.parts(train, self.dtype, self.axis_name, _scale_init)
+        wrap, norm = normalization.parts(train, self.dtype, _scale_init)
         options = {'use_bias': normalization.use_bias, 'dtype': self.dtype, 'kernel_init': _normal}
 
         def reflected(x: Array, features: int, k: int, **other: Any) -> Array:

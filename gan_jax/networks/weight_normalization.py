@@ -11,6 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from gan_jax import parallel
 from gan_jax.typing import Array
 
 Layer = Callable[[Array], Array]
@@ -114,12 +115,18 @@ class _StartStandardised(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        axes = tuple(range(x.ndim - 1))
-        mean, std = x.mean(axes), x.std(axes)
-        varies = std > 0  # a feature that does not, as of a single example, starts with scale 1
-        start = jnp.where(varies, 1 / jnp.where(varies, std, 1), 1)
         if self.learn_scale:
-            scale = self.param('scale', lambda key: start)
+            scale = self.param('scale', lambda key: _standardising(x)[0])
         else:
-            scale = self.variable('constants', 'scale', lambda: start).value
-        return scale * x + self.param('bias', lambda key: -mean * start)
+            scale = self.variable('constants', 'scale', lambda: _standardising(x)[0]).value
+        return scale * x + self.param('bias', lambda key: _standardising(x)[1])
+
+
+def _standardising(x: Array) -> tuple[Array, Array]:
+    """The scale and the bias that give each channel mean 0 and variance 1 over all devices' batch, `[..., c] -> [c], [c]`."""
+    axes = tuple(range(x.ndim - 1))
+    mean = parallel.pmean(x.mean(axes))
+    std = jnp.sqrt(parallel.pmean(jnp.square(x - mean).mean(axes)))
+    varies = std > 0  # a feature that does not, as of a single example, starts with scale 1
+    scale = jnp.where(varies, 1 / jnp.where(varies, std, 1), 1)
+    return scale, -mean * scale

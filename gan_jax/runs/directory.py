@@ -7,12 +7,14 @@ import pathlib
 import re
 import shutil
 from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 from gan_jax.errors import InputError
 from gan_jax.files import read_json, write_json, write_whole
 from gan_jax.ranges import Checked, Filled, Folder, RunName
 from gan_jax.runs import lock
+
+AnyOptions = TypeVar('AnyOptions', bound='Options')
 
 _CONFIG = 'config.json'
 _REMOVED = '.removed'
@@ -36,6 +38,12 @@ class Options(Checked):
     overwrite: bool = False
     """Replace an existing run."""
 
+    renamed: ClassVar[dict[str, str]] = {
+        '--evaluate': '--samples',
+        '--decay': '--schedule cosine:end=VALUE',
+        '--constant': '--schedule linear:start=VALUE',
+    }
+    """Flags that there were, and what took their place."""
     free: ClassVar[tuple[str, ...]] = ()
     """Options that move no bit of the state, and may change when a run is resumed."""
 
@@ -71,6 +79,16 @@ def saved_identity(path: pathlib.Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise InputError(f'{file} is damaged: it is not a configuration')
     return found
+
+
+def part(config: AnyOptions, name: str, **changes: Any) -> AnyOptions:
+    """The options of a part of a run, such as one value of what it compares, in a directory below it.
+
+    A part that was begun goes on, whatever stopped it.
+    """
+    name = re.sub(r'[^\w.=+-]', '_', name)
+    named = dataclasses.replace(config, name=f'{config.name}/{name}', overwrite=False, **changes)
+    return dataclasses.replace(named, resume=(pathlib.Path(named.runs_dir) / named.name / _CONFIG).exists())
 
 
 class RunDirectory:
@@ -147,24 +165,15 @@ class RunDirectory:
         if changed:
             write_json(self.path / _CONFIG, asked)
 
-    def log(self, step: int, values: dict[str, float], name: str = 'metrics.jsonl') -> None:
+    def log(self, step: int, values: dict[str, Any], name: str = 'metrics.jsonl') -> None:
         """Appends one line to a log."""
         line = json.dumps({'step': step, **values}) + '\n'
         with open(self.path / name, 'a') as file:
             file.write(line)
 
-    def read_log(self, name: str = 'metrics.jsonl') -> list[dict[str, float]]:
-        """The lines of a log; those that were cut short or damaged are left out."""
-        file = self.path / name
-        rows = []
-        for line in file.read_text(errors='replace').splitlines() if file.exists() else []:
-            try:
-                row = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(row, dict) and isinstance(row.get('step'), int):
-                rows.append(row)
-        return rows
+    def read_log(self, name: str = 'metrics.jsonl') -> list[dict[str, Any]]:
+        """As `read_log` does of any run."""
+        return read_log(self.path, name)
 
     def write_log(self, rows: Sequence[dict[str, float]], name: str = 'metrics.jsonl') -> None:
         """Replaces the lines of a log."""
@@ -182,6 +191,20 @@ class RunDirectory:
         """The pictures `samples/step_N.png`, in the order of their steps; other files that lie there are not the run's."""
         files = (path for path in self.path.glob('samples/step_*.png') if _PICTURE.fullmatch(path.name) and path.is_file())
         return sorted(files, key=step_of)
+
+
+def read_log(path: pathlib.Path, name: str = 'metrics.jsonl') -> list[dict[str, Any]]:
+    """The lines of a log of the run at `path`; those that were cut short or damaged are left out."""
+    file = path / name
+    rows = []
+    for line in file.read_text(errors='replace').splitlines() if file.exists() else []:
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict) and isinstance(row.get('step'), int):
+            rows.append(row)
+    return rows
 
 
 _PICTURE = re.compile(r'step_([0-9]+)\.png')

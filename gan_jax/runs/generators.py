@@ -71,7 +71,8 @@ class Translator(NamedTuple):
 
 def describe(run: RunDirectory, config: Options, **of_data: Any) -> None:
     """Writes `generator.json`: the experiment, and what its `generator` or `translator` has to be told of the data set."""
-    write_json(run.path / DESCRIPTION, {'experiment': module_name(type(config)), 'data': of_data})
+    seeds = getattr(config, 'seeds', 1)
+    write_json(run.path / DESCRIPTION, {'experiment': module_name(type(config)), 'data': of_data, 'seeds': seeds})
 
 
 def description(path: pathlib.Path) -> dict[str, Any]:
@@ -83,12 +84,14 @@ def description(path: pathlib.Path) -> dict[str, Any]:
         raise InputError(f'{path} is not a run that makes images: it has no {DESCRIPTION}{where}')
     try:
         found = json.loads(file.read_text())
-        return {'experiment': str(found['experiment']), 'data': dict(found['data'])}
-    except (ValueError, TypeError, KeyError) as error:
+        return {'experiment': str(found['experiment']), 'data': dict(found['data']), 'seeds': int(found['seeds'])}
+    except KeyError as error:
+        raise InputError(f'{file} is damaged: it has no {error}') from error
+    except (ValueError, TypeError) as error:
         raise InputError(f'{file} is damaged: {error}') from error
 
 
-def draw_latents(generator: Generator, key: Key, n: int, first: int | Array = 0) -> tuple[Array, Array]:
+def draw_latents(generator: Generator, n: int, key: Key, *, first: int | Array = 0) -> tuple[Array, Array]:
     """Latents `[n, size]` and conditions int `[n]` of the examples `first`, `first + 1`, ... of a key.
 
     Each is a function of the key and its number alone.
@@ -106,12 +109,12 @@ def draw_latents(generator: Generator, key: Key, n: int, first: int | Array = 0)
 def save_generator(run: RunDirectory, generator: Generator, state: TrainState) -> None:
     """Keeps the generator of the last state by `export_generator`, and says so."""
     weights = jax.tree.map(np.asarray, generator.weights(state.ema))
-    print(export_generator(run.path, generator, weights, _step(state)))
+    print(export_generator(run.path, generator, weights, int(state.step)))
 
 
 def save_translator(run: RunDirectory, state: TrainState) -> None:
     """Keeps the weights of a run whose generator is a `Translator`."""
-    weights, step = jax.tree.map(np.asarray, state.ema), _step(state)
+    weights, step = jax.tree.map(np.asarray, state.ema), int(state.step)
     check_finite(run.path, weights, step)
     save_weights(run.path / WEIGHTS, weights, step)
 
@@ -122,18 +125,14 @@ def check_finite(path: pathlib.Path, weights: Variables, step: int) -> None:
         raise InputError(f'the generator of {path} is not finite at step {step}: the run has diverged')
 
 
-def _step(state: TrainState) -> int:
-    return int(np.ravel(np.asarray(state.step))[0])  # a state of several seeds has a row of equal steps
-
-
 def export_generator(path: pathlib.Path, generator: Generator, weights: Variables, step: int) -> str:
     """Writes these weights, their `sampler.bin` and `generator.bin`, and to `generator.json` until when those can be read.
 
     Returns what to tell the user. Raises `InputError`, and writes nothing, if the weights or the images are not finite.
     """
-    latents = jax.eval_shape(lambda key: draw_latents(generator, key, BLOCK), jax.random.key(0))
+    latents = jax.eval_shape(lambda key: draw_latents(generator, BLOCK, key), jax.random.key(0))
     check_finite(path, weights, step)
-    save_sampler(path, lambda key: generator.generate(weights, *draw_latents(generator, key, BLOCK)), step)
+    save_sampler(path, lambda key: generator.generate(weights, *draw_latents(generator, BLOCK, key)), step)
     save_weights(path / WEIGHTS, weights, step)
     export(path / EXPORTED, lambda z, conditions: to_uint8(generator.generate(weights, z, conditions)), *latents)
     today = datetime.date.today()

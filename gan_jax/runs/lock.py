@@ -27,7 +27,7 @@ class Lock:
     """
 
     def __init__(self, folder: pathlib.Path) -> None:
-        self._file = open(folder / NAME, 'a+', encoding='utf-8', errors='replace')  # noqa: SIM115
+        self._file = open(folder / NAME, 'ab+', buffering=0)  # noqa: SIM115  (on a full disk nothing is left to write at the end)
         weakref.finalize(self, self._file.close)
         if fcntl is None:
             return
@@ -37,11 +37,11 @@ class Lock:
             if error.errno not in _HELD:
                 return
             self._file.seek(0)
-            holder = ' '.join(self._file.read(200).split()) or 'another process'
+            holder = ' '.join(self._file.read(200).decode(errors='replace').split()) or 'another process'
             raise InputError(f'{folder} is in use by {holder}; wait until it has ended, or give another --name') from None
         self._file.truncate(0)
-        self._file.write(f'process {os.getpid()} on {socket.gethostname()}, since {time.strftime("%Y-%m-%d %H:%M:%S")}\n')
-        self._file.flush()
+        holder = f'process {os.getpid()} on {socket.gethostname()}, since {time.strftime("%Y-%m-%d %H:%M:%S")}\n'
+        self._file.write(holder.encode())
 
     def is_of(self, folder: pathlib.Path) -> bool:
         """Whether it still is the lock that others find there."""

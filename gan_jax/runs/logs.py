@@ -13,6 +13,8 @@ from gan_jax.files import read_json, write_whole
 from gan_jax.runs.directory import RunDirectory
 
 _PARTIAL = 'partial_means.json'
+_SHORT = {'discriminator_loss': 'D', 'generator_loss': 'G', 'loss': 'loss'}
+"""Metrics that the progress bar shows, if there are such."""
 
 
 class Log:
@@ -53,12 +55,9 @@ class Log:
         self._count, self._taken = self._count + count, self._taken + count
         seconds = self._bar.format_dict['elapsed']
         rate = (self._bar.n + count - self._first) / seconds if seconds else 0.0
-        self._bar.set_postfix(
-            D=f'{float(metrics["discriminator_loss"][-1].mean()):.3f}',
-            G=f'{float(metrics["generator_loss"][-1].mean()):.3f}',
-            images=f'{rate * self._batch_size:.0f}/s',
-            refresh=False,
-        )
+        losses = {name: value for name, value in metrics.items() if name in _SHORT}
+        shown = {_SHORT[name]: f'{float(value[-1].mean()):.3f}' for name, value in losses.items()}
+        self._bar.set_postfix(shown | {'images': f'{rate * self._batch_size:.0f}/s'}, refresh=False)
         self._bar.update(count)
 
     def write(self, step: int) -> None:

@@ -30,9 +30,22 @@ _CALL_SECONDS = 1.0
 class Callback(NamedTuple):
     """Something to do every so many steps, at step 0, and at the end; within the loop it may not change the state."""
 
-    every: int
+    every: int | tuple[int, ...]
+    """Or the steps at which it is done, in order."""
     call: Callable[[int, TrainState], None]
     """`(step, state)`"""
+
+    def due(self, step: int, steps: int) -> bool:
+        """Whether it is done at this step of so many."""
+        if isinstance(self.every, tuple):
+            return step in self.every
+        return step % self.every == 0 or step == steps
+
+    def wait(self, step: int) -> float:
+        """In how many steps it is done again."""
+        if isinstance(self.every, tuple):
+            return min((other - step for other in self.every if other > step), default=math.inf)
+        return self.every - step % self.every
 
 
 def fit(
@@ -46,7 +59,7 @@ def fit(
     checkpoint_every: int = 1000,
     callbacks: Sequence[Callback] = (),
     keep: int = 3,
-    may_diverge: bool = False,
+    survivors: finite.Survivors | None = None,
 ) -> TrainState:
     """Trains to `steps` and returns the last state, having saved it; resumes first if the run says so.
 
@@ -54,31 +67,34 @@ def fit(
     SIGINT, SIGTERM and SIGHUP save, and raise `Interrupted`. Raises `InputError` if the run cannot go on or the disk is full.
 
     Raises `Diverged` when a loss is not finite, and when the state is not before it would be drawn or saved, so that the newest
-    checkpoint is finite. `may_diverge` is for runs whose seeds are counted one by one.
+    checkpoint is finite. `survivors` are of a run of several seeds, of which one that diverges does not stop the others; metrics
+    are `[steps, seeds]` then, and the log has the means of finite seeds.
     """
+    survivors = survivors or finite.Survivors(1)
     with Checkpoints(run.path / 'checkpoints', keep=keep) as checkpoints:
         state, step = _resumed(state, run, checkpoints, steps) if run.resume else (state, 0)
+        if len(survivors.finite) > 1:
+            survivors.note_state(state, step)  # a run that goes on may have lost some before
         with interruptions.noted() as signals, Log(run, step, steps, batch_size, log_every) as log:
             try:
                 if step == 0:
                     for callback in callbacks:
-                        callback.call(0, state)
-                events = [log_every, checkpoint_every, *(callback.every for callback in callbacks)]
+                        if callback.due(0, steps):
+                            callback.call(0, state)
                 chunk = 1
                 while step < steps and not signals.received:
-                    n = min(chunk, steps - step, *(every - step % every for every in events))
+                    until = [every - step % every for every in (log_every, checkpoint_every)]
+                    n = int(min(chunk, steps - step, *until, *(callback.wait(step) for callback in callbacks)))
                     start = time.perf_counter()
                     state, metrics = advance(state, n)
                     metrics = {name: np.asarray(value) for name, value in metrics.items()}
-                    if not may_diverge:
-                        finite.check_losses(metrics, step)
-                    log.add(metrics)
+                    log.add(survivors.note_losses(metrics, step))
                     step += n
                     chunk = max(1, min(2 * chunk, CALL_STEPS, math.ceil(n * _CALL_SECONDS / (time.perf_counter() - start))))
-                    due = [callback for callback in callbacks if step % callback.every == 0 or step == steps]
+                    due = [callback for callback in callbacks if callback.due(step, steps)]
                     saves = step % checkpoint_every == 0 and step != steps
-                    if (due or saves) and not may_diverge:
-                        finite.check_state(state, step)
+                    if due or saves:
+                        survivors.note_state(state, step)
                     if step % log_every == 0 or step == steps:
                         log.write(step)
                     for callback in due:
@@ -88,8 +104,7 @@ def fit(
                     checkpoints.note()
                 log.write(step)
                 if step not in checkpoints.steps():
-                    if not may_diverge:
-                        finite.check_state(state, step)
+                    survivors.note_state(state, step)
                     _save(checkpoints, log, step, state)
             except Diverged as error:
                 checkpoints.wait()

@@ -31,6 +31,11 @@ def save_picture(path: pathlib.Path, picture: np.ndarray) -> None:
     write_whole(path, out.getvalue())
 
 
+def save(path: pathlib.Path, picture: Any) -> None:
+    """Writes an image uint8 `[h, w, c]`, or a matplotlib figure."""
+    (save_picture if isinstance(picture, np.ndarray) else save_figure)(path, picture)
+
+
 def is_readable(path: pathlib.Path) -> bool:
     """Whether a picture can be read; one that cannot is reported."""
     from PIL import Image

@@ -32,21 +32,22 @@ def sample_moments(
     blocks = -(-samples // block)
     devices = jax.local_device_count()
     numbers = np.arange(-(-blocks // devices) * devices)
+    apply = parallel.alone(lambda state, key: extractor.apply(draw(state, key)))  # a block is of one device, not a share of all
 
-    def collect(given: tuple[Any, Key], numbers: Array, axis_name: str | None) -> tuple:
+    def collect(given: tuple[Any, Key], numbers: Array) -> tuple:
         state, key = given
-        shapes = jax.eval_shape(lambda: extractor.apply(draw(state, key)))
+        shapes = jax.eval_shape(apply, state, key)
 
         def one(carry: tuple, number: Array) -> tuple[tuple, None]:
             features, classes = carry
-            outputs = extractor.apply(draw(state, jax.random.fold_in(key, number)))
+            outputs = apply(state, jax.random.fold_in(key, number))
             mask = number * block + jnp.arange(block) < samples
             features = moments.update(features, outputs.features, mask)
             return (features, None if classes is None else scores.update(classes, outputs.logits, mask)), None
 
         empty = moments.init(shapes.features.shape[1]), shapes.logits and scores.init(shapes.logits.shape[1])
         features, classes = jax.lax.scan(one, empty, numbers)[0]
-        return moments.all_reduce(features, axis_name), classes and scores.all_reduce(classes, axis_name)
+        return moments.all_reduce(features), classes and scores.all_reduce(classes)
 
     run = parallel.split_map(collect)
     return lambda state, key: run((state, key), numbers)

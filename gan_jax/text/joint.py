@@ -15,6 +15,7 @@ from gan_jax import compilation, finite
 from gan_jax.data.feeds import to_float
 from gan_jax.data.order import batch_indices
 from gan_jax.networks.layers import Conv
+from gan_jax.numerics import Descent, descend
 from gan_jax.text.encoders import TextEncoder
 from gan_jax.text.words import PADDING, UNKNOWN, Vocabulary, vocabulary
 from gan_jax.typing import Array, Variables
@@ -136,30 +137,25 @@ def joint_embedding(
         dropped = jax.random.bernoulli(unknown, word_dropout, (batch_size, ids.shape[1])) & (ids[chosen] != PADDING)
         return to_float(data['image'][rows]), jnp.where(dropped, UNKNOWN, ids[chosen]), data['label'][rows]
 
-    def loss(params: Any, x: Array, text: Array, label: Array) -> tuple[Array, Array]:
-        scores = network.apply({'params': params}, x, text)
-        assert isinstance(scores, jax.Array)
-        best = label[scores.argmax(1)] == label
-        return structured_loss(scores, label).mean(), best.astype(jnp.float32).mean()
-
-    def update(i: Array, carry: tuple, data: Any, ids: Array, first: Array) -> tuple:
-        params, opt_state, found = carry
-        gradient, best = jax.grad(loss, has_aux=True)(params, *draw(data, ids, first + i))
-        updates, opt_state = optimizer.update(gradient, opt_state, params)
-        return optax.apply_updates(params, updates), opt_state, 0.95 * found + 0.05 * best
-
     @functools.partial(compilation.jit, donate_argnums=0)
-    def train(carry: tuple, data: Any, ids: Array, first: Array, n: Array) -> tuple:
-        return jax.lax.fori_loop(0, n, lambda i, carry: update(i, carry, data, ids, first), carry)
+    def train(carry: Descent, data: Any, ids: Array, first: Array, n: Array) -> Descent:
+        def loss(params: Any, found: Array, step: Array) -> tuple[Array, Array]:
+            x, text, label = draw(data, ids, step)
+            scores = network.apply({'params': params}, x, text)
+            assert isinstance(scores, jax.Array)
+            best = (label[scores.argmax(1)] == label).astype(jnp.float32).mean()
+            return structured_loss(scores, label).mean(), 0.95 * found + 0.05 * best
+
+        return descend(loss, optimizer, carry, n, first)
 
     params = compilation.jit(network.init)(init_key, to_float(jnp.asarray(images[:1])), jnp.asarray(flat[:1]))['params']
-    carry = params, optimizer.init(params), jnp.float32(0)
+    carry = Descent(params, jnp.float32(0), optimizer.init(params))
     arrays, ids = jax.tree.map(jnp.asarray, data), jnp.asarray(flat)
     for first in range(0, steps, _CALL_STEPS):
         carry = train(carry, arrays, ids, jnp.int32(first), jnp.int32(min(_CALL_STEPS, steps - first)))
-    finite.check_state(carry[0], steps, 'the text encoder')
-    report(f'text encoder: {len(words.words)} words; {carry[2]:.1%} of images find a text of theirs among {batch_size}')
-    return _encoder(words, {'params': carry[0]['text']}, features)
+    finite.check_state(carry.params, steps, 'the text encoder')
+    report(f'text encoder: {len(words.words)} words; {carry.memory:.1%} of images find a text of theirs among {batch_size}')
+    return _encoder(words, {'params': carry.params['text']}, features)
 
 
 def joint_from_arrays(arrays: dict[str, np.ndarray]) -> TextEncoder:

@@ -6,11 +6,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from helpers import close
 
 import gan_jax
 from gan_jax import boosting, data, games, latents, networks, objectives, parallel, runs
 from gan_jax.boosting import MIXINGS, REWEIGHTINGS, density_ratios, optimal_weights
 from gan_jax.errors import InputError, Interrupted
+from gan_jax.keys import named
+from gan_jax.optimizers import Optimizers
 from gan_jax.registry import build
 
 KEY = jax.random.key(0)
@@ -161,7 +164,7 @@ def test_batch_norm_in_the_classifier_sees_both_kinds_at_once():
     assert float(of_real) > 2 and float(of_fake) < -2
 
 
-def points(component, key, n):
+def points(component, n, key):
     """Components of these tests: a point each, with a little noise."""
     return component['mean'] + 0.01 * jax.random.normal(key, (n, 1))
 
@@ -201,7 +204,7 @@ def test_weights_of_the_components(mixing, expected):
 def test_samples_of_the_mixture_have_the_components_shares():
     weights = [0.5, 0.3, 0.2, 0.0]
     ensemble = filled(weights, jnp.array([[0.0], [1], [2], [jnp.nan]]))  # what has no weight is never drawn
-    samples = np.asarray(jax.jit(booster(4).sample, static_argnums=2)(ensemble, KEY, 5500))
+    samples = np.asarray(jax.jit(booster(4).sample, static_argnums=1)(ensemble, 5500, KEY))
     assert samples.shape == (5500, 1) and np.isfinite(samples).all()
     shares = np.bincount(np.round(samples[:, 0]).astype(int), minlength=4) / 5500
     np.testing.assert_allclose(shares, weights, atol=4 * np.sqrt(0.25 / 5500))
@@ -215,7 +218,7 @@ DATA = np.asarray(MODES[np.arange(300) % 3][:, None] + 0.01 * np.random.default_
 
 
 def collapsed(trained=None, stop=None):
-    def train(key, weights, number):
+    def train(weights, number, key):
         if number == stop:
             raise KeyboardInterrupt
         if trained is not None:
@@ -236,7 +239,7 @@ def modes(ensemble):
 def test_components_that_collapse_cover_every_mode_together(reweighting, tmp_path):
     told = []
     boost = booster(3, reweighting=REWEIGHTINGS[reweighting]())
-    ensemble = runs.boost(boost, collapsed(), COMPONENT, DATA, KEY, tmp_path, report=told.append)
+    ensemble = runs.boost(boost, collapsed(), COMPONENT, DATA, KEY, directory=tmp_path, report=told.append)
     assert sorted(modes(ensemble)) == [-1, 0, 1] and told == []
     np.testing.assert_allclose(ensemble.weights, [THIRD] * 3, rtol=1e-6)
     if reweighting == 'star':  # two of three modes met, of weight 1/2 each: lambda is 1, and all weight is on the third
@@ -245,7 +248,7 @@ def test_components_that_collapse_cover_every_mode_together(reweighting, tmp_pat
 
 def test_bagging_repeats_itself(tmp_path):
     boost = booster(3, reweighting=REWEIGHTINGS['bagging']())
-    assert len(set(modes(runs.boost(boost, collapsed(), COMPONENT, DATA, KEY, tmp_path)))) == 1
+    assert len(set(modes(runs.boost(boost, collapsed(), COMPONENT, DATA, KEY, directory=tmp_path)))) == 1
 
 
 def assert_same_bits(a, b):
@@ -256,7 +259,7 @@ def assert_same_bits(a, b):
 def test_a_stopped_run_goes_on_at_its_component_bit_for_bit(tmp_path):
     boost, trained, told = booster(4), [], []
     go = lambda name, **options: runs.boost(
-        boost, collapsed(trained, **options), COMPONENT, DATA, KEY, tmp_path / name, report=told.append
+        boost, collapsed(trained, **options), COMPONENT, DATA, KEY, directory=tmp_path / name, report=told.append
     )
     straight = go('straight')
     assert trained == [0, 1, 2, 3]
@@ -268,17 +271,17 @@ def test_a_stopped_run_goes_on_at_its_component_bit_for_bit(tmp_path):
     assert trained == [0, 1, 2, 3] and 'after component 2 of 4' in told[0]
     assert_same_bits(go('stopped'), straight)
     assert trained == [0, 1, 2, 3]  # a finished one is read back
-    other = runs.boost(boost, collapsed(), COMPONENT, DATA, jax.random.key(7), tmp_path / 'other')
+    other = runs.boost(boost, collapsed(), COMPONENT, DATA, jax.random.key(7), directory=tmp_path / 'other')
     assert (np.asarray(other.components['mean']) != np.asarray(straight.components['mean'])).any()
 
 
 @pytest.mark.slow
 def test_seeds_at_once_are_the_seeds_alone(tmp_path):
     keys, boost = jax.random.split(KEY, 2), booster(3)
-    both = runs.boost(boost, collapsed(), COMPONENT, DATA, keys, tmp_path / 'both')
+    both = runs.boost(boost, collapsed(), COMPONENT, DATA, keys, directory=tmp_path / 'both')
     assert both.weights.shape == (2, 3) and both.data_weights.shape == (2, 300)
     for i, key in enumerate(keys):
-        alone = runs.boost(boost, collapsed(), COMPONENT, DATA, key, tmp_path / str(i))
+        alone = runs.boost(boost, collapsed(), COMPONENT, DATA, key, directory=tmp_path / str(i))
         np.testing.assert_allclose(both.components['mean'][i], alone.components['mean'], atol=1e-6)
         np.testing.assert_allclose(both.data_weights[i], alone.data_weights, atol=1e-4)
 
@@ -287,7 +290,7 @@ def test_seeds_at_once_are_the_seeds_alone(tmp_path):
 def test_data_that_cannot_be_weighted_are_reported(tmp_path):
     told, exploding = [], booster(2, optimizer=optax.sgd(jnp.nan), classifier_steps=2)
     for i, keys in enumerate((KEY, jax.random.split(KEY, 3))):
-        ensemble = runs.boost(exploding, collapsed(), COMPONENT, DATA, keys, tmp_path / str(i), report=told.append)
+        ensemble = runs.boost(exploding, collapsed(), COMPONENT, DATA, keys, directory=tmp_path / str(i), report=told.append)
         assert np.atleast_2d(ensemble.found).tolist() == [[True, False]] * keys.size
         np.testing.assert_allclose(ensemble.data_weights, np.full((*keys.shape, 300), 1 / 300), rtol=1e-6)
     no = 'component 2: no lambda found{}; its data have equal weights'
@@ -299,17 +302,16 @@ def small_game(minibatches=1):
         networks.MLP((4, 1)), networks.MLP((4, 1), squeeze=True), objectives.non_saturating(), latent=latents.normal(2)
     )
     optimizer = optax.sgd(0.05)
-    step = gan_jax.make_train_step(game, optimizer, optimizer, discriminator_steps=minibatches)
-    init = lambda key: gan_jax.init(game, optimizer, optimizer, jnp.zeros((1, 1)), key)
-    return game, init, step, runs.component_trainer(init, step, DATA, steps=7, batch_size=8, minibatches=minibatches)
+    trainer = gan_jax.trainer(game, Optimizers(optimizer, optimizer, minibatches))
+    return game, trainer, runs.component_trainer(trainer, DATA, steps=7, batch_size=8)
 
 
 @pytest.mark.parametrize('minibatches', [1, 2])
 def test_a_component_is_trained_on_what_has_weight(minibatches):
-    _, init, step, train = small_game(minibatches)
-    trained = train(KEY, jnp.zeros(300).at[0].set(1), 0)
-    state = init(jax.random.split(KEY)[0])
-    batch, step = jnp.broadcast_to(DATA[0], ((2, 8, 1) if minibatches == 2 else (8, 1))), jax.jit(step)
+    _, trainer, train = small_game(minibatches)
+    trained = train(jnp.zeros(300).at[0].set(1), 0, KEY)
+    state = trainer.init(DATA[:1], named(KEY, 'init'))
+    batch, step = jnp.broadcast_to(DATA[0], ((2, 8, 1) if minibatches == 2 else (8, 1))), jax.jit(trainer.step)
     for _ in range(7):
         state, _ = step(state, batch)
     for a, b in zip(jax.tree.leaves(trained), jax.tree.leaves(state.generator.variables), strict=True):
@@ -318,43 +320,45 @@ def test_a_component_is_trained_on_what_has_weight(minibatches):
 
 @pytest.mark.slow
 def test_a_game_is_boosted_with_several_seeds(tmp_path):
-    game, init, _, train = small_game()
+    game, trainer, train = small_game()
     boost = boosting.adagan(
-        lambda variables, key, n: game.play(variables, jnp.zeros(n), key, train=False)[0],
+        lambda variables, n, key: game.play(variables, jnp.zeros(n), key, train=False)[0],
         networks.MLP((4, 1), squeeze=True),
         components=2,
         classifier_steps=5,
     )
-    component = jax.eval_shape(lambda: init(KEY).generator.variables)
+    component = jax.eval_shape(lambda: trainer.init(DATA[:1], KEY).generator.variables)
     keys = jax.random.split(KEY, 2)
-    ensemble = runs.boost(boost, train, component, DATA, keys, tmp_path)
+    ensemble = runs.boost(boost, train, component, DATA, keys, directory=tmp_path)
     kernels = ensemble.components['params']['Dense_0']['kernel']
     assert kernels.shape == (2, 2, 2, 4) and len(np.unique(kernels)) == 32  # all fresh
-    samples = jax.jit(jax.vmap(lambda e, key: boost.sample(e, key, 10)))(ensemble, keys)
+    samples = jax.jit(jax.vmap(lambda e, key: boost.sample(e, 10, key)))(ensemble, keys)
     assert samples.shape == (2, 10, 1) and np.isfinite(samples).all()
+    both, weights = train(np.full((2, 300), 1 / 300), 0, keys), np.full(300, 1 / 300)
+    for i in range(2):  # seeds at once are the seeds alone
+        close(jax.tree.map(lambda x, i=i: x[i], both), train(weights, 0, keys[i]))
 
 
 @pytest.mark.slow
 def test_a_weighted_feed_draws_by_weight():
     weights = np.array([0.1, 0, 0.4, 0.2, 0.3, 0])
-    feed = data.weighted({'x': np.arange(6)}, weights, 5000, seed=0)
-    draw = lambda feed, step: np.asarray(jax.jit(feed.draw)(feed.data, jnp.int32(step))['x'])
+    feed = data.weighted({'x': np.arange(6)}, weights, 5000)
+    draw = lambda feed, step, key=KEY: np.asarray(jax.jit(feed.draw)(feed.data, key, jnp.int32(step))['x'])
     counts = np.bincount(draw(feed, 3), minlength=6)
     np.testing.assert_allclose(counts / 5000, weights, atol=4 * np.sqrt(0.25 / 5000))
     assert counts[1] == counts[5] == 0
-    np.testing.assert_array_equal(draw(feed, 3), draw(data.weighted({'x': np.arange(6)}, 7 * weights, 5000, seed=0), 3))
+    np.testing.assert_array_equal(draw(feed, 3), draw(data.weighted({'x': np.arange(6)}, 7 * weights, 5000), 3))
     assert (draw(feed, 3) != draw(feed, 4)).any()
-    assert (draw(feed, 3) != draw(data.weighted({'x': np.arange(6)}, weights, 5000, seed=1), 3)).any()
-    stacked = data.weighted(np.arange(6), weights, 10, seed=0, minibatches=2)
-    single = data.weighted(np.arange(6), weights, 10, seed=0)
-    expected = [single.draw(single.data, jnp.int32(i)) for i in (4, 5)]
-    np.testing.assert_array_equal(stacked.draw(stacked.data, jnp.int32(2)), expected)
-    shared = data.weighted(np.arange(6), weights, 20, seed=0, axis_name=parallel.AXIS)
-    parts = jax.vmap(lambda _: shared.draw(shared.data, jnp.int32(1)), axis_name=parallel.AXIS)(jnp.arange(4))
-    whole = data.weighted(np.arange(6), weights, 20, seed=0)
-    np.testing.assert_array_equal(parts.ravel(), whole.draw(whole.data, jnp.int32(1)))
+    assert (draw(feed, 3) != draw(feed, 3, jax.random.key(1))).any()
+    stacked = data.weighted(np.arange(6), weights, 10, minibatches=2)
+    single = data.weighted(np.arange(6), weights, 10)
+    expected = [single.draw(single.data, KEY, jnp.int32(i)) for i in (4, 5)]
+    np.testing.assert_array_equal(stacked.draw(stacked.data, KEY, jnp.int32(2)), expected)
+    whole = data.weighted(np.arange(6), weights, 20)
+    parts = jax.vmap(lambda _: whole.draw(whole.data, KEY, jnp.int32(1)), axis_name=parallel.AXIS)(jnp.arange(4))
+    np.testing.assert_array_equal(parts.ravel(), whole.draw(whole.data, KEY, jnp.int32(1)))
     images = np.full((2, 3, 3, 1), 255, np.uint8)
-    assert data.weighted(images, np.ones(2), 4, seed=0).draw((images, data.share_edges(np.ones(2))), jnp.int32(0)).max() == 1
+    assert data.weighted(images, np.ones(2), 4).draw((images, data.share_edges(np.ones(2))), KEY, jnp.int32(0)).max() == 1
 
 
 def test_small_weights_of_a_large_set_are_kept():
@@ -367,7 +371,7 @@ def test_small_weights_of_a_large_set_are_kept():
         with pytest.raises(ValueError, match='finite and at least 0'):
             data.share_edges(np.array(wrong))
     with pytest.raises(ValueError, match='3 examples want as many weights, got 2'):
-        data.weighted(np.arange(3), np.ones(2), 4, seed=0)
+        data.weighted(np.arange(3), np.ones(2), 4)
 
 
 def test_random_mixtures():

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import drawn
 from PIL import Image
 
 from gan_jax import data
@@ -52,15 +53,15 @@ def test_permutations_are_even_and_differ_between_epochs():
 
 def test_batches_are_a_function_of_seed_and_step():
     images = np.random.default_rng(0).integers(0, 256, (40, 4, 4, 1), np.uint8)
-    draw = lambda seed, step: data.resident(images, 8, seed=seed).draw(jnp.asarray(images), jnp.int32(step))
+    draw = lambda seed, step: drawn(data.resident(images, 8), step, seed)
     np.testing.assert_array_equal(draw(0, 3), draw(0, 3))
     assert (draw(0, 3) != draw(0, 4)).any() and (draw(0, 3) != draw(1, 3)).any()
     assert draw(0, 0).dtype == jnp.float32 and float(draw(0, 0).min()) >= -1 and float(draw(0, 0).max()) <= 1
     np.testing.assert_array_equal(data.to_uint8(data.to_float(jnp.asarray(images))), images)
-    stacked = data.resident(images, 8, seed=0, minibatches=2).draw(jnp.asarray(images), jnp.int32(1))
+    stacked = drawn(data.resident(images, 8, minibatches=2), 1)
     np.testing.assert_array_equal(stacked, np.stack([draw(0, 2), draw(0, 3)]))
     with pytest.raises(InputError, match='batch size 64 is more than the 40'):
-        data.resident(images, 64, seed=0)
+        data.resident(images, 64)
 
 
 class ArraySource:
@@ -77,10 +78,18 @@ class ArraySource:
 @pytest.mark.parametrize('minibatches', [1, 3])
 def test_a_stream_is_the_resident_order_from_any_start(minibatches):
     images = np.random.default_rng(0).integers(0, 256, (40, 2, 2, 1), np.uint8)
-    feed = data.resident(images, 8, seed=5, minibatches=minibatches)
-    stream = data.stream(ArraySource(images), 8, seed=5, start=4, minibatches=minibatches, threads=2)
-    for step in range(4, 8):
-        np.testing.assert_array_equal(data.to_float(jnp.asarray(next(stream)['image'])), feed.draw(feed.data, jnp.int32(step)))
+    jitter = lambda image, key: image + jax.random.normal(key)
+    feed = data.resident(images, 8, minibatches=minibatches, transform=jitter)
+    key = jax.random.key(5)
+    pick = lambda batch: batch['image']
+    on_disk = data.feed(ArraySource(images), 8, minibatches=minibatches, transform=jitter, pick=pick)
+    in_memory = data.feed(images, 8, minibatches=minibatches, transform=jitter, memory_limit=100)
+    assert isinstance(data.feed(images, 8), data.Feed)
+    for stream in (on_disk, in_memory):
+        batches = stream.batches(stream.own(0, key), 4)
+        for step in range(4, 8):
+            found = stream.prepare(jnp.asarray(next(batches)), key, jnp.int32(step))
+            np.testing.assert_allclose(found, drawn(feed, step, 5), atol=1e-6)
 
 
 def test_digits():

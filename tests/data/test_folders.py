@@ -4,9 +4,11 @@ import os
 import pathlib
 import threading
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import drawn
 from PIL import Image
 
 from gan_jax import data
@@ -97,10 +99,10 @@ def test_a_large_folder_is_read_as_needed_in_the_order_it_has_in_memory(tmp_path
     small = data.load_or_open(str(tmp_path), memory_limit=9 * 8 * 8 * 3, **options)
     large = data.load_or_open(str(tmp_path), memory_limit=9 * 8 * 8 * 3 - 1, **options)
     assert isinstance(small, data.Images) and isinstance(large, data.FolderSource)
-    feed = data.resident(small.images, 2, seed=3)
-    stream = data.stream(large, 2, seed=3, threads=2)
+    feed = data.resident(small.images, 2)
+    stream = data.feed(large, 2).batches(jax.random.key(3), 0)
     for step in range(5):
-        np.testing.assert_array_equal(data.to_float(jnp.asarray(next(stream)['image'])), feed.draw(feed.data, jnp.int32(step)))
+        np.testing.assert_array_equal(data.to_float(jnp.asarray(next(stream)['image'])), drawn(feed, step, 3))
 
 
 def watched(monkeypatch, module, function: str) -> list[str]:

@@ -1,6 +1,7 @@
 """Pairs of images and unpaired sets: every layout of folders, what is refused, and jitter that keeps pairs aligned."""
 
 import functools
+import os
 import pathlib
 import zipfile
 
@@ -8,9 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import drawn
 from PIL import Image
 
 from gan_jax import data, parallel
+from gan_jax.data import PairSource
 from gan_jax.errors import InputError
 
 SHARED = pathlib.Path(__file__).parents[2].parent / 'shared' / 'data'
@@ -118,13 +121,32 @@ def test_splits_and_directions_that_are_not_there(tmp_path):
         data.pairs(tmp_path, 8, direction='AtoB')
 
 
+def test_splits_are_kept_beside_each_other(tmp_path, monkeypatch):
+    splits = {'train': 10, 'val': 20}
+    for split, level in splits.items():
+        for n in range(2):
+            picture(tmp_path / split / f'{n}.png', level + n, 100 + level + n)
+            os.utime(tmp_path / split / f'{n}.png', ns=(0, 0))
+    for times in range(2):
+        for split, level in splits.items():
+            assert levels(data.pairs(tmp_path, 8, split=split)['input']) == [level, level + 1], times
+        monkeypatch.setattr(PairSource, '_pair', None)  # nothing is decoded a second time
+
+
+def test_what_is_kept_of_images_is_not_taken_for_that_of_pairs(tmp_path):
+    picture(tmp_path / 'A/1.png', 1)
+    picture(tmp_path / 'B/1.png', 2)
+    for source, count in (data.FolderSource, 2), (PairSource, 1):
+        assert len(source(tmp_path, 8, skip_broken=True).readable()) == count
+
+
 def test_a_folder_of_pairs_streams_in_the_order_that_it_has_in_memory(tmp_path):
     for n in range(6):
         picture(tmp_path / f'{n}.png', n, 100 + n)
-    feed = data.resident(data.pairs(tmp_path, 8), 2, seed=3)
-    stream = data.stream(data.PairSource(tmp_path, 8), 2, seed=3, threads=1)
+    feed = data.resident(data.pairs(tmp_path, 8), 2)
+    stream = data.feed(data.PairSource(tmp_path, 8), 2).batches(jax.random.key(3), 0)
     for step in range(3):
-        expected = feed.draw(feed.data, jnp.int32(step))
+        expected = drawn(feed, step, 3)
         for name, images in next(stream).items():
             np.testing.assert_array_equal(data.to_float(jnp.asarray(images)), expected[name])
 
@@ -184,12 +206,12 @@ def test_sets_from_pairs_have_no_pair_left():
 
 
 def test_joined_feeds_are_drawn_independently():
-    make = lambda n, seed: data.resident(np.arange(n, dtype=np.float32), 4, seed=seed)
-    feed = data.joined({'a': make(8, 0), 'b': make(12, 1)})
-    drawn = [feed.draw(feed.data, jnp.int32(step)) for step in range(6)]
-    assert sorted(np.concatenate([batch['a'] for batch in drawn[:2]])) == list(range(8))
-    assert sorted(np.concatenate([batch['b'] for batch in drawn[:3]])) == list(range(12))
-    assert sorted(np.concatenate([batch['a'] for batch in drawn[2:4]])) == list(range(8))
+    make = lambda n: data.resident(np.arange(n, dtype=np.float32), 4)
+    feed = data.joined({'a': make(8), 'b': make(12)})
+    found = [drawn(feed, step) for step in range(6)]
+    assert sorted(np.concatenate([batch['a'] for batch in found[:2]])) == list(range(8))
+    assert sorted(np.concatenate([batch['b'] for batch in found[:3]])) == list(range(12))
+    assert sorted(np.concatenate([batch['a'] for batch in found[2:4]])) == list(range(8))
 
 
 # Jitter.
@@ -232,7 +254,7 @@ def test_jitter_keeps_pairs_aligned():
 def test_jitter_refuses_what_cannot_be_aligned():
     for example in ({'a': jnp.zeros((8, 8, 1)), 'b': jnp.zeros((9, 8, 1))}, jnp.zeros((8, 3, 1))):
         with pytest.raises(ValueError, match='cropped to 4 have one height and width'):
-            data.jitter(example, jax.random.key(0), 4)
+            data.jitter(example, jax.random.key(0), size=4)
 
 
 @pytest.mark.slow
@@ -241,21 +263,18 @@ def test_a_feed_jitters_each_example_anew_and_the_same_on_many_devices():
         'input': np.asarray(coordinates(9, 9))[None].repeat(16, 0),
         'target': np.arange(16.0).reshape(16, 1, 1, 1).repeat(9, 1).repeat(9, 2),
     }
-    make = lambda axis_name: data.resident(
-        images, 8, seed=0, transform=functools.partial(data.jitter, size=4), axis_name=axis_name
-    )
-    feed = make(None)
-    first, second, again = (feed.draw(feed.data, jnp.int32(step)) for step in (0, 1, 0))
+    feed = data.resident(images, 8, transform=functools.partial(data.jitter, size=4))
+    first, second, again = (drawn(feed, step) for step in (0, 1, 0))
     assert first['input'].shape == (8, 4, 4, 2)
     assert len(np.unique(first['input'][:, 0, 0], axis=0)) > 3
     assert (first['input'] != second['input']).any()
     np.testing.assert_array_equal(first['input'], again['input'])
-    split = jax.vmap(lambda _: make(parallel.AXIS).draw(feed.data, jnp.int32(0)), axis_name=parallel.AXIS)(jnp.arange(4))
+    split = jax.vmap(lambda _: drawn(feed, 0), axis_name=parallel.AXIS)(jnp.arange(4))
     for name, rows in split.items():
         np.testing.assert_array_equal(rows.reshape(first[name].shape), first[name])
     # The order of the examples is what it is without a transform.
-    plain = data.resident(images, 8, seed=0)
-    np.testing.assert_array_equal(plain.draw(feed.data, jnp.int32(0))['target'][:, 0, 0, 0], first['target'][:, 0, 0, 0])
+    plain = data.resident(images, 8)
+    np.testing.assert_array_equal(drawn(plain, 0)['target'][:, 0, 0, 0], first['target'][:, 0, 0, 0])
 
 
 @pytest.mark.skipif(not (SHARED / 'facades' / 'facades.zip').is_file(), reason='the facades are not here')

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from gan_jax import data, networks, parallel
-from gan_jax.data.stacked import Digits, stack
+from gan_jax.data.stacked import stack
 from gan_jax.errors import InputError
 from gan_jax.metrics import modes
 from gan_jax.networks import layers, r3gan, stacked_mnist
@@ -37,8 +37,8 @@ def test_a_stack_has_the_digits_in_its_channels():
 
 
 def test_the_feed_draws_every_digit_in_every_channel_independently():
-    feed = data.stacked_digits(numbered(7), 64, seed=0)
-    found = numbers(jax.jit(lambda feed_data: jax.lax.map(lambda t: feed.draw(feed_data, t), jnp.arange(100)))(feed.data))
+    feed, key = data.stacked_digits(numbered(7), 64), jax.random.key(0)
+    found = numbers(jax.jit(lambda images: jax.lax.map(lambda t: feed.draw(images, key, t), jnp.arange(100)))(feed.data))
     assert found.shape == (100, 64, 3)
     found = found.reshape(-1, 3)
     counts = np.zeros((7, 7, 7))
@@ -48,37 +48,25 @@ def test_the_feed_draws_every_digit_in_every_channel_independently():
 
 
 def test_a_batch_is_a_function_of_seed_and_step():
-    images, draws = numbered(50), {}
-
-    def draw(seed, step):
-        feed = data.stacked_digits(images, 8, seed=seed)
-        function = draws.setdefault('draw', jax.jit(feed.draw))  # all that differs between seeds lies in the data
-        return numbers(function(feed.data, jnp.int32(step)))
-
+    images, keys = numbered(50), jax.random.split(jax.random.key(3), 2)
+    feed = data.stacked_digits(images, 8)
+    function = jax.jit(feed.draw)
+    draw = lambda seed, step: numbers(function(feed.data, feed.own(seed, keys[seed]), jnp.int32(step)))
     np.testing.assert_array_equal(draw(0, 3), draw(0, 3))
     assert (draw(0, 3) != draw(0, 4)).any() and (draw(0, 3) != draw(1, 3)).any()
-    feed = data.stacked_digits(images, 8, seed=0, minibatches=2)
-    np.testing.assert_array_equal(numbers(feed.draw(feed.data, jnp.int32(2))), [draw(0, 4), draw(0, 5)])
+    two = data.stacked_digits(images, 8, minibatches=2)
+    np.testing.assert_array_equal(numbers(two.draw(two.data, keys[0], jnp.int32(2))), [draw(0, 4), draw(0, 5)])
+    many = jax.vmap(feed.draw, (None, 0, None))(feed.data, keys, jnp.int32(1))  # seeds of one program share the images
+    np.testing.assert_array_equal(numbers(many), [draw(0, 1), draw(1, 1)])
 
 
 def test_devices_share_one_global_batch():
-    images = numbered(50)
-    alone = data.stacked_digits(images, 8, seed=0)
-    shared = data.stacked_digits(images, 8, seed=0, axis_name='devices')
-    parts = jax.vmap(lambda _: shared.draw(shared.data, jnp.int32(5)), axis_name='devices')(jnp.arange(4))
+    feed, key = data.stacked_digits(numbered(50), 8), jax.random.key(0)
+    parts = jax.vmap(lambda _: feed.draw(feed.data, key, jnp.int32(5)), axis_name=parallel.AXIS)(jnp.arange(4))
     assert parts.shape == (4, 2, 2, 2, 3)
-    np.testing.assert_array_equal(parts.reshape(8, 2, 2, 3), alone.draw(alone.data, jnp.int32(5)))
-    run = parallel.pmap(lambda state, feed, step: (state, shared.draw(feed, step).mean()[None]), batch_axis=None)
-    assert run({}, shared.data, jnp.int32(5))[1].shape == (1,)  # keys and images pass through the runner
-
-
-def test_seeds_of_one_program_share_the_images():
-    feed = data.stacked_digits(numbered(50), 8, seed=0)
-    keys = jax.random.split(jax.random.key(3), 2)
-    many = jax.vmap(feed.draw, in_axes=(Digits(None, 0), None))(Digits(feed.data.images, keys), jnp.int32(1))
-    for i in range(2):
-        np.testing.assert_array_equal(many[i], feed.draw(Digits(feed.data.images, keys[i]), jnp.int32(1)))
-    assert (np.asarray(many[0]) != np.asarray(many[1])).any()
+    np.testing.assert_array_equal(parts.reshape(8, 2, 2, 3), feed.draw(feed.data, key, jnp.int32(5)))
+    run = parallel.pmap(lambda state, shared, step: (state, feed.draw(*shared, step).mean()[None]), batch_axis=None)
+    assert run({}, (feed.data, key), jnp.int32(5))[1].shape == (1,)  # keys and images pass through the runner
 
 
 def digits(counts, size=1):
@@ -138,7 +126,7 @@ def test_channels_are_classified_by_themselves():
 def test_what_are_no_digits_is_refused():
     for images in (numbered(3).astype(np.float32), np.zeros((3, 2, 2, 3), np.uint8), np.zeros((0, 2, 2, 1), np.uint8)):
         with pytest.raises(InputError, match='grey images'):
-            data.stacked_digits(images, 4, seed=0)
+            data.stacked_digits(images, 4)
     for labels in (None, np.array([0, 1, 10])):
         with pytest.raises(InputError, match='labelled 0 to 9'):
             data.stacked_test_set(data.Images(numbered(3), labels), 4)

@@ -23,20 +23,25 @@ MODULES = {
     **{
         f'experiments.{name}': name
         for name in (
-            'conditional_gan', 'cyclegan', 'dirac_gan', 'ebgan', 'evaluate', 'export', 'f_gan', 'generate',
-            'interpolate', 'lapgan', 'optimal_discriminator', 'pix2pix', 'ring', 'semi_supervised', 'sngan',
+            'dirac_gan', 'evaluate', 'export', 'f_gan', 'generate',
+            'interpolate', 'optimal_discriminator', 'ring', 'sngan',
             'translate', 'unrolled_gan', 'vanishing_gradients', 'wgan_gp',
         )
     },
     **{
         f'experiments.{name}.__main__': name
-        for name in ('benchmark', 'dcgan', 'mode_collapse', 'taxonomy', 'text_to_image')
+        for name in (
+            'benchmark', 'conditional_gan', 'cyclegan', 'dcgan', 'ebgan', 'lapgan', 'mode_collapse', 'pix2pix',
+            'semi_supervised', 'taxonomy', 'text_to_image',
+        )
     },
+    'experiments.dcgan.analyse': 'analyse',
+    'experiments.text_to_image.say': 'say',
     'gan_jax.metrics.__main__': 'metrics',
 }  # fmt: skip
 REQUIRED = {
     'evaluate': 'run', 'export': 'run', 'generate': 'run', 'interpolate': 'run', 'translate': 'run images made',
-    'metrics': 'images images',
+    'analyse': 'run', 'metrics': 'images images', 'say': 'run words',
 }  # fmt: skip
 """What these are given first; the others need nothing."""
 
@@ -66,10 +71,13 @@ dcgan --init-from ''                                          --init-from is emp
 dcgan --init-from nowhere                                     nowhere
 dcgan --init-from damaged                                     damaged
 dcgan --init-from foreign                                     foreign
-dcgan --analyse ''                                            --analyse is empty
-dcgan --analyse nowhere                                       nowhere is no
-dcgan --analyse foreign                                       foreign is no
-dcgan --analyse other                                         no run of this experiment and version
+dcgan --analyse run                                           --analyse is python -m experiments.dcgan.analyse RUN now
+dcgan --evaluate 10                                           --evaluate is --samples now
+dcgan --decay 0.1                                             --decay is --schedule cosine:end=VALUE now
+analyse ''                                                    RUN is empty
+analyse nowhere                                               nowhere is no
+analyse foreign                                               foreign is no
+analyse run                                                   run is not a run that makes images
 dcgan --seed -1                                               --seed is from 0 to 4294967295, not -1
 dcgan --seed 99999999999999999999                             --seed is from 0 to 4294967295
 dcgan --steps 99999999999                                     --steps is finite, and at most 2147483647
@@ -78,7 +86,7 @@ dcgan --steps                                                 --steps
 dcgan --steps 1 2                                             2
 dcgan --stepz 3                                               did you mean --steps
 dcgan stray                                                   stray
-dcgan --decay nan                                             --decay is from 0 to 1, not nan
+dcgan --schedule cosine:end=nan                               end is a number, not 'nan'
 dcgan --objective-weight nan                                  --objective-weight is from 0 to 1000000, not nan
 dcgan --objective-weight inf                                  --objective-weight is from 0 to 1000000, not inf
 dcgan --historical-averaging nan                              --historical-averaging is from 0 to 1000000, not nan
@@ -105,7 +113,7 @@ dcgan --objective f_gan:divergence=3                          divergence is a na
 dcgan --objective f_gan:divergence=alpha,a=0                  a is neither 0 nor 1
 dcgan --objective f_gan:divergence=alpha,pi=1                 unexpected keyword argument 'pi'
 dcgan --objective f_gan:divergence=jensen_shannon_weighted,pi=1       pi is above 0 and below 1, not 1
-dcgan --objective relativistic_average:axis_name=x            has no setting 'axis_name'
+dcgan --objective relativistic_average:scale=x                has no setting 'scale'
 dcgan --penalties r3                                          unknown penalty 'r3'
 dcgan --penalties r1:                                         settings are written name=value
 dcgan --penalties r1:gamma                                    settings are written name=value
@@ -118,7 +126,7 @@ dcgan --penalties r1:gamma=-1                                 gamma is from 0 to
 dcgan --penalties r1:gamma=1e999                              gamma is from 0 to 1000000, not inf
 dcgan --penalties r1:gamma=1,gamma=2                          sets gamma twice
 dcgan --penalties r1:weight=1                                 has no setting 'weight'; it has: gamma
-dcgan --penalties wgan_gp:axis_name=x                         has no setting 'axis_name'; it has: weight, one_sided
+dcgan --penalties wgan_gp:scale=x                             has no setting 'scale'; it has: weight, one_sided
 dcgan --penalties wgan_gp:one_sided=1                         one_sided is True or False, not 1
 dcgan --penalties dragan:scale=-1                             scale is from 0 to 1000000, not -1
 dcgan --penalties r1 --penalty-every 0                        --penalty-every is at least 1
@@ -126,7 +134,8 @@ dcgan --penalties r1 --penalty-decay 0                        --penalty-decay is
 dcgan --augmentations packing:size=0                          size is from 1 to 1000, not 0
 dcgan --augmentations packing:size=3                          4 examples do not divide into packs of 3
 dcgan --augmentations packing:size=2.5                        size is a whole number, not 2.5
-dcgan --augmentations packing packing                         packing joins examples, and is the last of a chain
+dcgan --augmentations packing packing                         --augmentations names packing twice
+dcgan --augmentations packing adaptive                        packing joins examples, and is the last of a chain
 dcgan --augmentations packing instance_noise                  packing joins examples, and is the last of a chain
 dcgan --augmentations instance_noise:sigma=-1                 sigma is from 0 to 1000, not -1
 dcgan --augmentations instance_noise:updates=0                updates is at least 1, not 0
@@ -136,7 +145,7 @@ dcgan --augmentations diff_augment:policy=5                   diff_augment:polic
 dcgan --augmentations diff_augment:probability=2              probability is from 0 to 1, not 2
 dcgan --augmentations adaptive:target=2                       target is from -1 to 1, not 2
 dcgan --augmentations adaptive:images=0                       images is at least 1, not 0
-dcgan --augmentations adaptive:axis_name=x                    has no setting 'axis_name'
+dcgan --augmentations adaptive:scale=x                        has no setting 'scale'
 dcgan --features feature_match                                did you mean feature_matching
 dcgan --features pulling_away:weight=-1                       weight is from 0 to 1000000, not -1
 dcgan --d-norm virtual                                        a generator's
@@ -159,7 +168,7 @@ dcgan --simultaneous --discriminator-steps 2                  simultaneous updat
 dcgan --simultaneous --generator-steps 2                      simultaneous updates are one of each player
 conditional_gan --objective energy_margin                     energy_margin is for a D of energies
 conditional_gan --condition labels                            unknown condition 'labels'
-conditional_gan --dataset digits --evaluate 9                 at least one sample of each of the 10 classes
+conditional_gan --dataset digits --samples 9                  at least one sample of each of the 10 classes
 conditional_gan --dataset images                              no labels to learn from
 conditional_gan --dataset digits --augmentations packing      packing joins examples of different labels
 conditional_gan --dataset digits --condition projection --g-norm layer        knows no classes
@@ -172,10 +181,15 @@ cyclegan --task empty                                         empty
 cyclegan --task images --dataset mnist                        leave out --dataset
 cyclegan --dataset sets                                       holds two sets of images
 cyclegan --size 15                                            multiples of 4
+cyclegan --size 64x96                                         --size is the side of squares, from 1 to 8192, not '64x96'
 cyclegan --receptive-field 7                                  receptive field 7 is not supported
 cyclegan --receptive-field 286 --size 32                      too small for a PatchGAN
 cyclegan --identity-weight nan                                --identity-weight is from 0 to 1000000, not nan
-cyclegan --constant 1.5                                       --constant is from 0 to 1, not 1.5
+cyclegan --constant 0.5                                       --constant is --schedule linear:start=VALUE now
+cyclegan --schedule linear:start=1.5                          start is at least 0 and below 1, not 1.5
+cyclegan --score-every 1                                      --score-every is for images with labels
+cyclegan --minibatch stddev                                   --minibatch is for a D of whole images
+cyclegan --augmentations packing:size=3                       do not divide into packs of 3
 cyclegan --g-norm virtual                                     needs a reference batch
 cyclegan --optimizers wgan:clip=-1                            clip is above 0, not -1
 cyclegan --penalties roth                                     one for each
@@ -187,11 +201,15 @@ pix2pix --dataset sets                                        sets
 pix2pix --direction a_to_c                                    --direction
 pix2pix --dataset images --objective energy_margin            energy_margin is for a D of energies
 pix2pix --size 63                                             image size 63 x 63 is not supported
+pix2pix --size 64x96                                          --size is the side of squares, from 1 to 8192, not '64x96'
 pix2pix --objective-weight 0 --l1-weight 0                    not both 0
 pix2pix --dropout 1                                           --dropout is at least 0 and below 1
-pix2pix --validation 1                                        --validation is from 2
-pix2pix --features nope                                       unknown extractor 'nope'
-pix2pix --features custom:function=no.such.thing              no function 'no.such.thing'
+pix2pix --samples 1                                           --samples is from 2
+pix2pix --validation 9                                        --validation is --samples now
+pix2pix --features nope                                       unknown feature loss 'nope'
+pix2pix --features pixels                                     --features pixels is --compare-features pixels now
+pix2pix --compare-features nope                               unknown extractor 'nope'
+pix2pix --compare-features custom:function=no.such.thing      no function 'no.such.thing'
 dirac_gan --gammas 1e300                                      --gammas is from 0 to 1000000, not 1e\+300
 dirac_gan --gammas nan                                        --gammas is from 0 to 1000000, not nan
 dirac_gan --gammas                                            --gammas names at least one
@@ -201,6 +219,7 @@ dirac_gan --noises inf                                        --noises is from 0
 dirac_gan --start 0 0                                         other than the equilibrium
 dirac_gan --start nan 1                                       --start is from -1000 to 1000, not nan
 dirac_gan --start 1                                           --start
+dirac_gan --start 1 y                                         --start is a number, from -1000 to 1000, not 'y'
 dirac_gan --step-size 0                                       --step-size is above 0
 dirac_gan --step-size 1e300                                   --step-size is above 0 and at most 100
 dirac_gan --steps 7                                           --steps is from 8
@@ -229,6 +248,7 @@ lapgan --d-norm batch                                         have no --d-norm
 lapgan --minibatch stddev                                     have no --minibatch
 lapgan --halvings 11                                          --halvings is from 0 to 10
 lapgan --size 30                                              30
+lapgan --size 32x64                                           for squares: give --size their side, not 32x64
 lapgan --kernel-sizes 3 3                                     --kernel-sizes
 lapgan --kernel-sizes 3 0 3                                   --kernel-sizes is from 1 to 255, not 0
 lapgan --dropout 1                                            --dropout is at least 0 and below 1
@@ -251,6 +271,7 @@ mode_collapse --data ''                                       unknown mixture ''
 mode_collapse --data gmm:modes=0                              modes is from 1 to 10000, not 0
 mode_collapse --data gmm:seed=-1                              seed is from 0 to 4294967295, not -1
 mode_collapse --data stacked_mnist --digits images            images
+mode_collapse --schedule cosine:end=2                         end is from 0 to 1, not 2
 mode_collapse --learning-rate nan                             --learning-rate is at least 0, not nan
 optimal_discriminator --pairs                                 --pairs names at least one
 optimal_discriminator --pairs scales scales                   --pairs names scales twice
@@ -270,9 +291,10 @@ ring --sweep --sweep-objectives hinge hinge                   --sweep-objectives
 ring --sweep --sweep-objectives energy_margin                 energy_margin is for a D of energies
 ring --unroll-steps -1                                        --unroll-steps is from 0 to 1000, not -1
 ring --unroll-steps 99999999999                               --unroll-steps is from 0 to 1000
-unrolled_gan --unroll-steps                                   --unroll-steps names at least one
-unrolled_gan --unroll-steps 0 0                               --unroll-steps names 0 twice
-unrolled_gan --unroll-steps 0 -2                              --unroll-steps is from 0 to 1000, not -2
+unrolled_gan --compare                                        --compare names at least one
+unrolled_gan --compare 0 0                                    --compare names 0 twice
+unrolled_gan --compare 0 -2                                   --compare is from 0 to 1000, not -2
+unrolled_gan --unroll-steps 1                                 --unroll-steps
 unrolled_gan --data ring                                      unknown mixture 'ring'
 unrolled_gan --discriminator-steps 2                          simultaneous updates are one of each player
 semi_supervised --labels 101 --dataset digits                 not the same number of each of 10 classes
@@ -283,26 +305,29 @@ semi_supervised --g-norm layer                                norms are the pape
 semi_supervised --objective energy_margin                     energy_margin is for a D of energies
 semi_supervised --dataset images                              no labels to learn from
 semi_supervised --dataset digits --augmentations packing:size=3       do not divide into packs of 3
+semi_supervised --splits 3                                    --splits is --seeds now
 semi_supervised --average nan                                 --average is from 0 to 1, not nan
 sngan --pool max                                              --pool
 sngan --minibatch stddev                                      has no --minibatch
 sngan --dataset digits --size 30                              image size 30
 sngan --generator-batches 0                                   --generator-batches is from 1 to 1000
 wgan_gp --g-width 1e3                                         --g-width
-wgan_gp --decay -0.5                                          --decay is from 0 to 1, not -0.5
+wgan_gp --schedule linear:end=-0.5                            end is from 0 to 1, not -0.5
 taxonomy --models                                             --models names at least one
 taxonomy --models vae vae                                     --models names vae twice
 taxonomy --models vea                                         unknown model 'vea'; did you mean vae
 taxonomy --noise 1                                            --noise is above 0 and below 1
 taxonomy --size 3                                             --size is from 4 to 1024
+taxonomy --size 28x28                                         --size is a whole number, from 4 to 1024, not '28x28'
 text_to_image --method gaan                                   unknown method 'gaan'; did you mean gan
-text_to_image --say hello                                     wants a trained --run
-text_to_image --run run                                       wants a trained --run
-text_to_image --run nowhere --say hello                       nowhere
+text_to_image --say hello                                     --say is python -m experiments.text_to_image.say
+text_to_image --run run                                       --run is python -m experiments.text_to_image.say
+text_to_image --data images --score-every 1                   --score-every is for captioned digits
 text_to_image --data nowhere                                  is no folder, and none of
 text_to_image --data images                                   captions.csv
 text_to_image --data caltech_birds2011                        wants --captions
 text_to_image --size 64                                       captioned digits are of 32 pixels
+text_to_image --size 32x32                                    --size is the side of squares, from 1 to 8192, not '32x32'
 text_to_image --mismatches far                                unknown mismatches 'far'
 text_to_image --mismatches any --method gan                   --mismatches is of cls and cls_int
 text_to_image --encoder clip                                  unknown encoder 'clip'
@@ -358,10 +383,15 @@ interpolate run --points 1                                    --points is from 2
 interpolate run --out film.mp4                                --out is a .gif
 interpolate run --out images                                  --out is a file to write
 interpolate run --way zigzag                                  --way
+say '' hello                                                 RUN is empty
+say nowhere hello                                             nowhere is no
+say foreign hello                                             foreign is no
+say run                                                       which captions
 translate nowhere images made                                 there is no run nowhere
 translate run nowhere made                                    run
 translate run images ''                                       OUT is empty
 translate run images made --size 0                            --size is from 1 to 8192
+translate run images made --size native                       --size is the side of squares, from 1 to 8192, not 'native'
 translate run images                                          OUT
 metrics images                                                Missing from
 metrics '' images                                             REAL is empty
@@ -384,6 +414,7 @@ metrics images images --extractor pixels --measures score     score
 metrics images images --samples 0                             --samples is from 2
 metrics images images --reals -3                              --reals is from 2
 metrics images images --resize 0                              --resize is from 1 to 8192
+metrics images images --resize 8x8                            --resize is the side of squares, from 1 to 8192, not '8x8'
 metrics images images --seed -1                               --seed is from 0 to 4294967295
 metrics images images --batch-size 0                          --batch-size is from 1
 metrics images images --json images                           --json is a file to write
@@ -392,6 +423,90 @@ metrics images images --protocol fid                          unknown protocol '
 metrics images images --protocol fid50k_full --extractor pixels       a protocol fixes
 metrics digits:validation images --extractor pixels --resize 8        digits have splits
 metrics images run --extractor pixels --resize 8              run
+dcgan --dataset one --size 8 --batch-size 4                   batch size 4 is more than the 1 examples
+dcgan --dataset images/0.png                                  no folder images/0.png
+dcgan --dataset loop                                          unknown data set 'loop'
+dcgan --dataset MNIST                                         did you mean mnist
+dcgan --dataset 'mnist:'                                      'mnist:' is not the name of a data set
+dcgan --dataset 'digits:'                                     'digits:' names no split
+dcgan --dataset 'digits:train[5:2]'                           not 'train\[5:2\]'
+dcgan --dataset zero.npy                                      zero.npy: images are
+dcgan --runs-dir loop                                         Too many levels of symbolic links
+dcgan --resume --overwrite                                    give one of them
+dcgan --init-from file                                        file has no checkpoint
+dcgan --analyse run                                           --analyse is python -m experiments.dcgan.analyse RUN now
+analyse run_list                                              run_list is not a run that makes images
+analyse run_binary                                            run_binary is not a run that makes images
+dcgan --size 64X96                                            is a side, HEIGHTxWIDTH such as 64x96, or native, not '64X96'
+dcgan --size 0x64                                             --size is from 1 to 8192, not 0
+dcgan --size 64x96x3                                          is a side, HEIGHTxWIDTH such as 64x96, or native, not '64x96x3'
+dcgan --penalties --penalty-every 4                           --penalty-every is of --penalties, and there are none
+dcgan --penalties --penalty-decay 0.5                         --penalty-decay is of --penalties, and there are none
+dcgan --penalties --penalty-at original                       --penalty-at is of --penalties, and there are none
+dcgan --penalties r1 r1                                       --penalties names r1 twice
+dcgan --penalties 'r1:gamma=[[[['                             gamma is a number, not '\[\[\[\['
+dcgan --penalties 'r1:gamma=__import__("os")'                 gamma is a number
+dcgan --augmentations adaptive adaptive                       --augmentations names adaptive twice
+dcgan --features feature_matching feature_matching            --features names feature_matching twice
+dcgan --objective :                                           unknown objective ''
+dcgan --objective 'minimax:=1'                                has no setting ''
+dcgan --data-dir file                                         --data-dir is a folder, and
+conditional_gan --condition projection --generated-classes    --generated-classes is of --condition auxiliary_classifier
+conditional_gan --condition concatenation --class-weight 2    --class-weight is of --condition auxiliary_classifier
+cyclegan --task file                                          there is no folder 'file'
+cyclegan --task pairs_odd                                     15 pixels wide
+pix2pix --dataset pairs_odd                                   15 pixels wide
+pix2pix --dataset one                                         at least 2 of each are needed
+pix2pix --statistics running                                  --statistics is of batch norm, and --g-norm is instance
+ebgan --margins 5 --objective energy_margin:margin=3          --objective is not given with --margins
+wgan_gp --g-norm layer --statistics running                   --statistics is of batch norm, and --g-norm is layer
+mode_collapse --compare-serial --invert 5                     --invert is not of --compare-serial
+mode_collapse --compare-serial --resume                       --resume is not of --compare-serial
+mode_collapse --evaluations 0                                 --evaluations is at least 1
+mode_collapse --data 'ring_veegan:modes=3'                    ring_veegan
+ring --sweep-penalties none                                   --sweep-penalties is of --sweep
+ring --sweep --objective hinge                                --objective is not of a sweep
+ring --sweep --penalties r1                                   --penalties is not of a sweep
+ring --sweep --sweep-penalties r1+r1                          --penalties names r1 twice
+text_to_image --captions captions.csv                         --captions is of a folder or a TFDS name
+text_to_image --skip-broken                                   --skip-broken is of a folder or a TFDS name
+text_to_image --data images --digits mnist                    --digits is of captioned digits, not of --data images
+text_to_image --encoder bag_of_words --encoder-steps 5        --encoder-steps is of the joint encoder, not of bag_of_words
+text_to_image --scenes 5                                      batch size 16 is more than the 5 examples
+say run_list hello                                            is damaged: it is not a configuration
+benchmark --metric frechet --unroll-steps 1 2                 --unroll-steps is not for --metric frechet
+benchmark --metric inception --dimension 64                   --dimension is not for --metric inception
+benchmark --suite --metric frechet                            --metric is not for --suite
+benchmark --suite --width 8                                   --width is not for --suite
+benchmark --samples 10                                        --samples is for --metric frechet
+benchmark --game unrolled_ring --size 16                      --size is of images
+benchmark --suite --compare text.npy                          not the JSON of an earlier suite
+evaluate run_list                                             is damaged: it is not a configuration
+evaluate run_bin                                              cannot read run_bin/sampler.bin
+generate run_bin                                              generator.json is damaged: it has no 'experiment'
+generate file                                                 there is no run file
+interpolate run_binary                                        run_binary
+translate run_list images made                                run_list
+metrics images one --extractor pixels --measures kernel       a metric needs at least two images, not 1
+metrics images images --extractor custom:function=os.getcwd --measures frechet        os.getcwd fails on images
+metrics images images --extractor custom:function=numpy.linalg --measures frechet     'numpy.linalg' is not a function
+metrics images images --extractor custom:function=numpy.sum --measures frechet        does not make one vector of an image
+metrics images images --extractor custom:function= --measures frechet         no function ''
+metrics images zero.npy --extractor pixels                    zero.npy: images are
+metrics images flat.npy --extractor pixels                    flat.npy
+metrics images object.npy --extractor pixels                  object.npy
+metrics images complex.npy --extractor pixels                 complex.npy
+metrics images nan.npy --extractor pixels                     nan.npy
+metrics images words.npy --extractor pixels                   words.npy
+metrics images seven.npy --extractor pixels                   seven.npy
+metrics images empty.npz --extractor pixels                   empty.npz
+metrics images many.npz --extractor pixels                    many.npz
+metrics nan_statistics.npz images --extractor pixels --measures frechet       nan_statistics.npz
+metrics odd_statistics.npz images --extractor pixels --measures frechet       odd_statistics.npz
+metrics images loop --extractor pixels                        loop
+metrics images images --measures prdc:k=8 --extractor pixels  at least k \+ 1 examples
+metrics images images --measures kernel_subsets:size=9 --extractor pixels     cannot be drawn from 8 and 8 rows
+metrics images images --samples 9 --extractor pixels --measures frechet       has 8 images that can be read, and 9 are asked for
 """
 """The command, and after two spaces what the line says, a regular expression. Names are those of `make_inputs`."""
 
@@ -446,21 +561,46 @@ def _of(annotation: Any) -> tuple[Any, list[Any]]:
 def make_inputs(folder: pathlib.Path) -> None:
     """Folders and files that the lines name."""
     rng = np.random.default_rng(0)
-    for name in ('images', 'sets/trainA', 'sets/trainB', 'broken', 'empty', 'foreign'):
+    for name in ('images', 'sets/trainA', 'sets/trainB', 'broken', 'empty', 'foreign', 'one', 'pairs_odd'):
         (folder / name).mkdir(parents=True)
     for name in ('images', 'sets/trainA', 'sets/trainB'):
         for i in range(8):
             Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8)).save(folder / name / f'{i}.png')
+    for path, width in (('one/0.png', 8), ('pairs_odd/0.png', 15)):
+        Image.fromarray(rng.integers(0, 256, (8, width, 3), np.uint8)).save(folder / path)
+    (folder / 'loop').symlink_to('loop')
     (folder / 'broken/torn.png').write_bytes(b'\x89PNG')
     (folder / 'foreign/notes.txt').write_text('not a run')
     (folder / 'file').write_text('a file')
     (folder / 'broken.npz').write_bytes(b'PK\x03\x04')
     (folder / 'text.npy').write_bytes(b'no array')
+    shape = (8, 8, 8, 3)
+    arrays = {
+        'zero': np.zeros((0, *shape[1:]), np.uint8),
+        'flat': np.zeros(5),
+        'object': np.array([{}, 1], object),
+        'complex': np.zeros(shape, complex),
+        'nan': np.full(shape, np.nan),
+        'words': np.array(['a', 'b']),
+        'seven': np.zeros((8, 8, 8, 7), np.uint8),
+    }
+    for name, array in arrays.items():
+        np.save(folder / f'{name}.npy', array)
+    np.savez(folder / 'empty.npz')
+    np.savez(folder / 'many.npz', a=np.zeros(shape, np.uint8), b=np.zeros(shape, np.uint8))
+    np.savez(folder / 'nan_statistics.npz', mu=np.full(192, np.nan), sigma=np.eye(192))
+    np.savez(folder / 'odd_statistics.npz', mu=np.zeros(3), sigma=np.eye(4))
+    for name, content in (('run_list', b'[]'), ('run_binary', b'\xff\xfe\x00')):
+        (folder / name).mkdir()
+        (folder / name / 'config.json').write_bytes(content)
     for name, identity in (
+        ('run_bin', {'dataset': 'digits', 'size': None}),
         ('run', {'dataset': 'digits', 'size': None}),
         ('other', {'name_of_an_option': 1}),
     ):
         (folder / name).mkdir()
         (folder / name / 'config.json').write_text(json.dumps(identity))
+    (folder / 'run_bin/sampler.bin').write_bytes(b'nothing that JAX has written')
+    (folder / 'run_bin/generator.json').write_text('{}')
     (folder / 'damaged').mkdir()
     (folder / 'damaged/config.json').write_text('{"half')

@@ -49,7 +49,7 @@ def said(module: str, flags: list[str], capsys, monkeypatch) -> str:
     try:
         runs.run_main(tool.main, tool.Config)
     except SystemExit as stop:
-        lines = [line for line in capsys.readouterr().err.strip().splitlines() if '%|' not in line]  # without bars
+        lines = [line for line in capsys.readouterr().err.strip().splitlines() if line and '%|' not in line]  # without bars
         if stop.code != 2 or len(lines) != 1:
             return f'exit code {stop.code}, {len(lines)} lines: {lines[:3]}'
         return lines[0] if tree() == before else f'it has written {sorted(tree() ^ before)}'

@@ -25,7 +25,7 @@ def test_every_step_takes_a_batch_of_its_feed(name, settings):
     training = steps.STEPS[name](**settings)
     step = gan_jax.make_train_step(training.game, *training.optimizers[:2], unroll_steps=training.unroll_steps)
     state = first_state(training)
-    draw = lambda state: step(state, training.feed.draw(training.feed.data, state.step))
+    draw = lambda state: step(state, training.feed.by(jax.random.key(0))(training.feed.data, state.step))
     after, metrics = jax.eval_shape(draw, state)
     assert jax.tree.map(jnp.shape, after) == jax.tree.map(jnp.shape, state)
     assert {'discriminator_loss', 'generator_loss'} <= set(metrics)

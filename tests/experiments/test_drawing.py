@@ -11,25 +11,29 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import cyclegan, export, generate, interpolate, lapgan, pix2pix, translate
+from experiments import export, generate, interpolate, translate
+from experiments.cyclegan import __main__ as cyclegan
 from experiments.dcgan import __main__ as dcgan
-from experiments.shared import generators as trained_runs
-from experiments.shared import image_gan
+from experiments.lapgan import __main__ as lapgan
+from experiments.pix2pix import __main__ as pix2pix
+from experiments.shared import generators as drawn_runs
 from gan_jax import data, latents, runs
 from gan_jax.data.reading import read_image
 from gan_jax.errors import InputError
 from gan_jax.files import new_folder
+from gan_jax.keys import roots
 from gan_jax.metrics import sources
 from gan_jax.runs import generators, weights
 from gan_jax.runs.checkpoints import Checkpoints
+from gan_jax.runs.study import first_state
 
 TINY = {'dataset': 'digits', 'size': 8, 'width': 2, 'latent_size': 3, 'batch_size': 8}
 
 
-def kept(config, state, steps, **of_data):
+def kept(config, study, state, steps):
     """A run's directory with checkpoints of a state, whose average is another at each step."""
     run = runs.RunDirectory(config)
-    runs.describe(run, config, **of_data)
+    runs.describe(run, config, **study.known)
     with Checkpoints(run.path / 'checkpoints') as checkpoints:
         for step in steps:
             moved = jax.tree.map(lambda x, by=step / 100: x + by if x.dtype == jnp.float32 else x, state.ema)
@@ -41,8 +45,9 @@ def kept(config, state, steps, **of_data):
 def gan(tmp_path_factory):
     """A DCGAN with checkpoints 1 and 2, and its state."""
     config = dcgan.Config(runs_dir=str(tmp_path_factory.mktemp('runs')), **TINY)
-    state = image_gan.build(config, 8, 1)[2]
-    return kept(config, state, (1, 2), size=8, channels=1), config.generator(8, 1), state
+    study = dcgan.study(config)
+    state = first_state(config, study, roots(0, 1))
+    return kept(config, study, state, (1, 2)), study.generator, state
 
 
 def pictures_in(folder):
@@ -71,6 +76,19 @@ def test_a_checkpoint_draws_what_its_average_does(gan, tmp_path):
     assert np.abs(pictures_in(folder).astype(int) - np.asarray(expected)[..., 0]).max() <= 1
     newest = generate.main(generate.Config(str(run.path), number=2, out=str(tmp_path / 'newest')))
     assert not np.array_equal(pictures_in(folder), pictures_in(newest))
+
+
+def test_of_several_seeds_the_first_that_has_not_diverged_draws(tmp_path):
+    config = dcgan.Config(runs_dir=str(tmp_path), seeds=3, **TINY)
+    study = dcgan.study(config)
+    state = first_state(config, study, roots(0, 3))
+    lost = jax.tree.map(lambda x: x.at[0].set(np.nan) if x.dtype == jnp.float32 else x, state.discriminator)
+    run = kept(config, study, state.replace(discriminator=lost), (1,))
+    folder = generate.main(generate.Config(str(run.path), number=2, out=str(tmp_path / 'out')))
+    second = jax.tree.map(lambda x: x[1] + 1 / 100 if x.dtype == jnp.float32 else x[1], state.ema)
+    z = jnp.asarray(np.load(folder / 'latents.npy'))
+    expected = data.to_uint8(study.generator.generate(second, z, jnp.zeros(2, jnp.int32)))
+    assert np.abs(pictures_in(folder).astype(int) - np.asarray(expected)[..., 0]).max() <= 1
 
 
 def test_own_latents_make_the_same_images_here_and_in_the_exported_generator(gan, tmp_path):
@@ -107,8 +125,8 @@ CONDITIONS = runs.Generator(
 
 
 def test_conditions_are_drawn_as_often_as_their_shares_and_told(monkeypatch, tmp_path):
-    trained = trained_runs.Trained(tmp_path, CONDITIONS, {'level': jnp.array([-1.0, 0.0, 1.0])}, 7)
-    monkeypatch.setattr(trained_runs, 'load', lambda *_: trained)
+    run = drawn_runs.Drawable(tmp_path, CONDITIONS, {'level': jnp.array([-1.0, 0.0, 1.0])}, 7)
+    monkeypatch.setattr(drawn_runs, 'load', lambda *_: run)
     folder = generate.main(generate.Config('run', number=400, out=str(tmp_path / 'out')))
     with open(folder / 'captions.csv', newline='') as file:
         (_, *rows) = csv.reader(file)
@@ -124,8 +142,8 @@ def test_conditions_are_drawn_as_often_as_their_shares_and_told(monkeypatch, tmp
 def test_latents_of_all_levels_make_the_cascade(tmp_path):
     # One vector of all levels' latents, against the game's own cascade on what its keys draw.
     config = lapgan.Config(**{**TINY, 'halvings': 1, 'penalties': ()}, coarse_width=4, coarse_generator_width=4)
-    game, generator = config.make_game(8, 1, None), config.generator(8, 1)
-    variables = jax.jit(lambda key: game.init(key, jnp.zeros((1, 8, 8, 1)))[0])(jax.random.key(0))
+    game, generator = config.make_game(8, 1), config.generator(8, 1)
+    variables = jax.jit(lambda key: game.init(jnp.zeros((1, 8, 8, 1)), key)[0])(jax.random.key(0))
     key = jax.random.key(1)
     drawn = [
         jax.vmap(latents.uniform(n))(jax.vmap(jax.random.fold_in, (None, 0))(k, jnp.arange(2)))
@@ -165,44 +183,48 @@ def write(file, shape, seed=0):
     return file
 
 
+def begun(config, study) -> runs.Trained:
+    """A run of no step."""
+    return runs.load(kept(config, study, first_state(config, study, roots(0, 1)), (0,)).path)
+
+
 @pytest.fixture(scope='module')
 def cycle(tmp_path_factory):
     """A CycleGAN between grey and coloured images of 8 x 8."""
-    config = cyclegan.Config(runs_dir=str(tmp_path_factory.mktemp('runs')), size=8, width=2, blocks=1, batch_size=4)
-    train = {'a': np.zeros((8, 8, 8, 1), np.uint8), 'b': np.zeros((8, 8, 8, 3), np.uint8)}
-    _, state, draw = cyclegan.prepare(config, train)
-    return kept(config, state, (0,), size=8, channels={'a': 1, 'b': 3}), state, draw
+    options = {'task': 'coloured', 'size': 8, 'width': 2, 'blocks': 1, 'batch_size': 4}
+    config = cyclegan.Config(runs_dir=str(tmp_path_factory.mktemp('runs')), **options)
+    return begun(config, cyclegan.study(config))
 
 
 def test_a_cyclegan_translates_both_ways(cycle, tmp_path):
-    run, state, draw = cycle
     files = [write(tmp_path / 'in/x.jpg', (10, 14, 3)), write(tmp_path / 'in/deep/y.png', (8, 8), 1)]
     for direction, side, channels, mode in ((None, 'a', 1, 'RGB'), ('b_to_a', 'b', 3, 'L')):
         out = tmp_path / str(direction)
-        translate.main(translate.Config(str(run.path), str(tmp_path / 'in'), str(out), direction=direction))
+        translate.main(translate.Config(str(cycle.path), str(tmp_path / 'in'), str(out), direction=direction))
         sources = {'a': np.zeros((2, 8, 8, 1), np.uint8), 'b': np.zeros((2, 8, 8, 3), np.uint8)}
         sources[side] = np.stack([read_image(file, 8, channels) for file in files])
-        made = draw(state, sources)
+        made = cycle.plays(sources, block=2)
         expected = np.asarray(data.to_uint8(made.fake_b if side == 'a' else made.fake_a))
         for name, image in zip(('x.png', 'deep/y.png'), expected, strict=True):
             with Image.open(out / name) as found:
                 assert found.mode == mode
                 assert np.abs(np.asarray(found).reshape(image.shape).astype(int) - image).max() <= 1
-    one = translate.main(translate.Config(str(run.path), str(files[0]), str(tmp_path / 'one'), size=12))
+    one = translate.main(translate.Config(str(cycle.path), str(files[0]), str(tmp_path / 'one'), size=12))
     assert [file.name for file in one.iterdir()] == ['x.png'] and pictures_in(one).shape == (1, 12, 12, 3)
 
 
 def test_a_pix2pix_translates_in_its_direction(tmp_path):
-    config = pix2pix.Config(runs_dir=str(tmp_path), size=8, width=2, receptive_field=1, batch_size=4, constant=0.5, dropout=0.0)
-    train = {name: np.zeros((8, 9, 9, 3), np.uint8) for name in ('input', 'target')}
-    _, state, draw = pix2pix.prepare(config, train)
-    run = kept(config, state, (0,), channels=[3, 3])
+    for i in range(20):
+        write(tmp_path / f'pairs/{i:02}.png', (9, 18, 3), i)
+    options = {'size': 8, 'width': 2, 'receptive_field': 1, 'batch_size': 4, 'dropout': 0.0}
+    config = pix2pix.Config(runs_dir=str(tmp_path), dataset=f'{tmp_path}/pairs', **options)
+    trained = begun(config, pix2pix.study(config))
     file = write(tmp_path / 'in.png', (8, 8, 3))
-    out = translate.main(translate.Config(str(run.path), str(file), str(tmp_path / 'out')))
-    expected = data.to_uint8(jnp.asarray(draw(state, read_image(file, 8, 3)[None])))[0]
+    out = translate.main(translate.Config(str(trained.path), str(file), str(tmp_path / 'out')))
+    expected = data.to_uint8(trained.translated(read_image(file, 8, 3)[None], block=1))[0]
     assert np.abs(np.asarray(Image.open(out / 'in.png')).astype(int) - np.asarray(expected)).max() <= 1
     with pytest.raises(InputError, match='has learned --direction b_to_a only, not a_to_b'):
-        translate.main(translate.Config(str(run.path), str(file), str(tmp_path / 'other'), direction='a_to_b'))
+        translate.main(translate.Config(str(trained.path), str(file), str(tmp_path / 'other'), direction='a_to_b'))
 
 
 # What lasts.
@@ -253,7 +275,7 @@ def line_of(capsys, monkeypatch, tool, *flags) -> str:
 
 @pytest.mark.filterwarnings('default')
 def test_runs_that_cannot_be_drawn_with(capsys, monkeypatch, tmp_path, gan, cycle):
-    (run, *_), (other, *_) = gan, cycle
+    (run, *_), other = gan, cycle
     line = lambda *flags: line_of(capsys, monkeypatch, generate, *flags, '--out', tmp_path / 'out')
     assert f'there is no run {tmp_path}/none' in line(tmp_path / 'none')
     bare = tmp_path / 'bare'
@@ -343,7 +365,7 @@ def test_interpolate_on_bad_input(capsys, monkeypatch, tmp_path, gan, flags, mes
 @pytest.mark.filterwarnings('default')
 def test_translate_on_bad_input(capsys, monkeypatch, tmp_path, gan, cycle):
     monkeypatch.chdir(tmp_path)
-    run = cycle[0].path
+    run = cycle.path
     line = lambda *flags: line_of(capsys, monkeypatch, translate, *flags)
     write(tmp_path / 'in/x.png', (8, 8))
     assert 'its images are made by python -m experiments.generate' in line(gan[0].path, 'in', 'out')

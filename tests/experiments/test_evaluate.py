@@ -1,6 +1,7 @@
 """`experiments.evaluate`: at the run's size, against the whole training set, from the sampler or from a checkpoint."""
 
 import json
+import types
 
 import jax
 import jax.numpy as jnp
@@ -13,15 +14,16 @@ from experiments.dcgan import __main__ as dcgan
 from experiments.shared import image_gan
 from gan_jax import data, runs
 from gan_jax.errors import InputError
+from gan_jax.keys import roots
 from gan_jax.metrics import sources
 from gan_jax.metrics.frechet import frechet_distance_from_features
 from gan_jax.metrics.neighbours import memorisation_test, nearest_distance
 from gan_jax.runs import sampler, weights
 from gan_jax.runs.checkpoints import Checkpoints
-from gan_jax.runs.loop import fit
+from gan_jax.runs.study import first_state
 
 RNG = np.random.default_rng(0)
-TINY = {'dataset': 'digits', 'size': 8, 'width': 2, 'latent_size': 3, 'decay': 1.0}
+TINY = {'dataset': 'digits', 'size': 8, 'width': 2, 'latent_size': 3, 'schedule': 'constant'}
 TRAIN, TEST = (RNG.integers(0, 256, (n, 12, 12, 3), np.uint8) for n in (40, 24))
 
 
@@ -86,14 +88,19 @@ def test_blocks_of_the_training_set_are_the_training_set():
         nearest_distance(train, [])
 
 
-def test_a_training_set_on_disk_is_searched_to_its_end(photos, monkeypatch):
+def loaded(path, *images):
+    """A run with this data, to be compared with."""
+    study = types.SimpleNamespace(data=image_gan.ImageData(*images))
+    return types.SimpleNamespace(config=dcgan.Config(), study=study, path=path, steps=1, first=True, tell=print)
+
+
+def test_a_training_set_on_disk_is_searched_to_its_end(photos):
     source = data.FolderSource(photos, 12)
     assert [len(block) for block in image_gan.blocks_of(source, 16)] == [16, 16, 8]
     whole = np.concatenate(list(image_gan.blocks_of(source, 16)))
     np.testing.assert_array_equal(whole, np.concatenate(list(image_gan.blocks_of(source.load()))))
-    monkeypatch.setattr(image_gan, 'at_most', lambda source, limit: source.load())
     copies = source.load().images[-9:]
-    found = image_gan.compare(dcgan.Config(), copies, source, source.load()._replace(labels=None), data.Images(TEST, None))
+    found = image_gan.compare(loaded(photos.parent, source, source.load()._replace(labels=None), data.Images(TEST, None)), copies)
     assert found['neighbour_ratio'] == 0 and found['neighbour_p_value'] < 1e-5
 
 
@@ -109,7 +116,7 @@ def test_a_folder_without_test_images_is_compared_with_its_training_images(photo
 def stopped(tmp_path_factory):
     """A run on the digits with checkpoints 1 and 2, and without a sampler."""
     config = dcgan.Config(runs_dir=str(tmp_path_factory.mktemp('runs')), **TINY)
-    state = image_gan.build(config, 8, 1)[2]
+    state = first_state(config, dcgan.study(config), roots(0, 1))
     run = runs.RunDirectory(config)
     runs.describe(run, config, size=8, channels=1)
     with Checkpoints(run.path / 'checkpoints') as checkpoints:
@@ -192,7 +199,5 @@ def test_a_data_set_that_moved_is_named(photos, tmp_path, monkeypatch):
 def test_a_run_does_not_go_back(stopped):
     """`--resume --steps 1` of a run at step 2 would say "after 1 steps" of what was trained for 2."""
     config = dcgan.Config(runs_dir=str(stopped.parent), **TINY, steps=1, resume=True)
-    state = image_gan.build(config, 8, 1)[2]
-    run = runs.RunDirectory(config)
     with pytest.raises(InputError, match='is at step 2 already, and --steps 1 is before that'):
-        fit(lambda state, n: (state, {}), state, run, steps=1, batch_size=8)
+        dcgan.main(config)

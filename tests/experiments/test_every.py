@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import evaluate, ring, unrolled_gan
+from experiments import evaluate
 from experiments.dcgan import __main__ as dcgan
 from experiments.shared import image_gan
 from gan_jax.errors import InputError
@@ -22,7 +22,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 
 def small(path, **options) -> dcgan.Config:
-    values = {'steps': 4, 'width': 4, 'batch_size': 8, 'evaluate': 40, 'sample_every': 2, 'latent_size': 4, 'kernel_size': 3}
+    values = {'steps': 4, 'width': 4, 'batch_size': 8, 'samples': 40, 'sample_every': 2, 'latent_size': 4, 'kernel_size': 3}
     return dcgan.Config(runs_dir=str(path), **{**values, **options})
 
 
@@ -45,7 +45,7 @@ def test_dcgan_on_digits(tmp_path, capsys):
 
 @pytest.mark.slow
 def test_scores_of_a_run(tmp_path, capsys):
-    config = small(tmp_path, steps=2, score_every=1, evaluate=60)
+    config = small(tmp_path, steps=2, score_every=1, samples=60)
     dcgan.main(config)
     rows = [json.loads(line) for line in (tmp_path / config.name / 'scores.jsonl').read_text().splitlines()]
     assert [row['step'] for row in rows] == [0, 1, 2] and all(row['frechet_distance'] > 0 for row in rows)
@@ -111,12 +111,12 @@ def test_dcgan_on_a_folder_of_classes_read_as_needed(tmp_path, capsys):
 def test_a_folder_of_one_image_or_two_has_an_end_table(count, tmp_path, capsys):
     pictures(tmp_path / 'images', count)
     config = small(tmp_path, dataset=f'{tmp_path}/images', size=8)
-    train = image_gan.load(config)
+    found = image_gan.load(config)
     assert f'images: {count} images of 8 x 8 pixels, colour\n' in capsys.readouterr().out
-    held_out = image_gan.held_out_images(config, train)
-    fakes = np.zeros((40, 8, 8, 3), np.uint8)
-    results = image_gan.evaluate(config, types.SimpleNamespace(path=tmp_path), fakes, train, held_out)
-    assert held_out is None and results['median_neighbour_distance'] > 0 and (tmp_path / 'neighbours.png').is_file()
+    study = types.SimpleNamespace(data=found)
+    trained = types.SimpleNamespace(config=config, study=study, path=tmp_path, steps=1, first=True, tell=print)
+    results = image_gan.compare(trained, np.zeros((40, 8, 8, 3), np.uint8))
+    assert found.held_out is None and results['median_neighbour_distance'] > 0 and (tmp_path / 'neighbours.png').is_file()
 
 
 def test_test_sets_are_loaded_as_the_training_set_is(tmp_path):
@@ -124,60 +124,11 @@ def test_test_sets_are_loaded_as_the_training_set_is(tmp_path):
         pictures(tmp_path / 'images' / name, 2, seed=i)
     for channels in (1, 3):
         config = small(tmp_path, dataset=f'{tmp_path}/images', size=8, channels=channels)
-        train = image_gan.load(config)
-        assert train.images.shape == image_gan.held_out_images(config, train).images.shape == (2, 8, 8, channels)
+        found = image_gan.load(config)
+        assert found.train.images.shape == found.held_out.images.shape == (2, 8, 8, channels)
     (tmp_path / 'images/test/0.png').unlink()
     with pytest.raises(InputError, match='has 1 test image, and samples are compared with at least 2'):
-        image_gan.held_out_images(config, train)
-
-
-@pytest.mark.slow
-def test_unrolled_gan(tmp_path, capsys):
-    config = unrolled_gan.Config(
-        runs_dir=str(tmp_path), seeds=2, steps=4, width=4, latent_size=4, batch_size=8, unroll_steps=(0, 1)
-    )
-    results = unrolled_gan.main(config)
-    assert set(results) == {0, 1} and results[1]['modes'].shape == (2,)
-    assert json.loads((tmp_path / 'unrolled_gan/results.json').read_text())['0']['modes']
-    assert (tmp_path / 'unrolled_gan/samples.png').exists() and (tmp_path / 'unrolled_gan/K1/samples.gif').exists()
-    assert 'mean +- standard error' in capsys.readouterr().out
-
-
-def small_ring(path, **options) -> ring.Config:
-    return ring.Config(**{'runs_dir': str(path), 'seeds': 2, 'steps': 4, 'width': 4, 'batch_size': 8, 'samples': 50, **options})
-
-
-@pytest.mark.slow
-def test_ring(tmp_path, capsys):
-    options = {'penalties': ('r1', 'r2'), 'd_norm': 'spectral', 'minibatch': 'discrimination:features=3', 'optimizers': 'wgan'}
-    result = ring.main(small_ring(tmp_path, augmentations=('packing',), unroll_steps=1, **options))
-    assert result['modes'].shape == (2,) and 'mean +- standard error' in capsys.readouterr().out
-    assert (tmp_path / 'ring/samples.gif').exists() and json.loads((tmp_path / 'ring/results.json').read_text())['modes']
-    with pytest.raises(InputError, match='3 examples do not divide into packs of 2'):
-        ring.main(small_ring(tmp_path, name='odd', batch_size=3, augmentations=('packing',)))
-    with pytest.raises(InputError, match='unknown penalty'):
-        ring.main(small_ring(tmp_path, name='odd', sweep=True, sweep_penalties=('r3',)))
-    assert not (tmp_path / 'odd').exists()
-
-
-@pytest.mark.slow
-def test_ring_sweep_goes_on_where_it_stopped(tmp_path, capsys, monkeypatch):
-    pairs = {'sweep_objectives': ('f_gan:divergence=kl',), 'sweep_penalties': ('none', 'r1:gamma=0.1+r2:gamma=0.1')}
-    options = {'sweep': True, 'discriminator_steps': 1, **pairs}
-    results = ring.main(small_ring(tmp_path, **options))
-    assert len(results) == 2 and all(len(result['modes']) == 2 for result in results.values())
-    out = capsys.readouterr().out
-    assert 'r1 gamma=0.1 + r2 gamma=0.1' in out and 'every mode in every seed: 0 of 0' in out
-    assert (tmp_path / 'ring/samples.png').exists()
-    file = tmp_path / 'ring/results.json'
-    kept = {name: result for name, result in json.loads(file.read_text()).items() if name.endswith('none')}
-    file.write_text(json.dumps(kept))
-    trained = []
-    prepare = ring.prepare
-    monkeypatch.setattr(ring, 'prepare', lambda config, *rest: trained.append(config.penalties) or prepare(config, *rest))
-    again = ring.main(small_ring(tmp_path, resume=True, **options))
-    assert trained == [('r1:gamma=0.1', 'r2:gamma=0.1')]
-    assert {name: result['modes'] for name, result in again.items()} == {n: r['modes'] for n, r in results.items()}
+        image_gan.load(config)
 
 
 def test_every_experiment_is_listed_and_begins_with_one_line():
@@ -209,9 +160,11 @@ def line_of(capsys, monkeypatch, path, *flags) -> str:
     ('flags', 'message'),
     [
         (['--stepz', '3'], r'Unrecognized options: --stepz.*did you mean --steps\?'),
-        (['--steps', 'x'], 'Error parsing --steps'),
+        (['--steps', 'x'], '--steps is a whole number, at least 1, not'),
         (['--steps', '0'], '--steps is at least 1'),
-        (['--evaluate', '1'], '--evaluate is from 2 to 10000000, not 1'),
+        (['--samples', '1'], '--samples is from 2 to 10000000, not 1'),
+        (['--evaluate', '9'], '--evaluate is --samples now'),
+        (['--analyse', 'x'], '--analyse is python -m experiments.dcgan.analyse RUN now'),
         (['--channels', '2'], "invalid choice '2'"),
         (['--dtype', 'int8'], r"invalid choice 'int8'.*float32"),
         (['--dataset', 'mnits'], 'unknown data set .*did you mean mnist'),
@@ -233,7 +186,7 @@ def line_of(capsys, monkeypatch, path, *flags) -> str:
         (['--optimizers', 'sgd'], "unknown optimizers 'sgd'; known: adam"),
         (['--optimizers', 'adam:learning_rate=-1'], 'learning_rate is at least 0, not -1'),
         (['--clip-weights', '0'], '--clip-weights is above 0'),
-        (['--decay', '2'], '--decay is from 0 to 1, not 2.0'),
+        (['--schedule', 'cosine:end=2'], 'end is from 0 to 1, not 2'),
         (['--simultaneous', '--discriminator-steps', '2'], 'simultaneous updates are one of each player'),
         (['--penalties', 'r1:gamma=-1'], 'gamma is from 0 to 1000000, not -1'),
     ],
@@ -254,13 +207,6 @@ def test_bad_folders_get_one_line(capsys, monkeypatch, tmp_path):
     assert 'no images in' in line_of(capsys, monkeypatch, tmp_path, '--dataset', str(tmp_path / 'empty'))
     (tmp_path / 'empty/torn.png').write_bytes(b'\x89PNG')
     assert 'torn.png' in line_of(capsys, monkeypatch, tmp_path, '--dataset', str(tmp_path / 'empty'))
-
-
-def test_unrolled_gan_refuses_what_it_cannot_draw(tmp_path):
-    for options in ({'data': 'madgan_1d'}, {'data': 'ring'}, {'objective': 'x'}, {'seeds': 0}):
-        with pytest.raises(InputError):
-            unrolled_gan.main(unrolled_gan.Config(runs_dir=str(tmp_path), **options))
-    assert not list(tmp_path.iterdir())
 
 
 def test_tables_are_aligned():

@@ -15,12 +15,14 @@ from PIL import Image
 import gan_jax
 from experiments import sngan, wgan_gp
 from experiments.dcgan import __main__ as dcgan
-from experiments.dcgan import analysis, arithmetic, trained
+from experiments.dcgan import analyse, arithmetic, features
+from experiments.ebgan import __main__ as ebgan
+from experiments.lapgan import __main__ as lapgan
 from experiments.shared import resnets
 from gan_jax import data, networks, optimizers, parallel, runs
-from gan_jax.metrics.classifier import Classifier
+from gan_jax.metrics.extractors.classifier import Classifier
 
-TINY = {'dataset': 'digits', 'size': 8, 'steps': 2, 'batch_size': 8, 'latent_size': 4, 'evaluate': 40, 'sample_every': 2}
+TINY = {'dataset': 'digits', 'size': 8, 'steps': 2, 'batch_size': 8, 'latent_size': 4, 'samples': 40, 'sample_every': 2}
 
 
 def count(tree):
@@ -34,7 +36,7 @@ def test_the_papers_settings(experiment, g_size, pool):
     config.check()
     assert (config.dataset, config.batch_size, config.latent_size, config.minibatches) == ('cifar10', 64, 128, 5)
     assert (config.generator_batches, config.players().discriminator_steps, config.pool) == (2, 5, pool)
-    generator, discriminator = config.networks(32, 3, None)
+    generator, discriminator = config.networks(32, 3)
     d_size = 1053825 - (pool == 'sum')  # SNGAN's last layer has no bias (its code: l5, nobias)
     for network, example, size in ((generator, jnp.zeros((1, 128)), g_size), (discriminator, jnp.zeros((1, 32, 32, 3)), d_size)):
         assert count(jax.eval_shape(network.init, jax.random.key(0), example)['params']) == size
@@ -62,7 +64,7 @@ def test_rates_fall_to_zero_in_a_straight_line(player):
 def test_dequantised_pixels_round_to_what_they_were():
     pixels = np.arange(256, dtype=np.uint8).reshape(2, 2, 8, 8, 1)  # two minibatches of two images
     seen = []
-    step = resnets.dequantised(lambda state, batch: seen.append(batch) or (state, {}), None)
+    step = resnets.dequantised(lambda state, batch: seen.append(batch) or (state, {}))
     state = gan_jax.TrainState(jnp.int32(0), jax.random.key(0), None, None, None)
     for number in (0, 0, 1):
         step(state.replace(step=jnp.int32(number)), data.to_float(jnp.asarray(pixels)))
@@ -78,14 +80,9 @@ def test_dequantised_pixels_round_to_what_they_were():
 def test_dequantising_noise_does_not_depend_on_the_devices():
     batch = jnp.zeros((3, 4, 2, 2, 1))
     state = gan_jax.TrainState(jnp.int32(5), jax.random.key(1), None, None, None)
-    noise = lambda axis_name: resnets.dequantised(lambda state, batch: (state, batch), axis_name)(state, batch)[1]
-    whole = noise(None)
-    split = jax.vmap(
-        lambda part: resnets.dequantised(lambda state, batch: (state, batch), parallel.AXIS)(state, part)[1],
-        in_axes=1,
-        out_axes=1,
-        axis_name=parallel.AXIS,
-    )(batch.reshape(3, 2, 2, 2, 2, 1))
+    noise = lambda batch: resnets.dequantised(lambda state, batch: (state, batch))(state, batch)[1]
+    whole = noise(batch)
+    split = jax.vmap(noise, in_axes=1, out_axes=1, axis_name=parallel.AXIS)(batch.reshape(3, 2, 2, 2, 2, 1))
     np.testing.assert_array_equal(split.reshape(whole.shape), whole)
 
 
@@ -100,6 +97,35 @@ def test_residual_networks_on_digits(experiment, dtype, tmp_path, capsys):
     beside = results['average of G']
     assert np.isfinite(beside['frechet_distance']) and beside['frechet_distance'] != results['frechet_distance']
     assert rows[-1]['step'] == 2 and ('penalty' in rows[-1]) == (experiment is wgan_gp)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ('experiment', 'options'),
+    [
+        (dcgan, {'width': 2, 'unroll_steps': 1}),
+        (wgan_gp, {'g_width': 2, 'd_width': 2, 'discriminator_steps': 2}),
+        (sngan, {'g_width': 2, 'd_width': 2, 'discriminator_steps': 2, 'memory_limit': 0}),
+        (lapgan, {'halvings': 1, 'width': 2, 'coarse_width': 2, 'coarse_generator_width': 2, 'unroll_steps': 1}),
+        (ebgan, {'width': 4, 'unroll_steps': 1, 'memory_limit': 0}),
+    ],
+)
+def test_two_seeds_go_on_bit_for_bit_and_each_is_its_own_run(experiment, options, tmp_path, monkeypatch):
+    monkeypatch.setattr(jax, 'local_devices', lambda backend=None: jax.devices(backend)[:1])
+    monkeypatch.setattr(jax, 'local_device_count', lambda: 1)
+
+    def trained(name, **more):
+        options_of_all = {**TINY, 'batch_size': 4, 'steps': 4, 'schedule': 'constant', **options}
+        config = experiment.Config(name=name, runs_dir=str(tmp_path), **{**options_of_all, **more})
+        return runs.train(config, experiment.study(config)._replace(generator=None))  # without its pictures
+
+    whole = trained('whole', seeds=2)
+    trained('parts', seeds=2, steps=2)
+    close(trained('parts', seeds=2, resume=True).state.replace(key=None), whole.state.replace(key=None), 0)
+    # Samples, because a bias before a batch norm has a gradient of rounding errors, and Adam gives those the size of any other.
+    first, second, alone = (x.plays(8, block=8, ema=False) for x in (whole.seed(0), whole.seed(1), trained('alone', seed=1)))
+    close(second, alone, 5e-4)
+    assert max(np.abs(x - y).max() for x, y in zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True)) > 0.01
 
 
 def judged(generate):
@@ -149,12 +175,12 @@ def test_statistics_are_those_of_the_images_given():
     network = networks.DCGANDiscriminator(width=2, kernel_size=3)
     variables = network.init(jax.random.key(0), jnp.zeros((1, 16, 16, 1)), train=False)
     images = np.random.default_rng(0).integers(0, 256, (40, 16, 16, 1), np.uint8)
-    found = analysis.with_statistics(network, variables, images)
+    found = features.with_statistics(network, variables, images)
     ((_, exact), _) = network.apply(variables, data.to_float(jnp.asarray(images)), mutable=['batch_stats'], features_too=True)
-    features = analysis.features_of(network, found)(images)
-    assert features.shape == (40, 16 * (2 + 4))
+    seen = features.features_of(network, found)(images)
+    assert seen.shape == (40, 16 * (2 + 4))
     # The second layer is 4 x 4 already, and in training mode by the statistics of these very images.
-    np.testing.assert_allclose(np.asarray(features)[:, 32:].reshape(40, 4, 4, 4), exact[1], atol=0.15)
+    np.testing.assert_allclose(np.asarray(seen)[:, 32:].reshape(40, 4, 4, 4), exact[1], atol=0.15)
     assert abs(np.asarray(found['batch_stats']['BatchNorm_0']['var']) - 1).max() > 0.5
 
 
@@ -163,7 +189,7 @@ def test_an_analysis(tmp_path, capsys):
     config = dcgan.Config(runs_dir=str(tmp_path), **{**TINY, 'size': 16}, width=4, kernel_size=3, checkpoint_every=1)
     dcgan.main(config)
     run = tmp_path / 'dcgan'
-    results = dcgan.main(dcgan.Config(analyse=str(run)))
+    results = analyse.main(analyse.Config(str(run)))
     assert results['steps'] == 2 and json.loads((run / 'analysis.json').read_text())['steps'] == 2
     assert set(results['probe']) == {'pixels', 'untrained D', 'trained D'}
     assert results['probe']['pixels']['features'] == 256 and results['probe']['trained D']['features'] == 16 * (4 + 8)
@@ -188,7 +214,7 @@ def test_an_analysis_without_labels(tmp_path, capsys):
         Image.fromarray(np.random.default_rng(i).integers(0, 256, (8, 8, 3), np.uint8)).save(images / f'{i}.png')
     settings = {**TINY, 'dataset': str(images)}
     dcgan.main(dcgan.Config(runs_dir=str(tmp_path), **settings, width=4, kernel_size=3))
-    results = dcgan.main(dcgan.Config(analyse=str(tmp_path / 'dcgan')))
+    results = analyse.main(analyse.Config(str(tmp_path / 'dcgan')))
     assert set(results) == {'steps', 'interpolation', 'neighbours'} and 'has no labels' in capsys.readouterr().out
 
 
@@ -223,21 +249,24 @@ def test_bad_input_gets_one_line(capsys, monkeypatch, tmp_path, experiment, flag
 
 @pytest.mark.filterwarnings('default')
 def test_what_cannot_be_analysed_gets_one_line(capsys, monkeypatch, tmp_path):
-    line = lambda path: line_of(capsys, monkeypatch, dcgan, '--analyse', str(path))
-    assert 'is no run: it has no config.json' in line(tmp_path / 'none')
-    file = tmp_path / 'config.json'
-    file.write_text(json.dumps(wgan_gp.Config().identity()))
-    assert 'is no run of this experiment and version: options average, d_width' in line(tmp_path)
-    file.write_text(json.dumps(dcgan.Config().identity()))
-    assert 'has no checkpoint yet' in line(tmp_path)
-    (tmp_path / 'checkpoints').mkdir()
-    assert 'no whole checkpoint' in line(tmp_path)
+    line = lambda path: line_of(capsys, monkeypatch, analyse, str(path))
+    assert 'is not a run that makes images: it has no generator.json' in line(tmp_path / 'none')
+    config = dcgan.Config(name='run', runs_dir=str(tmp_path))
+    run = runs.RunDirectory(config)
+    runs.describe(run, wgan_gp.Config(), size=8, channels=1)
+    assert 'is a run of experiments.wgan_gp, and not of experiments.dcgan' in line(run.path)
+    runs.describe(run, config, size=8, channels=1)
+    assert 'has no checkpoint yet' in line(run.path)
+    (run.path / 'checkpoints').mkdir()
+    assert 'no whole checkpoint' in line(run.path)
+    (run.path / 'config.json').write_text(json.dumps(wgan_gp.Config().identity()))
+    assert 'is no run of this experiment and version: options average, d_width' in line(run.path)
 
 
 def test_the_present_generator_draws_by_the_statistics_of_its_batch_and_the_average_beside_it():
     # In WGAN-GP's samples every last map has mean 0 over the batch before ReLU, as in training, whatever the running averages.
     config = wgan_gp.Config(dataset='digits', size=8, g_width=4, d_width=4, latent_size=3, batch_size=4)
-    game, players = config.make_game(8, 1, None), config.players()
+    game, players = config.make_game(8, 1), config.players()
     state = quick(lambda key: gan_jax.init(game, *players[:2], jnp.zeros((1, 8, 8, 1)), key))(jax.random.key(0))
     key, points = jax.random.key(1), jnp.zeros(6)
     moved = lambda tree, by: jax.tree.map(lambda leaf: leaf + by * jnp.abs(jax.random.normal(key, leaf.shape)), tree)
@@ -248,19 +277,19 @@ def test_the_present_generator_draws_by_the_statistics_of_its_batch_and_the_aver
     close(present, player.variables, 0)
     state = state.replace(generator=player, ema=present)
     close(quick(lambda state: gan_jax.sample(game, state, points, key))(state), trained)
-    by_averages = dataclasses.replace(config, statistics='running').make_game(8, 1, None)
+    by_averages = dataclasses.replace(config, statistics='running').make_game(8, 1)
     assert np.abs(gan_jax.sample(by_averages, state, points, key) - trained).max() > 1e-2
 
     (draw,) = config.others(8, 1).values()
     kept = optimizers.averaged(state.generator.opt_state)  # of the first parameters
     expected = game.play({'params': kept, **player.state}, points, key, train=True)[0]
-    close(draw(state, key, points), expected)
+    close(draw(state, key, 6), expected)
     assert np.abs(expected - trained).max() > 1e-2
 
 
 def test_blocks_are_filled_with_their_own_rows():
     seen = []
-    run = trained.blocks_of(lambda x: seen.append(np.asarray(x)) or jnp.asarray(x), size=4)
+    run = features.blocks_of(lambda x: seen.append(np.asarray(x)) or jnp.asarray(x), size=4)
     x = np.arange(6.0)[:, None] + 1
     np.testing.assert_array_equal(run(x), x)
     assert [block.shape for block in seen] == [(4, 1)] * 2 and min(block.min() for block in seen) == 1

@@ -1,5 +1,6 @@
 """The comparison of cures for mode collapse: every method runs, is counted rightly, resumes, and may diverge."""
 
+import dataclasses
 import json
 import os
 import re
@@ -12,21 +13,21 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import ring
 from experiments.mode_collapse import __main__ as mode_collapse
 from experiments.mode_collapse import cells, methods, problems, report, search
+from experiments.mode_collapse.history import History
 from experiments.mode_collapse.methods import METHODS, standard
-from experiments.shared import seeds as several
-from gan_jax import data, runs
+from gan_jax import data, keys, runs
 from gan_jax.errors import Interrupted
 from gan_jax.metrics.extractors import Outputs
+from gan_jax.metrics.modes import mode_coverage
 from gan_jax.registry import build
 from gan_jax.runs import run_main
 
 
 def small(path, *methods, **options) -> mode_collapse.Config:
     values = {'seeds': 2, 'steps': 4, 'evaluations': 2, 'width': 4, 'batch_size': 12, 'latent_size': 3, 'samples': 50}
-    if options.get('data') == mode_collapse.STACKED:
+    if options.get('data') == problems.STACKED:
         del values['width']  # of networks on mixtures
     return mode_collapse.Config(runs_dir=str(path), methods=methods or ('gan',), **{**values, **options})
 
@@ -34,8 +35,8 @@ def small(path, *methods, **options) -> mode_collapse.Config:
 @pytest.fixture(autouse=True)
 def little_data(monkeypatch):
     monkeypatch.setattr(methods, 'BOOSTED', 200)
-    for name, size in (('CHOOSING', 20), ('CLASSIFIER_STEPS', 2)):
-        monkeypatch.setattr(cells, name, size)
+    monkeypatch.setattr(History, 'choosing', 20)
+    monkeypatch.setattr(cells, 'CLASSIFIER_STEPS', 2)
 
 
 QUICK = ('gan',)
@@ -49,49 +50,49 @@ def test_every_method_trains_and_is_counted(name, tmp_path, capsys):
         assert set(result[moment]) == {'modes', 'high_quality', 'reverse_kl'}
         assert all(len(values) == 2 for values in result[moment].values())
     run = tmp_path / 'mode_collapse/ring'
-    assert json.loads((run / 'results.json').read_text())[name] == result == json.loads((run / f'{name}.json').read_text())
+    assert json.loads((run / 'results.json').read_text())[name] == result == json.loads((run / name / 'results.json').read_text())
     assert (run / 'samples.png').exists()
     out = capsys.readouterr().out
     assert 'a perfect sampler: 8 modes, at least 98.89 % high quality' in out and (name == 'gan' or f'  {name}: ' in out)
 
 
-def test_methods_play_what_they_are_named_after():
+def made(path, *methods, **options):
+    """The cells of a small comparison, by method."""
+    config = mode_collapse.complete(small(path, *methods, **options))
+    problem = problems.make(config)
+    return {text: mode_collapse.make_cell(config, problem, text) for text in config.methods}
+
+
+def test_methods_play_what_they_are_named_after(tmp_path):
     # D's view of a batch of 12, and how many minibatches a step takes: the papers'.
-    problem = problems.mixture_problem(data.mixture('ring_veegan'), width=4, latent_size=3)
-    recipe = mode_collapse.RECIPES[False]
-    options = runs.GameOptions(steps=4, optimizers=recipe['optimizers'], decay=recipe['decay'])
-    setting = mode_collapse.Setting(problem.networks, problem.latent, options, recipe['learning_rate'], problem.unrolled)
-    trials = {text: build(METHODS, text)(setting) for text in mode_collapse.EVERY_METHOD}
-    assert {text: trial.unroll_steps for text, trial in trials.items() if trial.unroll_steps} == {'unrolled:steps=5': 5}
-    steps = {text for text, trial in trials.items() if trial.options.minibatches == 5}
+    chosen = made(tmp_path, *mode_collapse.EVERY_METHOD)
+    assert {text: config.unroll_steps for text, (config, _) in chosen.items() if config.unroll_steps} == {'unrolled:steps=5': 5}
+    steps = {text for text, (config, study) in chosen.items() if config.minibatches == study.trainer.minibatches == 5}
     assert steps == {'wasserstein', 'wasserstein_gp'}
     key, batch = jax.random.key(0), jnp.zeros((12, 2))
     inputs, plays = {}, {}
-    for text, trial in trials.items():
-        g, d = jax.eval_shape(trial.game.init, key, batch)
+    for text, (_, study) in chosen.items():
+        g, d = jax.eval_shape(study.game.init, batch, key)
         inputs[text] = d['params']['Dense_0']['kernel'].shape[0]
-        plays[text] = jax.eval_shape(lambda g, play=trial.game.play: play(g, batch, key)[0], g).shape
+        plays[text] = jax.eval_shape(lambda g, play=study.game.play: play(g, batch, key)[0], g).shape
     assert {text: n for text, n in inputs.items() if n != 2} == {f'packing:size={m}': 2 * m for m in (2, 3, 4)}
     assert {text: shape for text, shape in plays.items() if shape != (12, 2)} == {'madgan': (4, 12, 2)}
-    shared = jax.eval_shape(trials['madgan'].game.init, key, batch)[0]['params']
+    shared = jax.eval_shape(chosen['madgan'][1].game.init, batch, key)[0]['params']
     assert {name: layer['bias'].shape for name, layer in shared.items()} == {
         'Dense_0': (4,),
         'Dense_1': (4, 4),
         'Dense_2': (4, 2),
     }
-    assert trials['feature_matching'].options.objective_weight == 0
-    assert [t.options.objective for t in (trials['rpgan_r1_r2'], trials['gan_r1'])] == ['relativistic', 'non_saturating']
+    assert chosen['feature_matching'][0].objective_weight == 0
+    assert [chosen[text][0].objective for text in ('rpgan_r1_r2', 'gan_r1')] == ['relativistic', 'non_saturating']
 
 
 def test_packing_keeps_examples_or_packs(tmp_path):
-    config = mode_collapse.complete(small(tmp_path))
-    problem = mode_collapse.make_problem(config)
-    for text, batch, packs in (('packing:size=3', 12, 4), ('packing:size=3,keep=packs', 36, 12)):
-        cell = mode_collapse.make_cell(config, problem, build(METHODS, text))
-        assert (cell.batch_size, cell.batch_size // 3) == (batch, packs)
-        real = cell.problem.source(cell.batch_size, 1)
-        assert jax.eval_shape(lambda key, real=real: real.draw(real.shared, key, 0), jax.random.key(0)).shape == (batch, 2)
-    assert cell.trial.settings['batches'] == 3  # part of what a run of it is
+    for text, (config, study) in made(tmp_path, 'packing:size=3', 'packing:size=3,keep=packs').items():
+        batch = 36 if text.endswith('packs') else 12
+        assert config.batch_size == batch and (study.data.trial.settings.get('batch_size', 12)) == batch
+        real = jax.eval_shape(study.feed.draw, study.feed.data, jax.random.key(0), jnp.int32(0))
+        assert real.shape == (batch, 2)
 
 
 def test_published_values_belong_to_methods_and_name_their_source(monkeypatch):
@@ -120,44 +121,15 @@ def test_published_values_stand_beside_their_own_data_alone(options, title, key)
 
 def test_a_single_mode_is_a_data_set_too():
     problem = problems.mixture_problem(data.mixture('gmm:modes=1'), width=4, latent_size=3)
-    points = problem.source(500, 1).draw((), jax.random.key(0), jnp.int32(0))
+    points = problem.feed(500, 1).draw((), jax.random.key(0), jnp.int32(0))
     scores = problem.score(points)
     assert int(scores['modes']) == 1 and float(scores['high_quality']) > 0.95
-
-
-@pytest.mark.slow
-def test_seeds_over_devices_are_the_seeds_on_one(monkeypatch):
-    mixture = data.mixture('ring_veegan')
-    options = ring.MixtureOptions(
-        seeds=4,
-        steps=5,
-        batch_size=8,
-        width=4,
-        latent_size=3,
-        samples=40,
-        minibatch='discrimination:features=2',
-        penalties=('r1',),
-    )
-    ends = []
-    for count in (4, 1):
-        monkeypatch.setattr(jax, 'local_devices', lambda count=count: jax.devices()[:count])
-        assert len(several.devices(4)) == count and len(several.devices(6)) == min(count, 3) and len(several.devices(5)) == 1
-        seeds = ring.prepare(options, mixture, *ring.ring_networks(options), 0)
-        state, rows = seeds.advance(seeds.state, 3)
-        points = seeds.sample(state)
-        assert len(points.sharding.device_set) == len(state.generator.params['Dense_0']['kernel'].sharding.device_set) == count
-        ends.append((np.asarray(points), np.asarray(rows['discriminator_loss'])))
-    assert ends[0][0].shape == (4, 40, 2) and ends[0][1].shape == (3, 4)
-    for a, b in zip(*ends, strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-5)
-    assert len({tuple(x[0]) for x in ends[0][0].tolist()}) == 4
 
 
 def test_the_best_checkpoint_is_chosen_on_other_samples(tmp_path):
     mixture = data.Mixture(np.array([[-1.0, 0], [1, 0]]), np.full(2, 0.1))
     problem = problems.mixture_problem(mixture, width=4, latent_size=3)
-    cell = types.SimpleNamespace(problem=problem)
-    log = cells._Log(cell, tmp_path)
+    log = History(problem, tmp_path)
     A, B, NOWHERE = [-1.0, 0], [1.0, 0], [0.0, 9]
     both, one, none = [A, B] * 10, [A] * 20, [NOWHERE] * 20
     rows = {  # of each seed: what is chosen on, then what is reported
@@ -166,12 +138,16 @@ def test_the_best_checkpoint_is_chosen_on_other_samples(tmp_path):
         3: [(none, both), (both[:10] + none[10:], both)],
     }
     for step, seeds in rows.items():
-        log.write(step, jnp.array([chosen + reported for chosen, reported in seeds]), np.array([True, True]), jnp.zeros((1, 2)))
-    result = log.result()
+        observed = jnp.array([chosen + reported for chosen, reported in seeds])
+        log.write(step, observed, np.array([True, True]), jnp.zeros((2, 1, 2)))
+    result = log.result((1, 2, 3), 2)
     assert result['best_step'] == [2, 1]  # most modes; of equal modes the highest quality
     assert result['best']['modes'] == [1, 0] and result['last']['modes'] == [2, 2]
     assert result['best']['reverse_kl'] == [pytest.approx(np.log(2)), None]
     assert result['over_time']['modes'] == [[2, 0], [1, 2], [2, 2]]
+    later = log.result((1, 2, 3, 4), 2)  # to which no seed came
+    assert later['last'] == {'modes': [0, 0], 'high_quality': [0, 0], 'reverse_kl': [None] * 2}
+    assert later['best'] == result['best'] and later['best_step'] == [2, 1]
 
 
 @pytest.mark.slow
@@ -181,7 +157,8 @@ def test_a_cell_that_diverges_is_reported_and_the_others_go_on(tmp_path, capsys,
     assert results['explosive']['diverged'] == [True, True] and results['gan']['diverged'] == [False, False]
     assert results['explosive']['last'] == {'modes': [0, 0], 'high_quality': [0, 0], 'reverse_kl': [None, None]}
     out = capsys.readouterr().out
-    assert re.search(r'explosive .* infinite .* 2 of 2', out) and not re.search(r'^gan .* of 2 ', out, re.M)
+    assert 'every seed diverged' in out and re.search(r'explosive .* none finite .* 2 of 2', out)
+    assert not re.search(r'^gan .* of 2 ', out, re.M)
 
 
 @pytest.mark.slow
@@ -194,25 +171,50 @@ def test_a_component_that_diverges_leaves_the_earlier_ones_their_scores(tmp_path
         return lambda key, weights, number: jax.tree.map(lost if number == 1 else jnp.copy, train(key, weights, number))
 
     monkeypatch.setattr(runs, 'component_trainer', trainer)
-    write, finite = cells._Log.write, []
-    monkeypatch.setattr(cells._Log, 'write', lambda log, *args: finite.append(np.asarray(args[2]).tolist()) or write(log, *args))
+    write, finite = History.write, []
+    monkeypatch.setattr(History, 'write', lambda log, *args: finite.append(np.asarray(args[2]).tolist()) or write(log, *args))
     name = 'adagan:components=2'
     assert mode_collapse.main(small(tmp_path, name))[name]['diverged'] == [True, True]
     assert finite == [[True, True], [False, False]]
 
 
-def test_one_seed_of_two_diverges(tmp_path):
+def test_a_seed_that_diverged_covers_nothing(tmp_path):
     problem = problems.mixture_problem(data.mixture('ring_veegan'), width=4, latent_size=3)
-    log = cells._Log(types.SimpleNamespace(problem=problem), tmp_path)
-    count = cells.CHOOSING + 80
+    log = History(problem, tmp_path)
+    count = History.choosing + 80
     ring_points = jnp.broadcast_to(
         jnp.asarray(data.mixture('ring_veegan').centres, jnp.float32)[jnp.arange(count) % 8], (2, count, 2)
     )
-    log.write(1, ring_points, np.array([True, False]), jnp.zeros((1, 2)))
-    assert log.result()['last'] == {'modes': [8, 0], 'high_quality': [1, 0], 'reverse_kl': [pytest.approx(0, abs=1e-6), None]}
+    log.write(1, ring_points, np.array([False, True]), jnp.arange(2.0)[:, None])
+    assert log.result((1,), 2)['last'] == {
+        'modes': [0, 8], 'high_quality': [0, 1], 'reverse_kl': [None, pytest.approx(0, abs=1e-6)]
+    }  # fmt: skip
+    assert np.load(tmp_path / 'shown/0000001.npy').tolist() == [1]
     assert bool(cells.all_finite([jnp.ones(2)])) and not cells.all_finite([jnp.ones(2), jnp.array([jnp.inf])])
-    assert several.mean_and_error(np.array([1.0, 3, np.inf])) == '2.00 +- 1.00 (2 of 3)'
-    assert several.mean_and_error(np.array([np.inf])) == 'infinite' and several.mean_and_error(np.array([0.5]), 100) == '50.00'
+
+
+def test_one_seed_of_two_diverges_and_the_other_goes_on(tmp_path, capsys):
+    (config, study), *_ = made(tmp_path).values()
+
+    def step(state, batch):
+        state, metrics = study.trainer.step(state, batch)
+        lost = (state.step >= 3) & (jax.random.key_data(state.key) == unlucky).all()
+        params = jax.tree.map(lambda x: jnp.where(lost, jnp.nan, x), state.generator.params)
+        return state.replace(generator=state.generator.replace(params=params)), metrics
+
+    first = study.trainer.init(study.example, keys.named(keys.roots(config.seed, 1)[0], 'init'))
+    unlucky = jax.random.key_data(first.key)
+    result = cells.train(config, study._replace(trainer=study.trainer._replace(step=step)))
+    assert result['diverged'] == [True, False] and 'seed 0 diverged' in capsys.readouterr().out
+    assert result['last']['reverse_kl'][0] is None and result['last']['modes'][0] == 0
+    alone = cells.train(dataclasses.replace(config, name='alone', seed=1, seeds=1), study_of(config, seed=1, seeds=1))
+    for name in ('modes', 'high_quality', 'reverse_kl'):
+        for both, one in zip(result['over_time'][name], alone['over_time'][name], strict=True):
+            assert both[1] == pytest.approx(one[0], abs=1e-5)
+
+
+def study_of(config, **changes):
+    return cells.study(dataclasses.replace(config, **changes))
 
 
 def without_times(results):
@@ -224,25 +226,25 @@ def without_times(results):
 def test_a_sweep_that_was_stopped_goes_on_where_it_was(method, tmp_path, monkeypatch):
     methods = ('gan', method)
     straight = mode_collapse.main(small(tmp_path / 'straight', *methods))
-    train, write, trained = mode_collapse.train, cells._Log.write, []
-    monkeypatch.setattr(mode_collapse, 'train', lambda cell, path: trained.append(path.name) or train(cell, path))
+    train, write, trained = cells.train, History.write, []
+    monkeypatch.setattr(cells, 'train', lambda config, study: trained.append(config.method) or train(config, study))
 
     def stop(log, step, *rest):
         write(log, step, *rest)
-        if step == 2 and log._path.name != 'gan':
+        if step == 2 and log.path.name != 'gan':
             if method == 'packing':
                 os.kill(os.getpid(), signal.SIGINT)
             else:
                 raise Interrupted(signal.SIGINT, step)
 
-    monkeypatch.setattr(cells._Log, 'write', stop)
+    monkeypatch.setattr(History, 'write', stop)
     with pytest.raises(Interrupted, match='stopped at step 2'):
         mode_collapse.main(small(tmp_path / 'stopped', *methods))
     assert len(trained) == 2 and not (tmp_path / 'stopped/mode_collapse/ring/results.json').exists()
-    monkeypatch.setattr(cells._Log, 'write', write)
+    monkeypatch.setattr(History, 'write', write)
     trained.clear()
     again = mode_collapse.main(small(tmp_path / 'stopped', *methods, resume=True))
-    assert trained == [mode_collapse.filename(method)]
+    assert trained == [method]
     assert without_times(again) == without_times(straight)
     trained.clear()
     more = mode_collapse.main(small(tmp_path / 'stopped', 'gan', resume=True))
@@ -253,8 +255,8 @@ def test_a_sweep_that_was_stopped_goes_on_where_it_was(method, tmp_path, monkeyp
 def test_a_cell_that_was_killed_before_its_first_checkpoint_starts_again(tmp_path):
     mode_collapse.main(small(tmp_path))
     run = tmp_path / 'mode_collapse/ring'
-    before = json.loads((run / 'gan.json').read_text())
-    (run / 'gan.json').unlink()
+    before = json.loads((run / 'gan/results.json').read_text())
+    (run / 'gan/results.json').unlink()
     for step in (run / 'gan/checkpoints').glob('[0-9]*'):
         step.rename(run / f'gan/checkpoints/{step.name}.orbax-checkpoint-tmp')  # as a save that was cut short leaves it
     after = mode_collapse.main(small(tmp_path, resume=True))
@@ -281,9 +283,9 @@ def test_points_on_a_line_and_random_mixtures(tmp_path, capsys):
     problem = problems.mixture_problem(mixture, width=4, latent_size=3)
     low, high = mixture.centres.min(0), mixture.centres.max(0)
     scaled = (points - (low + high) / 2) / ((high - low).max() / 2)
-    assert float(jnp.abs(problem.score(scaled)['high_quality'] - ring.coverage(points[None], mixture)['high_quality'][0])) < 0.003
-    source = problem.source(200, 1)
-    drawn = source.draw((), jax.random.key(0), 0)
+    unscaled = mode_coverage(points, mixture.centres, mixture.stds)
+    assert float(jnp.abs(problem.score(scaled)['high_quality'] - unscaled.high_quality)) < 0.003
+    drawn = problem.feed(200, 1).draw((), jax.random.key(0), 0)
     assert float(problem.score(drawn)['high_quality']) > 0.97 and int(problem.score(drawn)['modes']) == 7
 
 
@@ -296,8 +298,8 @@ def test_stacked_digits(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(problems, 'train_classifier', lambda *_, **__: types.SimpleNamespace(extractor=extractor))
     monkeypatch.setattr(data, 'load', lambda *_, **__: digits)
     problem = problems.stacked_problem(digits, 'digits', pair='metz_quarter', latent_size=3)
-    source = problem.source(3000, 1)
-    batch = source.draw(source.shared, jax.random.key(0), jnp.int32(0))
+    feed = problem.feed(3000, 1)
+    batch = feed.draw(feed.data, jax.random.key(0), jnp.int32(0))
     observed = problem.observer()(batch)
     values = np.round((np.asarray(batch)[:, 0, 0] + 1) * 127.5 / 20).astype(int)
     np.testing.assert_array_equal(observed[:, 0], values @ [100, 10, 1])
@@ -315,6 +317,10 @@ def test_stacked_digits(tmp_path, capsys, monkeypatch):
     )
     out = capsys.readouterr().out
     assert 'a perfect sampler: 29.6 modes' in out and '100.0% recognised' in out  # 1000 (1 - .999^30)
+    mode_collapse.main(small(tmp_path, 'unrolled:steps=1', name='sampled', **options))
+    run = tmp_path / 'sampled/stacked_mnist_metz_quarter/unrolled_steps=1'
+    assert (run / 'sampler.bin').exists() and (run / 'samples.png').exists()
+    assert runs.load(run).seed(1).images(5).shape == (5, 8, 8, 3)
 
 
 @pytest.mark.slow
@@ -344,7 +350,8 @@ def test_time_of_many_seeds_beside_single_runs(tmp_path, capsys):
         (['--seeds', '0'], '--seeds is from 1 to 10000, not 0'),
         (['--steps', '0'], '--steps is at least 1'),
         (['--evaluations', '0'], '--evaluations is at least 1'),
-        (['--decay', '2'], '--decay is from 0 to 1, not 2.0'),
+        (['--decay', '2'], '--decay is --schedule cosine:end=VALUE now'),
+        (['--schedule', 'cosine:end=2'], 'end is from 0 to 1, not 2'),
         (['--optimizers', 'sgd'], "unknown optimizers 'sgd'"),
         (['--optimizers', ''], "unknown optimizers ''"),
         (['--learning-rate', '-1'], '--learning-rate is at least 0'),
@@ -372,15 +379,14 @@ def test_examples_are_searched_and_pairs_measured(tmp_path, capsys):
     assert len(table) == 2 and set(results) == {'gan', 'unrolled:steps=1', 'madgan'}  # madgan has no one latent space
     assert (tmp_path / 'mode_collapse/ring/distances.png').exists()
 
-    config, path = mode_collapse.complete(config), tmp_path / 'mode_collapse/ring/gan'
-    problem = mode_collapse.make_problem(config)
-    cell = mode_collapse.make_cell(config, problem, build(METHODS, 'gan'))
-    found, state = search.search(cell, path, 3), search.trained(cell, path)
-    source = problem.source(search.PAIRED, 1)
-    real = source.draw((), jax.random.key(config.seed), jnp.int32(0))
+    problem = problems.make(config)
+    config, study = mode_collapse.make_cell(mode_collapse.complete(config), problem, 'gan')
+    config = runs.part(config, 'gan')
+    found, state = search.search(config, study, 3), cells.restored(config, study)
+    real = search.examples(config, study, 3)
     z = jax.vmap(problem.latent)(jax.random.split(jax.random.key(5), 4000))
     for seed, errors in enumerate(found.errors):
         variables = jax.tree.map(lambda x, seed=seed: x[seed], state.generator.variables)
-        points = cell.trial.generator.apply(variables, z, train=False)
+        points = study.data.trial.generator.apply(variables, z, train=False)
         nearest = jnp.square(points[:, None] - real[None, :3]).mean(-1).min(0)
         assert (errors <= nearest + 1e-6).all() and errors.min() >= 0

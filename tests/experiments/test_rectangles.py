@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import ebgan, evaluate, generate, lapgan, sngan
+from experiments import evaluate, generate, sngan
 from experiments.dcgan import __main__ as dcgan
+from experiments.ebgan import __main__ as ebgan
+from experiments.lapgan import __main__ as lapgan
 from gan_jax import data, networks
 from gan_jax.data.reading import cropped
 from gan_jax.errors import InputError
@@ -132,7 +134,7 @@ def test_a_run_on_rectangles(experiment, tmp_path, capsys):
     widths = {dcgan: {'width': 2}, sngan: {'g_width': 2, 'd_width': 2}, ebgan: {'network': 'convolutional', 'width': 2}}[
         experiment
     ]
-    experiment.main(experiment.Config(**shared, **widths, steps=2, evaluate=8, sample_every=1, checkpoint_every=2))
+    experiment.main(experiment.Config(**shared, **widths, steps=2, samples=8, sample_every=1, checkpoint_every=2))
     assert f'{tmp_path}/photos: 24 images of 8 x 24 pixels, grey, 2 classes' in capsys.readouterr().out
     run = tmp_path / 'run'
     assert json.loads((run / 'config.json').read_text())['size'] == '8x24'

@@ -237,7 +237,7 @@ def test_binarisation():
 
 SMALL = taxonomy.Config(
     dataset='digits', steps=3, hidden=4, latent_size=2, batch_size=8, importance_samples=2, gibbs_steps=3, denoising_steps=2,
-    temperatures=2, evaluate=6, toy_steps=0,
+    temperatures=2, samples=6, toy_steps=0,
 )  # fmt: skip
 
 
@@ -247,7 +247,7 @@ SMALL = taxonomy.Config(
         ({'models': ()}, '--models names at least one'),
         ({'models': ('vea',)}, "unknown model 'vea'; did you mean vae"),
         ({'steps': 0}, '--steps is at least 1, not 0'),
-        ({'evaluate': 1}, '--evaluate is from 2 to 10000000'),
+        ({'samples': 1}, '--samples is from 2 to 10000000'),
         ({'toy_steps': -1}, '--toy-steps is at least 0'),
         ({'size': 2}, '--size is from 4 to 1024'),
         ({'noise': 1.0}, '--noise is above 0 and below 1, not 1.0'),

@@ -13,6 +13,7 @@ from gan_jax.augmentations import instance_noise
 from gan_jax.errors import InputError
 from gan_jax.objectives import OBJECTIVES
 from gan_jax.penalties import PENALTIES
+from gan_jax.runs.directory import read_log
 
 LOGISTIC = ('minimax', 'non_saturating')
 
@@ -200,8 +201,8 @@ def test_optimal_discriminator(tmp_path, capsys):
     assert set(results) == {'scales', 'mixture'}
     path = tmp_path / 'optimal_discriminator'
     for name, row in results.items():
-        values = json.loads((path / name / 'values.json').read_text())
-        assert set(values) == {'0', '1', '2'} and values['2'] == row['value']
+        values = {log['step']: log['value'] for log in read_log(path / name, optimal_discriminator.LOG)}
+        assert set(values) == {0, 1, 2} and values[2] == row['value']
         assert max(values.values()) < row['optimal_value'] and np.isfinite(list(values.values())).all()
     assert (path / 'discriminators.png').exists() and set(json.loads((path / 'results.json').read_text())) == set(results)
     assert 'mean |D - D*|' in capsys.readouterr().out
@@ -219,7 +220,7 @@ def test_a_discriminator_learns_the_logit_of_two_gaussians(tmp_path):
     assert row['slope'] == pytest.approx(-1, abs=0.15) and row['intercept'] == pytest.approx(0.5, abs=0.15)
     again = optimal_discriminator.main(dataclasses.replace(config, resume=True))['gaussians']
     assert again['value'] == row['value']
-    assert len(json.loads((tmp_path / 'optimal_discriminator/gaussians/values.json').read_text())) == 61
+    assert len(read_log(tmp_path / 'optimal_discriminator/gaussians', optimal_discriminator.LOG)) == 61
 
 
 @pytest.mark.parametrize(

@@ -4,20 +4,28 @@ import dataclasses
 import json
 import sys
 
+import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
+from study_checks import check_seeds, numbers
 
-from experiments import cyclegan, pix2pix
+from experiments.cyclegan import __main__ as cyclegan
+from experiments.cyclegan import report as cycle_report
+from experiments.cyclegan import sets as two_sets
+from experiments.pix2pix import __main__ as pix2pix
+from experiments.pix2pix import report
 from experiments.shared import translation
 from gan_jax import data, runs
 from gan_jax.errors import InputError
 from gan_jax.games.unpaired_translation import Translations
-from gan_jax.metrics import squeezenet
-from gan_jax.metrics.extractors import EXTRACTORS, extract
+from gan_jax.metrics.extractors import EXTRACTORS, extract, squeezenet
 from gan_jax.registry import build
 from gan_jax.runs import run_main
+from gan_jax.runs.pictures import save_picture
+from gan_jax.runs.samples import frame_path
 
 
 def pictures(folder, names, shape=(8, 16, 3), seed=0) -> dict[str, np.ndarray]:
@@ -55,16 +63,16 @@ def test_held_out_pairs_are_the_split_or_every_tenth(tmp_path):
 
 def test_tasks_with_a_known_answer():
     grey = np.array([0, 51, 255], np.uint8).reshape(1, 1, 3, 1)
-    np.testing.assert_array_equal(cyclegan.inverted(grey).ravel(), [255, 204, 0])
+    np.testing.assert_array_equal(two_sets.inverted(grey).ravel(), [255, 204, 0])
     # A fifth of the way from yellow (250, 210, 60) to blue (30, 60, 200).
-    np.testing.assert_array_equal(cyclegan.coloured(grey)[0, 0], [[250, 210, 60], [206, 180, 88], [30, 60, 200]])
+    np.testing.assert_array_equal(two_sets.coloured(grey)[0, 0], [[250, 210, 60], [206, 180, 88], [30, 60, 200]])
     with pytest.raises(InputError, match='for grey images'):
-        cyclegan.coloured(np.zeros((1, 4, 4, 3), np.uint8))
+        two_sets.coloured(np.zeros((1, 4, 4, 3), np.uint8))
 
 
 def test_no_training_image_is_on_both_sides():
-    sets = cyclegan.load(cyclegan.Config(size=8))
-    a, b = sets.train['a'], cyclegan.inverted(sets.train['b'])
+    sets = two_sets.load(cyclegan.Config(size=8))
+    a, b = sets.train['a'], two_sets.inverted(sets.train['b'])
     all_digits = data.load('digits', size=8).images
     rows = lambda images: sorted(image.tobytes() for image in images)
     assert rows(np.concatenate([a, b])) == rows(all_digits)  # each digit once: half here, half there
@@ -77,7 +85,7 @@ def test_folders_of_two_sets(tmp_path, layout):
     for side, count in (('A', 3), ('B', 5)):
         for split in ('train', 'test'):
             pictures(tmp_path / layout.format(split=split, side=side), NAMES[:count], (8, 8, 3), seed=count)
-    sets = cyclegan.load(cyclegan.Config(task=str(tmp_path), size=8, receptive_field=16))
+    sets = two_sets.load(cyclegan.Config(task=str(tmp_path), size=8, receptive_field=16))
     assert [len(sets.train[side]) for side in 'ab'] == [3, 5] and not sets.paired
     assert [sets.held_out[side].shape for side in 'ab'] == [(3, 8, 8, 3)] * 2
 
@@ -86,50 +94,48 @@ def test_a_folder_of_two_sets_without_splits_and_one_of_pairs(tmp_path):
     for side, count in (('A', 11), ('B', 20)):
         pictures(tmp_path / 'two' / side, NAMES[:count], (9, 9, 3), seed=count)
     config = cyclegan.Config(task=str(tmp_path / 'two'), size=8, receptive_field=16)
-    sets = cyclegan.load(config)
+    sets = two_sets.load(config)
     assert [len(sets.train[side]) for side in 'ab'] == [9, 18] and len(sets.held_out['a']) == 2
     made = pictures(tmp_path / 'pairs', NAMES, (9, 18, 3))
-    sets = cyclegan.load(cyclegan.Config(task=str(tmp_path / 'pairs'), size=8, receptive_field=16))
+    sets = two_sets.load(cyclegan.Config(task=str(tmp_path / 'pairs'), size=8, receptive_field=16))
     assert sets.paired
     number = {image.tobytes(): i for i, whole in enumerate(made.values()) for image in (whole[:, :9], whole[:, 9:])}
     left, right = ({number[np.ascontiguousarray(image).tobytes()] for image in sets.train[side]} for side in 'ab')
     assert len(left) == len(right) == 9 and not left & right and not (left | right) & {0, 10}
     (tmp_path / 'one/trainA').mkdir(parents=True)
     with pytest.raises(InputError, match='no folder of the other set beside'):
-        cyclegan.load(cyclegan.Config(task=str(tmp_path / 'one')))
+        two_sets.load(cyclegan.Config(task=str(tmp_path / 'one')))
 
 
 # Figures.
 
 
-def test_errors_of_cyclegan(capsys):
+def test_errors_of_cyclegan():
     rng = np.random.default_rng(0)
     a, b = rng.integers(50, 200, (2, 5, 8, 8, 3), np.uint8)
     real_a, real_b = a / 127.5 - 1, b / 127.5 - 1
-    sets = cyclegan.Sets({'a': a[:2], 'b': b[:2]}, {'a': a, 'b': b}, paired=True)
-    found = cyclegan.evaluate(cyclegan.Config(), sets, Translations(real_a + 0.2, real_b - 0.1, real_a, real_b + 0.4))
+    sets = two_sets.Sets({'a': a[:2], 'b': b[:2]}, {'a': a, 'b': b}, paired=True)
+    found = cycle_report.errors(sets, Translations(real_a + 0.2, real_b - 0.1, real_a, real_b + 0.4))
     # 0.2 in [-1, 1] is 0.1 in [0, 1].
     np.testing.assert_allclose(list(found['from the right answer'].values()), [0.05, 0.1], atol=1e-6)
     np.testing.assert_allclose(list(found['round trip'].values()), [0, 0.2], atol=1e-6)
     np.testing.assert_allclose(list(found['  input as it is'].values()), [np.abs(real_a - real_b).mean() / 2] * 2, rtol=1e-5)
     blind = [np.abs(x[:2].mean(0) / 255 - x / 255).mean() for x in (b * 1.0, a * 1.0)]
     np.testing.assert_allclose(list(found['  mean training image'].values()), blind, rtol=1e-5)
-    assert 'pixels in [0, 1]' in capsys.readouterr().out
-    alone = cyclegan.evaluate(cyclegan.Config(), sets._replace(paired=False), Translations(real_a, real_b, real_a, real_b))
+    alone = cycle_report.errors(sets._replace(paired=False), Translations(real_a, real_b, real_a, real_b))
     assert list(alone) == ['round trip']
 
 
-def test_errors_of_pix2pix(capsys):
+def test_errors_of_pix2pix():
     rng = np.random.default_rng(0)
-    train, targets = rng.integers(0, 256, (6, 9, 9, 3), np.uint8), rng.integers(0, 256, (4, 8, 8, 3), np.uint8)
+    train, targets = rng.integers(0, 256, (6, 8, 8, 3), np.uint8), rng.integers(0, 256, (4, 8, 8, 3), np.uint8)
     truth = targets / 127.5 - 1
     outputs = {'near': truth + 0.1, 'right': truth}
-    found = pix2pix.evaluate(pix2pix.Config(size=8), outputs, train, targets, build(EXTRACTORS, 'pixels'))
-    blind = np.abs((train[:, :8, :8] / 127.5 - 1).mean(0) - truth).mean()
+    found = report.figures(outputs, train, targets, build(EXTRACTORS, 'pixels'))
+    blind = np.abs((train / 127.5 - 1).mean(0) - truth).mean()
     np.testing.assert_allclose([row.get('l1', 0) for row in found.values()], [0.1, 0, blind, 0], atol=1e-6)
     assert found['right']['frechet_distance'] < 1e-3 < found['near']['frechet_distance']
     assert found['right']['pair_distance_ratio'] == pytest.approx(1)
-    assert 'features: pixels' in capsys.readouterr().out
 
 
 # Pictures.
@@ -139,9 +145,8 @@ def test_progress_shows_one_column_over_the_steps(tmp_path):
     run = runs.RunDirectory(runs.Options(runs_dir=str(tmp_path)))
     flat = lambda value, channels: np.full((2, 64, 64, channels), value, np.uint8)
     draw = lambda step: [('input', flat(9, 1)), ('output', flat(step, 3)), ('target', flat(200, 3))]
-    frames = translation.picture_every(run, draw, every=1)
     for step in range(10):
-        frames.call(step, step)
+        save_picture(frame_path(run, step), translation.table_of_images(draw(step)))
     translation.save_progress(run, ('input', 'output', 'target'), 1, steps=4)
     picture = np.asarray(Image.open(run.path / 'progress.png').convert('RGB')).astype(int)
     middle = picture[-40]  # through the second row of images
@@ -228,8 +233,10 @@ def line_of(capsys, monkeypatch, path, experiment, *flags) -> str:
         (['--dropout', '1'], '--dropout is at least 0 and below 1'),
         (['--batch-size', '3'], 'batch size 3 is not divisible by the 4 devices'),
         (['--penalties', 'r3'], "unknown penalty 'r3'; did you mean"),
-        (['--constant', '2'], '--constant is from 0 to 1, not 2'),
-        (['--features', 'pixel'], "unknown extractor 'pixel'; did you mean pixels"),
+        (['--constant', '2'], '--constant is --schedule linear:start=VALUE now'),
+        (['--compare-features', 'pixel'], "unknown extractor 'pixel'; did you mean pixels"),
+        (['--features', 'pixels'], '--features pixels is --compare-features pixels now'),
+        (['--score-every', '2'], '--score-every is for images with labels'),
         (['--g-norm', 'virtual'], "normalization 'virtual' needs a reference batch"),
         (['--dataset', 'nowhere'], 'no folder nowhere'),
     ],
@@ -297,7 +304,7 @@ def test_a_data_set_to_invert_has_a_test_set_and_no_task_beside_it(capsys, monke
     assert 'names the images: leave out --dataset' in line
     for split in ('train', 'val'):
         pictures(tmp_path / 'split' / split, NAMES[:6])
-    sets = cyclegan.load(cyclegan.Config(dataset=f'{tmp_path}/split', size=8))
+    sets = two_sets.load(cyclegan.Config(dataset=f'{tmp_path}/split', size=8))
     assert len(sets.train['a']) == len(sets.train['b']) == 3 and len(sets.held_out['a']) == 6
 
 
@@ -305,7 +312,7 @@ def test_what_was_found_is_said_first(tmp_path, capsys):
     pictures(tmp_path / 'pairs', NAMES, (8, 16, 3))
     translation.load_pairs(tmp_path / 'pairs', 8, 1)
     assert capsys.readouterr().out == f'{tmp_path}/pairs: 18 pairs of images to train on, 1 held out\n'
-    cyclegan.load(cyclegan.Config(size=8))
+    two_sets.load(cyclegan.Config(size=8))
     line = 'digits: 718 images of A and 719 of B to train on, 360 of each held out\n'
     assert capsys.readouterr().out == line
 
@@ -320,16 +327,16 @@ def test_broken_images_are_left_out_and_counted(tmp_path, capsys):
         pictures(tmp_path / 'sets' / name, NAMES[:count])
     for name in ('trainB/02', 'testA/01'):
         (tmp_path / f'sets/{name}.png').write_bytes(b'')
-    cyclegan.load(cyclegan.Config(task=f'{tmp_path}/sets', size=8, skip_broken=True))
+    two_sets.load(cyclegan.Config(task=f'{tmp_path}/sets', size=8, skip_broken=True))
     said = f'of each held out; 2 unreadable ones left out, {tmp_path}/sets/trainB/02.png the first\n'
     assert capsys.readouterr().out == f'{tmp_path}/sets: 5 images of A and 5 of B to train on, 2 {said}'
     for split in ('train', 'test'):
         pictures(tmp_path / 'one' / split, NAMES[:5])
         (tmp_path / 'one' / split / '03.png').write_bytes(b'')
-    cyclegan.load(cyclegan.Config(dataset=f'{tmp_path}/one', size=8, skip_broken=True))
+    two_sets.load(cyclegan.Config(dataset=f'{tmp_path}/one', size=8, skip_broken=True))
     assert '2 images of A and 2 of B to train on, 4 of each held out; 2 unreadable ones' in capsys.readouterr().out
     with pytest.raises(InputError, match=r'cannot read image .*03\.png'):
-        cyclegan.load(cyclegan.Config(dataset=f'{tmp_path}/one', size=8))
+        two_sets.load(cyclegan.Config(dataset=f'{tmp_path}/one', size=8))
 
 
 def test_grey_and_colour_splits_have_one_number_of_channels(tmp_path):
@@ -342,21 +349,94 @@ def test_grey_and_colour_splits_have_one_number_of_channels(tmp_path):
 # Whole runs.
 
 
+SMALL = {'size': 8, 'width': 2, 'batch_size': 8, 'sample_every': 2, 'receptive_field': 1}
+
+
+def small_pix2pix(path, **options) -> pix2pix.Config:
+    if not (path / 'pairs').exists():
+        pictures(path / 'pairs', [f'{i:02}' for i in range(40)], (9, 18, 3))
+    values = {'steps': 4, 'dropout': 0.2}
+    return pix2pix.Config(runs_dir=str(path), dataset=str(path / 'pairs'), **{**SMALL, **values, **options})
+
+
+def small_cyclegan(path, **options) -> cyclegan.Config:
+    return cyclegan.Config(
+        runs_dir=str(path), **{**SMALL, 'blocks': 1, 'steps': 4, 'samples': 20, 'schedule': 'constant', **options}
+    )
+
+
 @pytest.mark.slow
 def test_pix2pix_runs_and_resumes(tmp_path, capsys):
-    pictures(tmp_path / 'pairs', [f'{i:02}' for i in range(40)], (36, 72, 3))
-    options = {'size': 32, 'width': 2, 'batch_size': 4, 'sample_every': 2, 'receptive_field': 16, 'features': 'pixels'}
-    config = pix2pix.Config(runs_dir=str(tmp_path), dataset=str(tmp_path / 'pairs'), steps=4, constant=1.0, **options)
+    config = small_pix2pix(tmp_path, compare_features='pixels')
     results = pix2pix.main(config)
     assert list(results) == ['pix2pix', 'L1 alone', 'mean training image', 'training targets']
     run = tmp_path / 'pix2pix'
     assert json.loads((run / 'results.json').read_text()) == results
-    assert all((run / name).exists() for name in ('progress.png', 'validation.png', 'samples.png', 'l1/progress.png'))
+    assert all((run / name).exists() for name in ('progress.png', 'validation.png', 'samples.gif', 'l1/progress.png'))
+    assert 'features: pixels' in capsys.readouterr().out
     part = dataclasses.replace(config, name='part', steps=2, compare_l1=False)
     pix2pix.main(part)
     resumed = pix2pix.main(dataclasses.replace(part, steps=4, resume=True))
     assert resumed['pix2pix'] == results['pix2pix']  # bit for bit
     assert 'resumed' in capsys.readouterr().out
+
+
+class Pixelwise(nn.Module):
+    """A generator that is compiled in a moment."""
+
+    channels: int
+
+    @nn.compact
+    def __call__(self, x, *, train=True):
+        return jnp.tanh(nn.Dense(self.channels)(jnp.tanh(nn.Dense(4)(x))))
+
+
+@pytest.fixture
+def small_networks(monkeypatch):
+    for module in (pix2pix, cyclegan):
+        monkeypatch.setattr(module.Config, 'network', lambda self, channels: Pixelwise(channels))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('make', [small_pix2pix, small_cyclegan])
+def test_two_seeds_go_on_bit_for_bit_and_are_those_of_runs_alone(tmp_path, make, small_networks):
+    module = pix2pix if make is small_pix2pix else cyclegan
+    check_seeds(lambda config: runs.train(config, module.study(config)), make(tmp_path))
+
+
+@pytest.mark.slow
+def test_figures_of_several_seeds(tmp_path, capsys, small_networks):
+    results = pix2pix.main(small_pix2pix(tmp_path, seeds=2))
+    assert [list(each) for each in results['seeds']] == [['pix2pix', 'L1 alone', 'mean training image']] * 2
+    assert results['seeds'][0]['L1 alone'] != results['seeds'][1]['L1 alone']
+    assert results['figures']['L1 alone.l1']['seeds'] == 2 and results['figures']['mean training image.l1']['interval'] < 1e-9
+    assert capsys.readouterr().out.count('validation pairs, after 4 steps') == 1
+    results = cyclegan.main(small_cyclegan(tmp_path, seeds=2))
+    assert results['figures']['round trip.a_to_b']['seeds'] == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('make', [small_pix2pix, small_cyclegan])
+def test_with_every_option_and_read_as_needed(tmp_path, make, small_networks):
+    options = {
+        'memory_limit': 0,
+        'unroll_steps': 1,
+        'augmentations': ('instance_noise', 'packing'),
+        'features': ('feature_matching',),
+        'penalties': ('r1',),
+        'penalty_every': 2,
+        'penalty_at': 'original',
+        'steps': 2,
+    }
+    module = pix2pix if make is small_pix2pix else cyclegan
+    config = make(tmp_path, name='read', **options)
+    read = runs.train(config, module.study(config))
+    config = make(tmp_path, name='held', **{**options, 'memory_limit': 1})
+    held = runs.train(config, module.study(config))
+    for a, b in zip(numbers(read.state), numbers(held.state), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4)
+    loaded = runs.load(tmp_path / 'read')
+    np.testing.assert_array_equal(numbers(loaded.state)[0], numbers(read.state)[0])
 
 
 @pytest.mark.slow
@@ -368,28 +448,34 @@ def test_pix2pix_at_256_pixels(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('task', ['inverted', 'coloured', 'folder'])
-def test_cyclegan_runs(tmp_path, task):
-    if task == 'folder':
-        pictures(tmp_path / 'folder', NAMES, (9, 18, 3))
-    options = {'size': 8, 'width': 2, 'blocks': 1, 'batch_size': 4, 'sample_every': 2, 'steps': 3}
-    name = str(tmp_path / 'folder') if task == 'folder' else task
-    results = cyclegan.main(cyclegan.Config(runs_dir=str(tmp_path), task=name, **options))
-    assert 0 < results['from the right answer']['a_to_b'] < 1
+def test_cyclegan_runs(tmp_path):
+    results = cyclegan.main(small_cyclegan(tmp_path, task='coloured', receptive_field=16, steps=2))
+    assert 0 < results['from the right answer']['a_to_b'] < 1 and '  input as it is' not in results
     run = tmp_path / 'cyclegan'
-    assert all((run / name).exists() for name in ('progress.png', 'validation.png', 'samples.png', 'results.json'))
+    assert all((run / name).exists() for name in ('progress.png', 'validation.png', 'samples.gif', 'results.json'))
+
+
+@pytest.mark.slow
+def test_cyclegan_on_a_folder_of_pairs(tmp_path, small_networks):
+    pictures(tmp_path / 'folder', NAMES, (9, 18, 3))
+    results = cyclegan.main(small_cyclegan(tmp_path, task=str(tmp_path / 'folder'), steps=2))
+    assert 0 < results['from the right answer']['a_to_b'] < 1 and '  input as it is' in results
 
 
 def test_pix2pix_draws_one_image_at_a_time_where_batch_norm_goes_by_what_it_is_given():
     config = pix2pix.Config(g_norm='batch', size=8, width=2, dropout=0.5)
     x = jax.random.normal(jax.random.key(0), (3, 8, 8, 3))
     weights = jax.tree.map(
-        lambda leaf: leaf + 0.2, config.network(3, None).init({'params': jax.random.key(0), 'noise': jax.random.key(2)}, x)
+        lambda leaf: leaf + 0.2, config.network(3).init({'params': jax.random.key(0), 'noise': jax.random.key(2)}, x)
     )
     translate = config.translator(None, [3, 3]).translate
     together = translate(weights, x, jax.random.key(1))
     np.testing.assert_allclose(translate(weights, x[:1], jax.random.key(1)), together[:1], atol=1e-5)
     moved = translate(weights, x.at[1:].multiply(3), jax.random.key(1))
     np.testing.assert_allclose(moved[0], together[0], atol=1e-5)
-    by_averages = dataclasses.replace(config, statistics='running').translator(None, [3, 3]).translate
-    assert np.abs(by_averages(weights, x, jax.random.key(1)) - together).max() > 1e-3
+    still = dataclasses.replace(config, dropout=0.0)
+    own = still.translator(None, [3, 3]).translate(weights, x[:1], jax.random.key(1))
+    trained, _ = still.network(3).apply(weights, x[:1], train=True, mutable=['batch_stats'])
+    np.testing.assert_allclose(own, trained, atol=1e-5)
+    by_averages = dataclasses.replace(still, statistics='running').translator(None, [3, 3]).translate
+    assert np.abs(by_averages(weights, x[:1], jax.random.key(1)) - own).max() > 1e-3

@@ -9,7 +9,7 @@ import pytest
 
 import gan_jax
 from gan_jax import augmentations, features, games, latents, networks, objectives, parallel, penalties
-from gan_jax.games.adversarial import PROGRESS
+from gan_jax.games.judgement import PROGRESS
 from gan_jax.registry import build
 
 LINE = {  # every member of every table at least once, with what else a user may put beside it
@@ -33,19 +33,17 @@ class Images(nn.Module):
         return jnp.tanh(nn.Dense(64)(z)).reshape(-1, 8, 8, 1)
 
 
-def make_game(name, axis_name=None, every=2):
+def make_game(name, every=2):
     objective, terms, augment, feature_losses = LINE[name]
-    make = lambda table, text: build(table, text, axis_name=axis_name)
-    chain = augmentations.chain(*(make(augmentations.AUGMENTATIONS, text) for text in augment))
+    chain = augmentations.chain(*(build(augmentations.AUGMENTATIONS, text) for text in augment))
     return games.adversarial(
         Images(),
         networks.MLP((6, 1), squeeze=True, activation=nn.tanh),
-        make(objectives.OBJECTIVES, objective),
+        build(objectives.OBJECTIVES, objective),
         latent=latents.normal(3),
-        penalties=[penalties.scheduled(make(penalties.PENALTIES, text), every=every) for text in terms],
+        penalties=[penalties.scheduled(build(penalties.PENALTIES, text), every=every) for text in terms],
         augmentation=chain if augment else None,
-        feature_losses=[make(features.FEATURES, text) for text in feature_losses],
-        axis_name=axis_name,
+        feature_losses=[build(features.FEATURES, text) for text in feature_losses],
     )
 
 
@@ -76,8 +74,7 @@ def test_any_combination_trains_unrolled_and_the_same_on_many_devices(name):
     for before, after in zip(jax.tree.leaves(first.generator.params), jax.tree.leaves(state.generator.params), strict=True):
         assert not np.array_equal(before, after)
 
-    many = gan_jax.make_train_step(make_game(name, 'i'), OPTIMIZER, OPTIMIZER, unroll_steps=unroll_steps, axis_name='i')
-    mapped = jax.jit(jax.vmap(many, axis_name='i'))
+    mapped = jax.jit(jax.vmap(step, axis_name=parallel.AXIS))
     states = jax.tree.map(lambda x: jnp.stack([x] * 4), first)
     for batch in BATCHES[:2]:
         states, found = mapped(states, batch.reshape(4, 4, 8, 8, 1))
@@ -107,7 +104,7 @@ def dirac(**options):
 
 def test_noise_is_in_both_players_losses_fresh_and_falls():
     game = dirac(augmentation=augmentations.instance_noise(1.0, updates=4))
-    _, d = game.init(jax.random.key(0), jnp.zeros((1, 1)))
+    _, d = game.init(jnp.zeros((1, 1)), jax.random.key(0))
     d = {**d, 'params': {'Dense_0': {'kernel': jnp.ones((1, 1)), 'bias': jnp.zeros(1)}}}
     batch, play, keys = jnp.zeros((500, 1)), jnp.ones((500, 1)), jax.random.split(jax.random.key(0), 100)
 
@@ -139,13 +136,13 @@ def test_a_game_without_schedules_has_no_progress():
     game = games.adversarial(
         networks.MLP((1,)), networks.MLP((1,)), objectives.hinge(), latent=latents.normal(1), penalties=[penalties.r1()]
     )
-    assert set(game.init(jax.random.key(0), jnp.zeros((1, 1)))[1]) == {'params'}
+    assert set(game.init(jnp.zeros((1, 1)), jax.random.key(0))[1]) == {'params'}
 
 
 def test_penalties_act_on_what_the_discriminator_sees():
     # A pack of two is one example of two entries: |a|^2 of both weights, where one example alone would have half of it.
     game = dirac(penalties=[penalties.r1(2.0)], augmentation=augmentations.packing(2))
-    _, d = game.init(jax.random.key(0), jnp.zeros((1, 1)))
+    _, d = game.init(jnp.zeros((1, 1)), jax.random.key(0))
     kernel = d['params']['Dense_0']['kernel']
     assert kernel.shape == (2, 1)
     _, (_, metrics) = game.discriminator_loss(d, jnp.ones((6, 1)), jnp.zeros((6, 1)), jax.random.key(0))
@@ -154,7 +151,7 @@ def test_penalties_act_on_what_the_discriminator_sees():
 
 def test_lazy_penalties_in_the_game():
     game = dirac(penalties=[penalties.scheduled(penalties.r1(2.0), every=3)])
-    _, d = game.init(jax.random.key(0), jnp.zeros((1, 1)))
+    _, d = game.init(jnp.zeros((1, 1)), jax.random.key(0))
     values = []
     for _ in range(6):
         _, (state, metrics) = game.discriminator_loss(d, jnp.ones((4, 1)), jnp.zeros((4, 1)), jax.random.key(0))
@@ -170,7 +167,7 @@ def test_feature_matching_alone_ignores_the_objective():
     losses = []
     for objective in (objectives.hinge(), objectives.minimax()):
         game = games.adversarial(*layers, objective, **options)
-        _, d = game.init(jax.random.key(0), jnp.zeros((1, 4)))
+        _, d = game.init(jnp.zeros((1, 4)), jax.random.key(0))
         batch, play = jax.random.normal(jax.random.key(1), (2, 16, 4))
         losses.append(float(game.generator_loss(d, play, batch, jax.random.key(2))[0]))
     hidden = lambda x: layers[1].apply(d, x, features_too=True)[1][-1]
@@ -189,7 +186,7 @@ def test_a_fixed_generator_has_no_parameters():
 
 def test_parallel_all_gather_is_the_whole_batch():
     rows = jnp.arange(8.0).reshape(4, 2, 1)
-    gathered = jax.vmap(lambda x: parallel.all_gather(x, 'i'), axis_name='i')(rows)
+    gathered = jax.vmap(parallel.all_gather, axis_name=parallel.AXIS)(rows)
     np.testing.assert_array_equal(gathered, np.tile(np.arange(8.0)[None, :, None], (4, 1, 1)))
 
 
@@ -206,7 +203,7 @@ def test_penalties_of_the_original_are_differentiated_through_the_augmentation(n
     found = {}
     for at in ('seen', 'original'):
         game = dirac(penalties=[factory()], augmentation=tripled(), penalty_at=at)
-        _, d = game.init(jax.random.key(0), jnp.zeros((1, 1)))
+        _, d = game.init(jnp.zeros((1, 1)), jax.random.key(0))
         found[at] = float(game.discriminator_loss(d, fake, real, jax.random.key(0))[1][1]['penalty'])
     slope = float(d['params']['Dense_0']['kernel'][0, 0])
     if name in ('wgan_gp', 'dragan'):
@@ -222,7 +219,7 @@ def test_a_penalty_of_the_original_has_no_part_of_what_is_cut_away():
         Images(), networks.MLP((1,), squeeze=True), objectives.hinge(), latent=latents.normal(3),
         penalties=[penalties.r1(2.0)], penalty_at='original', augmentation=augmentations.diff_augment('cutout'),
     )  # fmt: skip
-    _, d = game.init(jax.random.key(0), BATCHES[0, :1])
+    _, d = game.init(BATCHES[0, :1], jax.random.key(0))
     d = {**d, 'params': jax.tree.map(jnp.ones_like, d['params'])}
     _, (_, metrics) = game.discriminator_loss(d, BATCHES[1], BATCHES[0], jax.random.key(0))
     assert 64 * 0.75 <= float(metrics['penalty']) < 63.5
@@ -248,7 +245,7 @@ def test_an_adaptive_augmentation_hears_logits_from_that_on(text, undecided):
         Images(), Constant(), build(objectives.OBJECTIVES, text), latent=latents.normal(3),
         augmentation=augmentations.adaptive(images=160, every=1),
     )  # fmt: skip
-    _, d = game.init(jax.random.key(0), BATCHES[0, :1])
+    _, d = game.init(BATCHES[0, :1], jax.random.key(0))
     for shift, probability in ((-0.1, 0.0), (0.1, 0.1)):
         moved = {**d, 'params': {'value': jnp.float32(undecided + shift)}}
         _, (state, _) = game.discriminator_loss(moved, BATCHES[1], BATCHES[0], jax.random.key(0))

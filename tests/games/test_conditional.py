@@ -6,10 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from helpers import quick
+from helpers import drawn, quick
 
 import gan_jax
-from gan_jax import augmentations, data, games, latents, networks, objectives, penalties
+from gan_jax import augmentations, data, games, latents, networks, objectives, parallel, penalties
 from gan_jax.errors import InputError
 from gan_jax.games.conditional import auxiliary_classifier
 
@@ -212,7 +212,7 @@ def test_both_players_add_the_classification_loss(options):
     game, discriminator = auxiliary_game(**options)
     images, fakes, labels = normal(0, 6, 2), normal(1, 6, 2), jnp.arange(6) % CLASSES
     batch = {'image': images, 'label': labels}
-    variables = random_like(game.init(jax.random.key(0), batch)[1])
+    variables = random_like(game.init(batch, jax.random.key(0))[1])
     (real, of_real), (fake, of_fake) = (discriminator.apply(variables, x) for x in (images, fakes))
     hinge = np.maximum(0, 1 - real).mean() + np.maximum(0, 1 + fake).mean()
     on_real, on_fake = class_loss(of_real, labels), class_loss(of_fake, labels)
@@ -252,7 +252,7 @@ def test_penalties_hold_each_examples_label():
     )
     labels = jnp.array([0, 0, 0, 1, 2])
     batch = {'image': normal(0, 5, 2), 'label': labels}
-    variables = random_like(game.init(jax.random.key(0), batch)[1])
+    variables = random_like(game.init(batch, jax.random.key(0))[1])
     w, v = variables['params']['network']['Dense_0']['kernel'][:, 0], variables['params']['Embed_0']['embedding']
     expected = 10 * np.square(np.linalg.norm(w + v[labels], axis=1) - 1).mean()
     _, (_, metrics) = game.discriminator_loss(variables, normal(1, 5, 2), batch, jax.random.key(2))
@@ -263,24 +263,20 @@ def test_penalties_hold_each_examples_label():
 def test_an_auxiliary_game_is_the_same_on_four_devices():
     optimizer, batch = optax.sgd(0.05), {'image': normal(0, 8, 2), 'label': jnp.arange(8) % CLASSES}
 
-    def make(axis_name):
-        game = games.conditional(
-            networks.MLP((6, 2), norm='batch', classes=CLASSES, axis_name=axis_name),
-            networks.AuxiliaryDiscriminator(networks.MLP((6, 1), jnp.tanh, squeeze=True, norm='spectral'), CLASSES),
-            objectives.relativistic_average(axis_name),
-            latent=latents.normal(3),
-            penalties=[penalties.r1()],
-            augmentation=augmentations.instance_noise(0.1),
-            auxiliary=auxiliary_classifier(),
-            axis_name=axis_name,
-        )
-        return game, gan_jax.make_train_step(game, optimizer, optimizer, unroll_steps=1, axis_name=axis_name)
-
-    game, step = make(None)
+    game = games.conditional(
+        networks.MLP((6, 2), norm='batch', classes=CLASSES),
+        networks.AuxiliaryDiscriminator(networks.MLP((6, 1), jnp.tanh, squeeze=True, norm='spectral'), CLASSES),
+        objectives.relativistic_average(),
+        latent=latents.normal(3),
+        penalties=[penalties.r1()],
+        augmentation=augmentations.instance_noise(0.1),
+        auxiliary=auxiliary_classifier(),
+    )
+    step = gan_jax.make_train_step(game, optimizer, optimizer, unroll_steps=1)
     state = gan_jax.init(game, optimizer, optimizer, batch, jax.random.key(0))
     expected, metrics = quick(step)(state, batch)
     states = jax.tree.map(lambda x: jnp.stack([x] * 4), state)
-    many = quick(jax.vmap(make('i')[1], axis_name='i'))
+    many = quick(jax.vmap(step, axis_name=parallel.AXIS))
     found, _ = many(states, jax.tree.map(lambda x: x.reshape(4, 2, *x.shape[1:]), batch))
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(metrics))
     for row in range(4):
@@ -316,10 +312,10 @@ def test_every_class_learns_its_own_distribution(way):
         label = jax.random.randint(label_key, (), 0, CLASSES)
         return {'image': jnp.asarray(CENTRES)[label] + 0.2 * jax.random.normal(noise_key, (2,)), 'label': label}
 
-    feed, optimizer = data.generated(draw, 64, seed=0), optax.adam(3e-3, b1=0.5)
+    feed, optimizer = data.generated(draw, 64), optax.adam(3e-3, b1=0.5)
     step = gan_jax.make_train_step(game, optimizer, optimizer)
-    state = gan_jax.init(game, optimizer, optimizer, feed.draw((), jnp.int32(0)), jax.random.key(0))
-    state, _ = jax.jit(gan_jax.many_steps(step, feed.draw, 800))(state, feed.data, jnp.int32(800))
+    state = gan_jax.init(game, optimizer, optimizer, drawn(feed, 0), jax.random.key(0))
+    state, _ = jax.jit(gan_jax.many_steps(step, feed.by(jax.random.key(0)), 800))(state, feed.data, jnp.int32(800))
     labels = np.repeat(np.arange(CLASSES), 200)
     points = gan_jax.sample(game, state, {'label': jnp.asarray(labels)}, jax.random.key(1))
     nearest = np.linalg.norm(np.asarray(points)[:, None] - CENTRES, axis=-1).argmin(1)

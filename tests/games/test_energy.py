@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 
 import jax
 import jax.numpy as jnp
@@ -9,11 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import ebgan
-from gan_jax import games, latents, networks, objectives
+from experiments.ebgan import __main__ as ebgan
+from experiments.shared import image_gan
+from gan_jax import games, latents, networks, objectives, runs
 from gan_jax.errors import InputError
 from gan_jax.features import pulling_away
-from gan_jax.networks.autoencoder import euclidean_norm, mean_energy
+from gan_jax.networks.autoencoder import mean_energy
+from gan_jax.numerics import euclidean_norm
 
 AUTOENCODERS = {
     'mlp': lambda **options: networks.MLPAutoencoder((16, 12), **options),
@@ -98,7 +101,7 @@ def test_the_generator_is_pulled_apart_in_the_code_of_its_own_images(name):
 
     @jax.jit
     def look(key):
-        generators, discriminators = game.init(key, images(0, 1, 8, 8, 2))
+        generators, discriminators = game.init(images(0, 1, 8, 8, 2), key)
         play, _ = game.play(generators, jnp.zeros(4), key)
         autoencoder = {'params': discriminators['params']['autoencoder']}
         reconstruction, code = AUTOENCODERS[name]().apply(autoencoder, play)
@@ -113,7 +116,7 @@ def test_the_generator_is_pulled_apart_in_the_code_of_its_own_images(name):
 
 
 def small(path, **options) -> ebgan.Config:
-    values = {'dataset': 'digits', 'steps': 3, 'width': 4, 'batch_size': 8, 'evaluate': 40, 'latent_size': 4, 'sample_every': 2}
+    values = {'dataset': 'digits', 'steps': 3, 'width': 4, 'batch_size': 8, 'samples': 40, 'latent_size': 4, 'sample_every': 2}
     return ebgan.Config(runs_dir=str(path), **{**values, **options})
 
 
@@ -125,19 +128,37 @@ def test_ebgan(tmp_path, capsys):
     assert names >= {'samples.png', 'samples.gif', 'reconstructions.png', 'energies.png', 'results.json', 'sampler.bin'}
     with Image.open(run / 'reconstructions.png') as picture:  # 16 columns; real, its reconstruction, generated, and its own
         assert picture.size == (16 * 50 + 2, 4 * 50 + 2)
-    assert 'energies' not in json.loads((run / 'results.json').read_text())
-    assert all(len(values) == 40 for values in results['energies'].values())
-    assert results['held-out']['energy'] == pytest.approx(float(results['energies']['held-out'].mean()))
+    assert json.loads((run / 'results.json').read_text()) == results
+    assert all(results[name]['energy'] > 0 for name in ('generated', 'held-out', 'training'))
     assert 'energy of the mean image' in capsys.readouterr().out
+
+
+def test_energies_are_the_discriminators(tmp_path):
+    """By hand, of a seed's own discriminator, in blocks whose last is not full."""
+    config = small(tmp_path, size=8, samples=30)
+    study = ebgan.study(config)
+    state = jax.jit(study.trainer.init)(study.example, jax.random.key(3))
+    trained = runs.Trained(config, study, None, tmp_path, state, jax.random.key(0), (True,), programs={})
+    panels = {}
+    results = ebgan.evaluate(trained, panels)
+    images = image_gan.at_random(study.data.held_out.images, 30)
+    network = config.networks(8, 1)[1]
+    expected = network.apply(state.discriminator.variables, image_gan.floats(images), train=False)
+    np.testing.assert_allclose(panels[10.0]['held-out'], expected, rtol=1e-5)
+    assert results['held-out']['energy'] == pytest.approx(float(expected.mean()), rel=1e-5)
+    assert (tmp_path / 'energies.png').exists() and [len(x) for x in panels[10.0].values()] == [30, 30, 30]
 
 
 @pytest.mark.slow
 def test_ebgan_sweep_of_margins(tmp_path, capsys):
-    results = ebgan.main(small(tmp_path, size=8, margins=(1.0, 2.5), network='convolutional', steps=2))
-    assert set(results) == {1.0, 2.5} and 'margin' in capsys.readouterr().out
+    options = {'size': 8, 'margins': (1.0, 2.5), 'network': 'convolutional', 'steps': 2, 'seeds': 2}
+    results = ebgan.main(small(tmp_path, **options))
+    assert set(results) == {1.0, 2.5} and all(len(found['seeds']) == 2 for found in results.values())
+    energy = results[1.0]['figures']['generated.energy']['mean']
+    assert re.search(rf'^1 .* {energy:.4g} ', capsys.readouterr().out, re.MULTILINE)
     assert (tmp_path / 'ebgan/margin_2.5/reconstructions.png').exists() and (tmp_path / 'ebgan/energies.png').exists()
-    again = ebgan.main(small(tmp_path, size=8, margins=(1.0, 2.5), network='convolutional', steps=2, resume=True))
-    assert again[1.0]['generated'] == results[1.0]['generated']
+    again = ebgan.main(small(tmp_path, **options, resume=True))
+    assert again[1.0]['seeds'][1]['generated'] == results[1.0]['seeds'][1]['generated']
 
 
 @pytest.mark.parametrize(
@@ -163,6 +184,7 @@ def test_ebgan_refuses_what_cannot_be(tmp_path, flags, message):
 
 def test_ebgan_wants_labels(tmp_path):
     (tmp_path / 'images').mkdir()
-    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / 'images/0.png')
+    for i in range(8):
+        Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / f'images/{i}.png')
     with pytest.raises(InputError, match='has no labels'):
         ebgan.main(small(tmp_path / 'runs', dataset=str(tmp_path / 'images')))

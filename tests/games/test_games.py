@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ import optax
 import pytest
 
 import gan_jax
-from gan_jax import features, games, latents, networks, objectives, parallel, penalties, runs
+from gan_jax import augmentations, features, games, latents, networks, objectives, parallel, penalties, runs
 from gan_jax.networks import layers
 from gan_jax.runs.checkpoints import Checkpoints
 
@@ -24,19 +25,18 @@ OPTIMIZER = optax.sgd(0.02)
 
 
 class Case(NamedTuple):
-    make: Callable[[str | None], gan_jax.Game]
-    """`axis_name -> game`, of small networks without convolutions where it can be (those compile for long)."""
+    make: Callable[[], gan_jax.Game]
+    """Of small networks without convolutions where it can be (those compile for long)."""
     batch: Callable[[jax.Array], Any]
     """`key -> batch` of 8 examples."""
 
 
-def adversarial(axis_name: str | None) -> gan_jax.Game:
+def adversarial() -> gan_jax.Game:
     return games.adversarial(
-        networks.MLP((6, 2), norm='batch', axis_name=axis_name),
+        networks.MLP((6, 2), norm='batch'),
         networks.MLP((6, 1), squeeze=True, activation=jnp.tanh),
         objectives.non_saturating(),
         latent=latents.normal(3),
-        axis_name=axis_name,
     )
 
 
@@ -47,16 +47,19 @@ def points(key: jax.Array) -> jax.Array:
 class Noisy(nn.Module):
     """A generator whose noise is dropout."""
 
-    axis_name: str | None
-
     @nn.compact
     def __call__(self, x, *, train=True):
-        x = layers.Dropout(0.5, self.axis_name if train else None)(jnp.tanh(nn.Dense(6)(x)))
-        return networks.MLP((6, 2), norm='batch', axis_name=self.axis_name)(x, train=train)
+        x = layers.Dropout(0.5)(jnp.tanh(nn.Dense(6)(x)))
+        return networks.MLP((6, 2), norm='batch')(x, train=train)
 
 
-def paired_translation(axis_name: str | None) -> gan_jax.Game:
-    return games.paired_translation(Noisy(axis_name), networks.MLP((6, 1), squeeze=True, activation=jnp.tanh))
+def paired_translation() -> gan_jax.Game:
+    return games.paired_translation(
+        Noisy(),
+        networks.MLP((6, 1), squeeze=True, activation=jnp.tanh),
+        penalties=[penalties.scheduled(penalties.r1(), every=2)],
+        augmentation=augmentations.instance_noise(0.1),
+    )
 
 
 def input_and_target(key: jax.Array) -> dict[str, jax.Array]:
@@ -64,36 +67,36 @@ def input_and_target(key: jax.Array) -> dict[str, jax.Array]:
     return {'input': x, 'target': x[:, :2] ** 2}
 
 
-def unpaired_translation(axis_name: str | None) -> gan_jax.Game:
+def unpaired_translation() -> gan_jax.Game:
     # The pool of 3 is full within a step, and gives back more often than not.
     judge = networks.MLP((6, 1), squeeze=True, activation=jnp.tanh)
     back = networks.MLP((2,))
-    return games.unpaired_translation(Noisy(axis_name), back, judge, judge, pool_size=3, axis_name=axis_name)
+    noise = augmentations.instance_noise(0.1, updates=9)
+    return games.unpaired_translation(Noisy(), back, judge, judge, pool_size=3, augmentation=noise)
 
 
 def two_sets(key: jax.Array) -> dict[str, jax.Array]:
     return {'a': points(key), 'b': 3 - points(jax.random.fold_in(key, 1))}
 
 
-def multi_generator(axis_name: str | None) -> gan_jax.Game:
+def multi_generator() -> gan_jax.Game:
     return games.multi_generator(
-        networks.MLP((6, 6, 2), norm='batch', axis_name=axis_name),
+        networks.MLP((6, 6, 2), norm='batch'),
         networks.MLP((6, 4), activation=jnp.tanh),
         generators=3,
         latent=latents.normal(3),
         shared=('Dense_0', 'BatchNorm_0'),
         penalties=[penalties.scheduled(penalties.r1()), penalties.r2()],
-        axis_name=axis_name,
+        augmentation=augmentations.instance_noise(0.1),
     )
 
 
-def conditional(axis_name: str | None) -> gan_jax.Game:
+def conditional() -> gan_jax.Game:
     return games.conditional(
-        networks.MLP((6, 2), norm='batch', classes=3, axis_name=axis_name),
+        networks.MLP((6, 2), norm='batch', classes=3),
         networks.ProjectionDiscriminator(networks.MLP((6, 1), squeeze=True, activation=jnp.tanh), 3),
         objectives.non_saturating(),
         latent=latents.normal(3),
-        axis_name=axis_name,
     )
 
 
@@ -101,14 +104,13 @@ def labelled_points(key: jax.Array) -> dict[str, jax.Array]:
     return {'image': points(key), 'label': jnp.arange(8) % 3}
 
 
-def semi_supervised(axis_name: str | None) -> gan_jax.Game:
+def semi_supervised() -> gan_jax.Game:
     return games.semi_supervised(
-        networks.SemiSupervisedGenerator((2,), (6,), axis_name),
-        networks.SemiSupervisedClassifier((5,), 3, axis_name=axis_name),
+        networks.SemiSupervisedGenerator((2,), (6,)),
+        networks.SemiSupervisedClassifier((5,), 3),
         objectives.minimax(),
         latent=latents.uniform(3, 0.0),
-        feature_losses=[features.feature_matching(axis_name=axis_name)],
-        axis_name=axis_name,
+        feature_losses=[features.feature_matching()],
     )
 
 
@@ -119,27 +121,25 @@ def few_labels(key: jax.Array) -> dict[str, Any]:
 class Level(nn.Module):
     """A generator or a discriminator of one level of a pyramid, fully connected and with dropout."""
 
-    axis_name: str | None
     judges: bool = False
 
     @nn.compact
     def __call__(self, x, *low, train=True):
         if self.judges:
-            x = layers.Dropout(0.5 if train else 0, self.axis_name)((x + sum(low)).reshape(len(x), -1))
+            x = layers.Dropout(0.5 if train else 0)((x + sum(low)).reshape(len(x), -1))
             return networks.MLP((6, 1), squeeze=True, activation=jnp.tanh)(x)
         shape = low[0].shape[1:] if low else (2, 2, 1)
         x = jnp.concatenate([x, *(image.reshape(len(x), -1) for image in low)], -1)
         norm = 'none' if low else 'batch'  # one of the levels has batch statistics, the other none
-        return networks.MLP((6, math.prod(shape)), norm=norm, axis_name=self.axis_name)(x, train=train).reshape(-1, *shape)
+        return networks.MLP((6, math.prod(shape)), norm=norm)(x, train=train).reshape(-1, *shape)
 
 
-def laplacian_pyramid(axis_name: str | None) -> gan_jax.Game:
+def laplacian_pyramid() -> gan_jax.Game:
     return games.laplacian_pyramid(
-        [Level(axis_name)] * 2,
-        [Level(axis_name, judges=True)] * 2,
+        [Level()] * 2,
+        [Level(judges=True)] * 2,
         objectives.non_saturating(),
         latent=[latents.uniform(16), latents.uniform(3)],
-        axis_name=axis_name,
     )
 
 
@@ -147,22 +147,21 @@ def small_images(key: jax.Array) -> jax.Array:
     return jax.random.normal(key, (8, 4, 4, 1))
 
 
-def product(axis_name: str | None) -> gan_jax.Game:
-    return games.product({'plain': adversarial(axis_name), 'told': conditional(axis_name)})
+def product() -> gan_jax.Game:
+    return games.product({'plain': adversarial(), 'told': conditional()})
 
 
 def points_and_labelled(key: jax.Array) -> dict[str, Any]:
     return {'plain': points(key), 'told': labelled_points(jax.random.fold_in(key, 1))}
 
 
-def text_to_image(axis_name: str | None) -> gan_jax.Game:
+def text_to_image() -> gan_jax.Game:
     return games.text_to_image(
-        Told(networks.MLP((6, 2), norm='batch', axis_name=axis_name)),
+        Told(networks.MLP((6, 2), norm='batch')),
         ToldJudge(networks.MLP((6, 1), squeeze=True, activation=jnp.tanh)),
         objectives.non_saturating(),
         latent=latents.normal(3),
         interpolation_weight=1.0,
-        axis_name=axis_name,
     )
 
 
@@ -212,10 +211,10 @@ class Config(runs.Options):
     pass
 
 
-def prepare(case: Case, unroll_steps: int = 2, axis_name: str | None = None):
-    game = case.make(axis_name)
-    step = gan_jax.make_train_step(game, OPTIMIZER, OPTIMIZER, unroll_steps=unroll_steps, axis_name=axis_name)
-    return gan_jax.init(case.make(None), OPTIMIZER, OPTIMIZER, case.batch(jax.random.key(1)), jax.random.key(0)), step
+def prepare(case: Case, unroll_steps: int = 2):
+    game = case.make()
+    step = gan_jax.make_train_step(game, OPTIMIZER, OPTIMIZER, unroll_steps=unroll_steps)
+    return gan_jax.init(game, OPTIMIZER, OPTIMIZER, case.batch(jax.random.key(1)), jax.random.key(0)), step
 
 
 @functools.cache
@@ -283,30 +282,76 @@ def test_four_devices_are_one(name):
     # Under vmap every replica is visible: one that drifts apart shows here, and only here.
     case = GAMES[name]
     state, step = compiled(name, 2)
-    many = jax.jit(jax.vmap(prepare(case, 2, parallel.AXIS)[1], axis_name=parallel.AXIS))
+    many = jax.jit(jax.vmap(step, axis_name=parallel.AXIS))
     states = jax.tree.map(lambda x: jnp.stack([x] * DEVICES), state)
     for batch in batches(case, 2):
         state, metrics = step(state, batch)
-        states, found = many(states, jax.tree.map(lambda x: x.reshape(DEVICES, -1, *x.shape[1:]), batch))
+        states, found = many(states, split(batch))
     for row in range(DEVICES):
-        for a, b in zip(jax.tree.leaves(states), jax.tree.leaves(state), strict=True):
-            if not jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
-                np.testing.assert_allclose(numbers(a[row]), numbers(b), atol=2e-6)
+        assert_equal_states(jax.tree.map(lambda x, row=row: x[row], states), state)
     for key in metrics:
         np.testing.assert_allclose(found[key][0], metrics[key], rtol=1e-4, atol=1e-5)
+
+
+def split(batch: Any) -> Any:
+    """The devices' shares of a batch."""
+    return jax.tree.map(lambda x: x.reshape(DEVICES, -1, *x.shape[1:]), batch)
+
+
+def assert_equal_states(a: Any, b: Any) -> None:
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        if not jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+            np.testing.assert_allclose(numbers(x), numbers(y), atol=2e-6)
 
 
 @pytest.mark.parametrize('name', NAMES)
 def test_pmap_runs_it(name):
     case = GAMES[name]
     state, step = compiled(name, 0)
-    run = parallel.pmap(prepare(case, 0, parallel.AXIS)[1], devices=jax.devices()[:DEVICES])
+    run = parallel.pmap(prepare(case, 0)[1], devices=jax.devices()[:DEVICES])
     batch = batches(case, 1)[0]
-    expected, _ = step(state, batch)
-    found, _ = run(state, batch)
-    for a, b in zip(jax.tree.leaves(expected), jax.tree.leaves(found), strict=True):
-        if not jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
-            np.testing.assert_allclose(numbers(a), numbers(b), atol=2e-6)
+    assert_equal_states(step(state, batch)[0], run(jax.tree.map(jnp.copy, state), batch)[0])  # it donates
+
+
+ALL_REDUCES = {'semi_supervised': 4, 'laplacian_pyramid': 3, 'product': 3, 'unpaired_translation': 3}
+"""Feature matching has two of its own. Of players in independent halves XLA may combine one half's with the other player's."""
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_shard_map_runs_it_with_one_all_reduce_for_each_player_update(name):
+    case = GAMES[name]
+    state, step = compiled(name, 0)
+    mesh, spec = jax.sharding.Mesh(np.array(jax.devices()[:DEVICES]), (parallel.AXIS,)), jax.sharding.PartitionSpec
+    mapped = jax.shard_map(
+        prepare(case, 0)[1], mesh=mesh, in_specs=(spec(), spec(parallel.AXIS)), out_specs=spec(), check_vma=False
+    )
+    batch = batches(case, 1)[0]
+    run = jax.jit(mapped).lower(state, batch).compile()
+    everywhere = jax.sharding.NamedSharding(mesh, spec())
+    rows = jax.device_put(batch, jax.sharding.NamedSharding(mesh, spec(parallel.AXIS)))
+    assert_equal_states(step(state, batch)[0], run(jax.device_put(state, everywhere), rows)[0])
+    assert len(re.findall(r' all-reduce(?:-start)?\(', run.as_text())) == ALL_REDUCES.get(name, 2)
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_devices_draw_their_share_of_the_samples(name):
+    case = GAMES[name]
+    state, _ = compiled(name, 0)
+    draw = lambda batch: gan_jax.sample(case.make(), state, batch, jax.random.key(5))
+    batch = batches(case, 1)[0]
+    found = jax.jit(jax.vmap(draw, axis_name=parallel.AXIS, out_axes=int(name == 'multi_generator')))(split(batch))
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(jax.jit(draw)(batch)), strict=True):
+        np.testing.assert_allclose(a.reshape(b.shape), b, atol=1e-6)
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_devices_initialise_alike(name):
+    case = GAMES[name]
+    batch = batches(case, 1)[0]
+    init = lambda batch: case.make().init(batch, jax.random.key(0))
+    expected, found = init(batch), jax.jit(jax.vmap(init, axis_name=parallel.AXIS))(split(batch))
+    for row in range(DEVICES):
+        assert_equal_states(expected, jax.tree.map(lambda x, row=row: x[row], found))
 
 
 @pytest.mark.parametrize('unroll_steps', [0, 2])

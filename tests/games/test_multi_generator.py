@@ -11,11 +11,12 @@ import optax
 import pytest
 import scipy.optimize
 import scipy.special
+from helpers import quick
 
 import gan_jax
-from gan_jax import games, latents, networks, objectives, penalties
+from gan_jax import augmentations, features, games, latents, networks, objectives, penalties
 from gan_jax.errors import InputError
-from gan_jax.games.adversarial import PROGRESS
+from gan_jax.games.judgement import PROGRESS
 from gan_jax.games.multi_generator import mixture, real_logit
 
 KEY = jax.random.key(0)
@@ -88,7 +89,7 @@ def test_one_generator_is_the_standard_game(non_saturating):
         by_d = jax.value_and_grad(lambda d: game.discriminator_loss(d, play, batch, KEY)[0])(d)
         return by_d, jax.value_and_grad(lambda play: game.generator_loss(d, play, batch, KEY)[0])(play)
 
-    d = one.init(KEY, batch)[1]
+    d = one.init(batch, KEY)[1]
     found, expected = both(one, d, fake[None]), both(standard, {'params': {'two': d['params']}}, fake)
     for a, b in zip(*map(jax.tree.leaves, (found, expected)), strict=True):
         np.testing.assert_allclose(a.reshape(b.shape), b, rtol=1e-5, atol=1e-6)
@@ -98,7 +99,7 @@ def test_both_losses_by_numpy():
     K, n = 3, 5
     game, non_saturating = make(K), make(K, non_saturating=True)
     batch, play = jax.random.normal(KEY, (n, 2)), jax.random.normal(jax.random.key(1), (K, n, 2))
-    d = game.init(KEY, batch)[1]
+    d = game.init(batch, KEY)[1]
     w = jax.tree.map(lambda x: np.asarray(x, np.float64), d['params'])
 
     def log_probabilities(x):
@@ -125,7 +126,7 @@ def test_swapping_generators_changes_nothing_and_swapping_their_labels_does():
     game = make(K)
     batch, play = jax.random.normal(KEY, (9, 2)), jax.random.normal(jax.random.key(1), (K, 9, 2))
     play += jnp.arange(K)[:, None, None]
-    d = game.init(KEY, batch)[1]
+    d = game.init(batch, KEY)[1]
     order = jnp.array([2, 0, 3, 1])
     columns = jnp.append(order, K)
     last = jax.tree.map(lambda x: x[..., columns], d['params']['Dense_1'])
@@ -154,7 +155,7 @@ def test_generators_have_own_parameters_but_for_the_shared_layers(shared):
     K = 3
     game = make(K, shared=shared)
     batch = jnp.zeros((8, 2))
-    g, _ = game.init(KEY, batch)
+    g, _ = game.init(batch, KEY)
     for name, layer in g['params'].items():
         kernels = np.asarray(layer['kernel'])
         assert kernels.ndim == (2 if name in shared else 3)
@@ -182,7 +183,7 @@ def test_statistics_of_each_generators_examples_are_its_own():
     )
     batch, play = jax.random.normal(KEY, (16, 2)), jax.random.normal(jax.random.key(1), (K, 16, 2))
     play = play * jnp.array([1.0, 2, 5])[:, None, None]
-    g, d = game.init(KEY, batch)
+    g, d = game.init(batch, KEY)
     loss, (state, _) = jax.jit(game.discriminator_loss)(d, play, batch, KEY)
     apply = lambda d, x: network.apply(d, x, mutable=['batch_stats'])
     real, after = apply(d, batch)
@@ -202,7 +203,7 @@ def test_penalties_are_on_the_logit_of_real_and_averaged_over_generators():
     terms = [penalties.scheduled(penalties.r1(2.0), every=2), penalties.r2(4.0)]
     game, plain = make(K, penalties=terms), make(K)
     batch, play = jax.random.normal(KEY, (9, 2)), jax.random.normal(jax.random.key(1), (K, 9, 2))
-    d = game.init(KEY, batch)[1]
+    d = game.init(batch, KEY)[1]
     network = {'params': d['params']}
     logit = lambda x: real_logit(networks.MLP((6, K + 1), activation=nn.tanh).apply(network, x[None])[0])
     squares = lambda x: jnp.square(jax.vmap(jax.grad(logit))(x)).sum(-1)
@@ -216,6 +217,51 @@ def test_penalties_are_on_the_logit_of_real_and_averaged_over_generators():
         d = {**d, **state}
     np.testing.assert_allclose(values, [2 * by_r1 + 2 * by_r2, 2 * by_r2, 2 * by_r1 + 2 * by_r2], rtol=1e-5)
     assert int(d[PROGRESS]['updates']) == 3
+
+
+def test_real_examples_and_those_of_every_generator_are_augmented():
+    # Packs of two through a D that has weights for both halves: |a|^2 of the real logit's slope in all entries.
+    K = 2
+    game = make(K, discriminator=networks.MLP((K + 1,)), penalties=[penalties.r2(2.0)], augmentation=augmentations.packing(2))
+    batch, play = jax.random.normal(KEY, (6, 2)), jax.random.normal(jax.random.key(1), (K, 6, 2))
+    d = game.init(batch, KEY)[1]
+    assert d['params']['Dense_0']['kernel'].shape == (4, K + 1)
+    _, (state, metrics) = game.discriminator_loss(d, play, batch, KEY)
+    packs = play.reshape(K, 3, 4)
+    logit = lambda x: real_logit(networks.MLP((K + 1,)).apply({'params': d['params']}, x[None])[0])
+    squares = jnp.square(jax.vmap(jax.vmap(jax.grad(logit)))(packs)).sum(-1)
+    assert float(metrics['penalty']) == pytest.approx(float(squares.mean()), rel=1e-5)
+    assert float(metrics['fake_logit']) == pytest.approx(float(jax.vmap(jax.vmap(logit))(packs).mean()), rel=1e-5)
+    assert int(state[PROGRESS]['updates']) == 1
+
+
+@pytest.mark.parametrize(('shift', 'probability'), [(-0.1, 0.0), (0.1, 0.1)])
+def test_an_adaptive_augmentation_hears_a_logit_of_one_in_k_plus_1(shift, probability):
+    K = 3
+
+    class Constant(nn.Module):
+        @nn.compact
+        def __call__(self, x, *, train=True):
+            logits = self.param('logits', nn.initializers.zeros, (K + 1,))
+            return jnp.broadcast_to(logits, (len(x), K + 1)) + 0 * x.sum()
+
+    game = make(K, discriminator=Constant(), augmentation=augmentations.adaptive(images=160, every=1))
+    images = jax.random.uniform(KEY, (16, 8, 8, 1))
+    d = {**game.init(images, KEY)[1], 'params': {'logits': shift * jax.nn.one_hot(K, K + 1)}}
+    _, (state, _) = quick(game.discriminator_loss)(d, jnp.stack([images] * K), images, KEY)
+    assert float(state[PROGRESS]['augmentation'].probability) == pytest.approx(probability)
+
+
+def test_features_of_all_generators_together_are_matched():
+    K, network = 3, networks.MLP((6, 4), activation=nn.tanh)
+    terms = [features.feature_matching(2.0)]
+    game = make(K, feature_losses=terms, objective_weight=0.0)
+    batch, play = jax.random.normal(KEY, (9, 2)), jax.random.normal(jax.random.key(1), (K, 9, 2))
+    d = game.init(batch, KEY)[1]
+    hidden = lambda x: network.apply(d, x, features_too=True)[1][-1].mean(0)
+    expected = 2 * jnp.square(hidden(batch) - hidden(play.reshape(-1, 2))).sum()
+    loss, metrics = game.generator_loss(d, play, batch, KEY)
+    assert float(loss) == pytest.approx(float(expected), rel=1e-5) == float(metrics['feature_loss'])
 
 
 def test_samples_of_the_mixture():
@@ -232,11 +278,11 @@ def test_what_does_not_work_is_refused():
     with pytest.raises(ValueError, match='1 or more, got 0'):
         make(0)
     with pytest.raises(InputError, match='no layer Conv_0 to share; it has Dense_0, Dense_1'):
-        make(shared=('Conv_0', 'Dense_0')).init(KEY, jnp.zeros((1, 2)))
+        make(shared=('Conv_0', 'Dense_0')).init(jnp.zeros((1, 2)), KEY)
     with pytest.raises(InputError, match='the 3 generators are one'):
-        make(shared=('Dense_0', 'Dense_1')).init(KEY, jnp.zeros((1, 2)))
+        make(shared=('Dense_0', 'Dense_1')).init(jnp.zeros((1, 2)), KEY)
     game = make(3, discriminator=networks.MLP((3,)))
-    d = game.init(KEY, jnp.zeros((1, 2)))[1]
+    d = game.init(jnp.zeros((1, 2)), KEY)[1]
     with pytest.raises(ValueError, match=r'want discriminator logits \(5, 4\), got \(5, 3\)'):
         game.discriminator_loss(d, jnp.zeros((3, 5, 2)), jnp.zeros((5, 2)), KEY)
 

@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 import gan_jax
-from experiments import lapgan
-from experiments.shared import image_gan
-from gan_jax import data, games, latents, networks, objectives, pyramids
+from experiments.lapgan import __main__ as lapgan
+from experiments.lapgan import report
+from gan_jax import data, games, latents, networks, objectives, pyramids, runs
 from gan_jax.errors import InputError
 
 
@@ -68,7 +68,7 @@ def small_pyramid(**options):
 
 @pytest.fixture(scope='module')
 def level_variables():
-    return jax.jit(small_pyramid().init)(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
+    return jax.jit(small_pyramid().init)(jnp.zeros((1, 8, 8, 1)), jax.random.key(0))
 
 
 def test_the_cascade(level_variables):
@@ -126,7 +126,7 @@ def test_what_a_pyramid_cannot_have_is_refused():
     with pytest.raises(ValueError, match='got 1 generators, 0 discriminators and 1 latents'):
         games.laplacian_pyramid([networks.MLP((1,))], [], objectives.hinge(), latent=[latents.normal(1)])
     with pytest.raises(InputError, match='cannot be halved'):
-        small_pyramid().init(jax.random.key(0), jnp.zeros((1, 7, 7, 1)))
+        small_pyramid().init(jnp.zeros((1, 7, 7, 1)), jax.random.key(0))
     with pytest.raises(ValueError, match='at least one game'):
         games.product({})
 
@@ -142,7 +142,7 @@ def test_games_of_a_product_learn_as_they_would_alone():
 
     @jax.jit
     def compare():
-        generators, discriminators = both.init(key, batch)
+        generators, discriminators = both.init(batch, key)
         plays, _ = both.play(generators, batch, key)
         loss = lambda params: both.discriminator_loss({'params': params}, plays, batch, key)
         (value, (_, metrics)), gradients = jax.value_and_grad(loss, has_aux=True)(discriminators['params'])
@@ -166,39 +166,46 @@ def test_games_of_a_product_learn_as_they_would_alone():
 
 
 def small(path, **options) -> lapgan.Config:
-    values = {'dataset': 'digits', 'halvings': 1, 'steps': 2, 'width': 2, 'batch_size': 4, 'evaluate': 20, 'latent_size': 3}
-    sizes = {'coarse_width': 4, 'coarse_generator_width': 4, 'kernel_sizes': (3, 3, 3), 'sample_every': 1, 'decay': 1.0}
+    values = {'dataset': 'digits', 'halvings': 1, 'steps': 2, 'width': 2, 'batch_size': 4, 'samples': 20, 'latent_size': 3}
+    sizes = {'coarse_width': 4, 'coarse_generator_width': 4, 'kernel_sizes': (3, 3, 3), 'sample_every': 1, 'schedule': 'constant'}
     return lapgan.Config(runs_dir=str(path), **{**values, **sizes, **options})
 
 
 @pytest.mark.slow
 def test_lapgan(tmp_path, capsys):
-    results = lapgan.main(small(tmp_path, size=8))
+    results = lapgan.main(small(tmp_path, size=8, score_every=2))
     assert set(results) == {'level_0', 'level_1', 'classifier'} and results['level_1']['size'] == 4
     assert all(np.isfinite(results['level_0'][f'frechet_{name}']) for name in ('cascade', 'level', 'training'))
+    assert np.isfinite(results['level_1']['generator_loss'])
     run = tmp_path / 'lapgan'
     names = {path.name for path in run.iterdir()}
-    assert names >= {'samples.png', 'samples.gif', 'stages.png', 'losses.png', 'results.json', 'sampler.bin', 'metrics.jsonl'}
+    assert names >= {'samples.png', 'samples.gif', 'stages.png', 'losses.png', 'results.json', 'sampler.bin', 'scores.jsonl'}
     with Image.open(run / 'stages.png') as picture:  # 3 images of each sample, a gap, and 3 of each real one
         assert picture.size == (7 * 66 + 2, 8 * 66 + 2)
     out = capsys.readouterr().out
     assert 'given real low-pass' in out and 'no FID' in out
-    # It goes on where it stopped, and ends in the same bits; losses are means over what was trained since.
-    whole = lapgan.main(small(tmp_path, size=8, steps=3, name='whole'))['level_0']
-    resumed = lapgan.main(small(tmp_path, size=8, steps=3, resume=True))['level_0']
-    assert all(resumed[name] == value for name, value in whole.items() if name.startswith('frechet'))
 
 
 @pytest.mark.slow
-def test_level_images_are_real_low_pass_images_and_the_generators_high_pass():
-    config = small('.', size=8)
-    game, _, state = image_gan.build(config, 8, 1)
+def test_lapgan_of_two_seeds(tmp_path, capsys):
+    results = lapgan.main(small(tmp_path, size=8, seeds=2))
+    each = [figures['level_0']['frechet_cascade'] for figures in results['seeds']]
+    assert each[0] != each[1] and results['figures']['level_0.frechet_cascade']['mean'] == pytest.approx(np.mean(each))
+    assert capsys.readouterr().out.count('given real low-pass') == 1 and (tmp_path / 'lapgan/stages.png').exists()
+
+
+def test_level_images_are_real_low_pass_images_and_the_generators_high_pass(tmp_path):
+    config = small(tmp_path, size=8)
+    study = lapgan.study(config)
     images = np.asarray(data.to_uint8(jnp.tanh(normal(0, 5, 8, 8, 1))))
-    silent = jax.tree.map(jnp.zeros_like, state.ema)
-    fine, coarse = lapgan.from_real(config, state.replace(ema=silent), images)
-    real = lapgan.real_stages(config, images)
+    state = jax.eval_shape(study.trainer.init, study.example, jax.random.key(0))
+    silent = state.replace(ema=jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), state.ema), generator=None, discriminator=None)
+    silent = silent.replace(step=jnp.int32(0), key=jax.random.key(0))
+    trained = runs.Trained(config, study, None, tmp_path, silent, jax.random.key(0), (True,), programs={})
+    fine, coarse = report.from_real(trained, images)
+    real = report.real_stages(config, images)
     np.testing.assert_allclose(fine, pyramids.up(jnp.asarray(real[1])), atol=1e-6)
-    assert coarse.shape == real[1].shape and not coarse.any() and game
+    assert coarse.shape == real[1].shape and not coarse.any()
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from helpers import quick
 
 import gan_jax
-from gan_jax import data, features, games, latents, networks, objectives, optimizers
+from gan_jax import data, features, games, latents, networks, objectives, optimizers, parallel
 from gan_jax.errors import InputError
 from gan_jax.games.semi_supervised import classify
 from gan_jax.networks.semi_supervised import GaussianNoise
@@ -114,7 +114,7 @@ def test_feature_matching_is_of_unlabelled_and_generated_examples():
         objective_weight=0.0,
     )
     batch = batch_of(normal(0, 4, 2), [0, 2, 1, 1], normal(1, 6, 2))
-    _, variables = game.init(jax.random.key(0), batch)
+    _, variables = game.init(batch, jax.random.key(0))
     last = lambda x: np.asarray(classifier.apply(variables, x, features_too=True)[1][-1])
     fake = normal(2, 6, 2)
     expected = np.square(last(batch['unlabelled']).mean(0) - last(fake).mean(0)).sum() / 4  # 4 units: their mean, as in the code
@@ -158,7 +158,7 @@ def test_the_game_starts_the_classifier_from_the_unlabelled_examples():
     classifier = networks.SemiSupervisedClassifier((6,), 3, input_noise=0.0, noise=0.0)
     game = games.semi_supervised(networks.MLP((4,)), classifier, objectives.minimax(), latent=latents.normal(2))
     batch = batch_of(normal(0, 4, 4), [0, 2, 1, 1], 5 + 3 * normal(1, 300, 4))
-    _, variables = game.init(jax.random.key(0), batch)
+    _, variables = game.init(batch, jax.random.key(0))
     logits = classifier.apply(variables, batch['unlabelled'], train=False)
     np.testing.assert_allclose([logits.mean(0), logits.std(0)], [[0] * 3, [1] * 3], atol=1e-4)
 
@@ -192,8 +192,8 @@ def test_noise():
     np.testing.assert_allclose(noise.std(1), 0.5, rtol=0.05)
     assert np.abs(np.corrcoef(noise) - np.eye(4)).max() < 0.06  # each example has its own
     assert not np.array_equal(noise, call(1))
-    split = lambda x: GaussianNoise(0.5, 'i').apply({}, x, rngs={'noise': jax.random.key(0)})
-    np.testing.assert_array_equal(jax.vmap(split, axis_name='i')(x.reshape(4, 1, -1)).reshape(4, -1), noise)
+    split = lambda x: GaussianNoise(0.5).apply({}, x, rngs={'noise': jax.random.key(0)})
+    np.testing.assert_array_equal(jax.vmap(split, axis_name=parallel.AXIS)(x.reshape(4, 1, -1)).reshape(4, -1), noise)
     np.testing.assert_array_equal(GaussianNoise(0.0).apply({}, x), x)
 
 
@@ -202,7 +202,7 @@ def test_noise_is_fresh_for_real_and_generated_examples_and_absent_in_inference(
     classifier = networks.SemiSupervisedClassifier((8,), 3)
     game = games.semi_supervised(networks.MLP((4,)), classifier, objectives.wasserstein(), latent=latents.normal(2))
     batch = batch_of(normal(0, 4, 4), [0, 2, 1, 1], normal(1, 6, 4))
-    _, variables = game.init(jax.random.key(0), batch)
+    _, variables = game.init(batch, jax.random.key(0))
     # The real and generated examples are the same: only their noise can tell them apart.
     _, (_, metrics) = game.discriminator_loss(variables, batch['unlabelled'], batch, jax.random.key(1))
     assert abs(float(metrics['real_logit'] - metrics['fake_logit'])) > 1e-3

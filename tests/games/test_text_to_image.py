@@ -51,7 +51,7 @@ def softplus(x):
 def losses(batch=BATCH, objective=None, **options):
     objective = objective or objectives.non_saturating()
     game = games.text_to_image(Maker(), Judge(), objective, latent=lambda key: jnp.array([0.5, -0.5]), **options)
-    g, d = game.init(KEY, batch)
+    g, d = game.init(batch, KEY)
     play, _ = game.play(g, batch, KEY)
     by_d, (_, metrics) = game.discriminator_loss(d, play, batch, KEY)
     by_g, g_metrics = game.generator_loss(d, play, batch, KEY)
@@ -114,7 +114,7 @@ def test_penalties_hold_the_own_text():
 
 def test_sampling_needs_texts_alone():
     game = games.text_to_image(Maker(), Judge(), objectives.hinge(), latent=latents.normal(2), interpolation_weight=1.0)
-    g, _ = game.init(KEY, BATCH)
+    g, _ = game.init(BATCH, KEY)
     play, _ = game.play(g, {'text': jnp.ones((3, 2))}, KEY, train=False)
     assert play.image.shape == (3, 2) and play.interpolated is None
 
@@ -151,7 +151,7 @@ def test_mismatched_texts_take_little_memory_and_have_a_gradient():
 def test_mismatched_texts_are_the_whole_batchs():
     text, label = jax.random.randint(KEY, (8, 1), 0, 3).astype(float), jnp.array([0, 0, 0, 0, 1, 1, 1, 1])
     split = lambda x: x.reshape(4, 2, *x.shape[1:])
-    found = jax.vmap(functools.partial(mismatched, axis_name=parallel.AXIS), axis_name=parallel.AXIS)(split(text), split(label))
+    found = jax.vmap(mismatched, axis_name=parallel.AXIS)(split(text), split(label))
     np.testing.assert_array_equal(found.reshape(8, 1), mismatched(text, label))
     assert np.asarray(found.reshape(8, 1) != text).all()
 
@@ -166,7 +166,7 @@ def test_what_cannot_be_played_is_refused():
     odd = jax.tree.map(lambda x: x[:3], BATCH)
     game = make(interpolation_weight=1.0)
     with pytest.raises(ValueError, match='an even number of examples on each device; got 3'):
-        game.play(game.init(KEY, odd)[0], odd, KEY)
+        game.play(game.init(odd, KEY)[0], odd, KEY)
 
 
 # The networks.

@@ -11,9 +11,9 @@ import pytest
 from helpers import quick
 
 import gan_jax
-from gan_jax import games, networks, objectives, optimizers, penalties
-from gan_jax.games.adversarial import PROGRESS
+from gan_jax import augmentations, features, games, networks, objectives, optimizers, parallel, penalties
 from gan_jax.games.image_pool import empty_pool, exchange
+from gan_jax.games.judgement import PROGRESS
 from gan_jax.games.paired_translation import absolute_difference
 from gan_jax.games.unpaired_translation import POOL
 
@@ -45,7 +45,7 @@ class Linear(nn.Module):
 
 def losses(game, batch):
     """The discriminator's and the generator's loss at initialisation, with their metrics; the play; the state after it."""
-    g, d = game.init(KEY, batch)
+    g, d = game.init(batch, KEY)
     play, _ = game.play({'params': {}, **g}, batch, KEY)
     by_d, (state, d_metrics) = game.discriminator_loss(d, play, batch, KEY)
     by_g, g_metrics = game.generator_loss(d, play, batch, KEY)
@@ -85,27 +85,97 @@ def test_penalties_act_on_the_target_given_the_input():
     make = functools.partial(games.paired_translation, Affine(2.0), Linear((0.5, 3.0), -1.0))
     _, _, metrics, _, state = losses(make(penalties=[penalties.r1(1.0), penalties.wgan_gp(1.0)]), PAIR)
     assert float(metrics['penalty']) == pytest.approx(9 / 2 + (3 - 1) ** 2)
-    assert int(state[PROGRESS]['updates']) == 1
+    assert PROGRESS not in state
     lazy = make(penalties=[penalties.scheduled(penalties.r1(1.0), every=2)])
-    _, d = lazy.init(KEY, PAIR)
+    _, d = lazy.init(PAIR, KEY)
     found = []
     for _ in range(4):
         _, (state, metrics) = lazy.discriminator_loss(d, PAIR['target'], PAIR, KEY)
         d = {**d, **state}
         found.append(float(metrics['penalty']))
     assert found == pytest.approx([9, 0, 9, 0])
+    assert int(d[PROGRESS]['updates']) == 4
+
+
+def scaled():
+    """Every image of an example times one number that is drawn for the example, from 1 to 2."""
+
+    def apply(state, x, keys):
+        factor = jax.vmap(lambda key: jax.random.uniform(key, (1,), minval=1, maxval=2))(keys)
+        return jax.tree.map(lambda image: factor * image, x)
+
+    return augmentations.Augmentation(lambda: (), apply, lambda state, real: state)
+
+
+def test_input_and_both_targets_are_augmented_alike():
+    # D = y - 2 x is 0 of what this generator makes, however it is scaled, if input and output are scaled alike.
+    make = functools.partial(games.paired_translation, Affine(2.0), Linear((-2.0, 1.0)), l1_weight=0.0)
+    pair = {'input': PAIR['input'], 'target': 2 * PAIR['input'] + 1}  # and D of real targets is the factor
+    game = make(objectives.wasserstein(), augmentation=scaled())
+    _, d = game.init(pair, KEY)
+    play = 2 * pair['input']
+    _, (state, metrics) = game.discriminator_loss(d, play, pair, KEY)
+    assert float(metrics['fake_logit']) == pytest.approx(0, abs=1e-6)
+    assert 1 < float(metrics['real_logit']) < 2 and int(state[PROGRESS]['updates']) == 1
+    logistic = make(augmentation=scaled())
+    assert float(logistic.generator_loss(d, play, pair, KEY)[0]) == pytest.approx(np.log(2))
+
+
+@pytest.mark.parametrize(('at', 'factor'), [('seen', 1.0), ('original', 3.0)])
+def test_penalties_of_pairs_hold_the_augmented_input(at, factor):
+    tripled = augmentations.Augmentation(
+        lambda: (), lambda state, x, keys: jax.tree.map(lambda y: 3 * y, x), lambda state, _: state
+    )
+    terms = [penalties.r1(2.0), penalties.wgan_gp(1.0)]
+    game = games.paired_translation(Affine(2.0), Linear((0.5, 3.0)), penalties=terms, penalty_at=at, augmentation=tripled)
+    _, _, metrics, _, _ = losses(game, PAIR)
+    slope = 3 * factor
+    assert float(metrics['penalty']) == pytest.approx(slope**2 + (slope - 1) ** 2, rel=1e-5)
+
+
+def test_pairs_are_packed_one_beside_the_other():
+    game = games.paired_translation(Affine(2.0), Linear((1.0, 2.0, 10.0, 20.0)), objectives.wasserstein(),
+                                    penalties=[penalties.r1(2.0)], augmentation=augmentations.packing(2))  # fmt: skip
+    _, _, metrics, _, _ = losses(game, PAIR)
+    assert float(metrics['real_logit']) == pytest.approx(1 - 2 + 5 + 60)  # inputs, then targets
+    assert float(metrics['penalty']) == pytest.approx(10**2 + 20**2)
+
+
+def test_feature_losses_of_translations():
+    judge = networks.MLP((4, 1), squeeze=True)
+    x = jax.random.normal(KEY, (6, 1))
+    pair = {'input': x, 'target': x**2}
+    terms = [features.feature_matching()]
+    game = games.paired_translation(Affine(2.0), judge, l1_weight=0.0, objective_weight=0.0, feature_losses=terms)
+    _, d = game.init(pair, KEY)
+    hidden = lambda d, x: judge.apply(d, x, features_too=True)[1][-1].mean(0)
+    distance = lambda d, real, fake: float(jnp.square(hidden(d, real) - hidden(d, fake)).sum())
+    expected = distance(d, jnp.concatenate([x, x**2], -1), jnp.concatenate([x, 2 * x], -1))
+    loss, metrics = game.generator_loss(d, 2 * x, pair, KEY)
+    assert float(loss) == pytest.approx(expected, rel=1e-5) == float(metrics['feature_loss'])
+
+    sets = {'a': x, 'b': 3 + x**2}
+    options = {'objective_weight': 0.0, 'cycle_weight': 0.0, 'feature_losses': terms}
+    two = games.unpaired_translation(Affine(), Affine(), judge, judge, **options)
+    _, d = two.init(sets, KEY)
+    play, _ = two.play({'params': {}}, sets, KEY)
+    sides = {side: {'params': d['params'][side]} for side in 'ab'}
+    expected = {f'feature_loss_{side}': distance(sides[side], sets[side], sets[other]) for side, other in ('ab', 'ba')}
+    loss, metrics = two.generator_loss(d, play, sets, KEY)
+    assert {name: float(metrics[name]) for name in expected} == pytest.approx(expected, rel=1e-5)
+    assert float(loss) == pytest.approx(sum(expected.values()), rel=1e-5)
 
 
 def test_shapes_that_would_broadcast_are_refused():
     wide = {'input': jnp.zeros((2, 4, 4, 1)), 'target': jnp.zeros((2, 4, 4, 3))}
     game = games.paired_translation(Affine(), Linear((1.0,) * 4))
     with pytest.raises(ValueError, match=r'of one shape, got \(1, 4, 4, 1\) and \(1, 4, 4, 3\)'):
-        game.init(KEY, wide)
+        game.init(wide, KEY)
     with pytest.raises(ValueError, match=r'of one shape, got \(2, 4, 4, 1\) and \(2, 4, 4, 3\)'):
         absolute_difference(*wide.values())
     grey_and_coloured = {'a': wide['input'], 'b': wide['target']}
     with pytest.raises(ValueError, match=r'identity_weight is 0 for sets of two shapes, got \(4, 4, 1\) and \(4, 4, 3\)'):
-        cycle().init(KEY, grey_and_coloured)
+        cycle().init(grey_and_coloured, KEY)
 
 
 def test_sampling_needs_the_input_alone():
@@ -160,11 +230,32 @@ def test_cyclegan_weights():
     assert (float(metrics['penalty_a']), float(metrics['penalty_b'])) == pytest.approx((4.5, 12.5))
 
 
+def test_each_discriminator_of_a_cyclegan_has_its_own_judgement():
+    class Constant(nn.Module):
+        value: float
+
+        @nn.compact
+        def __call__(self, x, *, train=True):
+            return self.param('value', lambda _: jnp.float32(self.value)) + 0 * x.sum((1, 2, 3))
+
+    # Least squares have their D undecided at 1/2: one of these is above that, and one below.
+    adaptive = augmentations.adaptive(images=160, every=1)
+    game = games.unpaired_translation(
+        Affine(), Affine(), Constant(0.9), Constant(0.1), augmentation=adaptive, penalties=[penalties.scheduled(penalties.r1())]
+    )
+    sets = {side: jax.random.uniform(jax.random.key(i), (16, 8, 8, 1), minval=-1) for i, side in enumerate('ab')}
+    _, d = game.init(sets, KEY)
+    _, (state, _) = quick(game.discriminator_loss)(d, game.play({'params': {}}, sets, KEY)[0], sets, KEY)
+    found = {side: float(state[PROGRESS][side]['augmentation'].probability) for side in 'ab'}
+    assert found == pytest.approx({'a': 0.1, 'b': 0.0})
+    assert all(int(state[PROGRESS][side]['updates']) == 1 for side in 'ab')
+
+
 def test_each_network_keeps_its_own_statistics():
     batch = {'a': jax.random.normal(KEY, (8, 2)), 'b': 5 + jax.random.normal(KEY, (8, 2))}
     net, judge = networks.MLP((3, 2), norm='batch'), networks.MLP((3, 1), squeeze=True, norm='batch')
     game = games.unpaired_translation(net, net, judge, judge, pool_size=0)
-    g, d = game.init(KEY, batch)
+    g, d = game.init(batch, KEY)
     play, g_state = game.play(g, batch, KEY)
     _, (d_state, _) = game.discriminator_loss(d, play, batch, KEY)
     for variables, state, names in ((g, g_state, ('a_to_b', 'b_to_a')), (d, d_state, ('a', 'b'))):
@@ -228,8 +319,8 @@ def test_a_pool_is_the_same_on_four_devices_as_on_one():
     images = jax.random.normal(KEY, (16, 3))
     pool = empty_pool(5, images[0])
     expected, shown = exchange(pool, images, KEY)
-    split = lambda rows: exchange(pool, rows, KEY, 'i')
-    pools, rows = jax.vmap(split, axis_name='i')(images.reshape(4, 4, 3))
+    split = lambda rows: exchange(pool, rows, KEY)
+    pools, rows = jax.vmap(split, axis_name=parallel.AXIS)(images.reshape(4, 4, 3))
     np.testing.assert_array_equal(rows.reshape(16, 3), shown)
     for device in range(4):
         jax.tree.map(lambda a, b, device=device: np.testing.assert_array_equal(a[device], b), pools, expected)
@@ -237,7 +328,7 @@ def test_a_pool_is_the_same_on_four_devices_as_on_one():
 
 def test_discriminators_see_the_pool_and_generators_do_not():
     game = cycle(Affine(shift=1.0), Affine(shift=-3.0), d_a=0.1, d_b=0.0, pool_size=2)
-    _, d = game.init(KEY, SETS)
+    _, d = game.init(SETS, KEY)
     play, _ = game.play({'params': {}}, SETS, KEY)
     _, (state, _) = game.discriminator_loss(d, play, SETS, KEY)
     full = {**d, **state}
@@ -307,13 +398,3 @@ def assert_trains(game, batch):
     for old, new in ((state.generator, after.generator), (state.discriminator, after.discriminator)):
         kernels = [(a != b).any() for a, b in zip(*map(jax.tree.leaves, (old.params, new.params)), strict=True) if a.ndim > 1]
         assert all(kernels)
-
-
-def test_linear_decay():
-    # Zhu et al. 2017: a constant rate for the first half of the epochs, then linearly to 0.
-    factor = optimizers.linear_decay(200)
-    np.testing.assert_allclose([factor(n) for n in (0, 99, 100, 150, 199, 200, 300)], [1, 1, 1, 0.5, 0.01, 0, 0], atol=1e-6)
-    np.testing.assert_allclose([optimizers.linear_decay(4, 0.0)(n) for n in range(5)], [1, 0.75, 0.5, 0.25, 0])
-    for steps, constant in ((0, 0.5), (10, 1.0), (10, -0.1)):
-        with pytest.raises(ValueError, match='a rate decays over at least 1 step'):
-            optimizers.linear_decay(steps, constant)

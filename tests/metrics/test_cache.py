@@ -13,8 +13,9 @@ from PIL import Image
 from gan_jax import files
 from gan_jax.errors import InputError
 from gan_jax.metrics import __main__ as command
-from gan_jax.metrics import classifier, extractors, protocols
-from gan_jax.metrics.extractors import Extractor, Outputs
+from gan_jax.metrics import protocols
+from gan_jax.metrics.extractors import Extractor, Outputs, classifier
+from gan_jax.metrics.extractors.extraction import identity
 from gan_jax.metrics.frechet import frechet_distance_from_features
 
 RNG = np.random.default_rng(0)
@@ -53,8 +54,8 @@ def test_statistics_of_real_images_are_extracted_once():
     def apply(images):
         return Outputs(jnp.asarray(images, jnp.float32).reshape(len(images), -1))
 
-    real = protocols.Images('real', lambda count: real_pixels, (3, 3, 3))
-    fake = protocols.Images('fake', lambda count: [FAKE], (3, 3, 3))
+    real = protocols.ImageSet('real', lambda count: real_pixels, (3, 3, 3))
+    fake = protocols.ImageSet('fake', lambda count: [FAKE], (3, 3, 3))
     wanted = {'f': protocols.Protocol(protocols.frechet(), None, extractor='pixels')}
     run = lambda: protocols.evaluate(wanted, lambda split: real, fake, extractors=lambda text: Extractor('e', apply))
     original = protocols.collect
@@ -127,12 +128,12 @@ def test_an_edited_function_is_another_one(own, tmp_path, kind):
 
 def test_constants_that_a_function_closes_over_are_part_of_it():
     weights = np.zeros((27, 600), np.float32)  # longer than what a printed program shows
-    f = lambda: extractors.identity(Extractor('e', lambda x: Outputs(flat(x) @ weights)), (3, 3, 3))
+    f = lambda: identity(Extractor('e', lambda x: Outputs(flat(x) @ weights)), (3, 3, 3))
     first = f()
     assert first == f()
     weights[20, 300] = 1e-3
     assert f() != first
-    assert extractors.identity(Extractor('e', lambda x: Outputs(jax.jit(lambda y: flat(y) @ weights)(x))), (3, 3, 3)) != first
+    assert identity(Extractor('e', lambda x: Outputs(jax.jit(lambda y: flat(y) @ weights)(x))), (3, 3, 3)) != first
 
 
 def test_a_damaged_entry_is_computed_again(tmp_path, cache):

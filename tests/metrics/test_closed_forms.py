@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from gan_jax import data
-from gan_jax.metrics.classifier import classifier_scores, train_classifier
+from gan_jax.metrics.extractors.classifier import classifier_scores, train_classifier
 
 
 def test_classifier_scores():

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 
+from gan_jax import parallel
 from gan_jax.metrics.frechet import frechet_distance, frechet_distance_from_features, frechet_infinity
 from gan_jax.metrics.moments import FeatureMoments, Gaussian, all_reduce, feature_moments, init, load, merge, save, update
 
@@ -192,7 +193,7 @@ def test_streams_and_devices_give_one_distance(offset, rtol):
     rows = np.full((4, 24, 24), np.nan, np.float32)
     rows.reshape(96, 24)[: len(x)] = x
     mask = np.arange(96).reshape(4, 24) < len(x)
-    reduced = jax.pmap(lambda r, m: all_reduce(update(init(24), r, m), 'devices'), 'devices', out_axes=None)(rows, mask)
+    reduced = jax.pmap(lambda r, m: all_reduce(update(init(24), r, m)), parallel.AXIS, out_axes=None)(rows, mask)
     assert float(frechet_distance(reduced, y)) == pytest.approx(expected, rel=rtol)
 
 
@@ -228,7 +229,7 @@ def test_the_bias_of_equal_distributions():
 
 def test_extrapolation_takes_the_bias_away():
     x, reference_ = np.random.default_rng(0).normal(size=(2000, 16)) + 0.25, Gaussian(np.zeros(16), np.eye(16))
-    found = frechet_infinity(jax.random.key(0), reference_, x)
+    found = frechet_infinity(reference_, x, jax.random.key(0))
     np.testing.assert_array_equal(found.sizes, np.linspace(200, 2000, 15).astype(int))
     assert found.values[-1] == pytest.approx(frechet_distance(reference_, feature_moments(x)), rel=1e-12)
     slope, intercept = np.polyfit(1 / found.sizes, found.values, 1)
@@ -236,13 +237,13 @@ def test_extrapolation_takes_the_bias_away():
     # The bias of one sampled side is half of that of two.
     assert found.slope == pytest.approx(16 + 16 * 17 / 4, rel=0.25)
     assert abs(found.value - 1) < 2 * found.standard_error < 0.15
-    again, other = (frechet_infinity(jax.random.key(i), reference_, x) for i in (0, 1))
+    again, other = (frechet_infinity(reference_, x, jax.random.key(i)) for i in (0, 1))
     np.testing.assert_array_equal(found.values, again.values)
     assert np.abs(found.values[:-1] - other.values[:-1]).min() > 0
-    single = jax.jit(lambda key, x: frechet_infinity(key, reference_, x, points=4))(
+    single = jax.jit(lambda key, x: frechet_infinity(reference_, x, key, points=4))(
         jax.random.key(0), jnp.asarray(x, jnp.float32)
     )
-    double = frechet_infinity(jax.random.key(0), reference_, x, points=4)
+    double = frechet_infinity(reference_, x, jax.random.key(0), points=4)
     for a, b in zip(single, double, strict=True):
         np.testing.assert_allclose(a, b, rtol=2e-3)
 
@@ -251,7 +252,7 @@ def test_the_standard_error_is_that_of_new_features():
     """Over 100 sets of features: the error of the intercept that looks at the residuals alone is 2.4 times too small."""
     reference_ = Gaussian(np.zeros(3), np.eye(3))
     rng = np.random.default_rng(0)
-    found = [frechet_infinity(jax.random.key(i), reference_, rng.normal(size=(500, 3)) + 0.5, points=8) for i in range(100)]
+    found = [frechet_infinity(reference_, rng.normal(size=(500, 3)) + 0.5, jax.random.key(i), points=8) for i in range(100)]
     values, errors = (np.array([getattr(f, name) for f in found]) for name in ('value', 'standard_error'))
     assert abs(values.mean() - 0.75) < 3 * values.std() / 10
     assert np.sqrt(np.mean(errors**2)) / values.std() == pytest.approx(1, abs=0.2)
@@ -281,15 +282,15 @@ def test_bad_input():
         with pytest.raises(ValueError, match=match):
             frechet_distance(*bad)
     key, gaussian = jax.random.key(0), Gaussian(np.zeros(3), np.eye(3))
-    for bad, match in (
-        ((gaussian, features(19, 3)), r'features \[n >= 20, 3\], got 15 and \(19, 3\)'),
-        ((gaussian, features(30, 4)), r'features \[n >= 20, 3\]'),
-        ((gaussian, features(30, 3), 2), 'need 3 points'),
-        ((gaussian, np.tile(broken, (4, 1))), '8 of the 32 rows of features are not finite'),
-        ((init(3), features(30, 3)), 'reference has 0'),
+    for bad, points, match in (
+        ((gaussian, features(19, 3)), 15, r'features \[n >= 20, 3\], got 15 and \(19, 3\)'),
+        ((gaussian, features(30, 4)), 15, r'features \[n >= 20, 3\]'),
+        ((gaussian, features(30, 3)), 2, 'need 3 points'),
+        ((gaussian, np.tile(broken, (4, 1))), 15, '8 of the 32 rows of features are not finite'),
+        ((init(3), features(30, 3)), 15, 'reference has 0'),
     ):
         with pytest.raises(ValueError, match=match):
-            frechet_infinity(key, *bad)
+            frechet_infinity(*bad, key, points=points)
 
 
 def test_the_device_says_nan():

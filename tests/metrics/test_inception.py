@@ -19,8 +19,8 @@ from PIL import Image
 
 from experiments.benchmark.metrics import torch_fidelity_network
 from gan_jax.errors import InputError
-from gan_jax.metrics import inception
-from gan_jax.metrics.inception import convert, network, preprocessing
+from gan_jax.metrics.extractors import inception
+from gan_jax.metrics.extractors.inception import convert, network, preprocessing
 
 TABLE = pathlib.Path(__file__).parent / 'inception_features.npz'
 
@@ -79,19 +79,19 @@ def error(found, expected) -> float:
 
 
 def test_the_94_layers():
-    # 21,820,000 numbers in convolutions and batch norms; scopes of the irregular layers, from the TensorFlow graph.
+    # 21,820,000 numbers in convolutions and batch norms.
     found = network.layers()
-    assert len(found) == len({layer.name for layer in found}) == len({layer.scope for layer in found}) == 94
+    assert len(found) == len({layer.name for layer in found}) == 94
     assert sum(np.prod(layer.shape) + 4 * layer.shape[-1] for layer in found) == 21_820_000
-    layers = {layer.name: layer[1:] for layer in found}
-    assert layers['Conv2d_4a_3x3'] == ('conv_4', (3, 3, 80, 192))
-    assert layers['Mixed_5b.branch3x3dbl_3'] == ('mixed/tower_1/conv_2', (3, 3, 96, 96))
-    assert layers['Mixed_6a.branch3x3'] == ('mixed_3/conv', (3, 3, 288, 384))
-    assert layers['Mixed_6a.branch3x3dbl_1'] == ('mixed_3/tower/conv', (1, 1, 288, 64))
-    assert layers['Mixed_6b.branch7x7dbl_5'] == ('mixed_4/tower_1/conv_4', (1, 7, 128, 192))
-    assert layers['Mixed_7a.branch7x7x3_4'] == ('mixed_8/tower_1/conv_3', (3, 3, 192, 192))
-    assert layers['Mixed_7c.branch3x3dbl_3b'] == ('mixed_10/tower_1/mixed/conv_1', (3, 1, 384, 384))
-    assert layers['Mixed_7c.branch_pool'] == ('mixed_10/tower_2/conv', (1, 1, 2048, 192))
+    layers = {layer.name: layer.shape for layer in found}
+    assert layers['Conv2d_4a_3x3'] == (3, 3, 80, 192)
+    assert layers['Mixed_5b.branch3x3dbl_3'] == (3, 3, 96, 96)
+    assert layers['Mixed_6a.branch3x3'] == (3, 3, 288, 384)
+    assert layers['Mixed_6a.branch3x3dbl_1'] == (1, 1, 288, 64)
+    assert layers['Mixed_6b.branch7x7dbl_5'] == (1, 7, 128, 192)
+    assert layers['Mixed_7a.branch7x7x3_4'] == (3, 3, 192, 192)
+    assert layers['Mixed_7c.branch3x3dbl_3b'] == (3, 1, 384, 384)
+    assert layers['Mixed_7c.branch_pool'] == (1, 1, 2048, 192)
     assert len(convert.shapes()) == 472
 
 

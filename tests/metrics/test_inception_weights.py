@@ -1,4 +1,4 @@
-"""Inception's weights: readers of PyTorch's and TensorFlow's files, converting, and what is downloaded, verified and kept.
+"""Inception's weights: a reader of PyTorch's files, converting, and what is downloaded, verified and kept.
 
 No published weights are needed: the files hold random ones (`convert.random_arrays(0)`).
 """
@@ -8,7 +8,6 @@ import hashlib
 import io
 import pickle
 import struct
-import tarfile
 import zipfile
 
 import jax
@@ -18,9 +17,9 @@ from safetensors import numpy as safetensors
 
 from experiments.benchmark.metrics import torch_state
 from gan_jax.errors import InputError
-from gan_jax.metrics import inception
-from gan_jax.metrics.inception import __main__ as command
-from gan_jax.metrics.inception import convert, graphdef, network, pytorch, weights
+from gan_jax.metrics import inception as command
+from gan_jax.metrics.extractors import inception
+from gan_jax.metrics.extractors.inception import convert, pytorch, weights
 
 
 @functools.cache
@@ -148,79 +147,13 @@ def test_damaged_pytorch_files_are_refused(old):
         pytorch.read_state_dict(pth(pickled(SMALL, old=old), [storages[0], b'1234'], old=old), 'x.pth')
 
 
-# The TensorFlow graph
-
-
-def graph_of(constants: dict[str, np.ndarray]) -> bytes:
-    """A `GraphDef` with these constants among other nodes, written by the protocol buffers that tensorboardX brings."""
-    from tensorboardX.proto import graph_pb2
-
-    graph = graph_pb2.GraphDef()
-    graph.node.add(name='ExpandDims', op='ExpandDims', input=['Cast', 'dim']).attr['T'].type = 1
-    graph.node.add(name='dim', op='Const').attr['value'].tensor.int_val.append(7)
-    for name, array in constants.items():
-        node = graph.node.add(name=name, op='Const')
-        node.attr['dtype'].type = 1
-        tensor = node.attr['value'].tensor
-        tensor.dtype = 1
-        for size in array.shape:
-            tensor.tensor_shape.dim.add(size=size)
-        if name.endswith('gamma'):
-            tensor.float_val.extend(array.tolist())
-        else:
-            tensor.tensor_content = array.tobytes()
-    graph.versions.producer = 8
-    return graph.SerializeToString()
-
-
-def test_constants_of_a_graph_are_read():
-    constants = {'conv/conv2d_params': SMALL['a.weight'], 'conv/batchnorm/gamma': SMALL['a.bias'], 's': np.float32(3).reshape(())}
-    constants |= {f'{n} numbers': np.arange(n, dtype=np.float32) for n in (75, 1000, 50_000)}  # lengths of 2 and 3 bytes
-    found = graphdef.read_constants(graph_of(constants), 'x.pb')
-    assert list(found) == list(constants)
-    for name in constants:
-        np.testing.assert_array_equal(found[name], constants[name])
-
-
-def test_a_short_list_of_floats_repeats_its_last():
-    from tensorboardX.proto import graph_pb2
-
-    graph = graph_pb2.GraphDef()
-    tensor = graph.node.add(name='ones', op='Const').attr['value'].tensor
-    tensor.dtype = 1
-    tensor.tensor_shape.dim.add(size=4)
-    tensor.float_val.extend([2, 1])
-    np.testing.assert_array_equal(graphdef.read_constants(graph.SerializeToString(), 'x')['ones'], [2, 1, 1, 1])
-    tensor.ClearField('float_val')
-    with pytest.raises(InputError, match='cannot read x as a TensorFlow graph'):  # no numbers are not zeros
-        graphdef.read_constants(graph.SerializeToString(), 'x')
-
-
-def test_damaged_graphs_are_refused_or_found_incomplete():
-    whole = graph_of({'conv/conv2d_params': SMALL['a.weight'], 'conv/batchnorm/gamma': SMALL['a.bias']})
-    for size in range(len(whole)):
-        try:
-            found = graphdef.read_constants(whole[:size], 'x.pb')
-        except InputError as refusal:
-            assert 'cannot read x.pb as a TensorFlow graph' in str(refusal)
-            continue
-        assert len(found) < 2 or size > len(whole) - 5  # cut between two nodes, or in the version
-    with pytest.raises(InputError, match='no field begins'):
-        graphdef.read_constants(b'\x0b\x01', 'x.pb')
-
-
 # Converting
 
 
-def test_both_releases_give_the_same_arrays():
-    scopes = {layer.name: layer.scope for layer in network.layers()}
-    kinds = {'kernel': 'conv2d_params', 'gamma': 'batchnorm/gamma', 'beta': 'batchnorm/beta'}
-    kinds |= {'mean': 'batchnorm/moving_mean', 'variance': 'batchnorm/moving_variance'}
-    constants = {f'{scopes[n.split("/")[0]]}/{kinds[n.split("/")[1]]}': x for n, x in arrays().items() if 'logits' not in n}
-    constants |= {'softmax/weights': arrays()['logits/kernel'], 'softmax/biases': arrays()['logits/bias']}
-    for found in (convert.from_torch(torch_state(arrays())), convert.from_graph(constants)):
-        assert list(found) == list(arrays())
-        assert all(np.array_equal(found[name], arrays()[name]) for name in arrays())
+def test_the_release_gives_the_same_arrays():
+    found = convert.from_torch(torch_state(arrays()))
+    assert list(found) == list(arrays())
+    assert all(np.array_equal(found[name], arrays()[name]) for name in arrays())
 
 
 def test_weights_of_other_networks_are_refused():
@@ -229,8 +162,6 @@ def test_weights_of_other_networks_are_refused():
         convert.from_torch({name: x for name, x in state.items() if name != 'Mixed_7c.branch_pool.bn.running_var'})
     with pytest.raises(InputError, match=r'fc.weight makes \(2048, 1000\), not \(2048, 1008\)'):  # torchvision's
         convert.from_torch(state | {'fc.weight': state['fc.weight'][:1000]})
-    with pytest.raises(InputError, match='conv/conv2d_params is not there'):
-        convert.from_graph({})
 
 
 # Loading and keeping
@@ -251,7 +182,6 @@ def trusted(release, monkeypatch, tmp_path):
     data = release.read_bytes()
     source = weights.PYTORCH._replace(sha256=hashlib.sha256(data).hexdigest(), size=len(data))
     monkeypatch.setattr(weights, 'PYTORCH', source)
-    monkeypatch.setattr(weights, 'SOURCES', (source, weights.TENSORFLOW))
     return source
 
 
@@ -322,23 +252,6 @@ def test_damaged_kept_weights_are_refused(trusted):
     with pytest.raises(InputError, match='does not say that it was converted from'):
         inception.load()
     assert inception.load(path, verify=False).source.startswith('unverified ')
-
-
-def test_the_graph_is_read_out_of_its_archive(monkeypatch, tmp_path):
-    content = graph_of({'conv/conv2d_params': arrays()['Conv2d_1a_3x3/kernel']})
-    monkeypatch.setattr(weights, 'TENSORFLOW', weights.TENSORFLOW._replace(sha256=hashlib.sha256(content).hexdigest()))
-    file = io.BytesIO()
-    with tarfile.open(fileobj=file, mode='w:gz') as archive:
-        member = tarfile.TarInfo('classify_image_graph_def.pb')
-        member.size = len(content)
-        archive.addfile(member, io.BytesIO(content))
-    for data in (content, file.getvalue()):  # verified and read, and found to hold one layer
-        with pytest.raises(InputError, match='conv/batchnorm/gamma is not there'):
-            weights.read(data, 'x')
-    with pytest.raises(InputError, match=r'cannot unpack classify_image_graph_def.pb from x, which may be truncated'):
-        weights.read(file.getvalue()[:-2000], 'x')
-    with pytest.raises(InputError, match=r'x is not classify_image_graph_def.pb, or .* expected sha256 \w{64} .* found \w{64}'):
-        weights.read(content + b'\0', 'x')
 
 
 def test_commands(trusted, release, variables, tmp_path, capsys):

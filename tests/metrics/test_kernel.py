@@ -107,23 +107,23 @@ def test_subsets():
     rng = np.random.default_rng(0)
     rows = tuple(np.stack([rng.permutation(len(z))[:40] for _ in range(5)]) for z in (x, y))
     values = [reference(x[i], y[j]) for i, j in zip(*rows, strict=True)]
-    found = kernel_distance_subsets(None, x, y, indices=rows)
+    found = kernel_distance_subsets(x, y, indices=rows)
     assert float(found.mean) == pytest.approx(np.mean(values), rel=2e-5)
     assert float(found.std) == pytest.approx(np.std(values), rel=1e-4)
     # Without replacement: a subset as large as the set is the set. With replacement, it would repeat examples.
     x = x[:100]
     key = jax.random.key(0)
-    whole = kernel_distance_subsets(key, x, y[:100], subsets=3, size=100)
+    whole = kernel_distance_subsets(x, y[:100], key, subsets=3, size=100)
     assert float(whole.mean) == pytest.approx(reference(x, y[:100]), rel=2e-5) and float(whole.std) < 1e-6
-    a, b = (kernel_distance_subsets(k, x, y, subsets=4, size=30) for k in (key, jax.random.key(1)))
-    np.testing.assert_array_equal(a, kernel_distance_subsets(key, x, y, subsets=4, size=30))
+    a, b = (kernel_distance_subsets(x, y, k, subsets=4, size=30) for k in (key, jax.random.key(1)))
+    np.testing.assert_array_equal(a, kernel_distance_subsets(x, y, key, subsets=4, size=30))
     assert float(a.mean) != float(b.mean) and float(a.std) > 0
 
 
 def test_subsets_scatter_about_the_whole():
     """The mean over many subsets is near the U-statistic of all pairs, of which it is an average."""
     x, y = CASES['unequal sizes']
-    found = kernel_distance_subsets(jax.random.key(0), x, y, subsets=200, size=50)
+    found = kernel_distance_subsets(x, y, jax.random.key(0), subsets=200, size=50)
     assert abs(float(found.mean) - reference(x, y)) < 4 * float(found.std) / 200**0.5
 
 
@@ -142,7 +142,7 @@ def test_bad_input():
         with pytest.raises(ValueError, match=message):
             kernel_distance(a, b)
         with pytest.raises(ValueError, match=message):
-            kernel_distance_subsets(jax.random.key(0), a, b, size=2)
+            kernel_distance_subsets(a, b, jax.random.key(0), size=2)
     assert np.isnan(jax.jit(kernel_distance)(holed, y).value)  # where no one can look, it is at least no number
     with pytest.raises(ValueError, match='at least one row'):
         kernel_distance(x, y, block=0)
@@ -163,4 +163,4 @@ def test_bad_input():
 )
 def test_bad_subsets(settings, message):
     with pytest.raises(ValueError, match=message):
-        kernel_distance_subsets(settings.pop('key', jax.random.key(0)), *CASES['unequal sizes'], **settings)
+        kernel_distance_subsets(*CASES['unequal sizes'], **{'key': jax.random.key(0), **settings})

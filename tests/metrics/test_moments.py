@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from gan_jax import parallel
 from gan_jax.errors import InputError
 from gan_jax.metrics import moments as module
 from gan_jax.metrics.moments import FeatureMoments, Gaussian, all_reduce, feature_moments, init, load, merge, save, update
@@ -76,14 +77,14 @@ def test_devices_share_a_set_in_uneven_parts(offset):
     mask = np.isin(np.arange(64), places)
 
     def reduced(features, mask):
-        return all_reduce(update(init(D), features, mask), 'devices')
+        return all_reduce(update(init(D), features, mask))
 
     split = lambda a: a.reshape(4, 16, *a.shape[1:])
-    for run in (jax.pmap(reduced, 'devices'), jax.vmap(reduced, axis_name='devices')):
+    for run in (jax.pmap(reduced, parallel.AXIS), jax.vmap(reduced, axis_name=parallel.AXIS)):
         found = run(split(batch), split(mask))
         for i in range(4):
             assert_moments_of(jax.tree.map(lambda leaf, i=i: leaf[i], found), x, 1e-6)
-    jax.tree.map(np.testing.assert_array_equal, all_reduce(init(D), None), init(D))
+    jax.tree.map(np.testing.assert_array_equal, all_reduce(init(D)), init(D))
 
 
 def test_a_scan_over_batches():

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from gan_jax.metrics.kernel import kernel_distance
+from gan_jax.metrics.manifolds import prdc
 from gan_jax.metrics.neighbours import memorisation_test, nearest_neighbours
 from gan_jax.metrics.pairwise import rounded_mean, smallest
 from gan_jax.metrics.parzen import parzen_log_likelihood
-from gan_jax.metrics.prdc import prdc
 
 
 def distances(x, y):

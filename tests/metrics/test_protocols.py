@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from gan_jax import parallel
 from gan_jax.errors import InputError
 from gan_jax.metrics import __main__ as command
-from gan_jax.metrics import extractors, protocols, sources
+from gan_jax.metrics import protocols, sources
 from gan_jax.metrics import scores as class_scores
-from gan_jax.metrics.extractors import Extractor, Outputs, extract
+from gan_jax.metrics.extractors import EXTRACTORS, Extractor, Outputs, extract
 from gan_jax.metrics.frechet import frechet_distance_from_features
+from gan_jax.metrics.manifolds import prdc
 from gan_jax.metrics.moments import feature_moments, save
-from gan_jax.metrics.prdc import prdc
 from gan_jax.runs import sampler, scores
 
 RNG = np.random.default_rng(0)
@@ -69,7 +70,7 @@ def test_batch_size_last_batch_and_devices_do_not_matter(folders, batch_size):
     found = score(*folders, batch_size=batch_size, measures=('frechet',))
     expected = frechet_distance_from_features(vectors(REAL), vectors(FAKE))
     assert found['frechet_distance'].value == pytest.approx(float(expected), rel=2e-5)
-    pixels = list(extract(extractors.pixels(), [REAL[:7], REAL[7:30], REAL[30:]], batch_size=batch_size))
+    pixels = list(extract(EXTRACTORS['pixels'](), [REAL[:7], REAL[7:30], REAL[30:]], batch_size=batch_size))
     np.testing.assert_allclose(np.concatenate([p.features for p in pixels]), vectors(REAL), atol=1e-6)
 
 
@@ -109,7 +110,7 @@ def test_a_protocol_fixes_everything(monkeypatch, folders):
         return Extractor(text, lambda images: Outputs(images.reshape(len(images), -1).astype(jnp.float32)))
 
     def images(name):
-        return protocols.Images(name, lambda count: seen.append((name, count)) or [REAL], REAL.shape[1:])
+        return protocols.ImageSet(name, lambda count: seen.append((name, count)) or [REAL], REAL.shape[1:])
 
     wanted = {name: protocols.PROTOCOLS[name] for name in ('fid10k_test', 'fid50k_full', 'kid50k_full')}
     found = protocols.evaluate(wanted, images, images('fake'), extractors=features)
@@ -128,7 +129,7 @@ def test_precision_and_recall_of_50k_count_ties():
 def test_the_score_of_a_classifier_is_that_of_its_logits():
     classify = Extractor('classes', lambda x: Outputs(x[:, 0, 0].astype(jnp.float32), x[:, 0, 0].astype(jnp.float32) / 50))
     protocol = protocols.Protocol(protocols.score(5), None, extractor='classes')
-    images = protocols.Images('fake', lambda count: [FAKE])
+    images = protocols.ImageSet('fake', lambda count: [FAKE])
     (found,) = protocols.evaluate({'s': protocol}, lambda split: images, images, extractors=lambda text: classify)
     p = np.array(jax.nn.softmax(FAKE[:, 0, 0].astype(np.float64) / 50)).reshape(5, 10, 3)
     values = np.exp((p * np.log(p / p.mean(1, keepdims=True))).sum(2).mean(1))
@@ -156,8 +157,8 @@ def test_the_score_of_a_classifier_is_that_of_its_logits():
 )
 def test_bad_input_is_one_line(folders, options, message, monkeypatch):
     if 'digits' in str(options):
-        train = lambda *a, **k: types.SimpleNamespace(extractor=extractors.pixels()._replace(shape=(16, 16, 1)))
-        monkeypatch.setattr('gan_jax.metrics.classifier.train_classifier', train)
+        train = lambda *a, **k: types.SimpleNamespace(extractor=EXTRACTORS['pixels']()._replace(shape=(16, 16, 1)))
+        monkeypatch.setattr('gan_jax.metrics.extractors.table.train_classifier', train)
     if message is None:
         assert score(*folders, **options)
     else:
@@ -202,7 +203,8 @@ def test_a_saved_sampler_is_the_generator(tmp_path):
 
 def test_scores_during_training_keep_no_image_and_ignore_the_fill(tmp_path):
     # 25 samples in blocks of 4 on four devices: seven blocks, the last one part, and an eighth that does not count.
-    draw = lambda state, key: state * jax.random.normal(key, (4, 2, 2, 1))
+    one = jax.vmap(lambda key: jax.random.normal(key, (2, 2, 1)))
+    draw = lambda state, key: state * one(parallel.example_keys(4, key))  # as a game draws
     key = jax.random.key(1)
     images = np.concatenate([draw(2.0, jax.random.fold_in(key, b)) for b in range(7)])[:25].reshape(25, -1)
     logits = lambda x: jnp.concatenate([x.reshape(len(x), -1), jnp.zeros((len(x), 1))], 1)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from scipy import special
 
+from gan_jax import parallel
 from gan_jax.metrics import scores
 from gan_jax.metrics.scores import inception_score
 
@@ -86,8 +87,8 @@ def test_devices_share_the_samples_in_uneven_parts():
     mask = np.zeros((4, 8), bool)
     mask[0], mask[1, :3], mask[2, ::2], mask[3, 2:] = True, True, True, True
     rows[mask] = logits
-    reduced = lambda x, m: scores.all_reduce(scores.update(scores.init(6), x, m), 'devices')
-    for run in (jax.pmap(reduced, 'devices'), jax.vmap(reduced, axis_name='devices')):
+    reduced = lambda x, m: scores.all_reduce(scores.update(scores.init(6), x, m))
+    for run in (jax.pmap(reduced, parallel.AXIS), jax.vmap(reduced, axis_name=parallel.AXIS)):
         found = run(rows, mask)
         np.testing.assert_array_equal(found.size, [21] * 4)
         np.testing.assert_allclose(jax.vmap(scores.value)(found), reference(logits), rtol=1e-6)

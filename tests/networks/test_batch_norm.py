@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from helpers import close, normal, paths, quick
 
+from gan_jax import parallel
 from gan_jax.networks.batch_norm import BatchNorm, batch_moments
 
 
@@ -80,12 +81,12 @@ def test_half_precision_has_the_moments_of_single():
 def test_a_batch_over_four_devices_is_one_batch_by_one_exchange():
     # Devices with means of their own, far from the origin: their variances alone would be too small.
     x = 100 + 0.01 * (normal(0, 8, 2, 3) + jnp.arange(8).reshape(8, 1, 1))
-    norm, split = BatchNorm(False), BatchNorm(False, axis_name='i')
+    norm = BatchNorm(False)
     variables = norm.init(jax.random.key(0), x)
     stats = {'batch_stats': variables.pop('batch_stats')}
 
     def over_devices(params, x):
-        return jax.vmap(call(split, **stats), (None, 0), axis_name='i')(params, x.reshape(4, 2, *x.shape[1:]))
+        return jax.vmap(call(norm, **stats), (None, 0), axis_name=parallel.AXIS)(params, x.reshape(4, 2, *x.shape[1:]))
 
     def whole(params, x):
         y, state = over_devices(params, x)
@@ -105,9 +106,8 @@ def test_a_batch_over_four_devices_is_one_batch_by_one_exchange():
 
 
 def shares(x):
-    mesh, spec = jax.sharding.Mesh(np.array(jax.devices()[:4]), ('i',)), jax.sharding.PartitionSpec
-    moments = lambda x: batch_moments(x, 'i')
-    return jax.shard_map(moments, mesh=mesh, in_specs=spec('i'), out_specs=spec(), check_vma=False)(x)
+    mesh, spec = jax.sharding.Mesh(np.array(jax.devices()[:4]), (parallel.AXIS,)), jax.sharding.PartitionSpec
+    return jax.shard_map(batch_moments, mesh=mesh, in_specs=spec(parallel.AXIS), out_specs=spec(), check_vma=False)(x)
 
 
 def test_averages_move_in_training_only():

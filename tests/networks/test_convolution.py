@@ -11,7 +11,7 @@ import gan_jax
 from experiments.benchmark import steps
 from gan_jax.networks import convolution, layers, onednn
 from gan_jax.networks import convolution_routes as routes
-from gan_jax.networks.convolution import Geometry
+from gan_jax.networks.geometry import Geometry, same_geometry
 
 CASES = [  # height, kernel, stride, padding
     (8, 4, 2, (1, 1)), (8, 5, 2, (1, 2)), (7, 3, 2, (1, 1)), (8, 3, 1, (1, 1)),
@@ -91,7 +91,7 @@ def test_every_route_by_onednn_is_the_map(case):
 def test_programs_hold_the_chosen_routes(shape, monkeypatch):
     monkeypatch.setattr(onednn, 'WORTHWHILE', 1)
     n, size, c, o, stride = shape
-    g = convolution.same_geometry((size, size), (3, 3), (stride, stride))
+    g = same_geometry((size, size), (3, 3), (stride, stride))
     x, w = jnp.ones((n, size, size, c)), jnp.ones((3, 3, c, o))
     y = jnp.ones((n, *g.output_size, o))
     calls = lambda map_, *a: jax.jit(lambda *a: map_(*a, g)).lower(*a).compile().as_text().count('__onednn$convolution"')
@@ -104,7 +104,7 @@ def test_programs_hold_the_chosen_routes(shape, monkeypatch):
 
 def test_exported_programs_hold_no_call_of_onednn(monkeypatch):
     monkeypatch.setattr(onednn, 'WORTHWHILE', 1)
-    g = convolution.same_geometry((8, 8), (3, 3), (1, 1))
+    g = same_geometry((8, 8), (3, 3), (1, 1))
     function = jax.jit(lambda x, w: convolution.conv(x, w, g))
     exported = jax.export.export(function)(jnp.ones((2, 8, 8, 4)), jnp.ones((3, 3, 4, 4)))
     assert '__onednn' not in exported.mlir_module()
@@ -184,7 +184,7 @@ def step_of(name, options):
 @pytest.mark.usefixtures('unkept')
 def test_the_cpu_program_of_a_network_holds_only_canonical_convolutions(name, options):
     training, step, state = step_of(name, options)
-    many = gan_jax.many_steps(step, training.feed.draw, 3)
+    many = gan_jax.many_steps(step, training.feed.by(jax.random.key(0)), 3)
     text = jax.jit(many).lower(state, training.feed.data, jnp.int32(3)).compile().as_text()
     assert set(re.findall(r'dim_labels=(\w+->\w+)', text)) <= {'b01f_01io->b01f'}
     assert 'dim_labels' in text or '__onednn$convolution"' in text
@@ -195,7 +195,7 @@ def test_the_cpu_program_of_a_network_holds_only_canonical_convolutions(name, op
 def test_every_convolution_of_a_network_is_one_of_the_three_maps(name):
     """By the program before it is compiled for a platform: none goes past them to lax."""
     training, step, state = step_of(name, SMALL[name])
-    draw = lambda state: step(state, training.feed.draw(training.feed.data, state.step))
+    draw = lambda state: step(state, training.feed.by(jax.random.key(0))(training.feed.data, state.step))
     program = str(jax.make_jaxpr(draw)(state))
     assert 'gan_jax_conv_kernel' in program
     assert 'conv_general_dilated' not in program

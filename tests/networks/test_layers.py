@@ -73,29 +73,27 @@ def test_minibatch_stddev_far_from_the_origin():
 def test_a_batch_over_four_devices_is_one_batch(make, runner):
     x, weight = normal(0, 8, 5), normal(1, 8, 1)
 
-    def network(axis_name):
-        return nn.Sequential([nn.Dense(4), make(axis_name=axis_name), nn.Dense(1)])
+    network = nn.Sequential([nn.Dense(4), make(), nn.Dense(1)])
 
-    def step(axis_name, params, x, weight):
+    def step(params, x, weight):
         def loss(params):
-            out = jnp.tanh(network(axis_name).apply(params, x))
+            out = jnp.tanh(network.apply(params, x))
             return (weight * out).mean(), out
 
         (_, out), gradient = jax.value_and_grad(loss, has_aux=True)(params)
-        return out, parallel.pmean(gradient, axis_name)
+        return out, parallel.pmean(gradient)
 
-    params = network('i').init(jax.random.key(2), x[:1])  # an initialisation needs no axis
-    expected, gradient = quick(functools.partial(step, None))(params, x, weight)
-    split = functools.partial(step, 'i')
+    params = network.init(jax.random.key(2), x[:1])
+    expected, gradient = quick(step)(params, x, weight)
     if runner == 'vmap':
         rows = (v.reshape(4, 2, -1) for v in (x, weight))
-        out, found = quick(jax.vmap(split, (None, 0, 0), axis_name='i'))(params, *rows)
+        out, found = quick(jax.vmap(step, (None, 0, 0), axis_name=parallel.AXIS))(params, *rows)
         for device in range(4):
             close(gradient, jax.tree.map(lambda g, device=device: g[device], found))
     else:
-        mesh, spec = jax.sharding.Mesh(np.array(jax.devices()[:4]), ('i',)), jax.sharding.PartitionSpec
-        specs = {'in_specs': (spec(), spec('i'), spec('i')), 'out_specs': (spec('i'), spec())}
-        out, found = quick(jax.shard_map(split, mesh=mesh, check_vma=False, **specs))(params, x, weight)
+        mesh, spec = jax.sharding.Mesh(np.array(jax.devices()[:4]), (parallel.AXIS,)), jax.sharding.PartitionSpec
+        specs = {'in_specs': (spec(), spec(parallel.AXIS), spec(parallel.AXIS)), 'out_specs': (spec(parallel.AXIS), spec())}
+        out, found = quick(jax.shard_map(step, mesh=mesh, check_vma=False, **specs))(params, x, weight)
         close(gradient, found)
     close(expected, out.reshape(8, 1))
 
@@ -113,7 +111,7 @@ def member(name):
                 return MINIBATCH_LAYERS[name]()(nn.Dense(4)(x))
             if name == 'conditional':
                 return layers.ConditionalBatchNorm(3)(nn.Dense(4)(x), jnp.arange(x.shape[0]) % 3)
-            wrap, norm = NORMALIZATIONS[name].parts(True, jnp.float32, None, reference=2)
+            wrap, norm = NORMALIZATIONS[name].parts(True, jnp.float32, reference=2)
             return norm()(wrap(nn.Dense(4))(x))
 
     net = Net()
@@ -278,19 +276,6 @@ def test_minibatch_layers_stand_before_the_last():
         assert inputs_of_the_last(make(minibatch='stddev:group_size=2')) == 4 * 4 * (4 + 1)
     assert inputs_of_the_last(networks.MLP((5, 1), minibatch='discrimination'), 'Dense_1') == 105
     assert inputs_of_the_last(networks.MLP((5, 1), minibatch='stddev'), 'Dense_1') == 6
-
-
-def test_inference_and_initialisation_need_no_axis():
-    x = normal(0, 4, 16, 16, 1)
-    for minibatch in ('discrimination', 'stddev'):
-        for network in (
-            networks.DCGANDiscriminator(2, axis_name='i', minibatch=minibatch),
-            networks.MLP((3, 1), norm='batch', minibatch=minibatch, axis_name='i'),
-        ):
-            variables = jax.eval_shape(network.init, jax.random.key(0), x[:1])
-            jax.eval_shape(functools.partial(network.apply, train=False), variables, x)
-            with pytest.raises(NameError, match='unbound axis name'):
-                jax.eval_shape(functools.partial(network.apply, mutable=['batch_stats']), variables, x)
 
 
 def test_unknown_names_are_refused_with_the_nearest():

@@ -12,7 +12,7 @@ import pytest
 from helpers import close, normal, paths, quick
 
 import gan_jax
-from gan_jax import games, latents, networks, objectives, penalties
+from gan_jax import games, latents, networks, objectives, parallel, penalties
 from gan_jax.errors import InputError
 from gan_jax.networks import layers
 
@@ -264,8 +264,8 @@ def test_conditional_batch_norm_shares_its_statistics_over_devices():
     norm = layers.ConditionalBatchNorm(4)
     variables = norm.init(jax.random.key(0), x, labels)
     expected = norm.apply(variables, x, labels, mutable=['batch_stats'])
-    split = lambda x, labels: layers.ConditionalBatchNorm(4, axis_name='i').apply(variables, x, labels, mutable=['batch_stats'])
-    out, state = jax.vmap(split, axis_name='i')(x.reshape(4, 2, 3), labels.reshape(4, 2))
+    split = lambda x, labels: norm.apply(variables, x, labels, mutable=['batch_stats'])
+    out, state = jax.vmap(split, axis_name=parallel.AXIS)(x.reshape(4, 2, 3), labels.reshape(4, 2))
     close(expected, (out.reshape(8, 3), jax.tree.map(lambda v: v[2], state)))
 
 
@@ -281,7 +281,7 @@ def test_the_reference_batch_is_of_the_games_own_latents(latent, generators):
     else:
         judge = networks.MLP((2, 1), squeeze=True)
         game = games.adversarial(network, judge, objectives.hinge(), latent=latent)
-    g, _ = quick(lambda key: game.init(key, jnp.zeros((1, 2))))(jax.random.key(0))
+    g, _ = quick(lambda key: game.init(jnp.zeros((1, 2)), key))(jax.random.key(0))
     z = np.asarray(g['reference']['z']).reshape(-1, 3)[:200]
     expected = np.asarray(jax.vmap(latent)(jax.random.split(jax.random.key(1), 2000)))
     assert len(z) == 200 and len(np.unique(z)) == 600
@@ -296,7 +296,7 @@ def test_a_reference_batch_of_labelled_examples_has_their_labels():
     judge = networks.ConcatenatedDiscriminator(networks.MLP((2, 1), squeeze=True), 3, flat=True)
     game = games.conditional(generator, judge, objectives.hinge(), latent=latents.uniform(2, 0.0))
     batch = {'image': jnp.zeros((1, 2)), 'label': jnp.array([0, 1, 2])}
-    g, _ = quick(lambda key: game.init(key, batch))(jax.random.key(0))
+    g, _ = quick(lambda key: game.init(batch, key))(jax.random.key(0))
     (reference,) = jax.tree.leaves(g['reference'])
     np.testing.assert_array_equal(reference[:, 2:], np.tile(np.eye(3), (2, 1)))
     assert float(reference[:, :2].min()) >= 0 and float(reference[:, :2].max()) < 1

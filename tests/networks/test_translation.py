@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from helpers import normal, quick
 
-from gan_jax import networks
+from gan_jax import networks, parallel
 from gan_jax.errors import InputError
 from gan_jax.networks import layers, translation
 from gan_jax.networks.normalization import instance_norm
@@ -235,8 +235,8 @@ def test_dropout_by_its_law_and_the_same_on_many_devices():
     assert set(np.unique(y)) == {np.float32(0), np.float32(1 / 0.75)}
     np.testing.assert_allclose((y == 0).mean(1), 0.25, atol=0.05)  # 3.6 standard deviations of a share
     assert all((y[0] != row).any() for row in y[1:])
-    split = lambda rows: layers.Dropout(0.25, 'i').apply({}, rows, rngs=NOISE)
-    np.testing.assert_array_equal(jax.vmap(split, axis_name='i')(x.reshape(4, 2, -1)).reshape(8, -1), y)
+    split = lambda rows: layers.Dropout(0.25).apply({}, rows, rngs=NOISE)
+    np.testing.assert_array_equal(jax.vmap(split, axis_name=parallel.AXIS)(x.reshape(4, 2, -1)).reshape(8, -1), y)
     np.testing.assert_array_equal(layers.Dropout(0.0).apply({}, x), x)
 
 

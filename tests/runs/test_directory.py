@@ -9,11 +9,12 @@ import subprocess
 import sys
 
 import pytest
-from test_runs import Config
+from test_loop import Config
 
 from gan_jax import runs
 from gan_jax.errors import InputError
 from gan_jax.runs import directory
+from gan_jax.runs.lock import Lock
 
 
 def opened(path, **options):
@@ -144,3 +145,18 @@ def test_a_process_opens_its_own_run_again(tmp_path):
     assert opened(tmp_path, resume=True).path == run.path
     changed = dataclasses.replace(Config(name='r', runs_dir=str(tmp_path)), width=9, overwrite=True)
     assert runs.RunDirectory(changed).path == run.path
+
+
+def test_a_lock_on_a_full_disk_leaves_nothing_to_write_at_the_end(tmp_path, monkeypatch):
+    resource = pytest.importorskip('resource')
+    unraisable = []
+    monkeypatch.setattr(sys, 'unraisablehook', unraisable.append)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        with pytest.raises(OSError, match='File too large'):
+            Lock(tmp_path)
+        gc.collect()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not unraisable

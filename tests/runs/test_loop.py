@@ -20,30 +20,36 @@ from PIL import Image
 import gan_jax
 from gan_jax import data, games, latents, networks, objectives, parallel, runs
 from gan_jax.errors import InputError
-from gan_jax.runs import checkpoints, pictures, samples
+from gan_jax.keys import roots
+from gan_jax.optimizers import Optimizers
+from gan_jax.runs import checkpoints, pictures, samples, study
+from gan_jax.runs.weights import start_from
 
 ROOT = pathlib.Path(__file__).parents[2]
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(runs.Options):
+class Config(runs.TrainOptions):
     width: int = 8
     steps: int = 4
 
 
-def small_training():
+def small_study():
     game = games.adversarial(
         networks.MLP((8, 2)),
         networks.MLP((8, 1), squeeze=True),
         objectives.non_saturating(),
         latent=latents.normal(4),
-        axis_name=parallel.AXIS,
     )
-    optimizer = optax.adam(1e-2)
-    step = gan_jax.make_train_step(game, optimizer, optimizer, axis_name=parallel.AXIS)
-    feed = data.resident(np.random.default_rng(0).normal(size=(20, 2)).astype(np.float32), 8, seed=0, axis_name=parallel.AXIS)
-    state = gan_jax.init(game, optimizer, optimizer, jnp.zeros((1, 2)), jax.random.key(0))
-    return runs.resident_trainer(step, feed, parallel.pmap), state
+    trainer = gan_jax.trainer(game, Optimizers(optax.adam(1e-2), optax.adam(1e-2)))
+    feed = data.resident(np.random.default_rng(0).normal(size=(20, 2)).astype(np.float32), 8)
+    return runs.Study(game, trainer, feed, jnp.zeros((1, 2)), side_by_side=True)
+
+
+def small_training(**options):
+    config, one = Config(batch_size=8, **options), small_study()
+    keys = roots(0, config.seeds)
+    return study.advancing(config, one, keys), study.first_state(config, one, keys)
 
 
 def train(path, steps, resume=False, **options):
@@ -70,18 +76,18 @@ def test_two_and_two_steps_are_four_bit_for_bit(tmp_path):
 
 KILLED = """
 import os, signal, sys
-sys.path.insert(0, {tests!r})
-import conftest, test_runs
+sys.path[:0] = {tests!r}
+import conftest, test_loop
 from gan_jax import runs
 def die(step, state):
     if step == 3:
         os.kill(os.getpid(), signal.SIGKILL)
-test_runs.train({path!r}, 4, callbacks=[runs.Callback(1, die)])
+test_loop.train({path!r}, 4, callbacks=[runs.Callback(1, die)])
 """
 
 
 def test_a_run_killed_between_checkpoints_goes_on_bit_for_bit(tmp_path):
-    script = KILLED.format(tests=str(ROOT / 'tests'), path=str(tmp_path / 'killed'))
+    script = KILLED.format(tests=[str(ROOT / 'tests'), str(ROOT / 'tests/runs')], path=str(tmp_path / 'killed'))
     killed = subprocess.run([sys.executable, '-c', script], cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     # The save of step 2 was asynchronous, and may or may not have been whole when the process died: if not, it begins again.
@@ -113,17 +119,17 @@ def test_the_newest_whole_checkpoint_is_used_and_it_says_so(tmp_path, capsys):
 
 ON_ONE_DEVICE = """
 import sys
-sys.path.insert(0, {tests!r})
-import jax, test_runs
+sys.path[:0] = {tests!r}
+import jax, test_loop
 assert jax.device_count() == 1
-test_runs.train(sys.argv[1], 4, resume=True)
+test_loop.train(sys.argv[1], 4, resume=True)
 """
 
 
 def test_a_run_goes_on_on_fewer_devices(tmp_path):
     straight, _ = train(tmp_path / 'straight', 4)
     train(tmp_path / 'moved', 2)
-    script = ON_ONE_DEVICE.format(tests=str(ROOT / 'tests'))
+    script = ON_ONE_DEVICE.format(tests=[str(ROOT / 'tests'), str(ROOT / 'tests/runs')])
     options = {'cwd': ROOT, 'env': {**os.environ, 'XLA_FLAGS': ''}, 'capture_output': True, 'text': True, 'timeout': 300}
     moved = subprocess.run([sys.executable, '-c', script, str(tmp_path / 'moved')], **options)
     assert moved.returncode == 0, moved.stderr
@@ -143,7 +149,7 @@ def test_a_restored_state_can_be_split_over_devices(tmp_path, runner):
         kept.save(0, state)
         kept.wait()
         state = kept.restore(state)
-    run = parallel.RUNNERS[runner](lambda state, batch: (state, parallel.pmean(batch.mean(), parallel.AXIS)))
+    run = parallel.RUNNERS[runner](lambda state, batch: (state, parallel.pmean(batch.mean())))
     moved, mean = run(state, jnp.arange(8.0))
     assert float(mean) == 3.5 and len(moved.generator.params['Dense_0']['bias'].sharding.device_set) == 4
 
@@ -171,13 +177,15 @@ def test_only_the_newest_checkpoints_are_kept(tmp_path):
     assert kept == [6, 8]
 
 
-@pytest.mark.parametrize('decay', [0.5, 1.0])
-def test_a_run_tells_what_it_was_started_with(tmp_path, decay):
-    options = runs.GameOptions(name='r', runs_dir=str(tmp_path), steps=7, decay=decay, penalties=('r1', 'r2'), seed=3)
+@pytest.mark.parametrize('schedule', ['cosine:end=0.5', 'constant'])
+def test_a_run_tells_what_it_was_started_with(tmp_path, schedule):
+    options = runs.GameOptions(name='r', runs_dir=str(tmp_path), steps=7, schedule=schedule, penalties=('r1', 'r2'), seed=3)
     path = runs.RunDirectory(options).path
     found = runs.GameOptions.of_run(path)
     assert found.identity() == options.identity() and found.penalties == ('r1', 'r2')
-    assert found.steps == (7 if decay < 1 else runs.GameOptions().steps)  # the length is kept where it shapes the run
+    assert found.steps == (
+        7 if schedule != 'constant' else runs.GameOptions().steps
+    )  # the length is kept where it shapes the run
     with pytest.raises(InputError, match=r'is no run of this experiment and version: options .*width'):
         Config.of_run(path)
     with pytest.raises(InputError, match=r'is no run: it has no config\.json'):
@@ -222,7 +230,7 @@ def test_what_moves_no_bit_of_the_state_may_change_on_resume(tmp_path):
 
 
 def test_a_schedule_that_has_ended_says_how_a_new_one_begins(tmp_path):
-    config = runs.GameOptions(name='r', runs_dir=str(tmp_path), steps=4, decay=0.1)
+    config = runs.GameOptions(name='r', runs_dir=str(tmp_path), steps=4, schedule='cosine')
     run = runs.RunDirectory(config)
     with pytest.raises(InputError, match=f'decay_steps 4 -> 8; decay_steps is the --steps over .* --init-from {run.path} with'):
         runs.RunDirectory(dataclasses.replace(config, steps=8, resume=True))
@@ -231,19 +239,18 @@ def test_a_schedule_that_has_ended_says_how_a_new_one_begins(tmp_path):
 def test_a_run_starts_from_another_ones_networks(tmp_path):
     trained, run = train(tmp_path, 3)
     _, fresh = small_training()
-    state = runs.first_state(fresh, str(run.path), resume=False)
+    state = start_from(fresh, run.path)
     for name in ('generator', 'discriminator'):
         player, other, new = (getattr(x, name) for x in (state, trained, fresh))
         assert_same_bits(player.variables, other.variables)
         assert_same_bits(player.opt_state, new.opt_state)
     assert_same_bits(state.ema, trained.ema)
     assert int(state.step) == 0 and state.key == fresh.key
-    assert runs.first_state(fresh, str(run.path), resume=True) is fresh and runs.first_state(fresh, None, resume=False) is fresh
     wider = fresh.replace(ema={'params': {**fresh.ema['params'], 'Dense_1': {'bias': jnp.zeros(3), 'kernel': jnp.zeros((8, 3))}}})
     with pytest.raises(InputError, match=r'other networks than this run: params\.Dense_1\.bias is \[2\] there and \[3\] here'):
-        runs.first_state(wider, str(run.path), resume=False)
+        start_from(wider, run.path)
     with pytest.raises(InputError, match='none has no checkpoint yet'):
-        runs.first_state(fresh, str(tmp_path / 'none'), resume=False)
+        start_from(fresh, tmp_path / 'none')
 
 
 def test_what_counts_over_a_run_starts_anew(tmp_path):
@@ -253,7 +260,7 @@ def test_what_counts_over_a_run_starts_anew(tmp_path):
     )
     with checkpoints.Checkpoints(tmp_path / 'checkpoints') as kept:
         kept.save(7, counted(7))
-    found = runs.first_state(counted(0), str(tmp_path), resume=False).discriminator.state
+    found = start_from(counted(0), tmp_path).discriminator.state
     assert int(found['progress']['updates']) == 0 and float(found['stats']['m'][0]) == 7
 
 
@@ -289,9 +296,8 @@ def test_pictures(tmp_path):
     np.testing.assert_array_equal(grid[1:9:2, 1:9:2], images[0])
     np.testing.assert_array_equal(grid[10:18:2, 10:18:2], images[4])
     run = runs.RunDirectory(Config(name='p', runs_dir=str(tmp_path)))
-    callback = samples.image_samples(run, lambda state: jnp.zeros((5, 4, 4, 1)), every=2)
     for step in (0, 2, 4):
-        callback.call(step, None)
+        pictures.save(samples.frame_path(run, step), samples.grid(np.zeros((5, 4, 4, 1))))
     samples.animate(run)
     with Image.open(run.path / 'samples.gif') as gif:
         assert gif.n_frames == 1 or gif.n_frames == 3  # equal frames may be merged

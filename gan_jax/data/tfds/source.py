@@ -96,6 +96,10 @@ class TfdsSource:
         except Exception as error:  # a decoder may raise anything on a damaged file
             raise InputError(f'cannot read an image of {self.name}: {one_line(error)}') from error
 
+    def every_label(self) -> np.ndarray | None:
+        """The labels of all records, int32 `[n]`, which are read for them; None without classes."""
+        return np.array(self.column('label'), np.int32) if self.classes else None
+
     def column(self, name: str) -> list[Any]:
         """One feature, such as a file name, of all records. Raises `InputError` if there is no such feature."""
         if len(self) and name not in self._records[0]:

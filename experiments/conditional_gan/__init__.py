@@ -1,0 +1,1 @@
+"""Class-conditional GANs: the players, and whether samples show the class that they were asked for."""

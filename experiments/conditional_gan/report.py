@@ -1,0 +1,63 @@
+"""Whether samples show the class that they were asked for, and how varied they are within it."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from experiments.shared.labelled import LabelledData
+from gan_jax import runs
+from gan_jax.metrics.extractors.classifier import Classifier, train_classifier
+from gan_jax.metrics.frechet import frechet_distance_from_features
+
+
+class Recognition(NamedTuple):
+    """What the classifier sees in images that ought to be of given classes."""
+
+    accuracy: float
+    """Share of images read as their label."""
+    accuracies: np.ndarray
+    """The same of each class, `[classes]`."""
+    variance: float
+    """Mean squared distance of the features to their class's mean: near 0 for a generator of one image for each class."""
+    features: np.ndarray
+
+
+def read(classifier: Classifier, images: np.ndarray, labels: np.ndarray) -> Recognition:
+    right = classifier.probabilities(images).argmax(1) == labels
+    features = classifier.features(images)
+    classes = range(labels.max() + 1)
+    accuracies = np.array([right[labels == k].mean() for k in classes])
+    variance = np.mean([features[labels == k].var(0).sum() for k in classes])
+    return Recognition(float(right.mean()), accuracies, float(variance), features)
+
+
+def evaluate(trained: runs.Trained) -> dict[str, Any]:
+    """The end table: samples, as many of each class, beside held-out real images."""
+    config: Any = trained.config
+    found: LabelledData = trained.study.data
+    train, test = found.train, found.test
+    labels = np.arange(config.samples, dtype=np.int32) % len(train.classes)
+    classifier = train_classifier(train.images, train.labels, name=config.dataset, cache=True)
+    ours, real = (read(classifier, x, y) for x, y in ((trained.images(labels), labels), (test.images, test.labels)))
+    distance = frechet_distance_from_features(real.features, ours.features)
+    floor = frechet_distance_from_features(real.features, classifier.features(train.images[: config.samples]))
+    worst = int(ours.accuracies.argmin())
+    rows: list[tuple] = [
+        ('', 'samples', 'held-out real images'),
+        ('read as their label', ours.accuracy, real.accuracy),
+        (f'  of class {train.classes[worst]}, the worst', float(ours.accuracies[worst]), float(real.accuracies[worst])),
+        ('variance within a class, classifier features', ours.variance, real.variance),
+        ('Frechet distance, classifier features', distance, f'{floor:.4g} (train)'),
+    ]
+    trained.tell(f'judge: a classifier trained on {config.dataset}; no FID')
+    title = f'{config.dataset}, {config.condition}, after {trained.steps} steps, {config.samples} samples'
+    trained.tell(runs.table(rows, title=title))
+    return {
+        'accuracy': ours.accuracy,
+        'accuracy_real': real.accuracy,
+        'class_accuracies': ours.accuracies.tolist(),
+        'class_accuracies_real': real.accuracies.tolist(),
+        'class_variance': ours.variance,
+        'class_variance_real': real.variance,
+        'frechet_distance': distance,
+    }

@@ -1,0 +1,180 @@
+"""What DCGAN's paper does with a trained network (Radford et al. 2016, sections 5 and 6): looks at a run of DCGAN.
+
+    python -m experiments.dcgan.analyse runs/dcgan
+
+Interpolation, vector arithmetic, nearest neighbours, the filters, and a linear classifier on the discriminator's features, as
+pictures and `analysis.json` in the run's directory; of several seeds, those of the first that has not diverged.
+"""
+
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+
+import gan_jax
+from experiments.dcgan import arithmetic as vectors
+from experiments.dcgan import features
+from experiments.shared import image_gan
+from gan_jax import data, latents, runs
+from gan_jax.errors import InputError
+from gan_jax.metrics.extractors.classifier import Classifier, train_classifier
+from gan_jax.metrics.neighbours import memorisation_test, nearest_neighbours
+from gan_jax.metrics.paths import smoothness
+from gan_jax.ranges import Checked, Text
+from gan_jax.runs import pictures
+from gan_jax.runs.generators import description
+from gan_jax.typing import AnyArray, Array, Key
+
+POINTS, STEPS, PATHS = 9, 8, 16
+"""Latents that a path goes through, steps from one to the next, and paths that are measured."""
+CANDIDATES = 5000
+"""Samples among which exemplars are looked for."""
+SAMPLES = 1000
+"""Samples whose nearest training images are looked for."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(Checked):
+    """What a trained DCGAN has learned."""
+
+    run: Annotated[Text, tyro.conf.Positional]
+    """The run's directory, such as runs/dcgan."""
+    data_dir: Text | None = None
+    """Where TFDS data sets are prepared; TFDS_DATA_DIR if it is not given."""
+
+
+def main(config: Config) -> dict[str, Any]:
+    """Writes pictures and `analysis.json` to the run; prints a table, and returns its figures."""
+    path = pathlib.Path(config.run)
+    if (experiment := description(path)['experiment']) != 'experiments.dcgan':
+        raise InputError(f'{path} is a run of {experiment}, and not of experiments.dcgan')
+    every = runs.load(path, data_dir=config.data_dir)
+    trained = every.seed(every.shown)
+    train, dataset = trained.study.data.train, trained.config.dataset  # type: ignore[attr-defined]
+    classifier = None
+    if train.labels is not None:
+        classifier = train_classifier(train.images, train.labels, name=dataset, cache=True)
+    results: dict[str, Any] = {'steps': trained.steps, 'interpolation': interpolation(trained)}
+    results['neighbours'] = neighbours(trained, classifier)
+    save(trained, 'filters', *features.filters(trained))
+    if classifier is not None:
+        results['arithmetic'] = arithmetic(trained, classifier)
+        results['probe'] = features.probes(trained)
+    else:
+        print(f'{dataset} has no labels: no vector arithmetic, whose exemplars a classifier chooses, and no probe')
+    print(table(f'{dataset}, {path} after {trained.steps} steps', results))
+    runs.write_json(path / 'analysis.json', results)
+    names = ('interpolation', 'nearest', 'filters', *(['arithmetic'] if results.get('arithmetic') else []))
+    print(f'pictures {path}/ {", ".join(f"{name}.png" for name in names)}; numbers {path}/analysis.json')
+    return results
+
+
+def generate(trained: runs.Trained, z: AnyArray) -> np.ndarray:
+    """Images `[n, h, w, c]` in [-1, 1] of latents `[n, size]`, by the averaged generator."""
+    generator = trained.study.generator
+    assert isinstance(generator, runs.Generator)
+
+    def images(state: gan_jax.TrainState, z: Array, _: Key) -> Array:
+        return generator.generate(generator.weights(state.ema), z, jnp.zeros(len(z), jnp.int32))
+
+    return trained.mapped(images, z, 'images of latents')
+
+
+def drawn(trained: runs.Trained, use: str, *shape: int) -> Array:
+    """Normal latents `[*shape, size]` for a use."""
+    return jax.random.normal(trained.key(use), (*shape, trained.config.latent_size))  # type: ignore[attr-defined]
+
+
+def save(trained: runs.Trained, name: str, images: Any, columns: int) -> None:
+    scale = max(1, 64 // images.shape[1])
+    pictures.save_picture(trained.path / f'{name}.png', pictures.image_grid(np.asarray(images), columns=columns, scale=scale))
+
+
+def interpolation(trained: runs.Trained) -> dict[str, list[float]]:
+    """The smoothness ratios of paths through nine latents; of the straight ones also with every image replaced by its nearest
+    training image, which is what a generator that has learned those by heart could show at best."""
+    train = trained.study.data.train
+    points = drawn(trained, 'paths', PATHS, POINTS)
+    ratios: dict[str, list[float]] = {}
+    for name, between in {'straight lines': latents.lerp, 'arcs': latents.slerp}.items():
+        paths = jax.vmap(lambda p, between=between: latents.path(p, STEPS, between))(points)
+        images = generate(trained, paths.reshape(-1, paths.shape[-1])).reshape(*paths.shape[:2], *train.images.shape[1:])
+        ratios[name] = [float(smoothness(path).ratio) for path in images]
+        if name == 'straight lines':
+            rows = [images[0, i * STEPS : (i + 1) * STEPS + 1] for i in range(POINTS - 1)]
+            save(trained, 'interpolation', data.to_uint8(np.concatenate(rows)), STEPS + 1)
+            nearest = nearest_neighbours((images.reshape(-1, *images.shape[2:]) + 1) * 127.5, train.images).index
+            copies = (train.images[np.asarray(nearest[:, 0])] / 127.5 - 1).reshape(images.shape)
+    ratios['nearest training images'] = [float(smoothness(path).ratio) for path in copies]
+    return ratios
+
+
+def arithmetic(trained: runs.Trained, classifier: Classifier) -> dict[str, Any]:
+    """How often vector arithmetic gives what it should; a picture of up to eight cases."""
+    z, classes = np.asarray(drawn(trained, 'candidates', CANDIDATES)), len(trained.study.data.train.classes)
+    made = functools.partial(generate, trained)
+    concepts = vectors.find_concepts(z, vectors.look(made, classifier, z), classes)
+    usable = list(concepts.median)
+    if missing := set(range(classes)) - set(usable):
+        print(f'no arithmetic with classes {", ".join(map(str, sorted(missing)))}: too few of {CANDIDATES} samples are of them')
+    if len(usable) < 2:
+        return {}
+    pairs = list(zip(usable, usable[1:] + usable[:1], strict=True))[:8]
+    rows = vectors.picture_rows(made, concepts, pairs, trained.key('beside results'))
+    save(trained, 'arithmetic', rows, vectors.COLUMNS)
+    return vectors.judge(made, classifier, concepts)
+
+
+def neighbours(trained: runs.Trained, classifier: Classifier | None) -> dict[str, Any]:
+    """Medians of the distance to the nearest training image, of samples and of held-out images; pictures of the nearest three, by
+    pixels and, in the rows' second half, by the classifier's features."""
+    _, train, held_out = trained.study.data
+    fakes = trained.images(SAMPLES, 'neighbours')
+    spaces: dict[str, Callable] = {'pixels': lambda images: (images / np.float32(127.5)).reshape(len(images), -1)}
+    if classifier is not None:
+        spaces["the classifier's features"] = lambda images: classifier.features(image_gan.floats(images))
+    results, shown = {}, [fakes[:12, None]]
+    for name, space in spaces.items():
+        bank = space(train.images)
+        shown.append(train.images[np.asarray(nearest_neighbours(space(fakes[:12]), bank, min(3, len(bank))).index)])
+        if held_out is not None:
+            test = memorisation_test(space(fakes), bank, space(held_out.images[:SAMPLES]))
+            results[name] = {**test._asdict(), 'ratio': test.ratio}
+        else:
+            results[name] = {'generated': float(np.median(nearest_neighbours(space(fakes), bank).distance))}
+    rows = np.concatenate(shown, 1)
+    save(trained, 'nearest', rows.reshape(-1, *fakes.shape[1:]), rows.shape[1])
+    return results
+
+
+def table(title: str, results: dict[str, Any]) -> str:
+    """Everything measured."""
+    rows: list[tuple] = [(f'{POINTS} latents, {PATHS} paths: largest step / mean step', 'mean', 'worst')]
+    rows += [(name, float(np.mean(ratios)), max(ratios)) for name, ratios in results['interpolation'].items()]
+    parts = [runs.table(rows, title=title)]
+    if counted := results.get('arithmetic'):
+        kinds = ('result', 'light b', 'heavy b')
+        rows = [(f'heavy a - light a + light b, {counted["pairs"]} pairs: share', *kinds)]
+        rows += [(name, *(counted[kind][name] for kind in kinds)) for name in counted['result']]
+        parts.append(runs.table(rows))
+    rows = [('median distance to the nearest training image', 'samples', 'held-out', 'ratio')]
+    for name, test in results['neighbours'].items():
+        rows.append((name, test['generated'], test.get('held_out', ''), test.get('ratio', '')))
+    parts.append(runs.table(rows))
+    if 'probe' in results:
+        sizes = [n for n in results['probe']['pixels'] if n != 'features']
+        rows = [('linear SVM, held-out accuracy', 'features', *(f'{n} labels' for n in sizes))]
+        for name, by_size in results['probe'].items():
+            rows.append((name, by_size['features'], *(f'{100 * by_size[n]["accuracy"]:.2f} %' for n in sizes)))
+        parts.append(runs.table(rows))
+    return '\n\n'.join(parts)
+
+
+if __name__ == '__main__':
+    runs.run_main(main, Config)

@@ -1,0 +1,147 @@
+"""EBGAN (Zhao, Mathieu and LeCun 2017): a discriminator that is an autoencoder, whose reconstruction error is an energy.
+
+    python -m experiments.ebgan
+    python -m experiments.ebgan --margins 5 10 20
+    python -m experiments.ebgan --network convolutional --width 32
+
+Ends with the energies of real and generated images, and what a classifier of the same data makes of the samples.
+"""
+
+import dataclasses
+import functools
+from typing import Annotated, Any, ClassVar, Literal
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from experiments.ebgan import report
+from experiments.shared import image_gan
+from gan_jax import data, networks, runs
+from gan_jax.errors import InputError
+from gan_jax.metrics.extractors.classifier import train_classifier
+from gan_jax.objectives import OBJECTIVES
+from gan_jax.ranges import Compared, Count, Margin, Range, Several, Text, Width, refuse_given
+from gan_jax.registry import build
+from gan_jax.runs import pictures
+from gan_jax.runs.study import check
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(image_gan.ImageOptions):
+    """EBGAN on labelled images."""
+
+    name: str = 'ebgan'
+    dataset: Text = 'mnist'
+    """A TFDS name of labelled images, 'digits' (offline), or a folder with folders train and test, and in each a folder of images
+    for each class."""
+    steps: Count = 6_000
+    network: Literal['mlp', 'convolutional'] = 'mlp'
+    """Both players: fully connected, as in the paper's search on MNIST, or as its networks for faces."""
+    width: Width = 512
+    """Of fully connected layers; of convolutional ones the channels at half the image's size, doubled at each halving."""
+    layers: Annotated[int, Range(1, 100)] = 2
+    """Hidden layers of G and of the encoder, if they are fully connected. The decoder is one layer."""
+    latent_size: Width = 64
+    """Standard normal."""
+    objective: str = 'energy_margin:margin=10'
+    """energy_margin, with its margin. Energies are Euclidean distances of images in [-1, 1]; the table says what those of the
+    mean image are."""
+    margins: Annotated[tuple[Margin, ...], Several()] = ()
+    """Train once with each of these margins instead, and compare."""
+    features: tuple[str, ...] = ('pulling_away:weight=0.1',)
+    """Added to G's loss, on D's code: pulling_away:weight=0.1, feature_matching, feature_matching_l1."""
+    g_norm: str = 'batch'
+    optimizers: str = 'adam:learning_rate=1e-3'
+    """Both players', by paper: adam (EBGAN's search has 1e-3), wgan, wgan_gp, ttur, improved_gan."""
+    schedule: str = 'cosine:end=0.1'
+    samples: Compared = 10_000
+    """In the end table, beside at most so many real images of each split."""
+    sample_every: Count = 500
+
+    energies: ClassVar[bool] = True
+
+    def networks(self, size: data.Size, channels: int) -> tuple[nn.Module, nn.Module]:
+        options: Any = {'dtype': jnp.dtype(self.dtype)}
+        generator: nn.Module
+        autoencoder: nn.Module
+        if self.network == 'mlp':
+            widths = (self.width,) * self.layers
+            generator = networks.MLPGenerator((*data.sides(size), channels), widths, norm=self.g_norm, **options)
+            autoencoder = networks.MLPAutoencoder(widths, norm=self.d_norm, **options)
+        else:
+            generator = networks.DCGANGenerator(size, channels, self.width, 4, norm=self.g_norm, **options)
+            autoencoder = networks.ConvAutoencoder(self.width, norm=self.d_norm, **options)
+        return generator, networks.EnergyDiscriminator(autoencoder)
+
+    def check(self) -> None:
+        super().check()
+        if self.minibatch != 'none':
+            raise InputError('an autoencoder sees each example alone: it has no --minibatch layer')
+        if self.margins:
+            refuse_given(self, 'objective', because='is not given with --margins, which set its margin')
+        for margin in self.margins:
+            self.with_margin(margin).check()
+
+    @property
+    def margin(self) -> float:
+        """What a generated image of energy 0 costs D."""
+        return float(build(OBJECTIVES, self.objective).discriminator(jnp.zeros(1), jnp.zeros(1))[0])
+
+    def with_margin(self, margin: float) -> 'Config':
+        """One run of a sweep, in a directory below."""
+        return runs.part(self, f'margin_{margin:g}', objective=f'energy_margin:margin={margin:g}', margins=())
+
+
+def study(config: Config) -> runs.Study:
+    """The run of the options. Refuses what cannot work, before anything is written."""
+    made = image_gan.study(config)
+    if made.data.train.labels is None:
+        raise InputError(f'{config.dataset} has no labels to train a classifier on, which judges the samples')
+    if made.data.held_out is None:
+        raise InputError(f'{config.dataset} has no folders train and test: samples are compared with held-out images')
+    return made
+
+
+def evaluate(trained: runs.Trained, panels: dict[float, report.Energies] | None = None) -> dict[str, Any]:
+    """The end table's figures, by set of images. `panels` gets the energies of the first seed, by margin."""
+    config: Any = trained.config
+    source, train, held_out = trained.study.data
+    real = {name: image_gan.at_random(x.images, config.samples) for name, x in (('held-out', held_out), ('training', train))}
+    seen = {'generated': trained.images(config.samples), **real}
+    discriminator = config.networks(source.size, source.channels)[1]
+    energy = lambda state, x, key: discriminator.apply(state.discriminator.variables, x, train=False)
+    energies = {name: trained.mapped(energy, images, 'energy') for name, images in seen.items()}
+    classifier = train_classifier(train.images, train.labels, name=config.dataset, cache=True)
+    results = report.figures(seen, energies, classifier)
+    if trained.first:
+        panels = {} if panels is None else panels
+        panels[config.margin] = energies
+        pictures.save_figure(trained.path / 'energies.png', report.histograms({config.margin: energies}))
+        report.save_reconstructions(trained, discriminator, seen['held-out'][:16], seen['generated'][:16])
+    trained.tell(report.table(config, results))
+    return results
+
+
+def main(config: Config) -> dict[Any, Any]:
+    """Trains, draws and evaluates; returns the end table's figures, of several margins by margin."""
+    made = study(config)
+    if not config.margins:
+        return runs.conclude(config, made, evaluate)
+    check(config, made)
+    run = runs.RunDirectory(config)  # once nothing more can be refused
+    results: dict[float, Any] = {}
+    panels: dict[float, report.Energies] = {}
+    for margin in config.margins:
+        part = config.with_margin(margin)
+        game = part.make_game(made.data.source.size, made.data.source.channels)
+        own = made._replace(game=game, trainer=part.trainer(game))
+        results[margin] = runs.conclude(part, own, functools.partial(evaluate, panels=panels))
+    pictures.save_figure(run.path / 'energies.png', report.histograms(panels))
+    print(report.sweep_table(config, {margin: runs.means(found) for margin, found in results.items()}))
+    runs.write_json(run.path / 'results.json', results)
+    print(f'pictures in {run.path}; numbers {run.path}/results.json')
+    return results
+
+
+if __name__ == '__main__':
+    runs.run_main(main, Config)

@@ -1,0 +1,116 @@
+"""LAPGAN (Denton et al. 2015): a GAN for every level of a Laplacian pyramid, sampled from coarse to fine.
+
+    python -m experiments.lapgan
+    python -m experiments.lapgan --dataset fashion_mnist
+    python -m experiments.lapgan --width 64 --kernel-sizes 7 7 5 --coarse-width 1600 --coarse-generator-width 8000 \\
+        --latent-size 100 --batch-size 64 --dropout 0.5 --penalties --steps 100000
+
+The last has the networks of the authors' CIFAR-10 code, and wants an accelerator. All levels train at once, in one program. Ends
+with the losses of every level, and the Frechet distance of every stage.
+"""
+
+import dataclasses
+from typing import Annotated, Any
+
+import jax.numpy as jnp
+import numpy as np
+
+import gan_jax
+from experiments.lapgan import report
+from experiments.shared import image_gan
+from gan_jax import data, games, latents, networks, pyramids, runs
+from gan_jax.errors import InputError
+from gan_jax.games.laplacian_pyramid import cascade
+from gan_jax.ranges import BatchSize, Count, KernelSize, Range, ShareBelow1, Text, Width
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(image_gan.ImageOptions):
+    """LAPGAN on images."""
+
+    name: str = 'lapgan'
+    dataset: Text = 'cifar10'
+    """A TFDS name such as cifar10, fashion_mnist or mnist, 'digits' (offline), or a folder of images."""
+    halvings: Annotated[int, Range(0, 10)] = 2
+    """How often the images are halved: a game for each, and one for the coarsest images. 32 pixels: 16, 8."""
+    steps: Count = 2_500
+    batch_size: BatchSize = 16
+    """Small batches learn faster on a CPU; the authors have 64 real images and 64 generated ones."""
+    width: Width = 16
+    """Channels of a level's networks; the authors have 64."""
+    kernel_sizes: tuple[KernelSize, KernelSize, KernelSize] = (5, 5, 3)
+    """Of a level's generator; the authors have 7 7 5."""
+    coarse_width: Width = 512
+    """Units of each of the two hidden layers of the coarsest discriminator; the authors have 1,600."""
+    coarse_generator_width: Width = 512
+    """The same of its generator; the authors have 8,000."""
+    dropout: ShareBelow1 = 0.0
+    """In the discriminators; the authors have .5, and no penalty."""
+    penalties: tuple[str, ...] = ('r1:gamma=3',)
+    """Of every level: any of r1, r2, roth, wgan_gp, dragan. In a few thousand steps R1 gets further than dropout."""
+    latent_size: Width = 64
+    """Of the coarsest level, uniform on [-1, 1); the other levels' noise is one such number a pixel."""
+    optimizers: str = 'adam:learning_rate=1e-3'
+    """Both players', by paper: adam, wgan, wgan_gp, ttur. (The authors have SGD of .02 with momentum .5.)"""
+    schedule: str = 'cosine:end=0.1'
+    sample_every: Count = 250
+    checkpoint_every: Count = 1000
+
+    def check(self) -> None:
+        super().check()
+        for name in ('d_norm', 'g_norm', 'minibatch', 'features'):
+            if getattr(self, name) not in ('none', ()):
+                raise InputError(f"LAPGAN's networks have no --{name.replace('_', '-')}")
+        self.make_game(side_of(self.shape or 1 << self.halvings), 1)
+
+    def make_game(self, size: data.Size, channels: int) -> gan_jax.Game:
+        """The game of all levels. Raises `InputError` for images that are not squares, or cannot be halved so often."""
+        pyramids.check_size(side_of(size), self.halvings)
+        judge: Any = {'dtype': jnp.dtype(self.dtype), 'dropout': self.dropout}
+        discriminators: Any = [networks.LevelDiscriminator(self.width, **judge) for _ in range(self.halvings)]
+        discriminators.append(networks.CoarsestDiscriminator((self.coarse_width,) * 2, **judge))
+        latent: Any = [latents.uniform(n) for n in self.latent_sizes(side_of(size))]
+        return self.game(self.generators(side_of(size), channels), discriminators, latent, games.laplacian_pyramid)
+
+    def generators(self, size: int, channels: int) -> Any:
+        """Those of all levels, finest first."""
+        options: Any = {'dtype': jnp.dtype(self.dtype)}
+        side = size >> self.halvings
+        fine = [networks.LevelGenerator(self.width, self.kernel_sizes, **options) for _ in range(self.halvings)]
+        return [*fine, networks.MLPGenerator((side, side, channels), (self.coarse_generator_width,) * 2, **options)]
+
+    def latent_sizes(self, size: int) -> list[int]:
+        """Those of all levels, finest first."""
+        return [*((size >> k) ** 2 for k in range(self.halvings)), self.latent_size]
+
+    def generator(self, size: data.Size | list[int], channels: int) -> runs.Generator:
+        """The whole cascade; the latents of all levels stand one after another in one vector, finest first."""
+        generators, sizes = self.generators(side_of(size), channels), self.latent_sizes(side_of(size))
+        ends = np.cumsum(sizes)[:-1].tolist()
+        generate = lambda weights, z, _: cascade(generators, weights, jnp.split(z, ends, 1))[0]
+        return runs.Generator(latents.uniform(sum(sizes)), generate, normal=False)
+
+
+def side_of(size: data.Size | list[int] | str) -> int:
+    """The side of squares. Raises `InputError` for other images."""
+    if not isinstance(size, int):
+        shown = size if isinstance(size, str) else 'x'.join(map(str, size))
+        raise InputError(f'LAPGAN is for squares: give --size their side, not {shown}')
+    return size
+
+
+def study(config: Config) -> runs.Study:
+    """The run of the options. Refuses what cannot work, before anything is written."""
+    made = image_gan.study(config)
+    if len(made.data.train.images) < 2:
+        raise InputError(f'{config.dataset} has 1 image, and a Frechet distance is one of at least 2')
+    return made
+
+
+def main(config: Config) -> dict[str, Any]:
+    """Trains, draws and evaluates; returns the end table's figures."""
+    return runs.conclude(config, study(config), report.evaluate)
+
+
+if __name__ == '__main__':
+    runs.run_main(main, Config)

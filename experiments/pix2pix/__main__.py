@@ -1,0 +1,153 @@
+"""pix2pix (Isola et al. 2017): from label maps to photographs, or between the two images of any folder of pairs.
+
+    python -m experiments.pix2pix --dataset facades
+    python -m experiments.pix2pix --dataset PAIRS --direction a_to_b --size 256 --width 64 --receptive-field 70 --batch-size 1
+
+`facades` is the unpacked folder of the authors' facades.tar.gz: photographs to the left, labels to the right. Ends with the L1
+distance from the validation photographs, beside that of their mean image and of a U-Net trained on L1 alone.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal
+
+import jax
+import jax.numpy as jnp
+
+from experiments.pix2pix.report import SHOWN, Pairs, evaluate, load
+from experiments.shared.translation import TranslationOptions, save_progress, table_of_images
+from gan_jax import data, games, networks, parallel, runs
+from gan_jax.errors import InputError
+from gan_jax.games.judgement import apply_network
+from gan_jax.metrics.extractors import EXTRACTORS
+from gan_jax.networks.translation import patch_outputs, unet_halvings
+from gan_jax.ranges import Compared, Count, ShareBelow1, Side, Text, Weight, Width, refuse_given
+from gan_jax.typing import Array, Key
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(TranslationOptions):
+    """pix2pix on a folder of pairs of images."""
+
+    name: str = 'pix2pix'
+    dataset: Text = 'facades'
+    """A folder of pairs: images side by side, A to the left of B, or folders A and B with images of the same names. Folders
+    train, val and test are splits; without any, every tenth pair is held out."""
+    direction: Literal['a_to_b', 'b_to_a'] = 'b_to_a'
+    """What is made of what; b_to_a makes facades' photographs of labels."""
+    size: Side = 64
+    """Height and width, a power of two; the paper has 256. Training images are loaded at 286 / 256 of it, cropped at
+    random and mirrored."""
+    steps: Count = 1_500
+    width: Width = 24
+    l1_weight: Weight = 100.0
+    """Of the mean absolute difference from the target, in [-1, 1], in G's loss."""
+    receptive_field: Count = 34
+    """The side of the square that one logit of D judges: 1, 16, 34, 70, 142 or 286. The paper has 70, at 256 pixels."""
+    statistics: Literal['running', 'batch'] = 'batch'
+    """By which G with batch norm translates: each image's own, a test batch of one as in the authors' test script, or the
+    running averages."""
+    dropout: ShareBelow1 = 0.5
+    """In the three innermost layers on the way up, at any time: G's only noise."""
+    compare_l1: bool = True
+    """Train the same U-Net on L1 alone, too."""
+    compare_features: str | None = None
+    """Compare outputs with photographs in the features of this extractor of gan_jax.metrics, such as squeezenet:path=FILE,
+    inception or pixels."""
+    samples: Compared = 200
+
+    free: ClassVar[tuple[str, ...]] = (*TranslationOptions.free, 'compare_l1', 'compare_features')
+    renamed: ClassVar[dict[str, str]] = TranslationOptions.renamed | {'--validation': '--samples'}
+
+    @property
+    def l1_alone(self) -> bool:
+        """Whether G learns by L1 alone; D has a few weights then, and does nothing."""
+        return self.objective_weight == 0 and not self.features
+
+    def check(self) -> None:
+        if moved := next((text for text in self.features if text.partition(':')[0] in EXTRACTORS), None):
+            raise InputError(f'--features {moved} is --compare-features {moved} now')
+        super().check()
+        if self.g_norm != 'batch':
+            refuse_given(self, 'statistics', because=f'is of batch norm, and --g-norm is {self.g_norm}')
+        unet_halvings((self.size, self.size))
+        if not self.l1_alone:
+            patch_outputs(self.size, self.receptive_field)
+        elif not self.l1_weight:
+            raise InputError('--objective-weight and --l1-weight are not both 0')
+
+    def network(self, channels: int) -> networks.UNet:
+        """The generator of images with this number of channels."""
+        dtype = jnp.dtype(self.dtype)
+        options: dict[str, Any] = {'dropout': self.dropout, 'norm': self.g_norm, 'statistics': self.statistics}
+        return networks.UNet(channels, self.width, dtype=dtype, **options)
+
+    def translator(self, direction: str | None, channels: list[int]) -> runs.Translator:
+        """How the trained generator translates; `channels` are the input's and the output's."""
+        if direction not in (None, self.direction):
+            raise InputError(f'this run has learned --direction {self.direction} only, not {direction}')
+        network = self.network(channels[1])
+        one = lambda weights: lambda x, key: apply_network(network, weights, x, train=False, noise=key)[0]
+        translate = lambda weights, x, key: self.drawn(one(weights), x, key)
+        return runs.Translator(translate, self.size, channels[0])
+
+    def drawn(self, draw: Callable[[Array, Key], Array], x: Array, key: Key) -> Array:
+        """`draw(x, key)`, of each image by itself where batch norm goes by what it is given."""
+        if self.g_norm != 'batch' or self.statistics == 'running':
+            return draw(x, key)
+        return jax.lax.map(lambda one: draw(one[0][None], one[1])[0], (x, parallel.example_keys(len(x), key)))
+
+
+ALONE: dict[str, Any] = {
+    'objective_weight': 0.0, 'features': (), 'penalties': (), 'augmentations': (), 'unroll_steps': 0, 'init_from': None,
+}  # fmt: skip
+"""What makes of a run that of L1 alone."""
+
+
+def study(config: Config) -> runs.Study:
+    """The run of the options. Refuses what cannot work, before anything is written."""
+    config.check()
+    return of_pairs(config, load(config))
+
+
+def of_pairs(config: Config, pairs: Pairs) -> runs.Study:
+    """The run on these pairs."""
+    size, channels = config.size, [pairs.train[name].shape[-1] for name in ('input', 'target')]
+    field, width, norm = (1, 1, 'none') if config.l1_alone else (config.receptive_field, config.width, config.d_norm)
+    discriminator = networks.PatchDiscriminator(field, width, norm, jnp.dtype(config.dtype))
+    game = config.played(games.paired_translation, config.network(channels[1]), discriminator, l1_weight=config.l1_weight)
+    translator = config.translator(None, channels)
+    source, target = (pairs.held_out[name][:SHOWN] for name in ('input', 'target'))
+    return runs.Study(
+        game,
+        config.trainer(game),
+        data.feed(
+            pairs.train,
+            config.batch_size,
+            minibatches=config.minibatches,
+            transform=lambda pair, key: data.jitter(pair, key, size=size),
+            memory_limit=config.memory_limit * 1e9,
+        ),
+        {name: jnp.zeros((1, size, size, c)) for name, c in zip(pairs.train, channels, strict=True)},
+        generator=translator,
+        known={'channels': channels},
+        show=lambda state, key: translator.translate(state.ema, data.to_float(jnp.asarray(source)), key),
+        picture=lambda made: table_of_images([('input', source), ('output', made), ('target', target)]),
+        data=pairs,
+    )
+
+
+def main(config: Config) -> dict[str, Any]:
+    """Trains, draws and evaluates; returns the end table's figures by model."""
+    one, alone = study(config), None
+    trained = runs.train(config, one)
+    save_progress(trained.run, ('input', 'output', 'target'), 1)
+    if config.compare_l1 and not config.l1_alone:
+        part = runs.part(config, 'l1', **ALONE)
+        alone = runs.train(part, of_pairs(part, one.data)._replace(feed=one.feed))
+        save_progress(alone.run, ('input', 'output', 'target'), 1)
+    return runs.report(trained, lambda own: evaluate(own, alone))
+
+
+if __name__ == '__main__':
+    runs.run_main(main, Config)

@@ -1,0 +1,57 @@
+"""Draws captions by a trained run of text-to-image, eight samples each.
+
+python -m experiments.text_to_image.say runs/text_to_image "a large red seven, top left"
+"""
+
+import dataclasses
+import pathlib
+import re
+from typing import Annotated
+
+import tyro
+
+from experiments.text_to_image import __main__ as text_to_image
+from experiments.text_to_image import caption_vectors, report
+from gan_jax import runs, text
+from gan_jax.errors import InputError
+from gan_jax.ranges import Checked, DataDir, Seed, Text
+from gan_jax.runs import pictures
+
+_SAMPLES = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(Checked):
+    """Images of captions by a trained run."""
+
+    run: Annotated[Text, tyro.conf.Positional]
+    """The run's directory, such as runs/text_to_image."""
+    captions: Annotated[tuple[str, ...], tyro.conf.Positional]
+    seed: Seed = 0
+    """Of the samples."""
+    data_dir: DataDir | None = None
+    """Where TFDS data sets are prepared; TFDS_DATA_DIR if it is not given."""
+
+
+def main(config: Config) -> pathlib.Path:
+    """Draws, and returns the picture's file."""
+    if not config.captions:
+        raise InputError('say which captions to draw')
+    path, captions = pathlib.Path(config.run), list(config.captions)
+    text_to_image.Config.of_run(path)
+    encoder = text.load(path / text_to_image.ENCODER)
+    caption_vectors.tell_unknown(encoder, captions)
+    encoder.encode(captions)  # says what is wrong with a caption before anything is built
+    trained = runs.load(path, data_dir=config.data_dir)
+    images = report.drawn(
+        trained.seed(trained.shown), [caption for caption in captions for _ in range(_SAMPLES)], f'say {config.seed}'
+    )
+    name = re.sub(r'\W+', '_', captions[0]).strip('_')[:60]
+    file = path / 'said' / f'{name}.png'
+    pictures.save_figure(file, report.figure(captions, images.reshape(len(captions), _SAMPLES, *images.shape[1:])))
+    print(f'drawn by {path} at step {trained.steps}: {file}')
+    return file
+
+
+if __name__ == '__main__':
+    runs.run_main(main, Config)

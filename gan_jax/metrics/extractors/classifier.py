@@ -1,0 +1,160 @@
+"""A small classifier of the data set itself: the "trained classifier" evaluation, and features for sets that Inception never saw.
+
+Its numbers carry the data set's name. They compare runs on that data set, and are no FID.
+"""
+
+import pathlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import traverse_util
+from jax import lax
+
+from gan_jax import compilation
+from gan_jax.errors import InputError
+from gan_jax.files import cache_directory, fingerprint, write_whole
+from gan_jax.metrics.extractors.extraction import Extractor, Outputs, as_float
+from gan_jax.networks.layers import Conv
+from gan_jax.numerics import Descent, descend
+from gan_jax.typing import AnyArray, Array, Variables
+
+_SMALL = 10_000
+"""Data sets below this many images are learned in fewer and smaller steps."""
+
+
+class Network(nn.Module):
+    """Two strided convolutions and a hidden layer: `images [n, h, w, c] -> (logits [n, classes], features [n, 128])`."""
+
+    classes: int
+
+    @nn.compact
+    def __call__(self, x: Array) -> tuple[Array, Array]:
+        x = nn.relu(Conv(features=32, kernel_size=(3, 3), strides=(2, 2))(x))
+        x = nn.relu(Conv(features=64, kernel_size=(3, 3), strides=(2, 2))(x))
+        features = nn.relu(nn.Dense(128)(x.reshape(x.shape[0], -1)))
+        return nn.Dense(self.classes)(features), features
+
+
+class Classifier(NamedTuple):
+    """A trained classifier; its functions take images `[n, h, w, c]`, uint8 or in [-1, 1], any number of them."""
+
+    probabilities: Callable[[AnyArray], np.ndarray]
+    """`-> [n, classes]`"""
+    features: Callable[[AnyArray], np.ndarray]
+    """`-> [n, 128]`, the hidden layer"""
+    extractor: Extractor
+    """The same network for `gan_jax.metrics`: pure, and named after the data set."""
+
+
+class ClassifierScores(NamedTuple):
+    """What the classifier sees in a set of images."""
+
+    confident: float
+    """Share of images recognised with probability .9 or more."""
+    confidence: float
+    """Mean probability of the most probable class."""
+    class_entropy: float
+    """Entropy of the predicted classes, in nats; log(classes) if all are equally frequent."""
+    class_shares: np.ndarray
+    """`[classes]`: how often each class is predicted."""
+
+
+def train_classifier(
+    images: np.ndarray,
+    labels: np.ndarray,
+    *,
+    name: str = 'images',
+    steps: int | None = None,
+    batch_size: int | None = None,
+    seed: int = 0,
+    cache: bool = False,
+) -> Classifier:
+    """Trains the network on uint8 `images [n, h, w, c]` and `labels [n]` by Adam, with shifts of up to a pixel; seeded.
+
+    `name` is the data set's. By default 4,000 steps of 128 images (on MNIST: 99.2 to 99.4 % of the test set right, in about a
+    minute on two CPU cores), or 1,500 of 64 for sets below 10,000 images. `cache=True` keeps it in `cache_directory()`, and
+    finds it there. Raises `InputError` if a label has no image, or an image no label.
+    """
+    steps = steps or (1500 if len(images) < _SMALL else 4000)
+    batch_size = batch_size or (64 if len(images) < _SMALL else 128)
+    counts = np.bincount(labels)
+    if len(labels) != len(images) or (counts == 0).any():
+        raise InputError(f'{len(images)} images and {len(labels)} labels, of which {int((counts == 0).sum())} classes have none')
+    network = Network(len(counts))
+    fit = _fitting(network, steps=steps, batch_size=batch_size, seed=seed)
+    x, y = jnp.asarray(images), jnp.asarray(labels)
+    identity = fingerprint(images, labels, fit.lower(x, y).as_text())
+    file = cache_directory() / 'classifiers' / f'{identity}.safetensors'
+    variables = _read(file) if cache else None
+    if variables is None:
+        variables = fit(x, y)
+        if cache:
+            _write(file, variables)
+    apply = compilation.jit(network.apply)
+
+    def blocks(x: AnyArray, output: int) -> np.ndarray:
+        return np.concatenate([np.asarray(apply(variables, as_float(x[i : i + 500]))[output]) for i in range(0, len(x), 500)])
+
+    def outputs(x: Array) -> Outputs:
+        logits, features = network.apply(variables, as_float(x))  # type: ignore[misc]
+        return Outputs(features, logits)
+
+    extractor = Extractor(f'classifier of {name} ({identity})', outputs, images.shape[1:])
+    return Classifier(lambda x: np.asarray(jax.nn.softmax(blocks(x, 0))), lambda x: blocks(x, 1), extractor)
+
+
+def _fitting(network: Network, *, steps: int, batch_size: int, seed: int) -> Any:
+    """The compiled `(images, labels) -> variables`: all that a classifier comes of."""
+    optimizer = optax.adamw(optax.cosine_decay_schedule(2e-3, steps), weight_decay=1e-4)
+    init_key, key = jax.random.split(jax.random.key(seed))
+
+    @compilation.jit
+    def fit(x: Array, y: Array) -> Variables:
+        def loss(params: Variables, memory: tuple, i: Array) -> tuple[Array, tuple]:
+            row_key, shift_key = jax.random.split(jax.random.fold_in(key, i))
+            rows = jax.random.randint(row_key, (batch_size,), 0, len(x))
+            logits, _ = network.apply(params, _shifted(as_float(x[rows]), shift_key))
+            return optax.softmax_cross_entropy_with_integer_labels(logits, y[rows]).mean(), memory
+
+        variables = network.init(init_key, as_float(x[:1]))
+        return descend(loss, optimizer, Descent(variables, (), optimizer.init(variables)), steps).params
+
+    return fit
+
+
+def classifier_scores(probabilities: np.ndarray) -> ClassifierScores:
+    """Confidence and variety of predictions `[n, classes]`."""
+    best = probabilities.max(1)
+    shares = np.bincount(probabilities.argmax(1), minlength=probabilities.shape[1]) / len(probabilities)
+    entropy = -np.sum(shares * np.log(np.where(shares > 0, shares, 1)))
+    return ClassifierScores(float((best >= 0.9).mean()), float(best.mean()), float(entropy), shares)
+
+
+def _shifted(x: Array, key: Array) -> Array:
+    """Each image moved by up to one pixel, the edge repeated."""
+    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode='edge')
+    offsets = jax.random.randint(key, (len(x), 2), 0, 3)
+    return jax.vmap(lambda image, o: lax.dynamic_slice(image, (o[0], o[1], 0), x.shape[1:]))(padded, offsets)
+
+
+def _write(file: pathlib.Path, variables: Variables) -> None:
+    from safetensors.numpy import save
+
+    flat = traverse_util.flatten_dict(jax.tree.map(np.asarray, variables), sep='/')
+    write_whole(file, save(flat))
+
+
+def _read(file: pathlib.Path) -> Variables | None:
+    """What was kept; None if nothing was, or if it is damaged."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        return traverse_util.unflatten_dict(load_file(file), sep='/')
+    except (OSError, SafetensorError):
+        return None

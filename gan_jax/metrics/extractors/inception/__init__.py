@@ -1,0 +1,37 @@
+"""Inception features on the device, by the network that FID, KID and the Inception score are defined with.
+
+    weights = inception.load()
+    features = jax.jit(inception.inception(weights.variables, outputs='2048'))(images)
+
+The weights are fetched once, by `python -m gan_jax.metrics.inception download`.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from gan_jax.metrics.extractors.inception.network import OUTPUTS, InceptionV3
+from gan_jax.metrics.extractors.inception.preprocessing import RESIZES, preprocess
+from gan_jax.metrics.extractors.inception.weights import Weights, load
+from gan_jax.typing import Array, Variables
+
+__all__ = ['OUTPUTS', 'RESIZES', 'InceptionV3', 'Weights', 'inception', 'load', 'preprocess']
+
+
+def inception(
+    variables: Variables, *, resize: str = 'tf1', outputs: str | tuple[str, ...] = ('2048',)
+) -> Callable[[Array], Array | tuple[Array, ...]]:
+    """A pure function from images `[n, h, w, 1 or 3]`, uint8 or float in [-1, 1], to the network's outputs.
+
+    Args:
+        variables: of `InceptionV3`, as in `load().variables`.
+        resize: a name in `RESIZES`; see `preprocess`.
+        outputs: one name in `OUTPUTS`, for an array `[n, width]`; or several, for a tuple of them.
+    """
+    names = (outputs,) if isinstance(outputs, str) else tuple(outputs)
+    network = InceptionV3(names)
+
+    def extract(images: Array) -> Array | tuple[Array, ...]:
+        found: Any = network.apply(variables, preprocess(images, resize))
+        return found[0] if isinstance(outputs, str) else found
+
+    return extract

@@ -1,0 +1,58 @@
+"""The extractors by name, as the command line and protocols ask for them: `inception:resize=clean`."""
+
+import importlib
+from collections.abc import Callable
+
+from gan_jax import data
+from gan_jax.errors import InputError, one_line
+from gan_jax.metrics.extractors import inception as inception_v3
+from gan_jax.metrics.extractors.classifier import train_classifier
+from gan_jax.metrics.extractors.extraction import Extractor, Outputs, as_float
+from gan_jax.metrics.extractors.squeezenet import squeezenet
+from gan_jax.registry import Table
+
+
+def pixels() -> Extractor:
+    """The pixels themselves, in [-1, 1], as one vector."""
+    return Extractor('pixels', lambda images: Outputs(as_float(images).reshape(len(images), -1)))
+
+
+def inception(path: str | None = None, resize: str = 'tf1') -> Extractor:
+    """Inception v3 of 2015-12-05: the features of FID and KID, and the logits without bias of the Inception score.
+
+    `path` names a file of weights; the cache is looked into without it. Raises `InputError` if there are none.
+    """
+    weights = inception_v3.load(path)
+    apply = inception_v3.inception(weights.variables, resize=resize, outputs=('2048', 'logits_unbiased'))
+    return Extractor(f'inception-2015-12-05 {weights.source}, {resize} resize', lambda images: Outputs(*apply(images)))
+
+
+def classifier(dataset: str, size: int | None = None, channels: int | None = None, data_dir: str | None = None) -> Extractor:
+    """The classifier of a labelled data set (`extractors.classifier`), trained on its 'train' split and cached."""
+    images = data.load(dataset, split='train', size=size, channels=channels, data_dir=data_dir)
+    if images.labels is None:
+        raise InputError(f'{dataset} has no labels to train a classifier on')
+    return train_classifier(images.images, images.labels, name=dataset, cache=True).extractor
+
+
+def custom(function: str) -> Extractor:
+    """Your own: `package.module.name` of a function from uint8 images `[n, h, w, c]` to features `[n, d]`.
+
+    It is compiled if JAX can trace it. A function of NumPy, PyTorch or anything else is called on NumPy arrays instead, and its
+    statistics are not cached.
+    """
+    module, _, name = function.rpartition('.')
+    try:
+        apply = getattr(importlib.import_module(module), name)
+    except Exception as error:  # a module that is imported may raise anything
+        raise InputError(f'no function {function!r} to extract features with: {one_line(error)}') from error
+    if not callable(apply):
+        raise InputError(f'{function!r} is not a function to extract features with, but {type(apply).__name__}')
+    return Extractor(function, lambda images: Outputs(apply(images)), on_host=True)
+
+
+EXTRACTORS: Table[Callable[..., Extractor]] = Table(
+    'extractor',
+    {'inception': inception, 'classifier': classifier, 'squeezenet': squeezenet, 'pixels': pixels, 'custom': custom},
+)
+"""Name -> factory."""

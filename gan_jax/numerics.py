@@ -1,0 +1,81 @@
+"""Numerics that several rooms share: a norm with a derivative everywhere, and minimisers of one loss."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+
+from gan_jax.typing import Array
+
+
+def safe_sqrt(x: Array) -> Array:
+    """The square root of `x >= 0`, of any shape, with derivative 0 at 0, where that of `jnp.sqrt` is infinite.
+
+    A norm `safe_sqrt(jnp.square(x).sum())` of zeros therefore has the gradient 0, and not NaN.
+    """
+    positive = x > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1)), 0)
+
+
+def euclidean_norm(x: Array) -> Array:
+    """The norm of each example, `[n, ...] -> [n]`; its gradient at 0 is 0."""
+    return safe_sqrt(jnp.square(x).reshape(len(x), -1).sum(-1))
+
+
+def minimise(
+    loss: Callable[[Array], Array], start: Array, *, steps: int = 100, memory: int = 10, tolerance: float = 1e-5
+) -> tuple[Array, Array]:
+    """The last iterate of L-BFGS, an array of any shape, and its loss; infinite if it is not a number.
+
+    It ends after so many steps, or where the gradient is no longer than the tolerance.
+    """
+    optimizer = optax.lbfgs(memory_size=memory)
+    value_and_grad = optax.value_and_grad_from_state(loss)
+
+    def going_on(carry: tuple) -> Array:
+        _, state, gradient_norm = carry
+        taken = optax.tree.get(state, 'count')
+        return (taken < steps) & (gradient_norm > tolerance)
+
+    def step(carry: tuple) -> tuple:
+        z, state, _ = carry
+        value, gradient = value_and_grad(z, state=state)
+        updates, state = optimizer.update(gradient, state, z, value=value, grad=gradient, value_fn=loss)
+        z = optax.apply_updates(z, updates)
+        return z, state, jnp.linalg.norm(optax.tree.get(state, 'grad'))
+
+    z, _, _ = lax.while_loop(going_on, step, (start, optimizer.init(start), jnp.asarray(jnp.inf, start.dtype)))
+    value = loss(z)
+    return z, jnp.where(jnp.isfinite(value), value, jnp.inf)
+
+
+class Descent(NamedTuple):
+    """Where a descent has arrived."""
+
+    params: Any
+    memory: Any
+    """What the loss keeps from step to step, such as batch statistics; `()` if nothing."""
+    opt_state: optax.OptState
+
+
+def descend(
+    loss: Callable[[Any, Any, Array], tuple[Array, Any]],
+    optimizer: optax.GradientTransformation,
+    start: Descent,
+    steps: int | Array,
+    first: int | Array = 0,
+) -> Descent:
+    """Takes steps `first`, `first + 1`, ... down the gradient of `loss(params, memory, step) -> (loss, memory)`.
+
+    The loss draws the minibatch of its step, so this is all of supervised learning. Pure, for the caller to compile.
+    """
+
+    def step(i: Array, at: Descent) -> Descent:
+        gradient, memory = jax.grad(loss, has_aux=True)(at.params, at.memory, i)
+        updates, opt_state = optimizer.update(gradient, at.opt_state, at.params)
+        return Descent(optax.apply_updates(at.params, updates), memory, opt_state)
+
+    return lax.fori_loop(first, first + steps, step, start)

@@ -1,0 +1,103 @@
+"""Several seeds of one game in one program, and what is said of figures that each of them has."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from gan_jax import compilation
+
+_AXIS = 'seeds'
+"""Not the axis of `gan_jax.parallel`: seeds have nothing to average."""
+
+
+def devices(seeds: int) -> Sequence[jax.Device]:
+    """As many local devices as can share the seeds evenly."""
+    every = jax.local_devices()
+    return every[: max(n for n in range(1, len(every) + 1) if seeds % n == 0)]
+
+
+def over_seeds(function: Callable, seeds: int, *, owned: int = 1, side_by_side: bool, donate: bool = False) -> Callable:
+    """The function of every seed at once, compiled. Its first `owned` arguments and its result have leaves `[seeds, ...]`, the
+    other arguments are shared.
+
+    The seeds are spread over the devices that can share them evenly. Those of one device are mapped over by `vmap`, or one after
+    the other where `side_by_side` is false. `donate` gives the first argument away.
+    """
+    chosen = devices(seeds)
+
+    def mapped(*arguments: Any) -> Any:
+        own, shared = arguments[:owned], arguments[owned:]
+        if side_by_side:
+            return jax.vmap(lambda *own: function(*own, *shared))(*own)
+        return jax.lax.map(lambda own: function(*own, *shared), own)
+
+    donated = {'donate_argnums': 0} if donate else {}
+    if len(chosen) == 1:
+        return compilation.jit(mapped, cached=not donate, **donated)
+    mesh = Mesh(np.array(chosen), (_AXIS,), axis_types=(AxisType.Auto,))
+    split, whole = PartitionSpec(_AXIS), PartitionSpec()
+
+    def spread_out(*arguments: Any) -> Any:
+        specs = tuple(split if i < owned else whole for i in range(len(arguments)))
+        return jax.shard_map(mapped, mesh=mesh, in_specs=specs, out_specs=split, check_vma=False)(*arguments)
+
+    compiled = compilation.jit(spread_out, cached=not donate, **donated)
+    place = lambda tree: jax.device_put(tree, NamedSharding(mesh, split))
+    return lambda *arguments: compiled(*map(place, arguments[:owned]), *arguments[owned:])
+
+
+def row(tree: Any, seed: int) -> Any:
+    """One seed's part of a pytree whose leaves are `[seeds, ...]`, on the first device."""
+    return jax.device_put(jax.tree.map(lambda x: x[seed], tree), jax.local_devices()[0])
+
+
+def flat(figures: Mapping[str, Any], prefix: str = '') -> Iterator[tuple[str, float]]:
+    """The numbers of nested figures by name, such as `frechet_distance` or `level_0.size`; lists and texts are left out."""
+    for name, value in figures.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f'{prefix}{name}.')
+        elif isinstance(value, (int, float)) and not isinstance(value, bool):
+            yield f'{prefix}{name}', float(value)
+
+
+def mean_and_interval(values: Any) -> tuple[float, float, int]:
+    """The mean of figures `[seeds]`, half the width of its 95 % interval by Student's t, and how many are finite.
+
+    What is not finite is left out; of fewer than 2 the interval is not a number.
+    """
+    from scipy.stats import t
+
+    values = np.asarray(values, np.float64)
+    finite = values[np.isfinite(values)]
+    count = len(finite)
+    if count == 0:
+        return float('nan'), float('nan'), 0
+    error = finite.std(ddof=1) / count**0.5 if count > 1 else np.nan
+    return float(finite.mean()), float(t.ppf(0.975, max(count - 1, 1)) * error), count
+
+
+def spread(values: Any, scale: float = 1.0, digits: int = 2) -> str:
+    """`mean +- half of the 95 % interval` of figures `[seeds]`; where some are not finite, of the others, and of how many."""
+    values = np.asarray(values, np.float64)
+    mean, half, count = mean_and_interval(scale * values)
+    if not count:
+        return 'none finite'
+    error = f' +- {half:.{digits}f}' if count > 1 else ''
+    return f'{mean:.{digits}f}{error}' + (f' ({count} of {len(values)})' if count < len(values) else '')
+
+
+def summary(each: Sequence[Mapping[str, Any] | None]) -> dict[str, dict[str, float]]:
+    """Every figure's mean over the seeds, half of its 95 % interval, and of how many seeds; None is a seed that diverged."""
+    rows = [dict(flat(figures)) for figures in each if figures is not None]
+    names = dict.fromkeys(name for figures in rows for name in figures)
+    found = {name: mean_and_interval([figures.get(name, np.nan) for figures in rows]) for name in names}
+    return {name: {'mean': mean, 'interval': half, 'seeds': count} for name, (mean, half, count) in found.items()}
+
+
+def stacked(parts: Sequence[Any]) -> Any:
+    """Pytrees of as many seeds as one with leaves `[seeds, ...]`."""
+    return jax.tree.map(lambda *x: jnp.stack(x), *parts)

@@ -1,0 +1,460 @@
+"""An experiment as one value, trained by one function: what a run can do, every experiment can do.
+
+An experiment says what is played, on what, and how it is looked at (`Study`), and what its figures are (`evaluate`). The rest is
+here and in the loop: many seeds in one program, many devices, data on the device or streamed, resuming, pictures, scores over
+training, the sampler that is left, and the end table's mean and interval.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gan_jax import compilation, finite, parallel
+from gan_jax.commandline import module_of, table
+from gan_jax.data.feeds import Feed, Joined, Stream, to_float, to_uint8
+from gan_jax.errors import Diverged, InputError
+from gan_jax.files import write_json
+from gan_jax.keys import named, roots
+from gan_jax.metrics import moments
+from gan_jax.metrics.extractors import Extractor
+from gan_jax.runs import pictures, samples, seeds
+from gan_jax.runs.checkpoints import newest_state
+from gan_jax.runs.directory import RunDirectory, read_log
+from gan_jax.runs.generators import (
+    Generator,
+    Translator,
+    describe,
+    description,
+    draw_latents,
+    save_generator,
+    save_translator,
+)
+from gan_jax.runs.loop import CALL_STEPS, Advance, Callback, fit
+from gan_jax.runs.options import MethodOptions, TrainOptions, check_fit
+from gan_jax.runs.scores import sample_scores
+from gan_jax.runs.weights import start_from
+from gan_jax.training import Game, Trainer, TrainState, many_steps, sample
+from gan_jax.typing import AnyArray, Array, Batch, Key, Metrics
+
+BLOCK = 500
+"""Examples that are drawn at a time."""
+SHOWN = 64
+"""Images of a picture, where a study has no picture of its own."""
+
+
+class Judge(NamedTuple):
+    """What scores a run as it trains."""
+
+    extractor: Extractor
+    reference: moments.FeatureMoments | moments.Gaussian
+    """Of real images."""
+
+
+class Study(NamedTuple):
+    """All that a run is, made before anything is written."""
+
+    game: Game | None
+    """None of another model than a game, which is trained alike."""
+    trainer: Trainer
+    feed: Feed | Stream | Joined
+    """Data on the device, or read as they are needed."""
+    example: Batch
+    """A minibatch, or some of its rows, that the players are initialised with."""
+    generator: Generator | Translator | None = None
+    """How the sampler that is left draws; by default the pictures and the scores, too."""
+    known: Mapping[str, Any] = {}
+    """What the configuration's `generator` has to be told to make that again without the data, as JSON has it."""
+    show: Callable[[TrainState, Key], Any] | None = None
+    """What a picture is made of, compiled; by default 64 images of the generator."""
+    picture: Callable[[Any], Any] | None = None
+    """From that, as NumPy has it, to an image uint8 `[h, w, c]` or a matplotlib figure; by default a grid."""
+    judge: Callable[[], Judge] | None = None
+    """Makes what --score-every scores with; it may take a minute. Only of image generators."""
+    notes: tuple[Callable[[RunDirectory], Callback], ...] = ()
+    """What else is done as it trains; of several seeds the state has a leading axis."""
+    data: Any = None
+    """What `evaluate`, and actions on the finished run, look at."""
+    side_by_side: bool = False
+    """Whether several seeds are mapped over at once, as small networks without convolutions are best, also on a CPU."""
+
+
+class Trained(NamedTuple):
+    """A trained run: of one seed, or of several."""
+
+    config: TrainOptions
+    study: Study
+    run: RunDirectory | None
+    """None of a run that was loaded."""
+    path: pathlib.Path
+    state: TrainState
+    """Of several seeds with leaves `[seeds, ...]`."""
+    roots: Key
+    """`[seeds]`, or the one's."""
+    finite: tuple[bool, ...]
+    """Which seeds have not diverged."""
+    first: bool = True
+    """Whether pictures and tables are of this seed."""
+    number: int = 0
+    """Of this seed among those of the run."""
+    programs: dict[str, Callable] = {}  # noqa: RUF012  shared by the seeds of one run, so that each is compiled once
+
+    @property
+    def steps(self) -> int:
+        return int(np.ravel(np.asarray(self.state.step))[0])
+
+    @property
+    def shown(self) -> int:
+        """The number of the seed whose pictures are drawn: the first that has not diverged."""
+        return self.finite.index(True)
+
+    def seed(self, number: int) -> 'Trained':
+        """One of the seeds, on its own."""
+        if not self.roots.shape:
+            return self
+        state = seeds.row(self.state, number)
+        first = number == self.shown
+        return self._replace(state=state, roots=self.roots[number], finite=(self.finite[number],), first=first, number=number)
+
+    def key(self, use: str) -> Key:
+        """A key of one seed for a use of this name, which no other use has."""
+        return named(self.roots, use)
+
+    def read_log(self, name: str = 'metrics.jsonl') -> list[dict[str, Any]]:
+        """The lines of a log of the run."""
+        return read_log(self.path, name)
+
+    def tell(self, *words: object) -> None:
+        """Prints, of several seeds for the first alone."""
+        if self.first:
+            print(*words)
+
+    def images(self, what: int | AnyArray, use: str = 'table') -> np.ndarray:
+        """Images of the generator, uint8 `[n, h, w, c]`: so many, or as many as conditions int `[n]` are given.
+
+        Raises `InputError` for images that are not finite.
+        """
+        generator = self.study.generator
+        assert isinstance(generator, Generator)
+        if isinstance(what, int):
+            return self.drawn(_drawn(generator), what, use)
+
+        def conditional(state: TrainState, conditions: Array, key: Key) -> Array:
+            return generator.generate(generator.weights(state.ema), draw_latents(generator, BLOCK, key)[0], conditions)
+
+        program, what = self._program('conditional', conditional), np.asarray(what)
+        draw = lambda rows, key: program(self.state, what[rows], key)
+        return self._in_blocks(draw, len(what), use)
+
+    def drawn(self, draw: Callable[[TrainState, Key, int], Array], count: int, use: str) -> np.ndarray:
+        """So many images of `draw(state, key, n)`, which is in [-1, 1], as uint8. What it draws is what `use` says."""
+        program = self._program(f'drawn {use}', lambda state, key: draw(state, key, BLOCK))
+        return self._in_blocks(lambda _, key: program(self.state, key), count, use)
+
+    def _in_blocks(self, draw: Callable[[np.ndarray, Key], Array], count: int, use: str) -> np.ndarray:
+        key, parts = self.key(use), []
+        for number, rows in enumerate(_blocks(count)):
+            parts.append(np.asarray(to_uint8(np.asarray(draw(rows, jax.random.fold_in(key, number))))))
+        return np.concatenate(parts)[:count]
+
+    def plays(self, batch: Any, use: str = 'table', *, block: int = BLOCK, ema: bool = True) -> Any:
+        """The game's plays on a batch `[n, ...]`, or so many of an unconditional game, in blocks; as NumPy has them.
+
+        uint8 pixels of the batch become floats.
+        """
+
+        game = self.study.game
+        assert game is not None
+
+        def play(state: TrainState, batch: Any, key: Key) -> Any:
+            return sample(game, state, jax.tree.map(to_float, batch), key, ema=ema)
+
+        program = self._program(f'plays {ema}', play)
+        return self._by_rows(program, np.zeros(batch) if isinstance(batch, int) else batch, use, block)
+
+    def translated(self, images: AnyArray, use: str = 'table', *, block: int = 50) -> np.ndarray:
+        """What the translator makes of images `[n, h, w, c]`, in [-1, 1]; uint8 pixels become floats."""
+        translator = self.study.generator
+        assert isinstance(translator, Translator)
+
+        def translate(state: TrainState, images: Array, key: Key) -> Array:
+            return translator.translate(translator.weights(state.ema), to_float(images), key)
+
+        return self._by_rows(self._program('translated', translate), images, use, block)
+
+    def mapped(self, function: Callable[[TrainState, Any, Key], Any], batch: Any, use: str, *, block: int = BLOCK) -> Any:
+        """`function(state, rows, key)` of a batch `[n, ...]`, in blocks; as NumPy has it. Its uint8 pixels become floats.
+
+        It is compiled once for a use, and for all seeds of the run: what it depends on is in the state.
+        """
+        program = self._program(use, lambda state, rows, key: function(state, jax.tree.map(to_float, rows), key))
+        return self._by_rows(program, batch, use, block)
+
+    def _by_rows(self, program: Callable, batch: Any, use: str, block: int) -> Any:
+        """`program(state, rows, key)` of a batch `[n, ...]`, in blocks."""
+        count = len(jax.tree.leaves(batch)[0])
+        parts = []
+        for number, rows in enumerate(_blocks(count, block)):
+            key = jax.random.fold_in(self.key(use), number)
+            part = jax.tree.map(lambda x, rows=rows: np.asarray(x)[rows], batch)
+            parts.append(jax.tree.map(np.asarray, program(self.state, part, key)))
+        return jax.tree.map(lambda *x: np.concatenate(x)[:count], *parts)
+
+    def _program(self, name: str, function: Callable) -> Callable:
+        return self.programs.setdefault(name, compilation.jit(function))
+
+
+def _blocks(count: int, size: int = BLOCK) -> Iterator[np.ndarray]:
+    """Rows by blocks of one size: the last is filled up with its own again, since a generator may normalise by the block."""
+    for start in range(0, count, size):
+        rows = np.arange(start, min(start + size, count))
+        yield np.resize(rows, size)
+
+
+def train(config: TrainOptions, study: Study, *, run: RunDirectory | None = None) -> Trained:
+    """Trains a study as the options say, with its pictures and scores, and leaves its sampler.
+
+    `run` is the run's directory if it is open already. Raises `InputError`, before anything is written, for a batch that does not
+    fit the game; and as `fit` does.
+    """
+    check(config, study)
+    keys = roots(config.seed, config.seeds)
+    init = first_state(config, study, keys)
+    advance = advancing(config, study, keys)
+    run = run or RunDirectory(config)  # once nothing more can be refused
+    if config.init_from is not None and not config.resume:
+        init = start_from(init, pathlib.Path(config.init_from))
+    if study.generator is not None:
+        describe(run, config, **study.known)
+    survivors = finite.Survivors(config.seeds)
+    shown = lambda state: seeds.row(state, survivors.first) if config.seeds > 1 else state
+    state = fit(
+        advance,
+        init,
+        run,
+        steps=config.steps,
+        batch_size=config.batch_size * study.trainer.minibatches * config.seeds,
+        log_every=config.log_every,
+        checkpoint_every=config.checkpoint_every,
+        callbacks=[
+            *(_callbacks(config, study, run, keys[0], shown) if isinstance(config, MethodOptions) else ()),
+            *(note(run) for note in study.notes),
+        ],
+        survivors=survivors,
+    )
+    if isinstance(study.generator, Generator):
+        save_generator(run, study.generator, shown(state))
+    elif isinstance(study.generator, Translator):
+        save_translator(run, shown(state))
+    samples.animate(run)
+    one = config.seeds == 1
+    return Trained(config, study, run, run.path, state, keys[0] if one else keys, survivors.finite, programs={})
+
+
+def check(config: TrainOptions, study: Study) -> None:
+    """Raises `InputError` for networks, losses and a batch that do not go together, and for a run that cannot be started from.
+
+    Nothing is compiled.
+    """
+    rows = config.batch_size
+    if config.seeds == 1:
+        parallel.check_divisible(rows)
+        rows //= jax.local_device_count()
+    batch = jax.tree.map(lambda x: jax.ShapeDtypeStruct((rows, *np.shape(x)[1:]), jnp.result_type(x)), study.example)
+    if study.game is not None:
+        check_fit(study.game, batch)
+    if config.init_from is not None and not config.resume:
+        if study.game is None:
+            raise InputError('--init-from is for games, and this is another model')
+        one = jax.eval_shape(study.trainer.init, study.example, jax.random.key(0))
+        every = lambda x: jax.ShapeDtypeStruct((config.seeds, *x.shape), x.dtype)
+        start_from(one if config.seeds == 1 else jax.tree.map(every, one), pathlib.Path(config.init_from))
+
+
+def first_state(config: TrainOptions, study: Study, keys: Key) -> TrainState:
+    """The state at step 0, of root keys `[seeds]`; of several seeds its leaves are `[seeds, ...]`."""
+    one = lambda key, example: study.trainer.init(example, named(key, 'init'))
+    if config.seeds == 1:
+        return compilation.jit(one)(keys[0], study.example)
+    # One after the other: `vmap` would make each initialiser a batch of its own.
+    return seeds.over_seeds(one, config.seeds, side_by_side=False)(keys, study.example)
+
+
+def advancing(config: TrainOptions, study: Study, keys: Key) -> Advance:
+    """What takes training steps, on data that live on the device or are read as they are needed."""
+    own = [study.feed.own(number, named(keys[number], 'data')) for number in range(config.seeds)]
+    how = _resident if isinstance(study.feed, Feed) else _streamed
+    return how(config, study, own)
+
+
+def _resident(config: TrainOptions, study: Study, own: list[Any]) -> Advance:
+    feed = study.feed
+    assert isinstance(feed, Feed)
+    many: Callable = many_steps(study.trainer.step, lambda data, step: feed.draw(data[0], data[1], step), CALL_STEPS)
+    if config.seeds == 1:
+        one: Callable = parallel.choose(config.runner)(many, batch_axis=None)
+        take = lambda state, n: one(state, (feed.data, own[0]), n)
+    else:
+        each = lambda state, own, data, n: many(state, (data, own), n)
+        every = seeds.over_seeds(each, config.seeds, owned=2, side_by_side=_side_by_side(study), donate=True)
+        together = seeds.stacked(own)
+        take = lambda state, n: every(state, together, feed.data, n)
+
+    def advance(state: TrainState, n: int) -> tuple[TrainState, Metrics]:
+        state, rows = take(state, jnp.int32(n))
+        rows = {name: np.asarray(row) for name, row in rows.items()}
+        return state, {name: row[:n] if config.seeds == 1 else row[:, :n].T for name, row in rows.items()}
+
+    return advance
+
+
+def _streamed(config: TrainOptions, study: Study, own: list[Any]) -> Advance:
+    """One call a step, none waited for."""
+    stream = study.feed
+    assert isinstance(stream, (Stream, Joined))
+    step = lambda state, batch, own: study.trainer.step(state, stream.prepare(batch, own, state.step))
+    if config.seeds == 1:
+        one: Callable = parallel.choose(config.runner)(step, batch_axis=0 if stream.minibatches == 1 else 1)
+        take = lambda state, batches: one(state, batches[0], own[0])
+    else:
+        every = seeds.over_seeds(step, config.seeds, owned=3, side_by_side=_side_by_side(study), donate=True)
+        together = seeds.stacked(own)
+        take = lambda state, batches: every(state, jax.tree.map(lambda *x: np.stack(x), *batches), together)
+    reading: list[Iterator[Batch]] = []
+
+    def advance(state: TrainState, n: int) -> tuple[TrainState, Metrics]:
+        if not reading:
+            start = int(np.ravel(np.asarray(state.step))[0])
+            reading.extend(stream.batches(mine, start) for mine in own)
+        rows = []
+        for _ in range(n):
+            state, metrics = take(state, [next(batches) for batches in reading])
+            rows.append(metrics)
+        return state, jax.tree.map(lambda *m: np.stack([np.asarray(x) for x in m]), *rows)
+
+    return advance
+
+
+def _side_by_side(study: Study) -> bool:
+    return study.side_by_side or jax.default_backend() != 'cpu'
+
+
+def _callbacks(
+    config: MethodOptions, study: Study, run: RunDirectory, root: Key, shown: Callable[[TrainState], TrainState]
+) -> list[Callback]:
+    """Pictures and scores of the seed that is shown."""
+    generator = study.generator
+    drawn = _drawn(generator) if isinstance(generator, Generator) else None
+    show = study.show or (drawn and (lambda state, key: drawn(state, key, SHOWN)))
+    found = []
+    if show is not None:
+        program, key = compilation.jit(show), named(root, 'shown')
+        picture = study.picture or samples.grid
+
+        def draw(step: int, state: TrainState) -> None:
+            made = picture(jax.tree.map(np.asarray, program(shown(state), key)))
+            for path in (samples.frame_path(run, step), run.path / 'samples.png'):
+                pictures.save(path, made)
+
+        found.append(Callback(config.sample_every, draw))
+    if config.score_every:
+        if study.judge is None or drawn is None:
+            raise InputError('--score-every is for runs that make images and have labels to train a classifier on')
+        judge = study.judge()
+        score = sample_scores(
+            run,
+            lambda state, key: drawn(state, key, 100),
+            judge.extractor,
+            judge.reference,
+            named(root, 'scores'),
+            every=config.score_every,
+            samples=config.samples,
+        )
+        found.append(score._replace(call=lambda step, state: score.call(step, shown(state))))
+    return found
+
+
+def _drawn(generator: Generator) -> Callable[..., Array]:
+    """`(state, key, n) -> images [n, h, w, c]` in [-1, 1]."""
+
+    def draw(state: TrainState, key: Key, n: int) -> Array:
+        return generator.generate(generator.weights(state.ema), *draw_latents(generator, n, key))
+
+    return draw
+
+
+Evaluate = Callable[[Trained], dict[str, Any]]
+"""The figures of one seed, as JSON has them; it tells its table by `Trained.tell`, and draws if it is the `first`."""
+
+
+def conclude(config: TrainOptions, study: Study, evaluate: Evaluate, *, run: RunDirectory | None = None) -> dict[str, Any]:
+    """Trains and evaluates; prints the end table, writes `results.json`, and returns what stands there: see `judged`."""
+    return report(train(config, study, run=run), evaluate)
+
+
+def report(trained: Trained, evaluate: Evaluate) -> dict[str, Any]:
+    """What `conclude` does with a trained run."""
+    results = judged(trained, evaluate)
+    write_json(trained.path / 'results.json', results)
+    found = sorted(path.name for path in trained.path.iterdir() if path.suffix in ('.png', '.gif'))
+    print(f'pictures {trained.path}/{", ".join(found)}; numbers {trained.path}/results.json')
+    return results
+
+
+def judged(trained: Trained, evaluate: Evaluate) -> dict[str, Any]:
+    """The figures of one seed; of several `{'seeds': [each one's, or null], 'figures': {name: {mean, interval, seeds}}}`.
+
+    Their table is printed: means, and 95 % intervals of the mean by Student's t. A seed that diverged has no figures.
+    """
+    if not trained.roots.shape:
+        return evaluate(trained)
+    each = [evaluate(trained.seed(i)) if ok else None for i, ok in enumerate(trained.finite)]
+    found = seeds.summary(each)
+    rows: list[tuple] = [('figure', 'mean', '95 % interval', 'seeds')]
+    rows += [(name, x['mean'], f'+- {x["interval"]:.2g}' if x['seeds'] > 1 else '', x['seeds']) for name, x in found.items()]
+    print(table(rows, title=f'{trained.config.name}, seeds {_range(trained.config)}, step {trained.steps}'))
+    return {'seeds': each, 'figures': found}
+
+
+def means(results: dict[str, Any]) -> dict[str, Any]:
+    """What `judged` returned, as figures: of several seeds those of the first that has some, with the means of its numbers."""
+    if 'seeds' not in results:
+        return results
+    first = next(figures for figures in results['seeds'] if figures is not None)
+
+    def replaced(figures: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
+        found = {}
+        for name, value in figures.items():
+            mean = results['figures'].get(prefix + name)
+            found[name] = replaced(value, f'{prefix}{name}.') if isinstance(value, Mapping) else mean['mean'] if mean else value
+        return found
+
+    return replaced(first)
+
+
+def _range(config: TrainOptions) -> str:
+    return f'{config.seed} to {config.seed + config.seeds - 1}'
+
+
+def load(path: pathlib.Path, **changes: Any) -> Trained:
+    """The newest checkpoint of a run of any experiment, with its study: every action on a finished run starts here.
+
+    `changes` are options that a run does not keep, such as `data_dir`. Raises `InputError` for a directory that is no run, or one
+    without a checkpoint.
+    """
+    module = module_of(description(path)['experiment'])
+    config = dataclasses.replace(module.Config.of_run(path), name=path.name, runs_dir=str(path.parent), **changes)
+    if not (path / 'checkpoints').is_dir():
+        raise InputError(f'{path} has no checkpoint yet')
+    study = module.study(config)
+    keys = roots(config.seed, config.seeds)
+    state = newest_state(path, first_state(config, study, keys))
+    one = config.seeds == 1
+    alive = (finite.is_finite(state),) if one else finite.by_seed(state)
+    if not any(alive):
+        raise Diverged(f'{path} has diverged: no state of it is finite')
+    return Trained(config, study, None, path, state, keys[0] if one else keys, alive, programs={})

@@ -1,0 +1,110 @@
+"""What a run can do, every experiment that trains a game can do: one table, and every cell of it is run."""
+
+import contextlib
+import importlib
+import io
+import json
+import shlex
+import types
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments import generate
+from experiments.text_to_image import report
+from gan_jax import runs
+
+IMAGES = '--dataset digits --size 8 --batch-size 8 --latent-size 3 --samples 20 --sample-every 2 --checkpoint-every 2'
+TRANSLATED = '--size 8 --width 2 --batch-size 4 --samples 4 --sample-every 2 --checkpoint-every 2 --receptive-field 1'
+MIXTURES = '--width 4 --latent-size 2 --batch-size 8 --samples 50 --sample-every 2 --checkpoint-every 2'
+STREAMED, SCORED, UNROLLED = '--memory-limit 0', '--score-every 2', '--unroll-steps 1'
+
+TABLE = {
+    # experiment: (options of a small run, what else it takes, whether it leaves a sampler)
+    'dcgan': (f'{IMAGES} --width 2 --kernel-size 2', (STREAMED, SCORED, UNROLLED), 'generate'),
+    'wgan_gp': (f'{IMAGES} --g-width 2 --d-width 2', (STREAMED, SCORED), 'generate'),
+    'sngan': (f'{IMAGES} --g-width 2 --d-width 2 --discriminator-steps 1', (STREAMED, SCORED), 'generate'),
+    'lapgan': (
+        f'{IMAGES} --halvings 1 --width 2 --coarse-width 4 --coarse-generator-width 4 --kernel-sizes 3 3 3',
+        (STREAMED, SCORED, UNROLLED),
+        'generate',
+    ),
+    'ebgan': (f'{IMAGES} --width 4', (STREAMED, SCORED, UNROLLED), 'generate'),
+    'conditional_gan': (f'{IMAGES} --width 2 --kernel-size 2', (STREAMED, SCORED, UNROLLED), 'generate'),
+    'semi_supervised': (
+        f'{IMAGES} --labels 20 --d-features 8 8 --g-features 8 --start 20 --baseline-steps 2',
+        (STREAMED, SCORED, UNROLLED),
+        'generate',
+    ),
+    'text_to_image': (
+        '--scenes 60 --encoder-steps 2 --encoder-size 4 --text-features 4 --width 2 --d-width 2 --batch-size 8 --latent-size 3 '
+        '--samples 20 --sample-every 2 --checkpoint-every 2',
+        (STREAMED, UNROLLED),
+        'generate',
+    ),
+    'pix2pix': (f'--dataset pairs --no-compare-l1 {TRANSLATED}', (STREAMED, UNROLLED), 'translate'),
+    'cyclegan': (f'--dataset digits --blocks 1 {TRANSLATED}', (STREAMED, UNROLLED), 'translate'),
+    'ring': (f'{MIXTURES} --penalties r1 --penalty-decay 1', (UNROLLED,), None),
+    'unrolled_gan': (f'--compare 0 1 {MIXTURES}', (), None),
+    'mode_collapse': (
+        '--methods gan adagan:components=2 --width 4 --latent-size 2 --batch-size 12 --samples 50 --evaluations 2',
+        (),
+        None,
+    ),
+    'f_gan': ('--divergences kl --width 4 --batch-size 8 --samples 50', (), None),
+    'vanishing_gradients': ('--cases minimax --width 4 --batch-size 8 --minibatches 2', (), None),
+    'optimal_discriminator': ('--pairs gaussians --width 4 --batch-size 8', (), None),
+    'taxonomy': (
+        '--dataset digits --size 8 --models gan --hidden 4 --latent-size 2 --batch-size 8 --samples 20 --toy-steps 0',
+        (),
+        None,
+    ),
+}
+FALL = {'wgan_gp', 'sngan', 'f_gan', 'vanishing_gradients', 'optimal_discriminator', 'taxonomy', 'mode_collapse'}
+"""Whose rates fall over the whole run, or which are measured at its end: they cannot go on to more steps."""
+
+
+def module_of(name):
+    module = importlib.import_module(f'experiments.{name}')
+    return importlib.import_module(f'experiments.{name}.__main__') if hasattr(module, '__path__') else module
+
+
+def run(monkeypatch, module, flags):
+    """What `python -m experiments.NAME FLAGS` says."""
+    monkeypatch.setattr('sys.argv', ['x', *shlex.split(flags)])
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        runs.run_main(module.main, module.Config)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize('name', TABLE)
+def test_every_experiment_takes_what_the_house_offers(name, tmp_path, monkeypatch):
+    small, takes, leaves = TABLE[name]
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    (tmp_path / 'pairs').mkdir()
+    for i in range(40):
+        Image.fromarray(rng.integers(0, 256, (10, 20, 3), np.uint8)).save(tmp_path / f'pairs/{i}.png')
+    judge = types.SimpleNamespace(probabilities=lambda images: np.eye(10)[np.zeros(len(images), int)])
+    monkeypatch.setattr(report, 'train_judge', lambda digits, name: judge)  # text to image's, which takes a minute
+    module = module_of(name)
+    schedule = '' if name in FALL or 'schedule' not in module.Config.__dataclass_fields__ else '--schedule constant'
+    flags = f'{small} {schedule} {" ".join(takes)} --seeds 2 --name r --runs-dir runs'
+    said = run(monkeypatch, module, f'{flags} --steps 2')
+    results = [json.loads(path.read_text()) for path in sorted((tmp_path / 'runs/r').rglob('results.json'))]
+    assert results and 'seeds' in said
+    if SCORED in takes:
+        scores = runs.directory.read_log(tmp_path / 'runs/r', 'scores.jsonl')
+        assert [row['step'] for row in scores] == [0, 2]
+    steps = 2 if name in FALL else 4
+    said = run(monkeypatch, module, f'{flags} --steps {steps} --resume')
+    assert 'resumed' in said or name in ('mode_collapse',)
+    folder = tmp_path / 'runs/r'
+    if leaves == 'generate':
+        assert (folder / 'sampler.bin').exists() and (folder / 'samples.gif').exists()
+        run(monkeypatch, generate, f'{folder} --number 5 --out made')
+        assert len(list((tmp_path / 'made').glob('*.png'))) == 5
+    elif leaves == 'translate':
+        assert (folder / 'generator.safetensors').exists()
