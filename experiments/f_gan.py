@@ -44,6 +44,7 @@ from gan_jax.ranges import (
 )
 from gan_jax.registry import build
 from gan_jax.runs import pictures
+from gan_jax.runs.study import check as study_check
 from gan_jax.typing import Array, Key
 
 
@@ -120,6 +121,8 @@ def main(config: Config) -> dict[str, dict[str, Any]]:
     check(config)
     mixture = WeightedMixture(config.weights, config.means, config.stds)
     studies = {text: study(config, build(DIVERGENCES, text), mixture) for text in config.divergences}
+    for one in studies.values():
+        study_check(config, one)
     run = runs.RunDirectory(config)
     results: dict[str, dict[str, Any]] = {}
     for text, one in studies.items():
@@ -209,7 +212,10 @@ def study(config: Config, divergence: Divergence, mixture: WeightedMixture) -> r
 
 
 def fitted(trained: runs.Trained, mixture: WeightedMixture) -> dict[str, list[float]]:
-    """Mu and sigma of every seed, averaged over the last steps, and the bound that V reaches there, on new samples."""
+    """Mu and sigma of every seed, averaged over the last steps, and the bound that V reaches there, on new samples.
+
+    Of a seed that diverged they are not a number.
+    """
     objective, V, game, count = trained.study.data
 
     @compilation.jit
@@ -220,13 +226,12 @@ def fitted(trained: runs.Trained, mixture: WeightedMixture) -> dict[str, list[fl
         logits = [jnp.asarray(V.apply({'params': state.discriminator.params}, x)) for x in (real, fake)]
         return -objective.discriminator(*logits).mean()
 
-    each = [trained.seed(i) for i, ok in enumerate(trained.finite) if ok]
-    params = [one.state.ema['params'] for one in each]
-    return {
-        'mu_hat': [float(x['mu']) for x in params],
-        'sigma_hat': [float(jnp.exp(x['log_sigma'])) for x in params],
-        'bound': [float(bound(one.state, one.key('end'))) for one in each],
-    }
+    def figures(one: runs.Trained) -> tuple[float, float, float]:
+        params = one.state.ema['params']
+        return float(params['mu']), float(jnp.exp(params['log_sigma'])), float(bound(one.state, one.key('end')))
+
+    each = [figures(trained.seed(i)) if ok else (math.nan,) * 3 for i, ok in enumerate(trained.finite)]
+    return dict(zip(('mu_hat', 'sigma_hat', 'bound'), map(list, zip(*each, strict=True)), strict=True))
 
 
 def by_sigma(results: dict[str, dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:

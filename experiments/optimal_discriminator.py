@@ -20,13 +20,14 @@ import numpy as np
 import optax
 
 import gan_jax
-from gan_jax import compilation, data, games, networks, runs
+from gan_jax import compilation, data, finite, games, networks, runs
 from gan_jax.divergences import DIVERGENCES, quadrature
 from gan_jax.objectives import OBJECTIVES
 from gan_jax.optimizers import Optimizers
 from gan_jax.ranges import BatchSize, Coordinate, Count, Positive, SomeNames, Width
 from gan_jax.registry import Table
 from gan_jax.runs import pictures
+from gan_jax.runs.study import check as study_check
 from gan_jax.typing import Array
 
 
@@ -95,6 +96,8 @@ def main(config: Config) -> dict[str, dict[str, Any]]:
     """Trains on every pair, prints the table, and returns it: pair -> V(D), V(D*), gap, mean |D - D*|, slope, intercept."""
     config.check()
     studies = {name: study(config, PAIRS[name](config.mu)) for name in config.pairs}
+    for one in studies.values():
+        study_check(config, one)
     run = runs.RunDirectory(config)
     results, curves = {}, {}
     for name, one in studies.items():
@@ -133,7 +136,7 @@ def study(config: Config, pair: Pair) -> runs.Study:
 
     def note(run: runs.RunDirectory) -> runs.Callback:
         def call(step: int, state: gan_jax.TrainState) -> None:
-            first = state if config.seeds == 1 else jax.tree.map(lambda x: x[0], state)
+            first = state if config.seeds == 1 else jax.tree.map(lambda x: x[finite.first_of(state)], state)
             run.log(step, {'value': value(known.log_p, known.log_q, np.asarray(logits(first), np.float64), x)}, LOG)
 
         return runs.Callback(max(1, config.steps // 60), call)

@@ -105,6 +105,7 @@ def main(config: Config) -> dict[str, Any]:
     if config.sweep:
         which = 'is not of a sweep, which has --sweep-objectives and --sweep-penalties'
         refuse_given(config, 'objective', 'penalties', because=which)
+        refuse_given(config, 'sample_every', because='is not of a sweep, which draws at the end')
         return sweep(config)
     refuse_given(config, 'sweep_objectives', 'sweep_penalties', because='is of --sweep')
     return runs.conclude(config, study(config), mixtures.evaluate)
@@ -115,8 +116,10 @@ def sweep(config: Config) -> dict[str, Any]:
     pairs = [(objective, penalty) for penalty in config.sweep_penalties for objective in config.sweep_objectives]
     chosen = {}
     for objective, penalty in pairs:
-        penalties = () if penalty == 'none' else tuple(penalty.split('+'))
-        one = dataclasses.replace(config, sweep=False, objective=objective, penalties=penalties)
+        changes: dict[str, Any] = {'sweep': False, 'objective': objective, 'penalties': tuple(penalty.split('+'))}
+        if penalty == 'none':  # then nothing reads their options
+            changes |= {'penalties': ()} | {name: getattr(Config, name) for name in config.of_penalties}
+        one = dataclasses.replace(config, **changes)
         chosen[f'{objective} {penalty}'] = one, study(one)._replace(notes=())
         check(*chosen[f'{objective} {penalty}'])
     run = runs.RunDirectory(config)

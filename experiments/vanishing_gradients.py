@@ -32,6 +32,7 @@ from gan_jax.penalties import Penalty, wgan_gp
 from gan_jax.ranges import BatchSize, Count, Deviation, Positive, SeedCount, SomeNames, Weight, Width
 from gan_jax.registry import Table
 from gan_jax.runs import pictures
+from gan_jax.runs.study import check as study_check
 from gan_jax.typing import Array, Key
 
 
@@ -106,6 +107,8 @@ def main(config: Config) -> dict[str, dict[str, Any]]:
     if mixture.centres.shape[1] != 2:
         raise InputError(f'{config.data} is not in the plane; this experiment has its generator there')
     studies = {name: study(config, mixture, case) for name, case in cases(config).items()}
+    for one in studies.values():
+        study_check(config, one)
     run = runs.RunDirectory(config)
     results: dict[str, dict[str, Any]] = {}
     for name, one in studies.items():
@@ -115,6 +118,7 @@ def main(config: Config) -> dict[str, dict[str, Any]]:
         rows = [row for row in trained.read_log(LOG) if row['step'] in moments(config.steps)]
         measured = {key: np.array([row[key] for row in rows])[:, trained.finite] for key in rows[0] if key != 'step'}
         results[name] = measured | {'seconds': time.perf_counter() - began}
+        results[name]['diverged'] = np.flatnonzero(~np.array(trained.finite)) + config.seed
     picture = run.path / 'gradients.png'
     pictures.save_figure(picture, draw(config, results))
     listed = {name: {key: np.asarray(value).tolist() for key, value in result.items()} for name, result in results.items()}

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import hashlib
 import json
+import math
 import os
 import pathlib
 import shutil
@@ -30,8 +31,16 @@ def write_whole(path: pathlib.Path, content: bytes) -> None:
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
-    """The same of what JSON has, indented for people."""
-    write_whole(path, (json.dumps(value, indent=2) + '\n').encode())
+    """The same of what JSON has, indented for people; numbers that are not finite become null."""
+    write_whole(path, (json.dumps(_finite(value), indent=2, allow_nan=False) + '\n').encode())
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(x) for name, x in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(x) for x in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_json(path: pathlib.Path) -> Any:

@@ -46,43 +46,60 @@ def by_seed(tree: Any) -> tuple[bool, ...]:
     return tuple(all(bool(np.isfinite(leaf[i]).all()) for leaf in leaves) for i in range(len(leaves[0])))
 
 
+def first_of(tree: Any) -> int:
+    """The row of the first seed whose every number is one, of leaves `[seeds, ...]`; of the first if none is."""
+    rows = by_seed(tree)
+    return rows.index(True) if any(rows) else 0
+
+
 class Survivors:
     """Which seeds of a run have not diverged. One that has is told once, and does not stop the others.
 
     A run of one seed, and one without a finite seed, raise `Diverged`.
     """
 
-    def __init__(self, seeds: int) -> None:
-        self.finite = (True,) * seeds
+    def __init__(self, count: int, seed: int = 0) -> None:
+        """Of the seeds `seed`, `seed + 1`, ..., so many."""
+        self._seed = seed
+        self._lost: dict[int, int] = {}
+        """Row -> the first step whose metrics it has no part in."""
+        self.finite = (True,) * count
 
     @property
     def first(self) -> int:
-        """The number of the first that has not diverged."""
+        """The row of the first that has not diverged."""
         return self.finite.index(True)
 
     def note_losses(self, metrics: Mapping[str, np.ndarray], step: int) -> dict[str, np.ndarray]:
-        """Looks at metrics of the steps `step + 1`, ..., `[steps]` or `[steps, seeds]`, and returns those of finite seeds."""
+        """Looks at metrics of the steps `step + 1`, ..., `[steps]` or `[steps, seeds]`; returns them without those of lost seeds,
+        which are not a number from the step on in which they were lost."""
         if len(self.finite) == 1:
             check_losses(metrics, step)
             return dict(metrics)
-        for number in np.flatnonzero(self.finite):
+        losses = [np.asarray(value) for name, value in metrics.items() if name.endswith('loss')]
+        bad = ~np.isfinite(np.stack(losses)).all(0)
+        for row in np.flatnonzero(bad.any(0) & self.finite):
             try:
-                check_losses({name: value[:, number] for name, value in metrics.items()}, step, f'seed {number}')
+                check_losses({name: value[:, row] for name, value in metrics.items()}, step, f'seed {self._seed + row}')
             except Diverged as error:
-                self._lose(int(number), error)
-        return {name: value[:, np.array(self.finite)] for name, value in metrics.items()}
+                self._lose(int(row), step + int(bad[:, row].argmax()) + 1, error)
+        steps = step + 1 + np.arange(len(bad))[:, None]
+        gone = steps >= np.array([self._lost.get(row, np.inf) for row in range(len(self.finite))])
+        return {name: np.where(gone, np.nan, value) for name, value in metrics.items()}
 
     def note_state(self, state: Any, step: int) -> None:
         """Looks at the state after `step` steps; of several seeds its leaves are `[seeds, ...]`."""
         if len(self.finite) == 1:
             return check_state(state, step)
-        for number, ok in enumerate(by_seed(state)):
-            if self.finite[number] and not ok:
-                self._lose(number, Diverged(f'seed {number} diverged: its state after step {step} is not finite'))
+        for row, ok in enumerate(by_seed(state)):
+            if self.finite[row] and not ok:
+                message = f'seed {self._seed + row} diverged: its state after step {step} is not finite'
+                self._lose(row, step + 1, Diverged(message))
         return None
 
-    def _lose(self, number: int, error: Diverged) -> None:
-        self.finite = tuple(ok and i != number for i, ok in enumerate(self.finite))
+    def _lose(self, row: int, step: int, error: Diverged) -> None:
+        self._lost[row] = step
+        self.finite = tuple(ok and i != row for i, ok in enumerate(self.finite))
         if not any(self.finite):
             raise Diverged(f'every seed diverged, the last: {error}')
         print(f'{error}; the others go on')

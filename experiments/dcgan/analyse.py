@@ -33,6 +33,8 @@ from gan_jax.typing import AnyArray, Array, Key
 
 POINTS, STEPS, PATHS = 9, 8, 16
 """Latents that a path goes through, steps from one to the next, and paths that are measured."""
+BANK = 20_000
+"""Training images at most among which the nearest ones of a path are looked for."""
 CANDIDATES = 5000
 """Samples among which exemplars are looked for."""
 SAMPLES = 1000
@@ -65,7 +67,10 @@ def main(config: Config) -> dict[str, Any]:
     save(trained, 'filters', *features.filters(trained))
     if classifier is not None:
         results['arithmetic'] = arithmetic(trained, classifier)
-        results['probe'] = features.probes(trained)
+        if trained.study.data.held_out is not None:
+            results['probe'] = features.probes(trained)
+        else:
+            print(f'{dataset} has no test set: no probe')
     else:
         print(f'{dataset} has no labels: no vector arithmetic, whose exemplars a classifier chooses, and no probe')
     print(table(f'{dataset}, {path} after {trained.steps} steps', results))
@@ -109,7 +114,7 @@ def interpolation(trained: runs.Trained) -> dict[str, list[float]]:
         if name == 'straight lines':
             rows = [images[0, i * STEPS : (i + 1) * STEPS + 1] for i in range(POINTS - 1)]
             save(trained, 'interpolation', data.to_uint8(np.concatenate(rows)), STEPS + 1)
-            nearest = nearest_neighbours((images.reshape(-1, *images.shape[2:]) + 1) * 127.5, train.images).index
+            nearest = nearest_neighbours((images.reshape(-1, *images.shape[2:]) + 1) * 127.5, train.images[:BANK]).index
             copies = (train.images[np.asarray(nearest[:, 0])] / 127.5 - 1).reshape(images.shape)
     ratios['nearest training images'] = [float(smoothness(path).ratio) for path in copies]
     return ratios

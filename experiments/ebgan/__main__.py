@@ -73,6 +73,11 @@ class Config(image_gan.ImageOptions):
             autoencoder = networks.ConvAutoencoder(self.width, norm=self.d_norm, **options)
         return generator, networks.EnergyDiscriminator(autoencoder)
 
+    def check_size(self, size: data.Size) -> None:
+        """Fully connected networks make images of any size."""
+        if self.network == 'convolutional':
+            super().check_size(size)
+
     def check(self) -> None:
         super().check()
         if self.minibatch != 'none':

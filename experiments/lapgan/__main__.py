@@ -6,7 +6,7 @@
         --latent-size 100 --batch-size 64 --dropout 0.5 --penalties --steps 100000
 
 The last has the networks of the authors' CIFAR-10 code, and wants an accelerator. All levels train at once, in one program. Ends
-with the losses of every level, and the Frechet distance of every stage.
+with the losses of every level (of one seed: the log has means over several), and the Frechet distance of every stage.
 """
 
 import dataclasses
@@ -63,9 +63,13 @@ class Config(image_gan.ImageOptions):
                 raise InputError(f"LAPGAN's networks have no --{name.replace('_', '-')}")
         self.make_game(side_of(self.shape or 1 << self.halvings), 1)
 
+    def check_size(self, size: data.Size) -> None:
+        """Raises `InputError` for images that are not squares, or cannot be halved so often."""
+        pyramids.check_size(side_of(size), self.halvings)
+
     def make_game(self, size: data.Size, channels: int) -> gan_jax.Game:
         """The game of all levels. Raises `InputError` for images that are not squares, or cannot be halved so often."""
-        pyramids.check_size(side_of(size), self.halvings)
+        self.check_size(size)
         judge: Any = {'dtype': jnp.dtype(self.dtype), 'dropout': self.dropout}
         discriminators: Any = [networks.LevelDiscriminator(self.width, **judge) for _ in range(self.halvings)]
         discriminators.append(networks.CoarsestDiscriminator((self.coarse_width,) * 2, **judge))

@@ -122,7 +122,10 @@ def study(config: Config) -> runs.Study:
 
 def main(config: Config) -> dict[str, Any]:
     """Trains every seed, classifies, and returns the errors of each: of the game, and of the labels alone."""
-    return runs.conclude(config, study(config), report.evaluate)
+    results = runs.conclude(config, study(config), report.evaluate)
+    if config.seeds > 1:
+        print(report.beside_published(config, results))
+    return results
 
 
 if __name__ == '__main__':

@@ -50,6 +50,18 @@ def evaluate(trained: runs.Trained) -> dict[str, Any]:
     return results
 
 
+def beside_published(config: Any, results: dict[str, Any]) -> str:
+    """Means and standard deviations over the seeds, as the paper has them."""
+    known = config.dataset == 'mnist' and config.objective_weight == 0
+    rows: list[tuple] = [('errors', 'mean +- standard deviation', 'published')]
+    for name, title in (('labels_alone', f'{config.labels} labels alone'), ('semi_supervised', 'and unlabelled images')):
+        counts = [figures[name] for figures in results['seeds'] if figures is not None]
+        deviation = f' +- {np.std(counts, ddof=1):.1f}' if len(counts) > 1 else ''
+        published = PUBLISHED.get(config.labels, '') if known and name == 'semi_supervised' else ''
+        rows.append((title, f'{np.mean(counts):.1f}{deviation}', published))
+    return runs.table(rows)
+
+
 def errors(classifier: nn.Module, player: gan_jax.Player, images: Array, labels: Array) -> Array:
     """How many images the classifier's average gets wrong."""
     return (classify(classifier, player, data.to_float(images)).argmax(-1) != labels).sum()
@@ -62,8 +74,9 @@ def errors_over_training(config: Any, classifier: nn.Module, test: labelled.Labe
     names = [f'seed {config.seed + i}' for i in range(config.seeds)]
 
     def call(step: int, state: gan_jax.TrainState) -> None:
-        found = np.ravel(every(state.discriminator, test.images, test.labels))
-        run.log(step, dict(zip(names, found.tolist(), strict=True)), LOG)
+        found = np.ravel(every(state.discriminator, test.images, test.labels)).tolist()
+        alive = finite.by_seed(state) if config.seeds > 1 else (True,)
+        run.log(step, {name: n for name, n, ok in zip(names, found, alive, strict=True) if ok}, LOG)
         pictures.save_figure(run.path / 'errors.png', learning_curve(config, run.read_log(LOG)))
 
     return runs.Callback(config.evaluate_every, call)

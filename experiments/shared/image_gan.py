@@ -55,7 +55,11 @@ class ImageOptions(runs.GameOptions, runs.DataOptions):
         super().check()
         size = self.shape
         if size is not None and size != 'native':
-            dcgan.smallest_map(size)
+            self.check_size(size)
+
+    def check_size(self, size: data.Size) -> None:
+        """Raises `InputError` for images that the networks cannot make: those of DCGAN have 28 pixels, or 4 * 2^n."""
+        dcgan.smallest_map(size)
 
 
 class ImageData(NamedTuple):
@@ -64,7 +68,7 @@ class ImageData(NamedTuple):
     source: data.Images | data.ImageSource
     """The training images, held in memory if they are not too many."""
     train: data.Images
-    """At most 20,000 of them."""
+    """Those in memory; of a source at most 20,000 of them."""
     held_out: data.Images | None
     """None of a data set without a test set."""
 
@@ -83,7 +87,7 @@ def load(config: ImageOptions) -> ImageData:
     if config.score_every and not source.classes:
         raise InputError(f'--score-every needs labels to train a classifier on, and {config.dataset} has none')
     print(data.describe(config.dataset, source))
-    dcgan.smallest_map(source.size)
+    config.check_size(source.size)
     return ImageData(source, at_most(source, 20_000), held_out_images(config, source))
 
 
@@ -131,12 +135,12 @@ def evaluate(trained: runs.Trained) -> dict[str, Any]:
     results = compare(trained, trained.images(config.samples))
     for name, draw in config.others(images.source.size, images.source.channels).items():
         trained.tell(f'{name}:')
-        results[name] = compare(trained, trained.drawn(draw, config.samples, name))
+        results[name] = compare(trained, trained.drawn(draw, config.samples, name), draw=False)
     return results
 
 
-def compare(trained: runs.Trained, fakes: np.ndarray) -> dict[str, Any]:
-    """The figures of samples, uint8, and the picture of their nearest training images."""
+def compare(trained: runs.Trained, fakes: np.ndarray, *, draw: bool = True) -> dict[str, Any]:
+    """The figures of samples, uint8, and if it is to be drawn the picture of their nearest training images."""
     config: Any = trained.config
     source, train, held_out = trained.study.data
     if held_out is None:
@@ -145,7 +149,7 @@ def compare(trained: runs.Trained, fakes: np.ndarray) -> dict[str, Any]:
         trained.tell(runs.table([('samples', 'value'), *results.items()], title=f'{config.name} after {trained.steps} steps'))
     else:
         results = beside_real(trained, fakes, source, train, held_out)
-    if trained.first:
+    if trained.first and draw:
         nearest = np.asarray(nearest_neighbours(fakes[:16], train.images, min(3, len(train.images))).index)
         rows = np.concatenate([fakes[:16, None], train.images[nearest]], 1).reshape(-1, *fakes.shape[1:])
         scale = max(1, 64 // fakes.shape[1])

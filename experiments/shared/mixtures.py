@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 
 import gan_jax
-from gan_jax import compilation, data, keys, latents, runs
+from gan_jax import compilation, data, finite, keys, latents, runs
 from gan_jax.errors import InputError
 from gan_jax.metrics.modes import mode_coverage
-from gan_jax.ranges import BatchSize, Compared, Count, SeedCount, Share, Width
+from gan_jax.ranges import BatchSize, Compared, Count, SeedCount, Share, Width, refuse_given
 from gan_jax.runs import pictures, samples
 from gan_jax.typing import Array, Key
 
@@ -51,6 +51,7 @@ def study(config: MixtureOptions, networks: Networks) -> runs.Study:
     if mixture.centres.shape[1] != 2:
         raise InputError(f'{config.data} is not in the plane; this experiment draws points of the plane')
     config.check()
+    refuse_given(config, 'memory_limit', because='is of data sets; points are drawn as they are needed')
     game = config.game(*networks(config), latents.normal(config.latent_size))
     return runs.Study(
         game,
@@ -80,7 +81,8 @@ def draw_points(config: MixtureOptions, game: gan_jax.Game, mixture: data.Mixtur
         figure.suptitle(f'{run.path.name}, step {step}', fontsize=9)
         for path in (samples.frame_path(run, step), run.path / 'samples.png'):
             pictures.save_figure(path, figure)
-        runs.write_whole(run.path / f'points/{step:07d}.json', json.dumps(points[0].tolist()).encode())
+        kept = points[min(finite.first_of(first), len(points) - 1)]
+        runs.write_whole(run.path / f'points/{step:07d}.json', json.dumps(kept.tolist()).encode())
 
     return runs.Callback(config.sample_every, call)
 

@@ -31,6 +31,7 @@ from gan_jax.metrics.extractors.classifier import Classifier, classifier_scores,
 from gan_jax.metrics.parzen import parzen_bandwidth, parzen_log_likelihood
 from gan_jax.ranges import BatchSize, Compared, Count, DataDir, Range, Samples, SomeNames, Text, Whole, Width
 from gan_jax.registry import Table
+from gan_jax.runs.study import check as study_check
 from gan_jax.typing import AnyArray
 
 
@@ -126,6 +127,8 @@ def main(config: Config) -> dict[str, Any]:
     feed = data.resident(train.pixels, config.batch_size)
     marginals = (train.pixels.sum(0) + 1) / (len(train.pixels) + 2)
     studies = {name: study(MODELS[name](marginals, config), feed, len(marginals)) for name in config.models}
+    for one in studies.values():
+        study_check(config, one)
     run = runs.RunDirectory(config)
     judge = train_classifier(black_and_white(train.pixels), train.labels, name=f'binarised {config.dataset}', cache=True)
     results, shown = {}, {}
@@ -161,6 +164,7 @@ def main(config: Config) -> dict[str, Any]:
 
 def check(config: Config) -> None:
     """Refuses what cannot work, before anything is loaded or written."""
+    config.check()
     for name in config.models:
         MODELS[name]
 

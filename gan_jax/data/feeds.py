@@ -236,6 +236,7 @@ def feed(
         memory_limit: in bytes, of arrays.
     """
     if hasattr(source, 'read'):
+        _check_size(len(source), batch_size)
         return Stream(source, batch_size, minibatches, transform, pick)
     arrays = pick(source)
     if sum(np.asarray(x).nbytes for x in jax.tree.leaves(arrays)) > memory_limit:

@@ -108,6 +108,9 @@ class RunDirectory:
         identity = config.identity()
         if config.resume and config.overwrite:
             raise InputError('--resume goes on with a run and --overwrite replaces it: give one of them')
+        source = pathlib.Path(self.init_from).resolve() if self.init_from and config.overwrite else None
+        if source is not None and (source == self.path.resolve() or self.path.resolve() in source.parents):
+            raise InputError(f'--overwrite would remove {self.init_from} before the run starts from it: give another --name')
         self._refuse_foreign(config)
         try:
             self.path.mkdir(parents=True, exist_ok=True)

@@ -17,6 +17,11 @@ _SHORT = {'discriminator_loss': 'D', 'generator_loss': 'G', 'loss': 'loss'}
 """Metrics that the progress bar shows, if there are such."""
 
 
+def _means(rows: np.ndarray) -> np.ndarray:
+    """Over the seeds that are not lost, `[steps, seeds] -> [steps]`."""
+    return np.asarray((np.mean if rows.shape[1] == 1 else np.nanmean)(rows, 1, dtype=np.float64))
+
+
 class Log:
     """A line is the means over the steps since the last one at a multiple of `every`.
 
@@ -49,14 +54,14 @@ class Log:
         count = len(next(iter(metrics.values())))
         for name, value in metrics.items():
             total = self._sums.get(name, 0.0)
-            for mean in value.reshape(count, -1).mean(1, dtype=np.float64).tolist():
+            for mean in _means(value.reshape(count, -1)).tolist():
                 total += mean  # one after the other, so that the sum is the same wherever a run was stopped
             self._sums[name] = total
         self._count, self._taken = self._count + count, self._taken + count
         seconds = self._bar.format_dict['elapsed']
         rate = (self._bar.n + count - self._first) / seconds if seconds else 0.0
         losses = {name: value for name, value in metrics.items() if name in _SHORT}
-        shown = {_SHORT[name]: f'{float(value[-1].mean()):.3f}' for name, value in losses.items()}
+        shown = {_SHORT[name]: f'{_means(value[-1:].reshape(1, -1))[0]:.3f}' for name, value in losses.items()}
         self._bar.set_postfix(shown | {'images': f'{rate * self._batch_size:.0f}/s'}, refresh=False)
         self._bar.update(count)
 

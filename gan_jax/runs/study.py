@@ -121,7 +121,7 @@ class Trained(NamedTuple):
         return self._replace(state=state, roots=self.roots[number], finite=(self.finite[number],), first=first, number=number)
 
     def key(self, use: str) -> Key:
-        """A key of one seed for a use of this name, which no other use has."""
+        """A key of one seed for a use of this name, which no use of another name has."""
         return named(self.roots, use)
 
     def read_log(self, name: str = 'metrics.jsonl') -> list[dict[str, Any]]:
@@ -230,7 +230,7 @@ def train(config: TrainOptions, study: Study, *, run: RunDirectory | None = None
         init = start_from(init, pathlib.Path(config.init_from))
     if study.generator is not None:
         describe(run, config, **study.known)
-    survivors = finite.Survivors(config.seeds)
+    survivors = finite.Survivors(config.seeds, config.seed)
     shown = lambda state: seeds.row(state, survivors.first) if config.seeds > 1 else state
     state = fit(
         advance,
@@ -267,6 +267,9 @@ def check(config: TrainOptions, study: Study) -> None:
     batch = jax.tree.map(lambda x: jax.ShapeDtypeStruct((rows, *np.shape(x)[1:]), jnp.result_type(x)), study.example)
     if study.game is not None:
         check_fit(study.game, batch)
+    scored = study.judge is not None and isinstance(study.generator, Generator)
+    if isinstance(config, MethodOptions) and config.score_every and not scored:
+        raise InputError('--score-every is for runs that make images and have labels to train a classifier on')
     if config.init_from is not None and not config.resume:
         if study.game is None:
             raise InputError('--init-from is for games, and this is another model')
@@ -362,8 +365,7 @@ def _callbacks(
 
         found.append(Callback(config.sample_every, draw))
     if config.score_every:
-        if study.judge is None or drawn is None:
-            raise InputError('--score-every is for runs that make images and have labels to train a classifier on')
+        assert study.judge is not None and drawn is not None  # as `check` has seen
         judge = study.judge()
         score = sample_scores(
             run,
@@ -441,12 +443,16 @@ def _range(config: TrainOptions) -> str:
 
 
 def load(path: pathlib.Path, **changes: Any) -> Trained:
-    """The newest checkpoint of a run of any experiment, with its study: every action on a finished run starts here.
+    """The newest checkpoint of a run that has a generator, with its study and its data: for actions that need those.
 
-    `changes` are options that a run does not keep, such as `data_dir`. Raises `InputError` for a directory that is no run, or one
-    without a checkpoint.
+    `changes` are options that a run does not keep, such as `data_dir`. Raises `InputError` for a directory that is no run, one of
+    an experiment that there is not, or one without a checkpoint.
     """
-    module = module_of(description(path)['experiment'])
+    experiment = description(path)['experiment']
+    try:
+        module = module_of(experiment)
+    except (ImportError, AttributeError) as error:
+        raise InputError(f'{path} is a run of {experiment}, which this version does not have') from error
     config = dataclasses.replace(module.Config.of_run(path), name=path.name, runs_dir=str(path.parent), **changes)
     if not (path / 'checkpoints').is_dir():
         raise InputError(f'{path} has no checkpoint yet')

@@ -81,14 +81,6 @@ def load_weights(file: pathlib.Path) -> tuple[int, Variables]:
         raise InputError(f'cannot read {file}: {error}') from error
 
 
-def first_state(state: TrainState, init_from: str | None, *, resume: bool) -> TrainState:
-    """What a run starts from: the state as it was initialised, with the networks of the run `init_from` if there is one.
-
-    A run that is resumed has its own already. Raises `InputError` as `start_from` does.
-    """
-    return state if init_from is None or resume else start_from(state, pathlib.Path(init_from))
-
-
 def start_from(state: TrainState, path: pathlib.Path) -> TrainState:
     """The state at step 0 with the networks of the newest checkpoint of the run at `path`.
 

@@ -247,6 +247,12 @@ lapgan --augmentations diff_augment                           augmentation would
 lapgan --d-norm batch                                         have no --d-norm
 lapgan --minibatch stddev                                     have no --minibatch
 lapgan --halvings 11                                          --halvings is from 0 to 10
+ring --memory-limit 1                                          --memory-limit is of data sets
+ring --score-every 5                                          --score-every is for runs that make images
+unrolled_gan --score-every 5                                  --score-every is for runs that make images
+ring --sweep --sample-every 5                                 --sample-every is not of a sweep
+taxonomy --dataset digits --init-from run                     --init-from is for games
+f_gan --init-from nowhere                                     nowhere has no checkpoint yet
 lapgan --size 30                                              30
 lapgan --size 32x64                                           for squares: give --size their side, not 32x64
 lapgan --kernel-sizes 3 3                                     --kernel-sizes

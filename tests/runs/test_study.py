@@ -14,7 +14,7 @@ import pytest
 from test_loop import ROOT, assert_same_bits, small_study
 
 import gan_jax
-from gan_jax import data, keys, parallel, runs
+from gan_jax import data, finite, keys, parallel, runs
 from gan_jax.errors import Diverged, InputError
 from gan_jax.runs import seeds
 
@@ -149,6 +149,35 @@ def test_figures_of_several_seeds(tmp_path, capsys, two):
     }  # fmt: skip
     assert '95 % interval' in capsys.readouterr().out and json.dumps(found)
     assert runs.judged(two.seed(0), figures) == figures(two.seed(0))
+
+
+def test_lost_seeds_leave_the_log_where_they_were_lost():
+    kept = finite.Survivors(3, 5)
+    losses = np.ones((4, 3))
+    losses[2:, 1] = np.nan
+    found = kept.note_losses({'loss': losses, 'score': np.full((4, 3), 2.0)}, 10)
+    np.testing.assert_array_equal(np.isnan(found['score'])[:, 1], [False, False, True, True])
+    assert np.isfinite(found['loss'][:, [0, 2]]).all() and kept.finite == (True, False, True)
+    with pytest.raises(Diverged, match='every seed diverged, the last: seed 7 diverged'):
+        kept.note_losses({'loss': np.full((1, 3), np.nan)}, 14)
+
+
+def test_what_nothing_can_read_is_refused_before_anything_is_written(tmp_path):
+    options = {'name': 'r', 'runs_dir': str(tmp_path), 'batch_size': 8, 'steps': 2}
+    with pytest.raises(InputError, match='--score-every is for runs that make images'):
+        runs.train(runs.MethodOptions(**options, score_every=1), small_study())
+    assert not list(tmp_path.iterdir())
+    source = runs.train(runs.MethodOptions(**options), small_study()).path
+    with pytest.raises(InputError, match=r'--overwrite would remove .* before the run starts from it'):
+        runs.train(runs.MethodOptions(**options, overwrite=True, init_from=str(source)), small_study())
+    assert (source / 'checkpoints').is_dir()
+    with pytest.raises(InputError, match='batch size 30 is more than the 20 examples'):
+        data.feed(data.feeds.Rows(np.zeros((20, 2))), 30)
+
+
+def test_numbers_that_are_not_finite_are_null_in_json(tmp_path):
+    runs.write_json(tmp_path / 'x.json', {'a': [1.5, np.nan], 'b': (float('inf'),), 'c': 'nan'})
+    assert json.loads((tmp_path / 'x.json').read_text()) == {'a': [1.5, None], 'b': [None], 'c': 'nan'}
 
 
 def test_means_and_intervals():
