@@ -401,7 +401,9 @@ def small_networks(monkeypatch):
 @pytest.mark.parametrize('make', [small_pix2pix, small_cyclegan])
 def test_two_seeds_go_on_bit_for_bit_and_are_those_of_runs_alone(tmp_path, make, small_networks):
     module = pix2pix if make is small_pix2pix else cyclegan
-    check_seeds(lambda config: runs.train(config, module.study(config)), make(tmp_path))
+    # Without norms: a bias before one has a gradient of rounding errors, and Adam gives those the size of any other.
+    config = make(tmp_path, d_norm='none', g_norm='none')
+    check_seeds(lambda config: runs.train(config, module.study(config)), config)
 
 
 @pytest.mark.slow
