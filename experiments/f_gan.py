@@ -214,7 +214,7 @@ def study(config: Config, divergence: Divergence, mixture: WeightedMixture) -> r
 def fitted(trained: runs.Trained, mixture: WeightedMixture) -> dict[str, list[float]]:
     """Mu and sigma of every seed, averaged over the last steps, and the bound that V reaches there, on new samples.
 
-    Of a seed that diverged they are not a number.
+    They are NaN for a seed that diverged.
     """
     objective, V, game, count = trained.study.data
 

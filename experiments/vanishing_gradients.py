@@ -31,7 +31,7 @@ from gan_jax.optimizers import Optimizers, clip_weights
 from gan_jax.penalties import Penalty, wgan_gp
 from gan_jax.ranges import BatchSize, Count, Deviation, Positive, SeedCount, SomeNames, Weight, Width
 from gan_jax.registry import Table
-from gan_jax.runs import pictures
+from gan_jax.runs import pictures, seeds
 from gan_jax.runs.study import check as study_check
 from gan_jax.typing import Array, Key
 
@@ -181,7 +181,7 @@ def study(config: Config, mixture: data.Mixture, case: Variant) -> runs.Study:
         own = keys.roots(config.seed, config.seeds)
 
         def call(step: int, state: gan_jax.TrainState) -> None:
-            found = every(state if config.seeds > 1 else jax.tree.map(lambda x: x[None], state), own)
+            found = every(seeds.every(state, config.seeds), own)
             run.log(step, {name: np.asarray(value, np.float64).tolist() for name, value in found.items()}, LOG)
 
         return runs.Callback(tuple(moments(config.steps)), call)

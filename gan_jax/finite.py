@@ -53,7 +53,7 @@ def first_of(tree: Any) -> int:
 
 
 class Survivors:
-    """Which seeds of a run have not diverged. One that has is told once, and does not stop the others.
+    """Which seeds of a run have not diverged. One that has is reported once, and does not stop the others.
 
     A run of one seed, and one without a finite seed, raise `Diverged`.
     """

@@ -23,6 +23,7 @@ from gan_jax.games.adversarial import apply_network
 from gan_jax.networks.stacked_mnist import stacked_networks
 from gan_jax.ranges import BatchSize, Count, Rate, SeedCount, Share
 from gan_jax.registry import build
+from gan_jax.runs import seeds
 from gan_jax.runs.checkpoints import newest_state
 from gan_jax.runs.study import first_state
 from gan_jax.typing import Array, Key
@@ -120,7 +121,9 @@ def count(config: Config, cell: Cell, game: gan_jax.Game, run: runs.RunDirectory
         return observed, all_finite(players), examples(keys.named(key, 'shown'), cell.problem.shown)
 
     every = runs.over_seeds(look, config.seeds, owned=2, side_by_side=not cell.problem.images)
-    return runs.Callback(cell.moments, lambda step, state: history.write(step, *every(of_seeds(config, state), sample_keys)))
+    return runs.Callback(
+        cell.moments, lambda step, state: history.write(step, *every(seeds.every(state, config.seeds), sample_keys))
+    )
 
 
 def train(config: Config, study: runs.Study) -> dict[str, Any]:
@@ -191,12 +194,7 @@ def path_of(config: Config) -> pathlib.Path:
 def restored(config: Config, study: runs.Study) -> gan_jax.TrainState:
     """The last state of all seeds of a trained cell, with leaves `[seeds, ...]`."""
     like = first_state(config, study, keys.roots(config.seed, config.seeds))
-    return of_seeds(config, newest_state(path_of(config), like))
-
-
-def of_seeds(config: Config, state: gan_jax.TrainState) -> gan_jax.TrainState:
-    """A state with leaves `[seeds, ...]`, also of one seed."""
-    return state if config.seeds > 1 else jax.tree.map(lambda x: x[None], state)
+    return seeds.every(newest_state(path_of(config), like), config.seeds)
 
 
 def in_blocks(block: Callable[[Key, int], Array], key: Key, n: int) -> Array:

@@ -10,11 +10,11 @@ import numpy as np
 import tyro
 
 from gan_jax import compilation, data, finite, latents, runs
-from gan_jax.commandline import module_of
+from gan_jax.commandline import module_name
 from gan_jax.errors import InputError
 from gan_jax.files import load_arrays
 from gan_jax.ranges import Checked, Positive, Seed, Text, Whole
-from gan_jax.runs.generators import BLOCK, DESCRIPTION, WEIGHTS, check_finite, description, draw_latents
+from gan_jax.runs.generators import BLOCK, DESCRIPTION, WEIGHTS, check_finite, description, draw_latents, experiment_of
 from gan_jax.runs.weights import load_weights, read_checkpoint, saved_steps
 from gan_jax.typing import AnyArray, Variables
 
@@ -41,7 +41,7 @@ def load(path: pathlib.Path, kind: str, checkpoint: int | None = None, **told: A
     runs.saved_identity(path)
     found = description(path)
     try:
-        made = _method(path, found['experiment'], kind)(**told, **found['data'])
+        made = _method(path, kind)(**told, **found['data'])
     except TypeError as error:
         raise InputError(f'{path / DESCRIPTION} is of another version: {error}') from error
     if checkpoint is None and not saved_steps(path) and (path / WEIGHTS).is_file():
@@ -50,30 +50,20 @@ def load(path: pathlib.Path, kind: str, checkpoint: int | None = None, **told: A
         several = found['seeds'] > 1
         needed = ('ema', 'generator', 'discriminator') if several else ('ema',)
         step, state = read_checkpoint(path, lambda state: {name: state[name] for name in needed}, checkpoint)
-        weights = made.weights(_of_shown(state) if several else state['ema'])
+        average = jax.tree.map(lambda x: x[finite.first_of(state)], state['ema']) if several else state['ema']
+        weights = made.weights(average)
     check_finite(path, weights, step)
     return Drawable(path, made, weights, step)
 
 
-def _of_shown(state: dict[str, Any]) -> Variables:
-    """The average of the first seed whose state is finite, of leaves `[seeds, ...]`; of the first if none is."""
-    alive = finite.by_seed(state)
-    return jax.tree.map(lambda x: x[alive.index(True) if any(alive) else 0], state['ema'])
-
-
-def _method(path: pathlib.Path, experiment: str, kind: str) -> Any:
+def _method(path: pathlib.Path, kind: str) -> Any:
     """The method of the run's own `Config`."""
-    if not experiment.startswith('experiments.'):
-        raise InputError(f'{path / DESCRIPTION} names {experiment!r}, which is not an experiment')
-    try:
-        config_class = module_of(experiment).Config
-    except (ImportError, AttributeError) as error:
-        raise InputError(f'{path} is a run of {experiment}, which this version does not have') from error
+    config_class = experiment_of(path).Config
     if not hasattr(config_class, kind):
         other = 'translate RUN IN OUT' if kind == 'generator' else 'generate RUN --out FOLDER'
-        raise InputError(f'{path} is a run of {experiment}: its images are made by python -m experiments.{other}')
-    config = dataclasses.replace(config_class.of_run(path), name=path.name, runs_dir=str(path.parent))
-    return getattr(config, kind)
+        name = module_name(config_class)
+        raise InputError(f'{path} is a run of {name}: its images are made by python -m experiments.{other}')
+    return getattr(config_class.at(path), kind)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,7 +16,7 @@ from gan_jax import compilation, data, finite, keys, latents, runs
 from gan_jax.errors import InputError
 from gan_jax.metrics.modes import mode_coverage
 from gan_jax.ranges import BatchSize, Compared, Count, SeedCount, Share, Width, refuse_given
-from gan_jax.runs import pictures, samples
+from gan_jax.runs import pictures, samples, seeds
 from gan_jax.typing import Array, Key
 
 SHOWN = 5
@@ -74,7 +74,7 @@ def draw_points(config: MixtureOptions, game: gan_jax.Game, mixture: data.Mixtur
     every = compilation.jit(jax.vmap(draw))
 
     def call(step: int, state: gan_jax.TrainState) -> None:
-        first = jax.tree.map(lambda x: x[:SHOWN] if config.seeds > 1 else x[None], state)
+        first = jax.tree.map(lambda x: x[:SHOWN], seeds.every(state, config.seeds))
         points = np.asarray(every(first, roots))
         panels = [(f'seed {config.seed + i}', x) for i, x in enumerate(points)]
         figure = pictures.scatter(panels, mixture.centres, limit=limit(mixture))

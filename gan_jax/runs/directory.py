@@ -69,6 +69,11 @@ class Options(Checked):
         options: dict[str, Any] = {name: tuple(x) if isinstance(x, list) else x for name, x in values.items()}
         return cls(**options)
 
+    @classmethod
+    def at(cls, path: pathlib.Path, **changes: Any) -> Self:
+        """Those of the run at `path`, which say so: with its name and where it lives. Raises `InputError` as `of_run` does."""
+        return dataclasses.replace(cls.of_run(path), name=path.name, runs_dir=str(path.parent), **changes)
+
 
 def saved_identity(path: pathlib.Path) -> dict[str, Any]:
     """That of the run at `path`. Raises `InputError` for a directory that is no run, or whose configuration is damaged."""

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan_jax import finite
-from gan_jax.commandline import module_name
+from gan_jax.commandline import module_name, module_of
 from gan_jax.data.feeds import to_uint8
 from gan_jax.errors import InputError
 from gan_jax.files import write_json
@@ -89,6 +89,20 @@ def description(path: pathlib.Path) -> dict[str, Any]:
         raise InputError(f'{file} is damaged: it has no {error}') from error
     except (ValueError, TypeError) as error:
         raise InputError(f'{file} is damaged: {error}') from error
+
+
+def experiment_of(path: pathlib.Path) -> Any:
+    """The module of the experiment whose run lies at `path`. Raises `InputError` for one that this version does not have."""
+    experiment = description(path)['experiment']
+    if not experiment.startswith('experiments.'):
+        raise InputError(f'{path / DESCRIPTION} names {experiment!r}, which is not an experiment')
+    try:
+        module = module_of(experiment)
+    except (ImportError, AttributeError) as error:
+        raise InputError(f'{path} is a run of {experiment}, which this version does not have') from error
+    if not hasattr(module, 'Config'):
+        raise InputError(f'{path} is a run of {experiment}, which this version does not have')
+    return module
 
 
 def draw_latents(generator: Generator, n: int, key: Key, *, first: int | Array = 0) -> tuple[Array, Array]:

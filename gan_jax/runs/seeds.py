@@ -50,6 +50,11 @@ def over_seeds(function: Callable, seeds: int, *, owned: int = 1, side_by_side: 
     return lambda *arguments: compiled(*map(place, arguments[:owned]), *arguments[owned:])
 
 
+def every(tree: Any, count: int) -> Any:
+    """A state of so many seeds with leaves `[seeds, ...]`, also of one."""
+    return tree if count > 1 else jax.tree.map(lambda x: x[None], tree)
+
+
 def row(tree: Any, seed: int) -> Any:
     """One seed's part of a pytree whose leaves are `[seeds, ...]`, on the first device."""
     return jax.device_put(jax.tree.map(lambda x: x[seed], tree), jax.local_devices()[0])

@@ -5,7 +5,6 @@ here and in the loop: many seeds in one program, many devices, data on the devic
 training, the sampler that is left, and the end table's mean and interval.
 """
 
-import dataclasses
 import pathlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -15,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan_jax import compilation, finite, parallel
-from gan_jax.commandline import module_of, table
+from gan_jax.commandline import table
 from gan_jax.data.feeds import Feed, Joined, Stream, to_float, to_uint8
 from gan_jax.errors import Diverged, InputError
 from gan_jax.files import write_json
@@ -29,8 +28,8 @@ from gan_jax.runs.generators import (
     Generator,
     Translator,
     describe,
-    description,
     draw_latents,
+    experiment_of,
     save_generator,
     save_translator,
 )
@@ -146,20 +145,16 @@ class Trained(NamedTuple):
         def conditional(state: TrainState, conditions: Array, key: Key) -> Array:
             return generator.generate(generator.weights(state.ema), draw_latents(generator, BLOCK, key)[0], conditions)
 
-        program, what = self._program('conditional', conditional), np.asarray(what)
-        draw = lambda rows, key: program(self.state, what[rows], key)
-        return self._in_blocks(draw, len(what), use)
+        return self._pixels(self._program('conditional', conditional), what, use)
 
     def drawn(self, draw: Callable[[TrainState, Key, int], Array], count: int, use: str) -> np.ndarray:
         """So many images of `draw(state, key, n)`, which is in [-1, 1], as uint8. What it draws is what `use` says."""
-        program = self._program(f'drawn {use}', lambda state, key: draw(state, key, BLOCK))
-        return self._in_blocks(lambda _, key: program(self.state, key), count, use)
+        program = self._program(f'drawn {use}', lambda state, _, key: draw(state, key, BLOCK))
+        return self._pixels(program, np.zeros(count), use)
 
-    def _in_blocks(self, draw: Callable[[np.ndarray, Key], Array], count: int, use: str) -> np.ndarray:
-        key, parts = self.key(use), []
-        for number, rows in enumerate(_blocks(count)):
-            parts.append(np.asarray(to_uint8(np.asarray(draw(rows, jax.random.fold_in(key, number))))))
-        return np.concatenate(parts)[:count]
+    def _pixels(self, program: Callable, batch: AnyArray, use: str) -> np.ndarray:
+        """`program(state, rows, key)`, images in [-1, 1], of a batch `[n, ...]`, in blocks as uint8."""
+        return self._by_rows(lambda state, rows, key: to_uint8(np.asarray(program(state, rows, key))), batch, use, BLOCK)
 
     def plays(self, batch: Any, use: str = 'table', *, block: int = BLOCK, ema: bool = True) -> Any:
         """The game's plays on a batch `[n, ...]`, or so many of an unconditional game, in blocks; as NumPy has them.
@@ -448,12 +443,8 @@ def load(path: pathlib.Path, **changes: Any) -> Trained:
     `changes` are options that a run does not keep, such as `data_dir`. Raises `InputError` for a directory that is no run, one of
     an experiment that there is not, or one without a checkpoint.
     """
-    experiment = description(path)['experiment']
-    try:
-        module = module_of(experiment)
-    except (ImportError, AttributeError) as error:
-        raise InputError(f'{path} is a run of {experiment}, which this version does not have') from error
-    config = dataclasses.replace(module.Config.of_run(path), name=path.name, runs_dir=str(path.parent), **changes)
+    module = experiment_of(path)
+    config = module.Config.at(path, **changes)
     if not (path / 'checkpoints').is_dir():
         raise InputError(f'{path} has no checkpoint yet')
     study = module.study(config)

@@ -1,7 +1,6 @@
 """What a run can do, every experiment that trains a game can do: one table, and every cell of it is run."""
 
 import contextlib
-import importlib
 import io
 import json
 import shlex
@@ -14,6 +13,7 @@ from PIL import Image
 from experiments import generate
 from experiments.text_to_image import report
 from gan_jax import runs
+from gan_jax.commandline import module_of
 
 IMAGES = '--dataset digits --size 8 --batch-size 8 --latent-size 3 --samples 20 --sample-every 2 --checkpoint-every 2'
 TRANSLATED = '--size 8 --width 2 --batch-size 4 --samples 4 --sample-every 2 --checkpoint-every 2 --receptive-field 1'
@@ -65,11 +65,6 @@ FALL = {'wgan_gp', 'sngan', 'f_gan', 'vanishing_gradients', 'optimal_discriminat
 """Whose rates fall over the whole run, or which are measured at its end: they cannot go on to more steps."""
 
 
-def module_of(name):
-    module = importlib.import_module(f'experiments.{name}')
-    return importlib.import_module(f'experiments.{name}.__main__') if hasattr(module, '__path__') else module
-
-
 def run(monkeypatch, module, flags):
     """What `python -m experiments.NAME FLAGS` says."""
     monkeypatch.setattr('sys.argv', ['x', *shlex.split(flags)])
@@ -89,7 +84,7 @@ def test_every_experiment_takes_what_the_house_offers(name, tmp_path, monkeypatc
         Image.fromarray(rng.integers(0, 256, (10, 20, 3), np.uint8)).save(tmp_path / f'pairs/{i}.png')
     judge = types.SimpleNamespace(probabilities=lambda images: np.eye(10)[np.zeros(len(images), int)])
     monkeypatch.setattr(report, 'train_judge', lambda digits, name: judge)  # text to image's, which takes a minute
-    module = module_of(name)
+    module = module_of(f'experiments.{name}')
     schedule = '' if name in FALL or 'schedule' not in module.Config.__dataclass_fields__ else '--schedule constant'
     flags = f'{small} {schedule} {" ".join(takes)} --seeds 2 --name r --runs-dir runs'
     said = run(monkeypatch, module, f'{flags} --steps 2')
