@@ -40,8 +40,8 @@ MODULES = {
     'gan_jax.metrics.__main__': 'metrics',
 }  # fmt: skip
 REQUIRED = {
-    'evaluate': 'run', 'export': 'run', 'generate': 'run', 'interpolate': 'run', 'showcase': 'run', 'translate': 'run images made',
-    'analyse': 'run', 'metrics': 'images images', 'say': 'run words',
+    'evaluate': 'run', 'export': 'run', 'generate': 'run', 'interpolate': 'run', 'showcase': 'run',
+    'translate': 'run images made', 'analyse': 'run', 'metrics': 'images images', 'say': 'run words',
 }  # fmt: skip
 """What these are given first; the others need nothing."""
 
