@@ -149,7 +149,7 @@ def _one_line(box: str) -> str:
 
 
 def table(rows: Sequence[Sequence[object]], *, title: str = '') -> str:
-    """Formats rows as aligned columns below the first row as header; the first column is left-aligned, the others right-aligned."""
+    """Formats rows as aligned columns, with the first row as header; the first column is left-aligned, the rest right-aligned."""
     cells = [[_cell(value) for value in row] for row in rows]
     widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
     lines = [

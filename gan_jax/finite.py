@@ -90,8 +90,9 @@ class Survivors:
         return {name: np.where(gone, np.nan, value) for name, value in metrics.items()}
 
     def note_state(self, state: Any, step: int) -> None:
-        """Checks the state after `step` steps; with several seeds its leaves are `[seeds, ...]`. Raises `Diverged` as
-        described.
+        """Checks the state after `step` steps, whose leaves are `[seeds, ...]` if there are several seeds.
+
+        Raises `Diverged` as described for the class.
         """
         if len(self.finite) == 1:
             return check_state(state, step)
