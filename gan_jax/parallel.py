@@ -177,5 +177,8 @@ def split_map(function: Callable) -> Callable:
 
 
 def choose(runner: str) -> Callable:
-    """The named runner, or `single` on a machine with one device. Raises `KeyError` for an unknown name."""
+    """The named runner, or `single` on a machine with one device.
+
+    With several devices, raises `KeyError` for an unknown name.
+    """
     return RUNNERS[runner] if jax.local_device_count() > 1 else single
