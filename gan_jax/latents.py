@@ -1,7 +1,6 @@
 """Latent distributions: factories of `sampler(key) -> [size]`, which draws the latent vector of one example from its key.
 
-The module also has what is done with the latents of a trained generator: paths through them, and arithmetic (Radford et al.
-2016, section 6).
+Also operations on the latents of a trained generator: paths through them, and arithmetic (Radford et al. 2016, section 6).
 """
 
 from collections.abc import Callable

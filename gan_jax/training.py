@@ -53,6 +53,7 @@ class Player:
 
     @property
     def variables(self) -> Variables:
+        """The parameters and the other collections as one Flax dict."""
         return {'params': self.params, **self.state}
 
 

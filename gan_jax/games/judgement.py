@@ -236,7 +236,7 @@ def judgement(
     if augment.reads_logits and undecided is None:
         raise ValueError(
             'an adaptive augmentation follows the sign of real logits, which is meaningless under this objective; '
-            'minimax, non_saturating, least_squares, hinge and f_gan have a logit at which D is undecided'
+            'use minimax, non_saturating, least_squares, hinge or f_gan, which have a logit at which D is undecided'
         )
     if penalty_at not in ('seen', 'original'):
         raise ValueError(f"penalty_at must be 'seen' or 'original', not {penalty_at!r}")

@@ -57,7 +57,7 @@ def text_to_image(
     With cross-entropies and a weight of .5 this is the paper's loss; with a weight of 0 it is the plain conditional game. The
     mismatched text t' is taken from the batch if it has an entry `{'mismatched': [n, size]}`. Otherwise it is that of the next
     example in the global batch, cyclically, with a different label and a different text, or simply that of the next example if
-    there is no such one.
+    there is none.
 
     GAN-INT (eq. 5) adds `interpolation_weight` times the generator's loss on half as many additional images, of the texts `beta
     t_2k + (1 - beta) t_2k+1`. These have no real images, so the discriminator never learns from them.
@@ -155,7 +155,7 @@ def mismatched(text: Array, label: Array) -> Array:
     """Another example's text for each example, `[n, size], [n] -> [n, size]`.
 
     It is taken from the next example of the global batch, cyclically, that differs in both label and text, or from the next
-    example if there is no such one. In O(n size) memory: the batch is rotated by one example at a time until every example has
+    example if there is none. In O(n size) memory: the batch is rotated by one example at a time until every example has
     a match.
     """
     texts, labels = parallel.all_gather(text), parallel.all_gather(label)

@@ -308,11 +308,11 @@ def test_runs_that_cannot_be_drawn_with(capsys, monkeypatch, tmp_path, gan, cycl
 @pytest.mark.parametrize(
     ('flags', 'message'),
     [
-        (['--number', '0'], '--number is from 1 to 10000000, not 0'),
-        (['--seed', '-1'], '--seed is from 0 to'),
-        (['--seed', '99999999999999999999'], '--seed is from 0 to'),
-        (['--truncation', '0'], '--truncation is above 0, not 0.0'),
-        (['--truncation', 'nan'], '--truncation is above 0, not nan'),
+        (['--number', '0'], '--number must be from 1 to 10000000, not 0'),
+        (['--seed', '-1'], '--seed must be from 0 to'),
+        (['--seed', '99999999999999999999'], '--seed must be from 0 to'),
+        (['--truncation', '0'], '--truncation must be above 0, not 0.0'),
+        (['--truncation', 'nan'], '--truncation must be above 0, not nan'),
         (['--of', '3'], '--of is for runs with labels or captions'),
         (['--latents', 'none.npy'], 'cannot read none.npy: No such file'),
         (['--latents', 'z.npy', '--number', '3'], 'not given with --latents'),
@@ -324,7 +324,7 @@ def test_runs_that_cannot_be_drawn_with(capsys, monkeypatch, tmp_path, gan, cycl
         (['--latents', '.'], 'cannot read .: Is a directory'),
         (['--out', 'full'], 'full exists and is not empty'),
         (['--out', 'z.npy'], 'z.npy exists and is a file'),
-        (['--out', 'z.npy/below'], 'cannot make the folder'),
+        (['--out', 'z.npy/below'], 'cannot create the folder'),
     ],
 )
 def test_generate_on_bad_input(capsys, monkeypatch, tmp_path, gan, flags, message):
@@ -346,11 +346,11 @@ def test_generate_on_bad_input(capsys, monkeypatch, tmp_path, gan, flags, messag
 @pytest.mark.parametrize(
     ('flags', 'message'),
     [
-        (['--panels', '0'], '--panels is from 1 to 1000, not 0'),
-        (['--points', '1'], '--points is from 2 to 1000, not 1'),
-        (['--steps', '0'], '--steps is from 1 to 1000, not 0'),
-        (['--rate', 'nan'], '--rate is above 0 and at most 50, not nan'),
-        (['--rate', '99'], '--rate is above 0 and at most 50'),
+        (['--panels', '0'], '--panels must be from 1 to 1000, not 0'),
+        (['--points', '1'], '--points must be from 2 to 1000, not 1'),
+        (['--steps', '0'], '--steps must be from 1 to 1000, not 0'),
+        (['--rate', 'nan'], '--rate must be above 0 and at most 50, not nan'),
+        (['--rate', '99'], '--rate must be above 0 and at most 50'),
         (['--out', 'film.mp4'], '--out is a .gif, not film.mp4'),
         (['--way', 'detour'], "invalid choice 'detour'"),
         (['--latents', 'one.npy'], 'one.npy has one latent'),
@@ -373,7 +373,7 @@ def test_translate_on_bad_input(capsys, monkeypatch, tmp_path, gan, cycle):
     (tmp_path / 'empty').mkdir()
     assert 'no images in empty' in line(run, 'empty', 'out')
     assert 'image size 6 is not supported' in line(run, 'in', 'out', '--size', '6')
-    assert '--size is from 1 to 8192, not 0' in line(run, 'in', 'out', '--size', '0')
+    assert '--size must be from 1 to 8192, not 0' in line(run, 'in', 'out', '--size', '0')
     assert 'in exists and is not empty' in line(run, 'in', 'in')
     write(tmp_path / 'in/x.jpg', (8, 8))
     assert 'in/x.jpg and in/x.png would both be translated to x.png' in line(run, 'in', 'out')

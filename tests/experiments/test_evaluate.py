@@ -169,10 +169,10 @@ def test_a_checkpoint_that_was_cut_short_is_not_read(stopped):
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        ({'samples': 0}, '--samples is from 2 to 10000000, not 0'),
-        ({'samples': 1}, '--samples is from 2'),
-        ({'seed': -1}, '--seed is from 0'),
-        ({'batch_size': 0}, '--batch-size is from 1'),
+        ({'samples': 0}, '--samples must be from 2 to 10000000, not 0'),
+        ({'samples': 1}, '--samples must be from 2'),
+        ({'seed': -1}, '--seed must be from 0'),
+        ({'batch_size': 0}, '--batch-size must be from 1'),
         ({'protocol': ('fid5k',), 'extractor': 'pixels'}, 'a protocol fixes measures'),
         ({'dataset': 'nowhere/photos'}, 'was trained on nowhere/photos, which is not there, relative to the folder'),
         ({'dataset': 'images.npz'}, r'was trained on images\.npz, which is not there, relative'),

@@ -232,13 +232,13 @@ def line_of(capsys, monkeypatch, experiment, *flags) -> str:
 @pytest.mark.parametrize(
     ('experiment', 'flags', 'message'),
     [
-        (wgan_gp, ['--g-width', '0'], '--g-width is from 1 to 65536, not 0'),
-        (wgan_gp, ['--generator-batches', '0'], '--generator-batches is from 1 to 1000, not 0'),
+        (wgan_gp, ['--g-width', '0'], '--g-width must be from 1 to 65536, not 0'),
+        (wgan_gp, ['--generator-batches', '0'], '--generator-batches must be from 1 to 1000, not 0'),
         (wgan_gp, ['--minibatch', 'stddev'], 'the residual discriminator has no --minibatch layer'),
         (wgan_gp, ['--batch-size', '30'], 'batch size 30 is not divisible by the 4 devices'),
         (sngan, ['--pool', 'max'], r"invalid choice 'max'"),
         (sngan, ['--size', '20'], 'image size 20 is not supported'),
-        (sngan, ['--simultaneous'], 'simultaneous updates are one of each player, on one minibatch'),
+        (sngan, ['--simultaneous'], 'simultaneous updates must be one per player, on one minibatch'),
         (sngan, ['--batch-size', '2000', '--g-width', '4', '--d-width', '4'], 'batch size 2000 is more than the 1437 examples'),
     ],
 )

@@ -100,14 +100,14 @@ def test_arrays_are_squares_unless_their_own_size_is_asked_for(tmp_path):
 @pytest.mark.parametrize(
     ('size', 'message'),
     [
-        ('64x', "--size is a side, HEIGHTxWIDTH such as 64x96, or native, not '64x'"),
+        ('64x', "--size must be a side, HEIGHTxWIDTH such as 64x96, or native, not '64x'"),
         ('64x96x3', 'HEIGHTxWIDTH'),
-        ('0x8', 'is from 1 to 8192, not 0'),
+        ('0x8', 'must be from 1 to 8192, not 0'),
         ('-8x8', 'HEIGHTxWIDTH'),
         ('wide', 'HEIGHTxWIDTH'),
         ('64x72', 'beside a side of 64 the other is a multiple of 16'),
         ('12x24', 'image size 12'),
-        (0, 'is from 1 to 8192, not 0'),
+        (0, 'must be from 1 to 8192, not 0'),
     ],
 )
 def test_sizes_that_mean_nothing(size, message):

@@ -166,13 +166,13 @@ def test_a_step_sees_the_mean_of_captions_drawn_without_replacement():
         (['--method', 'gan', '--mismatches', 'any'], '--mismatches is of cls and cls_int, not of gan'),
         (['--size', '64'], 'captioned digits are of 32 pixels, not 64'),
         (['--data', '.', '--size', '28'], 'image size 28 is not supported'),
-        (['--width', '0'], '--width is from 1 to 65536'),
+        (['--width', '0'], '--width must be from 1 to 65536'),
         (['--method', 'int', '--batch-size', '4'], 'captions are interpolated in pairs: --batch-size 4'),
         (['--augmentations', 'packing'], 'packing joins images of different texts'),
         (['--data', '.', '--score-every', '1'], '--score-every is for captioned digits'),
         (['--scenes', '8', '--batch-size', '16'], 'batch size 16 is more than the 8 examples'),
         (['--init-from', 'nowhere', '--scenes', '16'], 'nowhere has no checkpoint yet'),
-        (['--say', 'a seven'], r'--say is python -m experiments.text_to_image.say RUN CAPTION \.\.\. now'),
+        (['--say', 'a seven'], r'--say is now python -m experiments.text_to_image.say RUN CAPTION \.\.\.'),
     ],
 )
 def test_bad_input_gets_one_line(flags, message, capsys, monkeypatch, tmp_path):

@@ -338,7 +338,7 @@ def test_packing_is_refused():
 
 def test_negative_weights_are_refused():
     for options in ({'weight': -1.0}, {'generator_weight': -0.1}):
-        with pytest.raises(ValueError, match='weights are at least 0'):
+        with pytest.raises(ValueError, match='weights must be at least 0'):
             auxiliary_classifier(**options)
 
 

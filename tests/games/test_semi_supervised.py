@@ -326,5 +326,5 @@ def test_impossible_subsets_are_refused(labels, total, message):
 
 
 def test_a_negative_weight_is_refused():
-    with pytest.raises(ValueError, match='unsupervised_weight is at least 0'):
+    with pytest.raises(ValueError, match='unsupervised_weight must be at least 0'):
         logits_game(unsupervised_weight=-1.0)

@@ -117,7 +117,9 @@ def figures(trained):
 def test_a_seed_that_diverges_is_told_and_does_not_stop_the_others(tmp_path, capsys):
     trained = train(tmp_path, unstable(0, 2), seeds=3)
     out = capsys.readouterr().out
-    assert out.count('diverged: generator loss is nan at step 3; the others go on') == 2 and 'seed 0' in out and 'seed 2' in out
+    assert (
+        out.count('diverged: generator loss is nan at step 3; the others continue') == 2 and 'seed 0' in out and 'seed 2' in out
+    )
     assert trained.finite == (False, True, False) and trained.shown == 1 and trained.seed(1).first
     close(trained.seed(1).state, train(tmp_path / 'alone', seed=1).state)
     results = runs.judged(trained, figures)
