@@ -154,8 +154,8 @@ def adaptive(
     """Transforms whose probability follows the discriminator's overfitting (Karras et al. 2020, "ADA", section 3.2).
 
     The heuristic is r = E[sign(D(real))] over `every` updates, of logits that are 0 where D is undecided. The probability rises
-    if r is above the target and falls otherwise, at a rate that takes it from 0 to 1 in `images` real images; it stays in [0,
-    1]. The transforms are those of DiffAugment.
+    if r is above the target and falls otherwise, at a rate that takes it from 0 to 1 in `images` real images; it stays in
+    [0, 1]. The transforms are those of DiffAugment.
 
     Args:
         policy: the transforms, as in `diff_augment`.
@@ -163,8 +163,8 @@ def adaptive(
         images: the number of real images in which the probability can rise from 0 to 1.
         every: the number of discriminator updates between changes of the probability.
 
-    Raises `ValueError` for an unknown transform, for settings out of range and, when applied, for shapes other than `[batch, h,
-    w, c]`.
+    Raises `ValueError` for an unknown transform, for settings out of range and, when applied, for shapes other than
+    `[batch, h, w, c]`.
     """
     transform = _with_probability(policy)
 

@@ -1,7 +1,7 @@
 """f-divergences and their variational form, D_f(P||Q) >= E_P[T] - E_Q[f*(T)] (Nowozin, Cseke and Tomioka 2016).
 
-The bound is tight at T* = f'(p/q). A critic with unbounded outputs V is turned into such a T by an output activation, T =
-g_f(V), whose range is the domain of the conjugate f*. Every g_f increases, so a large V means "looks like data".
+The bound is tight at T* = f'(p/q). A critic with unbounded outputs V is turned into such a T by an output activation,
+T = g_f(V), whose range is the domain of the conjugate f*. Every g_f increases, so a large V means "looks like data".
 
 Terms that grow exponentially in V are continued linearly, by their tangent, from exponent 30 on (`_exp`). Beyond that point
 g_f(V) and f*(g_f(V)) are not exact, but they stay finite and their gradients keep the right sign.

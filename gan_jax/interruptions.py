@@ -104,8 +104,8 @@ def _set(handler: Handler, before: dict[int, Any]) -> None:
 def end_while_starting() -> None:
     """Ends a program of this project with one line if a signal arrives before its `main`, while modules are being imported.
 
-    Does nothing if anything else imports the library: `sys.argv[0]` is '-m' only until Python has found the module that `python
-    -m` runs, and finding it imports the packages that contain it.
+    Does nothing if anything else imports the library: `sys.argv[0]` is '-m' only until Python has found the module that
+    `python -m` runs, and finding it imports the packages that contain it.
     """
     if sys.argv[:1] != ['-m']:
         return

@@ -61,8 +61,8 @@ def roth(gamma: Weight = 0.1) -> Penalty:
     """gamma / 2 times (1 - D)^2 |grad logit|^2 at real plus D^2 |grad logit|^2 at generated examples (Roth et al. 2017).
 
     It is what noise of variance gamma on the inputs adds to the Jensen-Shannon bound, as in the authors' code. The
-    discriminator must return one logit per example; otherwise the penalty raises `ValueError`, as does a gamma outside [0,
-    1e6]. To anneal gamma as in the paper, use `scheduled(roth(2.0), factor=annealing(0.01, steps))`.
+    discriminator must return one logit per example; otherwise the penalty raises `ValueError`, as does a gamma outside
+    [0, 1e6]. To anneal gamma as in the paper, use `scheduled(roth(2.0), factor=annealing(0.01, steps))`.
     """
 
     def half(critic: Critic, x: Array, sign: float) -> Array:

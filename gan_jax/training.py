@@ -146,7 +146,7 @@ def unroll(
     changes of parameters, statistics and optimizer state affect only the returned player, never `discriminator` itself.
 
     Memory grows with each step by what the backward pass of an update reads. With `recompute` it grows by one `Player` per
-    step, and the backward pass repeats every update (a fifth of the time of a DCGAN step with 5 unrolled updates).
+    step, and the backward pass repeats every update, which takes a fifth of the time of a DCGAN step with 5 unrolled updates.
 
     Adam is differentiable where all past gradients are zero only if its `eps_root` is above 0, as in `gan_jax.optimizers`;
     otherwise a dead unit produces NaN.

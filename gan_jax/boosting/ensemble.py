@@ -61,8 +61,8 @@ def adagan(
     """Implements algorithm 1 of Tolstikhin et al. 2017, except for the training of the components.
 
     Args:
-        sampler: `(component, n, key) -> samples [n, ...]`; for a game, `game.play(component, jnp.zeros(n), key,
-            train=False)[0]`.
+        sampler: `(component, n, key) -> samples [n, ...]`; for a game,
+            `game.play(component, jnp.zeros(n), key, train=False)[0]`.
         classifier: `classifier(examples, train=) -> logits [n]` of data against the mixture, retrained for each component.
         components: T, the capacity of the ensemble.
         classifier_steps: the number of training steps of the classifier.

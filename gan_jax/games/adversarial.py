@@ -55,15 +55,15 @@ def adversarial(
     reading: Reading = _PLAIN,
     auxiliary: Auxiliary | None = None,
 ) -> Game:
-    """A generator maps latents to examples; a discriminator tells real from generated examples.
+    """The standard game: a generator of examples from latents against a discriminator of real from generated examples.
 
     The batch is an array of real examples. Real and generated examples pass through the discriminator separately, each with
     their own batch statistics. The discriminator's state after the generator's loss is discarded.
 
     Args:
         generator: `generator(z [batch, size], train=) -> examples [batch, ...]`.
-        discriminator: `discriminator(examples, train=) -> logits [batch, ...]`; for feature losses also `features_too=True ->
-            (logits, [features, ...])`. In training it may draw from the Flax random stream 'noise'.
+        discriminator: `discriminator(examples, train=) -> logits [batch, ...]`; for feature losses also
+            `features_too=True -> (logits, [features, ...])`. In training it may draw from the Flax random stream 'noise'.
         objective: the losses of both players, from `gan_jax.objectives`.
         latent: draws one example's latent from one key, from `gan_jax.latents`.
         penalties: added to the discriminator's loss, from `gan_jax.penalties`.

@@ -39,8 +39,8 @@ def conditional(
     Args:
         generator: `generator(z [n, size], labels [n], train=) -> examples`.
         discriminator: `discriminator(examples, labels, train=) -> logits [n]`, which concatenates or projects the label. With
-            `auxiliary` it does not receive the label: `discriminator(examples, train=) -> (logits [n], class logits [n,
-            classes])`.
+            `auxiliary` it does not receive the label:
+            `discriminator(examples, train=) -> (logits [n], class logits [n, classes])`.
         objective: the losses of both players, from `gan_jax.objectives`.
         latent: this and `penalties`, `penalty_at`, `augmentation`, `feature_losses`, `feature_layer` and `objective_weight` are
             as in `games.adversarial`. Penalties hold each example's label fixed; a point between a real and a generated example

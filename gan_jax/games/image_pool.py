@@ -14,7 +14,7 @@ class ImagePool(NamedTuple):
     """The stored images, which are the same on every device of a parallel run."""
 
     bits: Array
-    """The images as unsigned integers `[size, ...]`: a train step averages floating-point state over devices, but no integers."""
+    """The images as unsigned integers `[size, ...]`, because a train step averages floating-point state over devices."""
     filled: Array
     """The number of images stored."""
 

@@ -174,15 +174,7 @@ class Judgement(NamedTuple):
     ) -> tuple[Array, Metrics, Verdict, Verdict]:
         """The objective's loss times `weight` plus the feature losses, metrics, and the verdicts on real and fake.
 
-        Args:
-            objective: the losses of both players.
-            variables: the discriminator's variables.
-            real: real examples, `[n, ...]`.
-            fake: generated examples, `[n, ...]`.
-            key: the key of all random draws.
-            given: the discriminator's inputs after the examples, each `[n, ...]`.
-            beside: images seen beside the examples, each `[n, ...]`.
-            weight: the weight of the objective.
+        The other arguments are as in `discriminator_loss`.
         """
         network, progress = self.split(variables)
         real_key, fake_key, noise_key = jax.random.split(key, 3)

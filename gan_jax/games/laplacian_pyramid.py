@@ -48,10 +48,10 @@ def laplacian_pyramid(
     64 images of each stage.
 
     Args:
-        generators: finest first: `generators[k](z, low, train=) -> high`, both `[n, h, w, c]`, and `generators[K](z, train=) ->
-            images`.
-        discriminators: `discriminators[k](high, low, train=) -> logits [n]`, and `discriminators[K](images, train=) -> logits
-            [n]`.
+        generators: finest first: `generators[k](z, low, train=) -> high`, both `[n, h, w, c]`, and
+            `generators[K](z, train=) -> images`.
+        discriminators: `discriminators[k](high, low, train=) -> logits [n]`, and
+            `discriminators[K](images, train=) -> logits [n]`.
         objective: the objective of every level; the paper uses `objectives.non_saturating()`.
         latent: for each level, draws one example's latent from one key.
         penalties: this and `penalty_at`, `feature_losses`, `feature_layer` and `objective_weight` are as in

@@ -30,7 +30,7 @@ def paired_translation(
     feature_losses: Sequence[FeatureLoss] = (),
     feature_layer: int = -1,
 ) -> Game:
-    """A generator maps inputs to targets; a discriminator tells real from generated targets, given the input (eqs. 1 to 4).
+    """A generator of targets from inputs against a discriminator of real from generated targets, given the input (eqs. 1 to 4).
 
     The batch is `{'input': [batch, ...], 'target': [batch, ...]}`; sampling requires only the input. The discriminator's state
     after the generator's loss is discarded.

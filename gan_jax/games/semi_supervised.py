@@ -35,8 +35,8 @@ def semi_supervised(
     """A classifier that learns from a few labels, and from telling unlabelled from generated examples.
 
     Batches are `{'labelled': {'image': [m, ...], 'label': int [m]}, 'unlabelled': [n, ...]}`. Class K + 1, "generated", has
-    logit 0, so an example is real with probability D = Z / (Z + 1), where Z = sum_k exp l_k, and the logit of D is LSE(l) = log
-    Z. The classifier's loss is
+    logit 0, so an example is real with probability D = Z / (Z + 1), where Z = sum_k exp l_k, and the logit of D is
+    LSE(l) = log Z. The classifier's loss is
 
         mean(LSE(l) - l_y)  over the labelled, plus  unsupervised_weight / 2  times the objective's on LSE(l);
 
@@ -48,8 +48,8 @@ def semi_supervised(
     classifier with minibatch discrimination.
 
     `init` performs data-dependent initialisation of the classifier, if it has any, on the unlabelled examples it receives (the
-    authors used 500). For sampling, `batch` only gives the number of samples, as in `gan_jax.sample(game, state, jnp.zeros(64),
-    key)`.
+    authors used 500). For sampling, `batch` only gives the number of samples, as in
+    `gan_jax.sample(game, state, jnp.zeros(64), key)`.
 
     Args:
         generator: `generator(z, train=) -> examples`.

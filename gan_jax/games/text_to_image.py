@@ -46,7 +46,7 @@ def text_to_image(
     interpolation_weight: float = 0.0,
     beta: float = 0.5,
 ) -> Game:
-    """A generator maps texts to images; a discriminator judges whether an image is real and whether it matches its text.
+    """A generator of images from texts against a discriminator of whether an image is real and whether it matches its text.
 
     Batches are `{'image': [n, ...], 'text': [n, size], 'label': int [n]}`: the texts are vectors of captions (`gan_jax.text`),
     and the labels say what the captions describe. A real image with another example's text is a third kind of example, which
@@ -57,10 +57,10 @@ def text_to_image(
     With cross-entropies and a weight of .5 this is the paper's loss; with a weight of 0 it is the plain conditional game. The
     mismatched text t' is taken from the batch if it has an entry `{'mismatched': [n, size]}`. Otherwise it is that of the next
     example in the global batch, cyclically, with a different label and a different text, or simply that of the next example if
-    there is none.
+    no such example exists.
 
-    GAN-INT (eq. 5) adds `interpolation_weight` times the generator's loss on half as many additional images, of the texts `beta
-    t_2k + (1 - beta) t_2k+1`. These have no real images, so the discriminator never learns from them.
+    GAN-INT (eq. 5) adds `interpolation_weight` times the generator's loss on half as many additional images, of the texts
+    `beta t_2k + (1 - beta) t_2k+1`. These have no real images, so the discriminator never learns from them.
 
     The play is a `Play`. To sample, pass texts only: `gan_jax.sample(game, state, {'text': vectors}, key).image`.
 
@@ -155,8 +155,8 @@ def mismatched(text: Array, label: Array) -> Array:
     """Another example's text for each example, `[n, size], [n] -> [n, size]`.
 
     It is taken from the next example of the global batch, cyclically, that differs in both label and text, or from the next
-    example if there is none. In O(n size) memory: the batch is rotated by one example at a time until every example has
-    a match.
+    example if no such example exists. In O(n size) memory: the batch is rotated by one example at a time until every example
+    has a match.
     """
     texts, labels = parallel.all_gather(text), parallel.all_gather(label)
     n = len(texts)

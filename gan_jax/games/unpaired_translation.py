@@ -67,13 +67,13 @@ def unpaired_translation(
     Args:
         a_to_b: `generator(images, train=) -> images`; noise, if any, comes from the Flax random stream 'noise'.
         b_to_a: the generator of the opposite direction.
-        discriminator_a: `discriminator(images, train=) -> logits [batch, ...]`.
+        discriminator_a: `discriminator(images, train=) -> logits [batch, ...]`, the discriminator of A.
         discriminator_b: the discriminator of B.
         objective: the losses of both players, from `gan_jax.objectives`, averaged over all logits.
         cycle_weight: weight of the mean absolute difference after a round trip, for each direction.
-        identity_weight: times `cycle_weight`, the weight of the mean absolute difference that a generator makes to images
-            already of its output side (section 5.2, "photo generation from paintings"; the authors' code has it everywhere); 0
-            disables it.
+        identity_weight: times `cycle_weight`, the weight of the mean absolute difference that a generator makes to images that
+            are already of its output side (section 5.2, "photo generation from paintings"; the authors' code has it
+            everywhere); 0 disables it.
         objective_weight: weight of the objective in the generators' loss. Least squares are halved in `gan_jax.objectives` but
             not in the paper's generator loss; the default of 2 compensates.
         pool_size: number of generated images in each discriminator's pool; 0 disables it. A discriminator sees what `exchange`
