@@ -110,7 +110,7 @@ def load_arrays(file: str | os.PathLike) -> dict[str, np.ndarray]:
     with _arrays(file) as found:
         arrays = {'array': found} if isinstance(found, np.ndarray) else dict(found)
         if others := [name for name, x in arrays.items() if not isinstance(x, np.ndarray)]:  # members of an arbitrary zip file
-            raise ValueError(f'{others[0]} in it is not an array')
+            raise ValueError(f'its member {others[0]} is not an array')
         return arrays
 
 

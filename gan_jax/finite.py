@@ -106,5 +106,5 @@ class Survivors:
         self._lost[row] = step
         self.finite = tuple(ok and i != row for i, ok in enumerate(self.finite))
         if not any(self.finite):
-            raise Diverged(f'every seed diverged, the last: {error}')
+            raise Diverged(f'every seed diverged; the last one: {error}')
         print(f'{error}; the others continue')

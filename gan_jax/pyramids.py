@@ -68,7 +68,7 @@ def check_size(size: int, halvings: int) -> None:
     possible = (size & -size).bit_length() - 1
     if halvings > possible:
         sizes = ', '.join(str(size >> i) for i in range(possible + 1))
-        raise InputError(f'images of {size} x {size} cannot be halved {halvings} times: their sizes are {sizes}')
+        raise InputError(f'images of {size} x {size} cannot be halved {halvings} times; the possible sizes are {sizes}')
 
 
 def _resize(images: Array, height: int, width: int) -> Array:

@@ -44,7 +44,7 @@ def build(table: Table[Callable[..., T]], text: str, **context: Any) -> T:
     for item in settings.split(',') if colon else ():
         key, separator, value = item.partition('=')
         if not separator:
-            raise InputError(f'{table.noun} {text!r}: settings are written name=value, not {item!r}')
+            raise InputError(f'{table.noun} {text!r}: settings must be written name=value, not {item!r}')
         if key not in own and not (open_ended and key.isidentifier()):
             raise InputError(f'{table.noun} {name} has no setting {key!r}; it has: {", ".join(own) or "none"}')
         if key in given:

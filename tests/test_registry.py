@@ -62,7 +62,7 @@ def test_context_goes_to_those_who_take_it():
     [
         ('exmple', "unknown example 'exmple'; did you mean example"),
         ('example:scal=1', 'example example has no setting .scal.; it has: scale, name'),
-        ('example:scale', 'settings are written name=value'),
+        ('example:scale', 'settings must be written name=value'),
         ('example:scale=-1', "example 'example:scale=-1': scale must be at least 0, got -1"),
         ('example:scale=a', 'example .example:scale=a.'),
         ('bare:x=1', 'has no setting .x.; it has: none'),
@@ -96,7 +96,7 @@ def test_settings_of_a_named_divergence():
         (MINIBATCH_LAYERS, 'stddev:group_size=0', 'group_size must be at least 1, not 0'),
         (penalties.PENALTIES, 'r1:gamma=1e999', 'gamma must be from 0 to 1000000, not inf'),
         (penalties.PENALTIES, 'r1:gamma=1,gamma=2', 'sets gamma twice'),
-        (penalties.PENALTIES, 'r1:', "settings are written name=value, not ''"),
+        (penalties.PENALTIES, 'r1:', "settings must be written name=value, not ''"),
         (penalties.PENALTIES, f'r1:gamma={"(" * 300}', 'gamma must be a number, not '),
         (optimizers.OPTIMIZERS, 'adam:beta1=2', 'beta1 must be at least 0 and below 1, not 2'),
         (optimizers.OPTIMIZERS, 'ttur:discriminator_rate=inf', "discriminator_rate must be a number, not 'inf'"),

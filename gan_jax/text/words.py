@@ -46,7 +46,7 @@ class Vocabulary(NamedTuple):
         rows = [[number.get(word, UNKNOWN) for word in tokens(text)] for text in texts]
         longest = max(map(len, rows), default=0)
         if length is not None and longest > length:
-            raise ValueError(f'a text of {longest} words does not fit into {length}')
+            raise ValueError(f'a text of {longest} words does not fit into a length of {length}')
         found = np.full((len(rows), length or longest), PADDING, np.int32)
         for row, line in zip(found, rows, strict=True):
             row[: len(line)] = line

@@ -115,8 +115,8 @@ dcgan --objective f_gan:divergence=alpha,pi=1                 unexpected keyword
 dcgan --objective f_gan:divergence=jensen_shannon_weighted,pi=1       pi must be above 0 and below 1, not 1
 dcgan --objective relativistic_average:scale=x                has no setting 'scale'
 dcgan --penalties r3                                          unknown penalty 'r3'
-dcgan --penalties r1:                                         settings are written name=value
-dcgan --penalties r1:gamma                                    settings are written name=value
+dcgan --penalties r1:                                         settings must be written name=value
+dcgan --penalties r1:gamma                                    settings must be written name=value
 dcgan --penalties r1:gamma=                                   gamma must be a number, not ''
 dcgan --penalties r1:gamma=a                                  gamma must be a number, not 'a'
 dcgan --penalties r1:gamma=True                               gamma must be a number, not True

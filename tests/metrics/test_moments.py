@@ -154,7 +154,7 @@ def test_files_that_are_no_statistics(tmp_path):
     refused('it is not a file of arrays of numbers')
     with zipfile.ZipFile(path, 'w') as file:
         file.writestr('a', 'b')
-    refused('a in it is not an array')
+    refused('its member a is not an array')
     np.savez(path, mu=np.array([{}]), sigma=np.eye(3))
     refused('it is not a file of arrays of numbers')
     with path.open('wb') as file:

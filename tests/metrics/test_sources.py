@@ -187,7 +187,7 @@ def test_files_that_are_damaged_empty_or_foreign(tmp_path, capsys, monkeypatch):
         'empty.npz': 'it is empty',
         'empty.npy': 'it is empty',
         'foreign.npz': 'cannot read',
-        'zip.npz': 'a in it is not an array',
+        'zip.npz': 'its member a is not an array',
         'none.npz': 'No such file',
         'none.npy': 'No such file',
         'folder.npz': 'Is a directory',

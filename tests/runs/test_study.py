@@ -133,7 +133,7 @@ def test_a_seed_that_diverges_is_told_and_does_not_stop_the_others(tmp_path, cap
 
 def test_a_run_whose_every_seed_diverges_stops(tmp_path):
     with pytest.raises(
-        Diverged, match=r'every seed diverged, the last: seed 1 diverged: .* at step 3; .*keeps the state of step 2'
+        Diverged, match=r'every seed diverged; the last one: seed 1 diverged: .* at step 3; .*keeps the state of step 2'
     ):
         train(tmp_path, unstable(0, 1), seeds=2)
 
@@ -160,7 +160,7 @@ def test_lost_seeds_leave_the_log_where_they_were_lost():
     found = kept.note_losses({'loss': losses, 'score': np.full((4, 3), 2.0)}, 10)
     np.testing.assert_array_equal(np.isnan(found['score'])[:, 1], [False, False, True, True])
     assert np.isfinite(found['loss'][:, [0, 2]]).all() and kept.finite == (True, False, True)
-    with pytest.raises(Diverged, match='every seed diverged, the last: seed 7 diverged'):
+    with pytest.raises(Diverged, match='every seed diverged; the last one: seed 7 diverged'):
         kept.note_losses({'loss': np.full((1, 3), np.nan)}, 14)
 
 

@@ -32,7 +32,7 @@ def test_ids_pad_and_have_one_number_for_all_unknown_words():
     np.testing.assert_array_equal(words.ids(['a dog a', 'cat', 'a cow']), [[2, 3, 2], [UNKNOWN, 0, 0], [2, UNKNOWN, PADDING]])
     assert words.ids(['a'], length=4).tolist() == [[2, 0, 0, 0]]
     assert words.unknown(['a cow', 'cow, Cat, cow']) == ['cow', 'cat']
-    with pytest.raises(ValueError, match='3 words does not fit into 2'):
+    with pytest.raises(ValueError, match='3 words does not fit into a length of 2'):
         words.ids(['a dog a'], length=2)
 
 
