@@ -1,4 +1,4 @@
-"""Flax linen networks. Parameters and outputs are float32, whatever `dtype` the layers compute in."""
+"""Flax Linen networks. Parameters and outputs are float32, whatever the `dtype` of the computation."""
 
 from gan_jax.networks.autoencoder import ConvAutoencoder, EnergyDiscriminator, MLPAutoencoder
 from gan_jax.networks.conditional import (

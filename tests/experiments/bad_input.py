@@ -153,7 +153,7 @@ dcgan --d-norm ''                                             unknown normalizat
 dcgan --g-norm batchnorm                                      unknown normalization 'batchnorm'
 dcgan --minibatch std                                         did you mean stddev
 dcgan --minibatch stddev:group_size=0                         group_size is at least 1, not 0
-dcgan --minibatch stddev:group_size=3                         a batch of 4 examples is not made of groups of 3
+dcgan --minibatch stddev:group_size=3                         a batch of 4 examples cannot be split into groups of 3
 dcgan --minibatch stddev:parent=1                             has no setting 'parent'
 dcgan --minibatch discrimination:features=0                   features is from 1 to 65536, not 0
 dcgan --minibatch discrimination:kernel_init=1                has no setting 'kernel_init'
@@ -172,7 +172,7 @@ conditional_gan --dataset digits --samples 9                  at least one sampl
 conditional_gan --dataset images                              no labels to learn from
 conditional_gan --dataset digits --augmentations packing      packing joins examples of different labels
 conditional_gan --dataset digits --condition projection --g-norm layer        knows no classes
-conditional_gan --dataset digits --minibatch stddev:group_size=5      not made of groups of 5
+conditional_gan --dataset digits --minibatch stddev:group_size=5      cannot be split into groups of 5
 conditional_gan --class-weight nan                            --class-weight is from 0 to 1000000, not nan
 cyclegan --objective energy_margin                            energy_margin is for a D of energies
 cyclegan --task ''                                            --task is empty
@@ -190,7 +190,7 @@ cyclegan --schedule linear:start=1.5                          start is at least 
 cyclegan --score-every 1                                      --score-every is for images with labels
 cyclegan --minibatch stddev                                   --minibatch is for a D of whole images
 cyclegan --augmentations packing:size=3                       do not divide into packs of 3
-cyclegan --g-norm virtual                                     needs a reference batch
+cyclegan --g-norm virtual                                     requires a reference batch
 cyclegan --optimizers wgan:clip=-1                            clip is above 0, not -1
 cyclegan --penalties roth                                     one for each
 cyclegan --batch-size 3                                       not divisible by the 4 devices
@@ -287,10 +287,10 @@ optimal_discriminator --learning-rate 0                       --learning-rate is
 ring --data madgan_1d                                         not in the plane
 ring --data gmm:modes=x                                       modes is a whole number, not 'x'
 ring --augmentations packing:size=3                           64 examples do not divide into packs of 3
-ring --minibatch stddev:group_size=5                          not made of groups of 5
+ring --minibatch stddev:group_size=5                          cannot be split into groups of 5
 ring --objective energy_margin                                energy_margin is for a D of energies
 ring --augmentations diff_augment                             is for images
-ring --d-norm instance                                        instance norm is over the positions of an image
+ring --d-norm instance                                        instance norm requires more than one position
 ring --sweep --sweep-penalties                                --sweep-penalties names at least one
 ring --sweep --sweep-penalties r1+r3                          unknown penalty 'r3'
 ring --sweep --sweep-objectives hinge hinge                   --sweep-objectives names hinge twice

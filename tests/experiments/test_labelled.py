@@ -235,7 +235,7 @@ def line_of(capsys, monkeypatch, path, experiment, *flags) -> str:
         (
             conditional_gan,
             ['--condition', 'projection', '--g-norm', 'none'],
-            "normalization 'none' knows no classes; 'batch' does",
+            "normalization 'none' does not support classes; use 'batch'",
         ),
         (conditional_gan, ['--augmentations', 'packing'], 'packing joins examples of different labels'),
         (

@@ -49,7 +49,7 @@ def test_images_are_cropped_about_their_centres(height, width, size, rows, colum
 def test_sizes_that_can_be_halved_as_often_as_the_shorter_side():
     found = {(64, 96): (4, 6, 4), (96, 64): (6, 4, 4), (28, 56): (7, 14, 2), (32, 40): (4, 5, 3), (64, 64): (4, 4, 4)}
     assert {size: smallest_map(size) for size in found} == found and smallest_map(28) == (7, 7, 2)
-    for size, message in (((64, 72), 'beside a side of 64 the other is a multiple of 16'), ((48, 64), 'image size 48')):
+    for size, message in (((64, 72), 'if one side is 64, the other must be a multiple of 16'), ((48, 64), 'image size 48')):
         with pytest.raises(InputError, match=message):
             smallest_map(size)
 
@@ -105,7 +105,7 @@ def test_arrays_are_squares_unless_their_own_size_is_asked_for(tmp_path):
         ('0x8', 'is from 1 to 8192, not 0'),
         ('-8x8', 'HEIGHTxWIDTH'),
         ('wide', 'HEIGHTxWIDTH'),
-        ('64x72', 'beside a side of 64 the other is a multiple of 16'),
+        ('64x72', 'if one side is 64, the other must be a multiple of 16'),
         ('12x24', 'image size 12'),
         (0, 'is from 1 to 8192, not 0'),
     ],

@@ -177,11 +177,11 @@ def test_batch_norm_by_class_in_every_generator():
         conditional = [name for name in params if name.startswith('ConditionalBatchNorm')]
         assert len(conditional) == norms
         assert all(leaf.shape[0] == 5 for name in conditional for leaf in params[name].values())
-        with pytest.raises(ValueError, match='labels are for a network with classes, which wants them: classes=5'):
+        with pytest.raises(ValueError, match='labels must be given if and only if the network has classes: classes=5'):
             jax.eval_shape(generator.init, jax.random.key(0), z)
         with pytest.raises(ValueError, match='classes=0, labels given: True'):
             jax.eval_shape(generator.clone(classes=0).init, jax.random.key(0), z, label)
-        with pytest.raises(InputError, match="normalization 'none' knows no classes; 'batch' does"):
+        with pytest.raises(InputError, match="normalization 'none' does not support classes; use 'batch'"):
             jax.eval_shape(generator.clone(norm='none').init, jax.random.key(0), z, label)
 
 
