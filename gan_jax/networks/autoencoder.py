@@ -24,7 +24,8 @@ class EnergyDiscriminator(nn.Module):
     autoencoder that always outputs the mean image has energy `mean_energy`; a margin far above that demands reconstructions that
     are worse still.
 
-    `autoencoder(x, train=...)` must return `(reconstruction, code)`, of the shape of `x` and of shape `[n, ...]`.
+    `autoencoder(x, train=...)` must return `(reconstruction, code)`: the reconstruction has the shape of `x`, the code is
+    `[n, ...]`.
     """
 
     autoencoder: nn.Module

@@ -19,8 +19,8 @@ from gan_jax.typing import Array
 def batch_moments(x: Array) -> tuple[Array, Array]:
     """Returns the mean and the (biased) variance of each channel over all other axes: `[..., c] -> [c], [c]`.
 
-    If devices share the batch in equal parts, the moments of the parts are exchanged in one collective and combined by var =
-    E_d[var_d] + E_d[(mean_d - mean)^2] (Chan, Golub and LeVeque 1983, eq. 2.1).
+    If devices share the batch in equal parts, the moments of the parts are exchanged in one collective and combined by
+    `var = E_d[var_d] + E_d[(mean_d - mean)^2]` (Chan, Golub and LeVeque 1983, eq. 2.1).
     """
     mean = channel_mean(x)
     # Differentiation treats the shift as a constant: E[(x - shift)^2] - (mean - shift)^2 has the derivatives of the variance

@@ -1,4 +1,4 @@
-"""Sums over everything but channels and the transposes of these sums, from which biases and norms are built.
+"""Sums over all axes but the channels', and their transposes, from which biases and norms are built.
 
 XLA's CPU back end computes the sum of `[n, h, w, c]` to `[c]` on one core with a stride of all channels, which is 3 to 12 times
 slower than a matrix product with a row of ones (.52 against .09 ms for 32 x 32 x 32 x 32, 1.64 against .13 ms for 64 x 16 x 16 x
@@ -23,7 +23,7 @@ from gan_jax import compilation
 from gan_jax.typing import Array
 
 ROW = 1024
-"""Numbers in a row when a sum over few channels is folded into longer rows, for which products are faster."""
+"""Length of the rows into which a sum over few channels is folded; products are faster with longer rows."""
 BLOCK = 64
 """Minimum number of rows in a product: rounding errors grow with the rows of a product rather than with all rows."""
 

@@ -30,7 +30,7 @@ FEW_CHANNELS = 8
 FEW_IMAGES = 8
 """Batch size below which the canonical form of the kernel's gradient, whose channels are the images, has too few channels."""
 SMALL_WINDOW = 64
-"""Output positions up to which oneDNN computes that form, whose kernel they are, faster than XLA at stride 1."""
+"""Number of output positions, the size of the kernel in that form, up to which oneDNN is faster than XLA at stride 1."""
 
 
 def conv(x: Array, w: Array, g: Geometry, fast: bool) -> Array:
@@ -170,9 +170,9 @@ def _shared_taps(k: int, s: int, pad: int) -> tuple[int, np.ndarray]:
 
 
 def as_one_convolution(y: Array, w: Array, g: Geometry, convolve: Canonical) -> Array:
-    """Computes the transpose in the input with the phases as channels, which takes more products but fewer passes over memory.
+    """Computes the transpose in the input with the phases as channels, `[n, h, w, c]`.
 
-    It is for few channels. Returns `[n, h, w, c]`.
+    This takes more products but fewer passes over memory, which is faster for few channels.
     """
     (sh, sw), (height, width) = g.strides, g.input_size
     sizes = -(-height // sh), -(-width // sw)

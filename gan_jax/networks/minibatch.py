@@ -114,5 +114,8 @@ MINIBATCH_LAYERS: Table[Callable[..., Callable[[Array], Array]]] = Table(
 
 
 def minibatch_layer(text: str) -> Callable[[Array], Array]:
-    """Returns the layer of a name, with settings as in 'discrimination:features=50'. Raises `InputError` for unknown ones."""
+    """Builds a layer by its name, with settings as in 'discrimination:features=50'.
+
+    Raises `InputError` for an unknown name or setting.
+    """
     return build(MINIBATCH_LAYERS, text)

@@ -21,9 +21,9 @@ class VirtualBatchNorm(nn.Module):
     """Batch norm by a fixed reference batch, `[reference + n, ..., c]` to the same shape (Salimans et al. 2016, section 3.5).
 
     The first `reference` = R rows are the reference batch and are normalised by their own statistics. Every other row is
-    normalised by the joint statistics of the reference batch and itself, whose first and second moments are `(R * reference's +
-    row's) / (R + 1)`, so that rows outside the reference do not depend on each other. Moments are over all axes except the
-    channels; scale and bias are learned.
+    normalised by the joint statistics of the reference batch and itself, whose first and second moments weight the reference by
+    R / (R + 1) and the row by 1 / (R + 1), so that rows outside the reference do not depend on each other. Moments are over all
+    axes except the channels; scale and bias are learned.
 
     Args:
         reference: number of rows in the reference batch.
@@ -208,7 +208,7 @@ NORMALIZATIONS: Table[Normalization] = Table(
 
 
 def discriminator_normalization(name: str) -> Normalization:
-    """Returns the normalisation of a name for a discriminator.
+    """Looks up the normalisation of a discriminator by its name.
 
     Raises `InputError` for an unknown name, and for one that requires a reference batch, which discriminators do not have.
     """

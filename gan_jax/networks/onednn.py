@@ -27,7 +27,7 @@ TESTED = frozenset({'0.10.2', '0.12.0.1'})
 """The versions of jaxlib with which the call was tested."""
 
 WORTHWHILE = 1_000_000
-"""Products above which a convolution, of at least a tenth of a millisecond, is worth a program that must be compiled anew."""
+"""Number of products from which a convolution (of .1 ms and more) justifies a program that must be compiled in every process."""
 
 
 @functools.cache

@@ -1,8 +1,10 @@
 """Residual networks for CIFAR-10: SNGAN's (Miyato et al. 2018, table 4) and WGAN-GP's (Gulrajani et al. 2017, appendix C).
 
 One pair of classes serves both. The defaults are SNGAN's: 256 channels in the generator, 128 in the discriminator, spectral
-norm, features summed over positions, and a last layer without bias. WGAN-GP's are `SNGANGenerator(width=128,
-statistics='batch')` and `SNGANDiscriminator(norm='none', pool='mean', last_bias=True)`, or norm 'layer'.
+norm, features summed over positions, and a last layer without bias. WGAN-GP's pair, with norm 'none' or 'layer', is
+
+    SNGANGenerator(width=128, statistics='batch')
+    SNGANDiscriminator(norm='none', pool='mean', last_bias=True)
 
 Weights are Glorot-uniform, and sqrt(2) times larger in the 3x3 convolutions of a block, as in both papers' code. Maps are
 enlarged by repeating pixels and reduced by averaging neighbours.
@@ -94,8 +96,8 @@ class SNGANDiscriminator(nn.Module):
     """The residual discriminator, `[n, h, w, c] -> logits [n]` (Miyato et al. 2018, table 4).
 
     Two blocks halve the image and two keep its size; ReLU, a pool over positions and a dense layer follow. If the norm is one of
-    outputs, it precedes the activations of every block except the first. With `features_too=True`, a call returns `(logits,
-    features)`: the outputs of the blocks, finest first, then the pooled features.
+    outputs, it precedes the activations of every block except the first. With `features_too=True`, a call returns
+    `(logits, features)`: the outputs of the blocks, finest first, then the pooled features.
 
     Args:
         width: number of channels of all hidden maps.

@@ -73,7 +73,7 @@ class StackedGenerator(nn.Module):
 
 
 def _cropped(x: Array, side: int) -> Array:
-    """Drops the first row and column of a transposed convolution to the next even side, which leaves the one to an odd side."""
+    """Drops the first row and column of the transposed convolution to the even side above, which gives that to an odd side."""
     return x[:, -side:, -side:]
 
 

@@ -1,14 +1,14 @@
 """The networks of GAN-CLS (Reed et al., ICML 2016, section 4; the authors' code): DCGANs conditioned on a text.
 
-Images have size 4 * 2^n, at least 8; the paper's have 64. Each player reduces the text to a small vector by its dense layer. The
+Images have size 4 * 2^n, at least 8; the paper's have 64. Each player reduces the text to a small vector by a dense layer. The
 generator starts from this vector and the latent. The discriminator reduces the image alone to a 4 x 4 map, appends the vector at
 each of the 16 positions, and mixes the two by a 1 x 1 convolution. Both have a residual block at 4 x 4, and the generator has
 another one at 8 x 8. Strided kernels are 4 x 4.
 
 Weights are N(0, .02) and batch norm scales N(1, .02), as in the authors' code, except for weights whose scale no normalization
 determines: the dense layers that read a text, and networks without norms, are initialised as in He et al. With the authors'
-initialisation, a text would initially have hardly any effect beside a latent, and neither would the images on a discriminator
-without norms.
+initialisation, a text would at first have hardly any effect beside a latent, and images hardly any on a discriminator without
+norms.
 """
 
 import functools

@@ -85,8 +85,8 @@ class WeightNorm(nn.Module):
 def spectral_norm(layer: nn.Module, *, train: bool) -> Layer:
     """Divides the kernel of a layer by its largest singular value (Miyato et al. 2018, eq. 8, algorithm 1).
 
-    Each call performs one power iteration, whose result is stored, in the collection 'batch_stats', only in training. The kernel
-    is treated as a matrix with the last axis as columns. For a `ConvTranspose`, this is the matrix of the convolution that it
+    Each call performs one power iteration, and stores its result in the collection 'batch_stats' only in training. The kernel is
+    treated as a matrix with the last axis as columns. For a `ConvTranspose`, this is the matrix of the convolution that it
     transposes, which has the same norm.
     """
     return lambda x: SpectralNorm(layer)(x, update_stats=train)

@@ -171,7 +171,7 @@ conditional_gan --condition labels                            unknown condition 
 conditional_gan --dataset digits --samples 9                  at least one sample of each of the 10 classes
 conditional_gan --dataset images                              no labels to learn from
 conditional_gan --dataset digits --augmentations packing      packing joins examples of different labels
-conditional_gan --dataset digits --condition projection --g-norm layer        knows no classes
+conditional_gan --dataset digits --condition projection --g-norm layer        does not support classes
 conditional_gan --dataset digits --minibatch stddev:group_size=5      cannot be split into groups of 5
 conditional_gan --class-weight nan                            --class-weight is from 0 to 1000000, not nan
 cyclegan --objective energy_margin                            energy_margin is for a D of energies
@@ -303,7 +303,7 @@ unrolled_gan --compare 0 -2                                   --compare is from 
 unrolled_gan --unroll-steps 1                                 --unroll-steps
 unrolled_gan --data ring                                      unknown mixture 'ring'
 unrolled_gan --discriminator-steps 2                          simultaneous updates are one of each player
-semi_supervised --labels 101 --dataset digits                 not the same number of each of 10 classes
+semi_supervised --labels 101 --dataset digits                 cannot be split evenly among 10 classes
 semi_supervised --labels 100000 --dataset digits              100000 labels
 semi_supervised --d-features                                  --d-features is empty
 semi_supervised --d-features 10 0                             --d-features is from 1 to 65536, not 0
@@ -427,14 +427,14 @@ metrics images images --json images                           --json is a file t
 metrics images images --json file/scores.json                 --json is a folder, and
 metrics images images --protocol fid                          unknown protocol 'fid'
 metrics images images --protocol fid50k_full --extractor pixels       a protocol fixes
-metrics digits:validation images --extractor pixels --resize 8        digits have splits
+metrics digits:validation images --extractor pixels --resize 8        digits have no split
 metrics images run --extractor pixels --resize 8              run
 dcgan --dataset one --size 8 --batch-size 4                   batch size 4 is more than the 1 examples
 dcgan --dataset images/0.png                                  no folder images/0.png
 dcgan --dataset loop                                          unknown data set 'loop'
 dcgan --dataset MNIST                                         did you mean mnist
-dcgan --dataset 'mnist:'                                      'mnist:' is not the name of a data set
-dcgan --dataset 'digits:'                                     'digits:' names no split
+dcgan --dataset 'mnist:'                                      'mnist:' is not a data set name
+dcgan --dataset 'digits:'                                     'digits:' does not name a split
 dcgan --dataset 'digits:train[5:2]'                           not 'train\[5:2\]'
 dcgan --dataset zero.npy                                      zero.npy: images are
 dcgan --runs-dir loop                                         Too many levels of symbolic links

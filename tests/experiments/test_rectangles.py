@@ -80,7 +80,7 @@ def test_folders_of_rectangles(limit, tmp_path):
         assert found.size == data.size_of(*shape)
         assert data.describe('x', found) == f'x: 3 images of {shape[0]} x {shape[1]} pixels, colour'
     picture(tmp_path / '9.png', 30, 20)
-    with pytest.raises(InputError, match=r'9\.png is 30 x 20, and others 20 x 30: give one size for all'):
+    with pytest.raises(InputError, match=r'9\.png is 30 x 20, but other images are 20 x 30: give a size'):
         found = data.load_or_open(str(tmp_path), size='native', **options)
         found.read(range(4))
     (tmp_path / '0.png').write_bytes(b'')
