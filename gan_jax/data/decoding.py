@@ -48,7 +48,7 @@ def in_threads(function: Callable[[T], R], items: Sequence[T], *, title: str = '
 
 
 def unless_broken(read: Callable[[T], R], skip_broken: bool) -> Callable[[T], R | None]:
-    """Returns the function, made to return None for images that cannot be read if `skip_broken`."""
+    """Returns the function, which with `skip_broken` returns None instead of raising `BrokenImage`."""
 
     def one(item: T) -> R | None:
         try:

@@ -257,7 +257,7 @@ def feed(
         batch_size: number of examples in a minibatch.
         minibatches: number of minibatches in a step; more than one are stacked on a leading axis.
         transform: applied to each drawn example, as in `resident`.
-        pick: maps what a source reads to a batch; it is applied to all arrays at once.
+        pick: maps what a source reads to a batch; arrays are mapped once, all of them together.
         memory_limit: maximum size of arrays on the device, in bytes.
 
     Raises `InputError` if the data set is smaller than a batch.

@@ -18,7 +18,7 @@ def check_labels(labels: Any, classes: int) -> np.ndarray:
     outside = np.flatnonzero((labels < 0) | (labels >= classes))
     if len(outside):
         first = outside[0]
-        raise InputError(f'label {labels[first]} of example {first} is not in 0 to {classes - 1} ({len(outside)} such labels)')
+        raise InputError(f'label {labels[first]} of example {first} is outside 0 to {classes - 1} ({len(outside)} such labels)')
     missing = np.flatnonzero(np.bincount(labels, minlength=classes) == 0)
     if len(missing):
         raise InputError(f'no example of class {", ".join(map(str, missing))}: each of the {classes} classes requires one')

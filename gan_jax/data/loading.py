@@ -70,7 +70,15 @@ def open_source(
 ) -> ImageSource:
     """Opens a folder or a TFDS data set that is read from disk on demand, as required by `data.feeds.stream`.
 
-    The arguments and exceptions are those of `load`; the name must not be that of the digits or of a file of arrays.
+    Args:
+        name: as in `load`, but not that of the digits or of a file of arrays.
+        split: as in `load`.
+        size: as in `load`.
+        data_dir: as in `load`.
+        channels: as in `load`.
+        skip_broken: as in `load`.
+
+    Raises `InputError` as `load` does.
     """
     return _on_disk(_open(name, split, size, data_dir, channels, skip_broken))
 

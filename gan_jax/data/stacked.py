@@ -41,7 +41,7 @@ def stacked_digits(images: AnyArray, batch_size: int, *, minibatches: int = 1) -
 
 
 def stacked_test_set(digits: Images, n: int, *, seed: int = 0) -> Images:
-    """Returns n stacked digits, the same ones for each seed: uint8 `[n, size, size, 3]`, with labels from 0 to 999.
+    """Returns n stacked digits that depend only on the seed: uint8 `[n, size, size, 3]`, with labels from 0 to 999.
 
     Raises `InputError` for images that are not labelled digits.
     """

@@ -269,7 +269,7 @@ def test_bad_input_gets_one_line(capsys, monkeypatch, tmp_path, experiment, flag
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
-        (lambda labels: np.where(labels == 3, 10, labels), r'label 10 of example \d+ is not in 0 to 9 \(\d+ such labels\)'),
+        (lambda labels: np.where(labels == 3, 10, labels), r'label 10 of example \d+ is outside 0 to 9 \(\d+ such labels\)'),
         (lambda labels: np.where(labels == 3, 4, labels), 'no example of class 3'),
         (lambda labels: None, 'digits has no labels'),
     ],

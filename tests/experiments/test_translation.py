@@ -284,11 +284,7 @@ def test_two_sets_are_no_pairs_and_no_one_set(capsys, monkeypatch, tmp_path, spl
     line = line_of(capsys, monkeypatch, tmp_path, cyclegan, '--dataset', f'{tmp_path}/sets')
     assert f'--task inverted would mix: --task {tmp_path}/sets translates between them' in line
     line = line_of(capsys, monkeypatch, tmp_path, pix2pix, '--dataset', f'{tmp_path}/sets')
-    cure = (
-        'no partner of the same name'
-        if '/' in split
-        else f'train on them by python -m experiments.cyclegan --task {tmp_path}/sets'
-    )
+    cure = 'no partner of the same name' if '/' in split else f'by python -m experiments.cyclegan --task {tmp_path}/sets;'
     assert cure in line
 
 

@@ -345,8 +345,8 @@ def test_negative_weights_are_refused():
 @pytest.mark.parametrize(
     ('labels', 'message'),
     [
-        ([0, 1, 2, 3, 7], r'label 3 of example 3 is not in 0 to 2 \(2 such labels\)'),
-        ([0, -1, 2], 'label -1 of example 1 is not in 0 to 2'),
+        ([0, 1, 2, 3, 7], r'label 3 of example 3 is outside 0 to 2 \(2 such labels\)'),
+        ([0, -1, 2], 'label -1 of example 1 is outside 0 to 2'),
         ([0, 0, 2], 'no example of class 1: each of the 3 classes requires one'),
         ([0.0, 1.0, 2.0], r'labels must be one integer for each example, not float64 of shape \(3,\)'),
         ([[0], [1], [2]], 'labels must be one integer for each example'),

@@ -316,7 +316,7 @@ def test_the_labelled_subset_is_balanced_and_seeded():
         ([0, 1, 2] * 5, 0, '0 labels cannot be split evenly'),
         ([0, 1, 2] * 5 + [0], 18, '18 labels require 6 of each class, but class 1 has 5 examples'),
         ([0, 2] * 5, 3, 'no example of class 1'),
-        ([0, 1, 3] * 5, 3, 'label 3 of example 2 is not in 0 to 2'),
+        ([0, 1, 3] * 5, 3, 'label 3 of example 2 is outside 0 to 2'),
     ],
 )
 def test_impossible_subsets_are_refused(labels, total, message):

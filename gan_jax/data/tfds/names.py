@@ -62,7 +62,7 @@ def is_known(text: str, data_dir: str | os.PathLike | None = None) -> bool:
 
 
 def builder(name: Name, data_dir: str | os.PathLike | None) -> Any:
-    """Returns the TFDS builder of a data set, and one that does not need TensorFlow where possible.
+    """Returns the TFDS builder of a data set, or one that does not need TensorFlow if this library has it.
 
     Raises `InputError` for a data set, config or version that does not exist, for a builder that requires TensorFlow if it is
     missing, and for prepared data that cannot be read.

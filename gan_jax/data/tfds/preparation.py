@@ -80,7 +80,7 @@ def _check_connection(made: Any, name: str, files: pathlib.Path) -> None:
             requests.head(url, timeout=_TIMEOUT)
         except requests.exceptions.RequestException as error:
             raise InputError(
-                f'cannot download {name}: no connection to {host} ({type(error).__name__}); to prepare it from files in a folder, '
+                f'cannot download {name}: no connection to {host} ({type(error).__name__}); to prepare it from its files, '
                 f'run python -m gan_jax.data.tfds {name} --manual-dir FOLDER'
             ) from error
 
