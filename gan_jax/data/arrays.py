@@ -10,6 +10,7 @@ from gan_jax.errors import InputError
 from gan_jax.files import load_arrays
 
 SUFFIXES = ('.npy', '.npz')
+"""Suffixes of files of arrays."""
 _CHANNELS = (1, 3)
 
 

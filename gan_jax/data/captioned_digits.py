@@ -13,6 +13,7 @@ from gan_jax.data.images import Images, resize
 from gan_jax.errors import InputError
 
 CANVAS = 32
+"""Side of the images in pixels."""
 COLOURS = {
     'red': (255, 40, 40),
     'green': (40, 220, 60),
@@ -21,14 +22,17 @@ COLOURS = {
     'purple': (200, 50, 230),
     'white': (245, 245, 245),
 }
+"""Name -> RGB levels from 0 to 255."""
 POSITIONS = {'top left': (9, 9), 'top right': (9, 23), 'bottom left': (23, 9), 'bottom right': (23, 23), 'centre': (16, 16)}
 """Row and column of the digit's centre, before it is moved by up to one pixel."""
 SIZES = {'small': 9, 'large': 15}
 """Height of the digit in pixels, or its width if that is larger."""
 DIGITS = ('zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine')
+"""The names of the digits."""
 HELD_OUT = tuple(d % len(COLOURS) for d in range(10))
 """For each digit, the colour in which it never occurs in training."""
 ATTRIBUTES = ('digit', 'colour', 'position', 'size')
+"""The columns of scenes."""
 _COUNTS = (10, len(COLOURS), len(POSITIONS), len(SIZES))
 _SYNONYMS = {
     'small': ('small', 'little', 'tiny'),

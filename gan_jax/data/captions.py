@@ -12,6 +12,7 @@ from gan_jax.data.reading import files_below, read_image
 from gan_jax.errors import InputError
 
 FILE_COLUMNS = ('file', 'image', 'filename', 'file_name')
+"""Accepted names of the column with the image's file."""
 CAPTION_COLUMN = 'caption'
 FILE_NAMES = {'caltech_birds2011': 'image/filename', 'caltech_birds2010': 'image/filename', 'oxford_flowers102': 'file_name'}
 """For each TFDS data set, the feature that contains the file names of its images."""

@@ -14,6 +14,7 @@ from gan_jax.data.reading import Size, image_files, read_image, sides, size_of
 from gan_jax.errors import InputError
 
 SPLITS = ('train', 'val', 'test')
+"""The names of folders that are splits."""
 
 
 class FolderSource:

@@ -21,6 +21,7 @@ Size: TypeAlias = int | tuple[int, int]
 """Size of images: the side of squares, or height and width."""
 
 SUFFIXES = ('.png', '.jpg', '.jpeg', '.webp', '.bmp', '.gif', '.tif', '.tiff', '.ppm', '.pgm')
+"""Suffixes of image files."""
 _GREY = ('1', 'L', 'LA', 'La', 'F')
 _SYSTEM_FOLDER = '__MACOSX'
 """Folder in macOS archives that contains a second, unreadable file for every image."""

@@ -16,6 +16,7 @@ _NAME = re.compile(r'(\w+)(?:/([^/:]+))?(?::([\d*][^:]*))?(?::([A-Za-z_].*))?')
 _LISTED = 12
 """Number of configs up to which all are listed."""
 TENSORFLOW = "TensorFlow: pip install 'gan_jax[prepare]'"
+"""What a message about missing TensorFlow says."""
 
 
 class Name(NamedTuple):
