@@ -370,7 +370,7 @@ def test_small_weights_of_a_large_set_are_kept():
     for wrong in ([0.0, 0], [1, -1], [1, np.nan], [[1, 1], [0, 0]]):
         with pytest.raises(ValueError, match='finite and at least 0'):
             data.share_edges(np.array(wrong))
-    with pytest.raises(ValueError, match='3 examples want as many weights, got 2'):
+    with pytest.raises(ValueError, match='3 examples require as many weights, got 2'):
         data.weighted(np.arange(3), np.ones(2), 4)
 
 

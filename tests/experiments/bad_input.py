@@ -153,7 +153,7 @@ dcgan --d-norm ''                                             unknown normalizat
 dcgan --g-norm batchnorm                                      unknown normalization 'batchnorm'
 dcgan --minibatch std                                         did you mean stddev
 dcgan --minibatch stddev:group_size=0                         group_size must be at least 1, not 0
-dcgan --minibatch stddev:group_size=3                         a batch of 4 examples is not made of groups of 3
+dcgan --minibatch stddev:group_size=3                         a batch of 4 examples cannot be split into groups of 3
 dcgan --minibatch stddev:parent=1                             has no setting 'parent'
 dcgan --minibatch discrimination:features=0                   features must be from 1 to 65536, not 0
 dcgan --minibatch discrimination:kernel_init=1                has no setting 'kernel_init'
@@ -171,8 +171,8 @@ conditional_gan --condition labels                            unknown condition 
 conditional_gan --dataset digits --samples 9                  at least one sample of each of the 10 classes
 conditional_gan --dataset images                              no labels to learn from
 conditional_gan --dataset digits --augmentations packing      packing joins examples of different labels
-conditional_gan --dataset digits --condition projection --g-norm layer        knows no classes
-conditional_gan --dataset digits --minibatch stddev:group_size=5      not made of groups of 5
+conditional_gan --dataset digits --condition projection --g-norm layer        does not support classes
+conditional_gan --dataset digits --minibatch stddev:group_size=5      cannot be split into groups of 5
 conditional_gan --class-weight nan                            --class-weight must be from 0 to 1000000, not nan
 cyclegan --objective energy_margin                            energy_margin is for a D of energies
 cyclegan --task ''                                            --task is empty
@@ -190,7 +190,7 @@ cyclegan --schedule linear:start=1.5                          start must be at l
 cyclegan --score-every 1                                      --score-every is for images with labels
 cyclegan --minibatch stddev                                   --minibatch is for a D of whole images
 cyclegan --augmentations packing:size=3                       do not divide into packs of 3
-cyclegan --g-norm virtual                                     needs a reference batch
+cyclegan --g-norm virtual                                     requires a reference batch
 cyclegan --optimizers wgan:clip=-1                            clip must be above 0, not -1
 cyclegan --penalties roth                                     one for each
 cyclegan --batch-size 3                                       not divisible by the 4 devices
@@ -287,10 +287,10 @@ optimal_discriminator --learning-rate 0                       --learning-rate mu
 ring --data madgan_1d                                         not in the plane
 ring --data gmm:modes=x                                       modes must be a whole number, not 'x'
 ring --augmentations packing:size=3                           64 examples do not divide into packs of 3
-ring --minibatch stddev:group_size=5                          not made of groups of 5
+ring --minibatch stddev:group_size=5                          cannot be split into groups of 5
 ring --objective energy_margin                                energy_margin is for a D of energies
 ring --augmentations diff_augment                             requires images
-ring --d-norm instance                                        instance norm is over the positions of an image
+ring --d-norm instance                                        instance norm requires more than one position
 ring --sweep --sweep-penalties                                --sweep-penalties must name at least one
 ring --sweep --sweep-penalties r1+r3                          unknown penalty 'r3'
 ring --sweep --sweep-objectives hinge hinge                   --sweep-objectives names hinge twice
@@ -303,7 +303,7 @@ unrolled_gan --compare 0 -2                                   --compare must be 
 unrolled_gan --unroll-steps 1                                 --unroll-steps
 unrolled_gan --data ring                                      unknown mixture 'ring'
 unrolled_gan --discriminator-steps 2                          simultaneous updates must be one per player
-semi_supervised --labels 101 --dataset digits                 not the same number of each of 10 classes
+semi_supervised --labels 101 --dataset digits                 cannot be split evenly among 10 classes
 semi_supervised --labels 100000 --dataset digits              100000 labels
 semi_supervised --d-features                                  --d-features is empty
 semi_supervised --d-features 10 0                             --d-features must be from 1 to 65536, not 0
@@ -427,14 +427,14 @@ metrics images images --json images                           --json must be a f
 metrics images images --json file/scores.json                 --json must be a folder, but
 metrics images images --protocol fid                          unknown protocol 'fid'
 metrics images images --protocol fid50k_full --extractor pixels       a protocol fixes
-metrics digits:validation images --extractor pixels --resize 8        digits have splits
+metrics digits:validation images --extractor pixels --resize 8        digits have no split
 metrics images run --extractor pixels --resize 8              run
 dcgan --dataset one --size 8 --batch-size 4                   batch size 4 is more than the 1 examples
 dcgan --dataset images/0.png                                  no folder images/0.png
 dcgan --dataset loop                                          unknown data set 'loop'
 dcgan --dataset MNIST                                         did you mean mnist
-dcgan --dataset 'mnist:'                                      'mnist:' is not the name of a data set
-dcgan --dataset 'digits:'                                     'digits:' names no split
+dcgan --dataset 'mnist:'                                      'mnist:' is not a data set name
+dcgan --dataset 'digits:'                                     'digits:' does not name a split
 dcgan --dataset 'digits:train[5:2]'                           not 'train\[5:2\]'
 dcgan --dataset zero.npy                                      zero.npy: images are
 dcgan --runs-dir loop                                         Too many levels of symbolic links

@@ -103,8 +103,8 @@ def test_dcgan_on_a_folder_of_classes_read_as_needed(tmp_path, capsys):
     )
     results = dcgan.main(config)
     assert 0 <= results['classifier_accuracy'] <= 1 and len(results['class_shares']) == 2
-    line = f'{tmp_path}/images: 16 images of 8 x 8 pixels, grey, 2 classes; 1 unreadable ones left out, '
-    assert line + f'{tmp_path}/images/train/ant/torn.png the first\n' in capsys.readouterr().out
+    line = f'{tmp_path}/images: 16 images of 8 x 8 pixels, grey, 2 classes; '
+    assert line + f'unreadable files left out: 1 (first: {tmp_path}/images/train/ant/torn.png)\n' in capsys.readouterr().out
 
 
 @pytest.mark.parametrize('count', [1, 2])
@@ -168,7 +168,7 @@ def line_of(capsys, monkeypatch, path, *flags) -> str:
         (['--channels', '2'], "invalid choice '2'"),
         (['--dtype', 'int8'], r"invalid choice 'int8'.*float32"),
         (['--dataset', 'mnits'], 'unknown data set .*did you mean mnist'),
-        (['--size', '30'], r'image size 30 is not supported: DCGAN has 28 and 4 \* 2\^n'),
+        (['--size', '30'], r'image size 30 is not supported: DCGAN takes 28 and 4 \* 2\^n'),
         (['--batch-size', '30'], 'batch size 30 is not divisible by the 4 devices'),
         (['--batch-size', '4096'], 'batch size 4096 is more than the 1437 examples'),
         (['--resume'], 'nothing to resume'),
@@ -181,7 +181,7 @@ def line_of(capsys, monkeypatch, path, *flags) -> str:
         (['--penalty-decay', '0'], '--penalty-decay must be above 0 and at most 1, not 0.0'),
         (['--augmentations', 'instance_noise:sigma=1,updates=0'], 'updates must be at least 1, not 0'),
         (['--features', 'feature_match'], "unknown feature loss 'feature_match'; did you mean feature_matching"),
-        (['--d-norm', 'virtual'], "normalization 'virtual' is a generator's"),
+        (['--d-norm', 'virtual'], "normalization 'virtual' is only for generators"),
         (['--minibatch', 'std'], "unknown minibatch layer 'std'; did you mean stddev"),
         (['--optimizers', 'sgd'], "unknown optimizers 'sgd'; known: adam"),
         (['--optimizers', 'adam:learning_rate=-1'], 'learning_rate must be at least 0, not -1'),

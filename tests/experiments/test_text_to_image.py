@@ -202,7 +202,7 @@ def test_broken_images_are_left_out_and_counted(tmp_path, capsys):
     (images / '2.png').write_bytes(b'')
     train, unseen = captioned.load(small(tmp_path, data=str(images), skip_broken=True))
     assert sorted([*train.captions, *unseen.captions]) == [[name, f'again {name}'] for name in 'abd']
-    said = f'3 images with 6 captions, of which 2 images are held out; 1 unreadable ones left out, {images}/2.png the first\n'
+    said = f'3 images with 6 captions, of which 2 images are held out; unreadable files left out: 1 (first: {images}/2.png)\n'
     assert capsys.readouterr().out == f'{images}: {said}'
     with pytest.raises(InputError, match=r'cannot read image .*2\.png'):
         captioned.load(small(tmp_path, data=str(images)))

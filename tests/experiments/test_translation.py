@@ -103,7 +103,7 @@ def test_a_folder_of_two_sets_without_splits_and_one_of_pairs(tmp_path):
     left, right = ({number[np.ascontiguousarray(image).tobytes()] for image in sets.train[side]} for side in 'ab')
     assert len(left) == len(right) == 9 and not left & right and not (left | right) & {0, 10}
     (tmp_path / 'one/trainA').mkdir(parents=True)
-    with pytest.raises(InputError, match='no folder of the other set beside'):
+    with pytest.raises(InputError, match='there is no folder of the other set beside'):
         two_sets.load(cyclegan.Config(task=str(tmp_path / 'one')))
 
 
@@ -224,9 +224,9 @@ def line_of(capsys, monkeypatch, path, experiment, *flags) -> str:
 @pytest.mark.parametrize(
     ('flags', 'message'),
     [
-        (['--size', '48'], 'image size 48 x 48 is not supported: a U-Net takes a power of two'),
-        (['--size', '8', '--receptive-field', '70'], 'image size 8 is too small for a PatchGAN of receptive field 70; those of'),
-        (['--receptive-field', '50'], 'receptive field 50 is not supported: PatchGAN has 1, 16, 34, 70, 142, 286'),
+        (['--size', '48'], 'image size 48 x 48 is not supported: a U-Net takes powers of two'),
+        (['--size', '8', '--receptive-field', '70'], 'image size 8 is too small for a PatchGAN of receptive field 70; fields'),
+        (['--receptive-field', '50'], 'receptive field 50 is not supported: PatchGAN takes 1, 16, 34, 70, 142, 286'),
         (['--l1-weight', '-1'], '--l1-weight must be from 0 to 1000000, not -1'),
         (['--objective-weight', 'nan'], '--objective-weight must be from 0 to 1000000, not nan'),
         (['--l1-weight', '0', '--objective-weight', '0'], 'are not both 0'),
@@ -237,7 +237,7 @@ def line_of(capsys, monkeypatch, path, experiment, *flags) -> str:
         (['--compare-features', 'pixel'], "unknown extractor 'pixel'; did you mean pixels"),
         (['--features', 'pixels'], '--features pixels is --compare-features pixels now'),
         (['--score-every', '2'], '--score-every is for images with labels'),
-        (['--g-norm', 'virtual'], "normalization 'virtual' needs a reference batch"),
+        (['--g-norm', 'virtual'], "normalization 'virtual' requires a reference batch"),
         (['--dataset', 'nowhere'], 'no folder nowhere'),
     ],
 )
@@ -284,7 +284,7 @@ def test_two_sets_are_no_pairs_and_no_one_set(capsys, monkeypatch, tmp_path, spl
     line = line_of(capsys, monkeypatch, tmp_path, cyclegan, '--dataset', f'{tmp_path}/sets')
     assert f'--task inverted would mix: --task {tmp_path}/sets translates between them' in line
     line = line_of(capsys, monkeypatch, tmp_path, pix2pix, '--dataset', f'{tmp_path}/sets')
-    cure = 'no partner of the same name' if '/' in split else f'python -m experiments.cyclegan --task {tmp_path}/sets learns from'
+    cure = 'no partner of the same name' if '/' in split else f'by python -m experiments.cyclegan --task {tmp_path}/sets;'
     assert cure in line
 
 
@@ -299,7 +299,7 @@ def test_pairs_in_folders_of_other_names_are_not_cut_in_two(capsys, monkeypatch,
 def test_a_data_set_to_invert_has_a_test_set_and_no_task_beside_it(capsys, monkeypatch, tmp_path):
     pictures(tmp_path / 'images', NAMES)
     line = line_of(capsys, monkeypatch, tmp_path, cyclegan, '--dataset', f'{tmp_path}/images', '--size', '8')
-    assert "has no folders train and test, not 'test'" in line
+    assert "has no split 'test'; it has no folders train and test" in line
     line = line_of(capsys, monkeypatch, tmp_path, cyclegan, '--dataset', 'mnist', '--task', f'{tmp_path}/images')
     assert 'names the images: leave out --dataset' in line
     for split in ('train', 'val'):
@@ -321,20 +321,20 @@ def test_broken_images_are_left_out_and_counted(tmp_path, capsys):
     pictures(tmp_path / 'pairs', NAMES, (8, 16, 3))
     (tmp_path / 'pairs/04.png').write_bytes(b'')
     _, judged = translation.load_pairs(tmp_path / 'pairs', 8, 5, skip_broken=True)
-    said = f'17 pairs of images to train on, 2 held out; 1 unreadable ones left out, {tmp_path}/pairs/04.png the first\n'
+    said = f'17 pairs of images to train on, 2 held out; unreadable files left out: 1 (first: {tmp_path}/pairs/04.png)\n'
     assert capsys.readouterr().out == f'{tmp_path}/pairs: {said}' and len(judged['input']) == 2
     for name, count in (('trainA', 5), ('trainB', 6), ('testA', 3), ('testB', 3)):
         pictures(tmp_path / 'sets' / name, NAMES[:count])
     for name in ('trainB/02', 'testA/01'):
         (tmp_path / f'sets/{name}.png').write_bytes(b'')
     two_sets.load(cyclegan.Config(task=f'{tmp_path}/sets', size=8, skip_broken=True))
-    said = f'of each held out; 2 unreadable ones left out, {tmp_path}/sets/trainB/02.png the first\n'
+    said = f'of each held out; unreadable files left out: 2 (first: {tmp_path}/sets/trainB/02.png)\n'
     assert capsys.readouterr().out == f'{tmp_path}/sets: 5 images of A and 5 of B to train on, 2 {said}'
     for split in ('train', 'test'):
         pictures(tmp_path / 'one' / split, NAMES[:5])
         (tmp_path / 'one' / split / '03.png').write_bytes(b'')
     two_sets.load(cyclegan.Config(dataset=f'{tmp_path}/one', size=8, skip_broken=True))
-    assert '2 images of A and 2 of B to train on, 4 of each held out; 2 unreadable ones' in capsys.readouterr().out
+    assert '2 images of A and 2 of B to train on, 4 of each held out; unreadable files left out: 2' in capsys.readouterr().out
     with pytest.raises(InputError, match=r'cannot read image .*03\.png'):
         two_sets.load(cyclegan.Config(dataset=f'{tmp_path}/one', size=8))
 

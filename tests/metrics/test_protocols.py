@@ -172,7 +172,7 @@ def test_sources_that_are_none(tmp_path):
     (tmp_path / 'run').mkdir()
     (tmp_path / 'run' / 'config.json').write_text('{}')
     for text, message in (
-        ('other.npz', r'has 0 arrays of images \[n, h, w, c\], and not one; it has x float64\[2, 3\]'),
+        ('other.npz', r'must have one array of images \[n, h, w, c\], not 0; it has x float64\[2, 3\]'),
         ('missing.npz', 'cannot read'),
         ('missing/', 'no folder'),
         ('run', 'is a run without sampler.bin'),

@@ -109,7 +109,7 @@ def test_a_folder_is_read_by_the_reader_of_training(tmp_path):
     np.testing.assert_array_equal(read(path, split='test'), IMAGES[10:])
     np.testing.assert_array_equal(read(f'{path}:val'), IMAGES[10:])
     np.testing.assert_array_equal(read(f'{path}/val', split='test'), IMAGES[10:])  # has no splits: it is all there is
-    with pytest.raises(InputError, match="has no folders train and test, not 'test'"):
+    with pytest.raises(InputError, match="has no split 'test'; it has no folders train and test"):
         sources.open_source(f'{path}/val:test')
     with pytest.raises(InputError, match='no folder'):
         sources.open_source(f'{path}/none')
