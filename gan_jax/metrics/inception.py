@@ -36,7 +36,10 @@ class Convert:
 
 
 def main(config: Download | Convert) -> None:
-    """Reads the weights from the source that the command names, and writes them in converted form."""
+    """Reads the weights from the source that the command names, and writes them in converted form.
+
+    Raises `InputError` if they cannot be read, verified or written.
+    """
     if isinstance(config, Download):
         print(f'{config.url}, sha256 {weights.PYTORCH.sha256}')
         arrays, digest = weights.read(weights.download(config.url), config.url)

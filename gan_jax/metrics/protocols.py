@@ -95,7 +95,10 @@ def frechet() -> Measure:
 
 @checked
 def score(splits: Count = 10, name: str = 'classifier_score') -> Measure:
-    """exp of the mean KL(p(y|x) || p(y)) (Salimans et al. 2016, eq. 5): the Inception score if Inception is the classifier."""
+    """exp of the mean KL(p(y|x) || p(y)) (Salimans et al. 2016, eq. 5): the Inception score if Inception is the classifier.
+
+    Raises `ValueError` for settings out of range.
+    """
 
     def call(real: None, fake: Found) -> list[Row]:
         found = inception_score(fake.logits, splits)
@@ -116,7 +119,10 @@ def kernel() -> Measure:
 
 @checked
 def kernel_subsets(subsets: Count = 100, size: Compared = 1000, seed: Seed = 2020) -> Measure:
-    """Kernel distance as the mean over random subsets, as KID is usually reported (Bińkowski et al. 2018)."""
+    """Kernel distance as the mean over random subsets, as KID is usually reported (Bińkowski et al. 2018).
+
+    Raises `ValueError` for settings out of range.
+    """
 
     def call(real: Found, fake: Found) -> list[Row]:
         found = kernel_distance_subsets(real.features, fake.features, jax.random.key(seed), subsets=subsets, size=size)
@@ -130,7 +136,10 @@ _OfManifolds = Annotated[tuple[Literal['precision', 'recall', 'density', 'covera
 
 @checked
 def manifold(k: Count = 5, strict: bool = True, names: _OfManifolds = ('precision', 'recall', 'density', 'coverage')) -> Measure:
-    """Precision and recall (Kynkäänniemi et al. 2019), density and coverage (Naeem et al. 2020), with k neighbours."""
+    """Precision and recall (Kynkäänniemi et al. 2019), density and coverage (Naeem et al. 2020), with k neighbours.
+
+    Raises `ValueError` for settings out of range.
+    """
 
     def call(real: Found, fake: Found) -> list[Row]:
         found = prdc(real.features, fake.features, k, strict=strict)

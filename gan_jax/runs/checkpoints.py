@@ -19,12 +19,12 @@ from gan_jax.runs import checksums, lock, writers_log
 _MARGIN = 1.5
 """Free space required before a save, in multiples of the size of the state."""
 _ASIDE = 'damaged_'
-"""Prefix of the new name of anything that takes the place of a checkpoint but is not one."""
+"""Prefix of the new names of files and folders that are named like checkpoints but are not intact checkpoints."""
 _UNFINISHED = '*.orbax-checkpoint-tmp'
 
 
 def _orbax() -> Any:
-    """Imports Orbax on demand, which would take an eighth of the time of `--help`, where it is not required."""
+    """Imports Orbax on demand: the import takes an eighth of the time of `--help`, which does not require it."""
     import orbax.checkpoint
 
     return orbax.checkpoint
@@ -57,7 +57,7 @@ class Checkpoints:
         self._manager = _orbax().CheckpointManager(self._directory, options=self._options)
 
     def save(self, step: int, state: Any) -> None:
-        """Starts to save and returns as soon as the state may be overwritten. Raises `InputError` if the disk is too full."""
+        """Starts to save and returns as soon as the state may be overwritten. Raises `InputError` if the disk is full."""
         need = _MARGIN * sum(leaf.nbytes for leaf in jax.tree.leaves(state))
         free = shutil.disk_usage(self._directory).free
         if free < need:

@@ -5,7 +5,7 @@ In addition to `config.json`, the directory of a run contains:
     generator.json          the experiment, and what its networks require from the data set (shapes, classes)
     generator.safetensors   the final variables of the generator
     generator.bin           `(latents [BLOCK, size], conditions [BLOCK]) -> uint8 images [BLOCK, h, w, c]`, by `jax.export`
-    sampler.bin             `(seed, block) -> uint8 images [BLOCK, h, w, c]`, by `jax.export`, with a function named by step
+    sampler.bin             `(seed, block) -> uint8 images [BLOCK, h, w, c]`, by `jax.export`; its function is named by step
 
 The output of `jax.export` is self-contained and can be read by releases of JAX for six months. The first two files and
 `config.json` are in plain formats, and `python -m experiments.export RUN` regenerates the other two from them.

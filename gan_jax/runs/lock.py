@@ -27,7 +27,7 @@ class Lock:
     """
 
     def __init__(self, folder: pathlib.Path) -> None:
-        self._file = open(folder / NAME, 'ab+', buffering=0)  # noqa: SIM115  (unbuffered, so that nothing is left to write when the disk is full)
+        self._file = open(folder / NAME, 'ab+', buffering=0)  # noqa: SIM115  (unbuffered, in case the disk is full)
         weakref.finalize(self, self._file.close)
         if fcntl is None:
             return

@@ -1,4 +1,4 @@
-"""The training loop: many steps per call, with a progress bar, logs, pictures and checkpoints; it resumes bitwise identically."""
+"""The training loop: many steps per call, a progress bar, logs, pictures and checkpoints, clean stops and exact resumption."""
 
 import math
 import pathlib
@@ -80,7 +80,7 @@ def fit(
         checkpoint_every: interval of the checkpoints, in steps.
         callbacks: see `Callback`.
         keep: number of checkpoints to keep.
-        survivors: required for several seeds, of which one that diverges does not stop the others. Metrics are then
+        survivors: required for several seeds, so that one that diverges does not stop the others. Metrics are then
             `[steps, seeds]`, and the log contains the means over the finite seeds.
     """
     survivors = survivors or finite.Survivors(1)

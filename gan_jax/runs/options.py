@@ -112,12 +112,12 @@ class MethodOptions(TrainOptions):
     memory_limit: Annotated[float, Range(0, 1e6)] = 2.0
     """Largest size of a data set, in gigabytes, that is held on the device; larger ones are read as required."""
     objective: str = 'non_saturating'
-    """minimax, non_saturating, wasserstein, least_squares:a=-1,b=1,c=0, hinge, energy_margin:margin=10, relativistic,
-    relativistic_average, or f_gan:divergence=kl."""
+    """The objective: minimax, non_saturating, wasserstein, least_squares:a=-1,b=1,c=0, hinge, energy_margin:margin=10,
+    relativistic, relativistic_average, or f_gan:divergence=kl."""
     objective_weight: Weight = 1.0
     """Weight of the objective in G's loss; 0 leaves only its other losses."""
     penalties: Names = ()
-    """Any of r1:gamma=1, r2:gamma=1, roth:gamma=0.1, wgan_gp:weight=10,one_sided=True, dragan:weight=10."""
+    """Penalties on D: any of r1:gamma=1, r2:gamma=1, roth:gamma=0.1, wgan_gp:weight=10,one_sided=True, dragan:weight=10."""
     penalty_every: Count = 1
     """Apply the penalties at every n-th update of D, multiplied by n."""
     penalty_decay: ShareAbove0 = 1.0
@@ -133,7 +133,7 @@ class MethodOptions(TrainOptions):
     historical_averaging: Weight = 0.0
     """Weight of the term that pulls both players towards the mean of their past parameters."""
     discriminator_steps: PlayerSteps | None = None
-    """Updates of D for every --generator-steps of G. The default is that of the paper of the optimizers."""
+    """Updates of D for every --generator-steps of G. The default is that of the optimizers' paper."""
     generator_steps: PlayerSteps = 1
     own_minibatches: bool = False
     """Use real examples for G that D has not seen in the same step; otherwise those of D's first update are reused."""
@@ -150,7 +150,7 @@ class MethodOptions(TrainOptions):
     """Number of minibatches that are joined for an update of G."""
 
     def identity(self) -> dict[str, Any]:
-        """Includes the length of the run if any schedule depends on it."""
+        """The identity of the run, which includes its length if the schedule or the decay of penalties depends on it."""
         steady = self.schedule == 'constant' and self.penalty_decay == 1
         return super().identity() | ({} if steady else {'decay_steps': self.steps})
 

@@ -75,7 +75,7 @@ class Study(NamedTuple):
     judge: Callable[[], Judge] | None = None
     """Creates the judge for --score-every, which may take a minute. Only for generators of images."""
     notes: tuple[Callable[[RunDirectory], Callback], ...] = ()
-    """Creates further callbacks. For several seeds, their state has a leading axis."""
+    """Creates further callbacks. For several seeds, they receive states with a leading axis of seeds."""
     data: Any = None
     """Data for `evaluate`, and for actions on the finished run."""
     side_by_side: bool = False
@@ -91,7 +91,7 @@ class Trained(NamedTuple):
     """None for a run that was loaded."""
     path: pathlib.Path
     state: TrainState
-    """With leaves `[seeds, ...]` for several seeds."""
+    """The state, with leaves `[seeds, ...]` for several seeds."""
     roots: Key
     """Root keys `[seeds]`, or a single root key for one seed."""
     finite: tuple[bool, ...]
@@ -151,8 +151,7 @@ class Trained(NamedTuple):
     def drawn(self, draw: Callable[[TrainState, Key, int], Array], count: int, use: str) -> np.ndarray:
         """Draws `count` images by `draw(state, key, n)`, which returns values in [-1, 1], as uint8 `[count, h, w, c]`.
 
-        Compiled programs are cached by `use`, which must therefore identify `draw`. Raises `InputError` for images that are not
-        finite.
+        Compiled programs are cached by `use`, which must therefore identify `draw`. Raises `InputError` for non-finite images.
         """
         program = self._program(f'drawn {use}', lambda state, _, key: draw(state, key, BLOCK))
         return self._pixels(program, np.zeros(count), use)
@@ -296,7 +295,7 @@ def first_state(config: TrainOptions, study: Study, keys: Key) -> TrainState:
     one = lambda key, example: study.trainer.init(example, named(key, 'init'))
     if config.seeds == 1:
         return compilation.jit(one)(keys[0], study.example)
-    # Seeds are initialised one after another, since `vmap` would turn each initialiser into a batch.
+    # Seeds are initialised one after another, since `vmap` would batch every initialiser.
     return seeds.over_seeds(one, config.seeds, side_by_side=False)(keys, study.example)
 
 
