@@ -160,7 +160,7 @@ def _factor_on_host(covariance: np.ndarray, rank: int, eps: float) -> np.ndarray
     """A factor A `[at most rank, d]` with A^T A = covariance, by pivoted Cholesky decomposition."""
     from scipy.linalg import lapack
 
-    refusal = ValueError(f'a covariance must have no negative eigenvalues, and at most the rank {rank} of its sample size')
+    refusal = ValueError(f'a covariance must have no negative eigenvalues and, by its sample size, a rank of at most {rank}')
     if np.diag(covariance).min() < 0:
         raise refusal
     scale = _deviations(covariance)

@@ -17,8 +17,8 @@ class ModeCoverage(NamedTuple):
     modes: Array
     """Number of modes with at least one high-quality sample."""
     high_quality: Array
-    """Share of the samples within `radius` standard deviations of a centre. For a perfect sampler in the plane it is 1 -
-    exp(-radius^2 / 2), which is 98.889 % for a radius of 3, not 100 %."""
+    """Share of the samples within `radius` standard deviations of a centre. In the plane, a perfect sampler attains
+    1 - exp(-radius^2 / 2), which is 98.889 % for a radius of 3, not 100 %."""
     reverse_kl: Array
     """KL(histogram of the high-quality samples over modes || uniform), in nats; infinite if there are none."""
 

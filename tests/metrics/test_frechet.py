@@ -277,7 +277,7 @@ def test_bad_input():
         ((update(init(3), broken), moments), 'a is not finite'),
         ((moments, Gaussian(x.mean(0), np.diag([1, 1, -0.1]))), 'no negative eigenvalues'),
         ((moments, Gaussian(x.mean(0), np.ones((3, 3)) - 0.9 * np.eye(3))), 'no negative eigenvalues'),
-        ((moments, FeatureMoments(np.int64(2), *feature_moments(x)[1:])), 'at most the rank 1 of its sample size'),
+        ((moments, FeatureMoments(np.int64(2), *feature_moments(x)[1:])), 'by its sample size, a rank of at most 1'),
     ):
         with pytest.raises(ValueError, match=match):
             frechet_distance(*bad)
