@@ -77,10 +77,10 @@ dcgan --decay 0.1                                             --decay is now --s
 analyse ''                                                    RUN is empty
 analyse nowhere                                               nowhere is no
 analyse foreign                                               foreign is no
-analyse run                                                   run is not a run that makes images
-dcgan --seed -1                                               --seed must be from 0 to 4294967295, not -1
-dcgan --seed 99999999999999999999                             --seed must be from 0 to 4294967295
-dcgan --steps 99999999999                                     --steps must be finite and at most 2147483647
+analyse run                                                   run is not a run that generates images
+dcgan --seed -1                                               --seed is from 0 to 4294967295, not -1
+dcgan --seed 99999999999999999999                             --seed is from 0 to 4294967295
+dcgan --steps 99999999999                                     --steps is finite, and at most 2147483647
 dcgan --steps 1e3                                             --steps
 dcgan --steps                                                 --steps
 dcgan --steps 1 2                                             2
@@ -103,9 +103,9 @@ dcgan --batch-size 6                                          batch size 6 is no
 dcgan --batch-size 4096                                       batch size 4096 is more than the 1437 examples
 dcgan --objective ''                                          unknown objective ''
 dcgan --objective hinge:margin=1                              has no setting 'margin'; it has: none
-dcgan --objective energy_margin                               energy_margin is for a D of energies
-dcgan --objective minimax:smoothing=1                         smoothing must be at least 0 and below 1, not 1
-dcgan --objective minimax:smoothing=nan                       smoothing must be a number, not 'nan'
+dcgan --objective energy_margin                               energy_margin requires a D that returns energies
+dcgan --objective minimax:smoothing=1                         smoothing is at least 0 and below 1, not 1
+dcgan --objective minimax:smoothing=nan                       smoothing is a number, not 'nan'
 dcgan --objective least_squares:a=1,b=1                       a and b are the targets
 dcgan --objective least_squares:a=1e999                       a must be from -1000 to 1000, not inf
 dcgan --objective f_gan:divergence=kll                        unknown divergence 'kll'; did you mean kl
@@ -163,18 +163,18 @@ dcgan --optimizers adam:beta2=1                               beta2 must be at l
 dcgan --optimizers adam:learning_rate=-1                      learning_rate must be at least 0, not -1
 dcgan --optimizers adam:learning_rate=1e999                   learning_rate is finite
 dcgan --optimizers adam:rate=1                                has no setting 'rate'
-dcgan --optimizers wgan:clip=0                                clip must be above 0, not 0
-dcgan --simultaneous --discriminator-steps 2                  simultaneous updates must be one per player
-dcgan --simultaneous --generator-steps 2                      simultaneous updates must be one per player
-conditional_gan --objective energy_margin                     energy_margin is for a D of energies
+dcgan --optimizers wgan:clip=0                                clip is above 0, not 0
+dcgan --simultaneous --discriminator-steps 2                  simultaneous updates are one of each player
+dcgan --simultaneous --generator-steps 2                      simultaneous updates are one of each player
+conditional_gan --objective energy_margin                     energy_margin requires a D that returns energies
 conditional_gan --condition labels                            unknown condition 'labels'
 conditional_gan --dataset digits --samples 9                  at least one sample of each of the 10 classes
 conditional_gan --dataset images                              no labels to learn from
 conditional_gan --dataset digits --augmentations packing      packing joins examples of different labels
-conditional_gan --dataset digits --condition projection --g-norm layer        does not support classes
-conditional_gan --dataset digits --minibatch stddev:group_size=5      cannot be split into groups of 5
-conditional_gan --class-weight nan                            --class-weight must be from 0 to 1000000, not nan
-cyclegan --objective energy_margin                            energy_margin is for a D of energies
+conditional_gan --dataset digits --condition projection --g-norm layer        knows no classes
+conditional_gan --dataset digits --minibatch stddev:group_size=5      not made of groups of 5
+conditional_gan --class-weight nan                            --class-weight is from 0 to 1000000, not nan
+cyclegan --objective energy_margin                            energy_margin requires a D that returns energies
 cyclegan --task ''                                            --task is empty
 cyclegan --task horse2zebr                                    there is no folder 'horse2zebr'
 cyclegan --task empty                                         empty
@@ -199,7 +199,7 @@ pix2pix --dataset nowhere                                     no folder nowhere
 pix2pix --dataset images                                      images
 pix2pix --dataset sets                                        sets
 pix2pix --direction a_to_c                                    --direction
-pix2pix --dataset images --objective energy_margin            energy_margin is for a D of energies
+pix2pix --dataset images --objective energy_margin            energy_margin requires a D that returns energies
 pix2pix --size 63                                             image size 63 x 63 is not supported
 pix2pix --size 64x96                                          --size is the side of squares, from 1 to 8192, not '64x96'
 pix2pix --objective-weight 0 --l1-weight 0                    not both 0
@@ -209,10 +209,10 @@ pix2pix --validation 9                                        --validation is no
 pix2pix --features nope                                       unknown feature loss 'nope'
 pix2pix --features pixels                                     --features pixels is --compare-features pixels now
 pix2pix --compare-features nope                               unknown extractor 'nope'
-pix2pix --compare-features custom:function=no.such.thing      no function 'no.such.thing'
-dirac_gan --gammas 1e300                                      --gammas must be from 0 to 1000000, not 1e\+300
-dirac_gan --gammas nan                                        --gammas must be from 0 to 1000000, not nan
-dirac_gan --gammas                                            --gammas must name at least one
+pix2pix --compare-features custom:function=no.such.thing      cannot find the function 'no.such.thing'
+dirac_gan --gammas 1e300                                      --gammas is from 0 to 1000000, not 1e\+300
+dirac_gan --gammas nan                                        --gammas is from 0 to 1000000, not nan
+dirac_gan --gammas                                            --gammas names at least one
 dirac_gan --gammas 1 1                                        --gammas names 1.0 twice
 dirac_gan --noises                                            --noises must name at least one
 dirac_gan --noises inf                                        --noises must be from 0 to 1000, not inf
@@ -224,8 +224,8 @@ dirac_gan --step-size 0                                       --step-size must b
 dirac_gan --step-size 1e300                                   --step-size must be above 0 and at most 100
 dirac_gan --steps 7                                           --steps must be from 8
 dirac_gan --seed 1                                            --seed
-ebgan --objective hinge                                       EBGAN's D is low on real images
-ebgan --objective energy_margin:margin=1e300                  margin must be above 0 and at most 1000000
+ebgan --objective hinge                                       EBGAN's D must be low on real images
+ebgan --objective energy_margin:margin=1e300                  margin is above 0 and at most 1000000
 ebgan --margins 5 5                                           --margins names 5.0 twice
 ebgan --margins 0                                             --margins must be above 0 and at most 1000000
 ebgan --margins nan                                           --margins must be above 0 and at most 1000000, not nan
@@ -248,10 +248,10 @@ lapgan --d-norm batch                                         have no --d-norm
 lapgan --minibatch stddev                                     have no --minibatch
 lapgan --halvings 11                                          --halvings must be from 0 to 10
 ring --memory-limit 1                                          --memory-limit is of data sets
-ring --score-every 5                                          --score-every is for runs that make images
-unrolled_gan --score-every 5                                  --score-every is for runs that make images
+ring --score-every 5                                          --score-every requires a run that generates images
+unrolled_gan --score-every 5                                  --score-every requires a run that generates images
 ring --sweep --sample-every 5                                 --sample-every is not of a sweep
-taxonomy --dataset digits --init-from run                     --init-from is for games
+taxonomy --dataset digits --init-from run                     --init-from requires a game
 f_gan --init-from nowhere                                     nowhere has no checkpoint yet
 lapgan --size 30                                              30
 lapgan --size 32x64                                           for squares: give --size their side, not 32x64
@@ -287,17 +287,17 @@ optimal_discriminator --learning-rate 0                       --learning-rate mu
 ring --data madgan_1d                                         not in the plane
 ring --data gmm:modes=x                                       modes must be a whole number, not 'x'
 ring --augmentations packing:size=3                           64 examples do not divide into packs of 3
-ring --minibatch stddev:group_size=5                          cannot be split into groups of 5
-ring --objective energy_margin                                energy_margin is for a D of energies
-ring --augmentations diff_augment                             requires images
-ring --d-norm instance                                        instance norm requires more than one position
-ring --sweep --sweep-penalties                                --sweep-penalties must name at least one
+ring --minibatch stddev:group_size=5                          not made of groups of 5
+ring --objective energy_margin                                energy_margin requires a D that returns energies
+ring --augmentations diff_augment                             is for images
+ring --d-norm instance                                        instance norm is over the positions of an image
+ring --sweep --sweep-penalties                                --sweep-penalties names at least one
 ring --sweep --sweep-penalties r1+r3                          unknown penalty 'r3'
 ring --sweep --sweep-objectives hinge hinge                   --sweep-objectives names hinge twice
-ring --sweep --sweep-objectives energy_margin                 energy_margin is for a D of energies
-ring --unroll-steps -1                                        --unroll-steps must be from 0 to 1000, not -1
-ring --unroll-steps 99999999999                               --unroll-steps must be from 0 to 1000
-unrolled_gan --compare                                        --compare must name at least one
+ring --sweep --sweep-objectives energy_margin                 energy_margin requires a D that returns energies
+ring --unroll-steps -1                                        --unroll-steps is from 0 to 1000, not -1
+ring --unroll-steps 99999999999                               --unroll-steps is from 0 to 1000
+unrolled_gan --compare                                        --compare names at least one
 unrolled_gan --compare 0 0                                    --compare names 0 twice
 unrolled_gan --compare 0 -2                                   --compare must be from 0 to 1000, not -2
 unrolled_gan --unroll-steps 1                                 --unroll-steps
@@ -308,7 +308,7 @@ semi_supervised --labels 100000 --dataset digits              100000 labels
 semi_supervised --d-features                                  --d-features is empty
 semi_supervised --d-features 10 0                             --d-features must be from 1 to 65536, not 0
 semi_supervised --g-norm layer                                norms are the paper's
-semi_supervised --objective energy_margin                     energy_margin is for a D of energies
+semi_supervised --objective energy_margin                     energy_margin requires a D that returns energies
 semi_supervised --dataset images                              no labels to learn from
 semi_supervised --dataset digits --augmentations packing:size=3       do not divide into packs of 3
 semi_supervised --splits 3                                    --splits is now --seeds
@@ -341,8 +341,8 @@ text_to_image --encoder nowhere.npz                           nowhere.npz
 text_to_image --encoder broken.npz                            broken.npz
 text_to_image --method int --batch-size 4                     interpolated in pairs
 text_to_image --augmentations packing                         packing joins images of different texts
-text_to_image --objective energy_margin                       energy_margin is for a D of energies
-vanishing_gradients --cases                                   --cases must name at least one
+text_to_image --objective energy_margin                       energy_margin requires a D that returns energies
+vanishing_gradients --cases                                   --cases names at least one
 vanishing_gradients --cases minimax minimax                   --cases names minimax twice
 vanishing_gradients --cases maximin                           unknown case 'maximin'
 vanishing_gradients --data madgan_1d                          not in the plane
@@ -410,7 +410,7 @@ metrics images text.npy --extractor pixels                    text.npy
 metrics images images --extractor pixel                       unknown extractor 'pixel'; did you mean pixels
 metrics images images --extractor pixels:size=3               has no setting 'size'
 metrics images images --extractor custom                      function
-metrics images images --extractor custom:function=nothing     no function 'nothing'
+metrics images images --extractor custom:function=nothing     cannot find the function 'nothing'
 metrics images images --extractor squeezenet:path=nowhere --resize 64         nowhere
 metrics images images --extractor pixels --measures fid       unknown measure 'fid'
 metrics images images --extractor pixels --measures prdc:k=0  k must be at least 1, not 0
@@ -438,17 +438,17 @@ dcgan --dataset 'digits:'                                     'digits:' does not
 dcgan --dataset 'digits:train[5:2]'                           not 'train\[5:2\]'
 dcgan --dataset zero.npy                                      zero.npy: images are
 dcgan --runs-dir loop                                         Too many levels of symbolic links
-dcgan --resume --overwrite                                    give one of them
+dcgan --resume --overwrite                                    give only one of them
 dcgan --init-from file                                        file has no checkpoint
-dcgan --analyse run                                           --analyse is now python -m experiments.dcgan.analyse RUN
-analyse run_list                                              run_list is not a run that makes images
-analyse run_binary                                            run_binary is not a run that makes images
-dcgan --size 64X96                                            must be a side, HEIGHTxWIDTH such as 64x96, or native, not '64X96'
-dcgan --size 0x64                                             --size must be from 1 to 8192, not 0
-dcgan --size 64x96x3                                          must be a side, HEIGHTxWIDTH such as 64x96, or native, not '64x96x3'
-dcgan --penalties --penalty-every 4                           --penalty-every is of --penalties, and there are none
-dcgan --penalties --penalty-decay 0.5                         --penalty-decay is of --penalties, and there are none
-dcgan --penalties --penalty-at original                       --penalty-at is of --penalties, and there are none
+dcgan --analyse run                                           --analyse is python -m experiments.dcgan.analyse RUN now
+analyse run_list                                              run_list is not a run that generates images
+analyse run_binary                                            run_binary is not a run that generates images
+dcgan --size 64X96                                            is a side, HEIGHTxWIDTH such as 64x96, or native, not '64X96'
+dcgan --size 0x64                                             --size is from 1 to 8192, not 0
+dcgan --size 64x96x3                                          is a side, HEIGHTxWIDTH such as 64x96, or native, not '64x96x3'
+dcgan --penalties --penalty-every 4                           --penalty-every requires --penalties
+dcgan --penalties --penalty-decay 0.5                         --penalty-decay requires --penalties
+dcgan --penalties --penalty-at original                       --penalty-at requires --penalties
 dcgan --penalties r1 r1                                       --penalties names r1 twice
 dcgan --penalties 'r1:gamma=[[[['                             gamma must be a number, not '\[\[\[\['
 dcgan --penalties 'r1:gamma=__import__("os")'                 gamma must be a number
@@ -489,15 +489,15 @@ benchmark --game unrolled_ring --size 16                      --size is of image
 benchmark --suite --compare text.npy                          not the JSON of an earlier suite
 evaluate run_list                                             is damaged: it is not a configuration
 evaluate run_bin                                              cannot read run_bin/sampler.bin
-generate run_bin                                              generator.json is damaged: it has no 'experiment'
+generate run_bin                                              generator.json is damaged: it does not contain 'experiment'
 generate file                                                 there is no run file
 interpolate run_binary                                        run_binary
 translate run_list images made                                run_list
-metrics images one --extractor pixels --measures kernel       a metric needs at least two images, not 1
+metrics images one --extractor pixels --measures kernel       a metric requires at least two images, not 1
 metrics images images --extractor custom:function=os.getcwd --measures frechet        os.getcwd fails on images
-metrics images images --extractor custom:function=numpy.linalg --measures frechet     'numpy.linalg' is not a function
-metrics images images --extractor custom:function=numpy.sum --measures frechet        does not make one vector of an image
-metrics images images --extractor custom:function= --measures frechet         no function ''
+metrics images images --extractor custom:function=numpy.linalg --measures frechet     'numpy.linalg' must be a function
+metrics images images --extractor custom:function=numpy.sum --measures frechet        must return one vector per image
+metrics images images --extractor custom:function= --measures frechet         cannot find the function ''
 metrics images zero.npy --extractor pixels                    zero.npy: images are
 metrics images flat.npy --extractor pixels                    flat.npy
 metrics images object.npy --extractor pixels                  object.npy
@@ -510,9 +510,9 @@ metrics images many.npz --extractor pixels                    many.npz
 metrics nan_statistics.npz images --extractor pixels --measures frechet       nan_statistics.npz
 metrics odd_statistics.npz images --extractor pixels --measures frechet       odd_statistics.npz
 metrics images loop --extractor pixels                        loop
-metrics images images --measures prdc:k=8 --extractor pixels  at least k \+ 1 examples
+metrics images images --measures prdc:k=8 --extractor pixels  sets of more than k examples
 metrics images images --measures kernel_subsets:size=9 --extractor pixels     cannot be drawn from 8 and 8 rows
-metrics images images --samples 9 --extractor pixels --measures frechet       has 8 images that can be read, and 9 are asked for
+metrics images images --samples 9 --extractor pixels --measures frechet       has 8 readable images, but 9 were requested
 """
 """The command, and after two spaces what the line says, a regular expression. Names are those of `make_inputs`."""
 

@@ -249,7 +249,7 @@ def test_what_expired_is_rebuilt_from_the_weights_that_were_kept(gan, tmp_path, 
     noted = json.loads((copy / 'generator.json').read_text())
     exported, until = (datetime.date.fromisoformat(noted[name]) for name in ('exported', 'readable_until'))
     assert (until - exported).days == 180 and noted['step'] == 9 and noted['experiment'] == 'experiments.dcgan'
-    assert out.count(f'readable until {until}; python -m experiments.export {copy} renews them') == 2 and 'step 9' in out
+    assert out.count(f'readable until {until}; python -m experiments.export {copy} updates them') == 2 and 'step 9' in out
 
 
 def test_weights_come_back_whatever_their_names(tmp_path):
@@ -280,12 +280,12 @@ def test_runs_that_cannot_be_drawn_with(capsys, monkeypatch, tmp_path, gan, cycl
     assert f'there is no run {tmp_path}/none' in line(tmp_path / 'none')
     bare = tmp_path / 'bare'
     bare.mkdir()
-    assert 'is no run: it has no config.json' in line(bare)
+    assert 'is not a run: it does not contain config.json' in line(bare)
     (bare / 'config.json').write_text((run.path / 'config.json').read_text())
-    assert 'is not a run that makes images: it has no generator.json' in line(bare)
+    assert 'is not a run that generates images: it does not contain generator.json' in line(bare)
     (bare / 'below').mkdir()
     (bare / 'below/generator.json').write_text('{}')
-    assert f'its runs are {bare}/below' in line(bare)
+    assert f'it contains the runs {bare}/below' in line(bare)
     described = json.loads((run.path / 'generator.json').read_text())
     for content, message in (
         ('{"experiment', 'generator.json is damaged'),
@@ -299,7 +299,7 @@ def test_runs_that_cannot_be_drawn_with(capsys, monkeypatch, tmp_path, gan, cycl
         assert message in line(bare)
     (bare / 'generator.safetensors').write_bytes(b'nothing')
     assert 'cannot read' in line(bare) and 'generator.safetensors' in line(bare)
-    assert 'has no checkpoint of step 7; it has 1, 2' in line(run.path, '--checkpoint', '7')
+    assert 'has no checkpoint of step 7; available steps are 1, 2' in line(run.path, '--checkpoint', '7')
     assert 'its images are made by python -m experiments.translate' in line(other.path)
     assert not (tmp_path / 'out').exists()
 

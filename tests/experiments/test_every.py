@@ -52,7 +52,7 @@ def test_scores_of_a_run(tmp_path, capsys):
     found = evaluate.main(evaluate.Config(str(tmp_path / config.name), samples=50))
     assert {row['name'] for row in found} > {'frechet_distance', 'precision', 'classifier_score', 'neighbour_distance_ratio'}
     assert 'features: classifier of digits' in capsys.readouterr().out
-    for bad, message in ((tmp_path, 'no config.json'), (tmp_path / 'none', 'is no run')):
+    for bad, message in ((tmp_path, 'does not contain config.json'), (tmp_path / 'none', 'is not a run')):
         with pytest.raises(InputError, match=message):
             evaluate.main(evaluate.Config(str(bad)))
 
@@ -173,7 +173,7 @@ def line_of(capsys, monkeypatch, path, *flags) -> str:
         (['--batch-size', '4096'], 'batch size 4096 is more than the 1437 examples'),
         (['--resume'], 'nothing to resume'),
         (['--objective', 'minmax'], "unknown objective 'minmax'; did you mean minimax"),
-        (['--objective', 'energy_margin'], 'energy_margin is for a D of energies, as in experiments.ebgan'),
+        (['--objective', 'energy_margin'], 'energy_margin requires a D that returns energies, as in experiments.ebgan'),
         (['--objective', 'f_gan:divergence=kll'], "unknown divergence 'kll'; did you mean kl"),
         (['--penalties', 'r1', 'wgangp'], "unknown penalty 'wgangp'; did you mean wgan_gp"),
         (['--penalties', 'r1:weight=1'], "penalty r1 has no setting 'weight'; it has: gamma"),

@@ -250,7 +250,7 @@ def test_bad_input_gets_one_line(capsys, monkeypatch, tmp_path, experiment, flag
 @pytest.mark.filterwarnings('default')
 def test_what_cannot_be_analysed_gets_one_line(capsys, monkeypatch, tmp_path):
     line = lambda path: line_of(capsys, monkeypatch, analyse, str(path))
-    assert 'is not a run that makes images: it has no generator.json' in line(tmp_path / 'none')
+    assert 'is not a run that generates images: it does not contain generator.json' in line(tmp_path / 'none')
     config = dcgan.Config(name='run', runs_dir=str(tmp_path))
     run = runs.RunDirectory(config)
     runs.describe(run, wgan_gp.Config(), size=8, channels=1)
@@ -258,9 +258,9 @@ def test_what_cannot_be_analysed_gets_one_line(capsys, monkeypatch, tmp_path):
     runs.describe(run, config, size=8, channels=1)
     assert 'has no checkpoint yet' in line(run.path)
     (run.path / 'checkpoints').mkdir()
-    assert 'no whole checkpoint' in line(run.path)
+    assert 'does not contain an intact checkpoint' in line(run.path)
     (run.path / 'config.json').write_text(json.dumps(wgan_gp.Config().identity()))
-    assert 'is no run of this experiment and version: options average, d_width' in line(run.path)
+    assert 'is not a run of this experiment and version: options average, d_width' in line(run.path)
 
 
 def test_the_present_generator_draws_by_the_statistics_of_its_batch_and_the_average_beside_it():

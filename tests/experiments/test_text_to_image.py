@@ -57,7 +57,7 @@ def test_a_folder_from_training_to_a_caption_of_ones_own(tmp_path, capsys, monke
     assert out.count('dragon') == 2 and str(file) in out and 'at step 2' in out  # told once, and in the file's name
     with pytest.raises(InputError, match=r"caption '\.\.\.' has no words"):
         say.main(say.Config(str(run), ('...',)))
-    with pytest.raises(InputError, match='holds this run already'):  # before an encoder is learned
+    with pytest.raises(InputError, match='already contains this run'):  # before an encoder is learned
         monkeypatch.setattr(captioned, 'learned_encoder', None)
         text_to_image.main(config)
     text_to_image.main(dataclasses.replace(config, resume=True, steps=3))  # by the encoder that it has
@@ -186,7 +186,7 @@ def test_bad_input_gets_one_line(flags, message, capsys, monkeypatch, tmp_path):
 
 
 def test_what_cannot_be_said(tmp_path):
-    with pytest.raises(InputError, match='nowhere is no run: it has no config'):
+    with pytest.raises(InputError, match='nowhere is not a run: it does not contain config'):
         say.main(say.Config(str(tmp_path / 'nowhere'), ('a seven',)))
 
 

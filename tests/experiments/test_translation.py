@@ -191,7 +191,7 @@ def test_squeezenet_against_sums_by_hand(tmp_path):
     (found,) = extract(extractor, [images], batch_size=2)
     expected = np.stack([by_hand(weights(), image) for image in images])
     np.testing.assert_allclose(found.features[:2], expected, rtol=1e-4, atol=1e-4 * expected.max())
-    assert 'no FID' in extractor.name
+    assert 'not FID' in extractor.name
 
 
 def test_squeezenet_refuses_other_files_and_images(tmp_path):

@@ -133,7 +133,7 @@ def test_a_seed_that_diverges_is_told_and_does_not_stop_the_others(tmp_path, cap
 
 def test_a_run_whose_every_seed_diverges_stops(tmp_path):
     with pytest.raises(
-        Diverged, match=r'every seed diverged; the last one: seed 1 diverged: .* at step 3; .*keeps the state of step 2'
+        Diverged, match=r'every seed diverged, the last: seed 1 diverged: .* at step 3; .*contains the finite state of step 2'
     ):
         train(tmp_path, unstable(0, 1), seeds=2)
 
@@ -166,7 +166,7 @@ def test_lost_seeds_leave_the_log_where_they_were_lost():
 
 def test_what_nothing_can_read_is_refused_before_anything_is_written(tmp_path):
     options = {'name': 'r', 'runs_dir': str(tmp_path), 'batch_size': 8, 'steps': 2}
-    with pytest.raises(InputError, match='--score-every is for runs that make images'):
+    with pytest.raises(InputError, match='--score-every requires a run that generates images'):
         runs.train(runs.MethodOptions(**options, score_every=1), small_study())
     assert not list(tmp_path.iterdir())
     source = runs.train(runs.MethodOptions(**options), small_study()).path
@@ -218,7 +218,7 @@ def test_other_models_than_games_are_trained_alike(tmp_path, capsys):
     trainer = gan_jax.Trainer(lambda batch, key: State(jnp.int32(0), jnp.float32(0)), step, 1)
     model = runs.Study(None, trainer, feed, jnp.zeros(1))
     assert float(train(tmp_path, model).state.w) == pytest.approx(30)
-    with pytest.raises(InputError, match='--init-from is for games'):
+    with pytest.raises(InputError, match='--init-from requires a game'):
         train(tmp_path / 'other', model, init_from=str(tmp_path / 'r'))
 
 
