@@ -1,6 +1,6 @@
-"""The twins in PyTorch of the steps in `steps`: the same layers, losses, optimizers and number of passes.
+"""PyTorch twins of the steps in `steps`, with the same layers, losses, optimizers and number of passes.
 
-Each factory returns `(one_step, modules)`: a call takes a training step, and the modules may be compiled before the first one.
+Each factory returns a `Step`, whose `run` takes one training step; its modules may be compiled before the first one.
 """
 
 import itertools
@@ -21,16 +21,19 @@ DEVICE = 'cuda' if torch.cuda.is_available() else 'cpu'
 
 
 class Step(NamedTuple):
-    """A training step, and what it calls."""
+    """A training step and the modules it calls."""
 
     run: Callable[[], None]
     modules: Sequence[nn.Module]
     images: int
-    """Real examples in a step."""
+    """Number of real examples in a step."""
 
 
 def timed(step: Step, calls: int, *, compiled: bool = False) -> Timed:
-    """So many steps; compiled, each module by `torch.compile`, whose gradients cannot be differentiated again."""
+    """The timing of `calls` steps.
+
+    If `compiled`, each module is compiled by `torch.compile`, whose gradients cannot be differentiated again.
+    """
     for module in step.modules if compiled else ():
         module.compile()
 
@@ -82,7 +85,7 @@ def _alternating(
     g_loss: Callable[[Tensor], Tensor],
     betas: tuple[float, float] = (0.5, 0.999),
 ) -> Step:
-    """`d_loss(real, fake images)` and `g_loss(fake images)`, one step of each player."""
+    """One step of each player, with losses `d_loss(real, fake images)` and `g_loss(fake images)`."""
     g_optimizer, d_optimizer = (_adam([module], betas=betas) for module in (generator, discriminator))
 
     def run() -> None:
@@ -146,7 +149,7 @@ def dcgan(
 
 
 def _unrolled(generator: Any, discriminator: Any, real: Tensor, latent: Callable[[], Tensor], unroll_steps: int) -> Step:
-    """The non-saturating game, in which G looks through `unroll_steps` differentiable Adam steps of D."""
+    """The non-saturating game, in which G is differentiated through `unroll_steps` Adam steps of D."""
 
     def d_loss(judge: Callable[[Tensor], Tensor], fake: Tensor) -> Tensor:
         return (F.softplus(-judge(real)) + F.softplus(judge(fake))).mean()
@@ -227,7 +230,7 @@ class ResNetDiscriminator(nn.Module):
             nn.ModuleList([conv(width, 3), conv(width, 3), *([conv(width, 1)] if shrinks else [])])
             for shrinks in (True, False, False)
         )
-        self.head = wrap(nn.Linear(width, 1, bias=pool == 'mean'))  # SNGAN's has none, WGAN-GP's has one
+        self.head = wrap(nn.Linear(width, 1, bias=pool == 'mean'))  # SNGAN's head has no bias, WGAN-GP's has one
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.first[1](F.relu(self.first[0](x)))
@@ -372,7 +375,7 @@ def cyclegan(size: int = 64, width: int = 24, blocks: int = 3, batch_size: int =
 
 
 class Dense(nn.Module):
-    """A linear layer, or one for each seed: `[seeds, n, a] -> [seeds, n, b]`."""
+    """A linear layer, or one linear layer per seed: `[seeds, n, a] -> [seeds, n, b]`."""
 
     def __init__(self, a: int, b: int, seeds: int) -> None:
         super().__init__()
@@ -532,4 +535,4 @@ STEPS: dict[str, Callable[..., Step]] = {
     'r3gan': r3gan,
     'improved_gan': improved_gan,
 }
-"""Name -> factory, of `steps.STEPS`'s names and keywords."""
+"""Name -> factory of a `Step`, with the names and keywords of `steps.STEPS`."""

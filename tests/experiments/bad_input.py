@@ -351,7 +351,7 @@ vanishing_gradients --sigma nan                               --sigma is from 0 
 benchmark --game gan                                          --game
 benchmark --unroll-steps                                      --unroll-steps names at least one
 benchmark --unroll-steps 0 0                                  --unroll-steps names 0 twice
-benchmark --json suite.json                                   are for --suite
+benchmark --json suite.json                                   require --suite
 benchmark --suite --json images                               --json is a file to write
 benchmark --suite --json file/x.json                          --json is a folder, and
 benchmark --suite --compare nowhere.json                      nowhere.json
@@ -480,12 +480,12 @@ text_to_image --data images --digits mnist                    --digits is of cap
 text_to_image --encoder bag_of_words --encoder-steps 5        --encoder-steps is of the joint encoder, not of bag_of_words
 text_to_image --scenes 5                                      batch size 16 is more than the 5 examples
 say run_list hello                                            is damaged: it is not a configuration
-benchmark --metric frechet --unroll-steps 1 2                 --unroll-steps is not for --metric frechet
-benchmark --metric inception --dimension 64                   --dimension is not for --metric inception
-benchmark --suite --metric frechet                            --metric is not for --suite
-benchmark --suite --width 8                                   --width is not for --suite
-benchmark --samples 10                                        --samples is for --metric frechet
-benchmark --game unrolled_ring --size 16                      --size is of images
+benchmark --metric frechet --unroll-steps 1 2                 --unroll-steps does not apply to --metric frechet
+benchmark --metric inception --dimension 64                   --dimension does not apply to --metric inception
+benchmark --suite --metric frechet                            --metric does not apply to --suite
+benchmark --suite --width 8                                   --width does not apply to --suite
+benchmark --samples 10                                        --samples requires --metric frechet
+benchmark --game unrolled_ring --size 16                      --size applies to images
 benchmark --suite --compare text.npy                          not the JSON of an earlier suite
 evaluate run_list                                             is damaged: it is not a configuration
 evaluate run_bin                                              cannot read run_bin/sampler.bin
