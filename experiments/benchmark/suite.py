@@ -117,7 +117,7 @@ def report(found: dict[str, list[dict[str, Any]]], earlier: dict[str, Any]) -> N
         table.append((label, _ms(ours), images, f'{ours["compile_seconds"]:.1f}', _gigabytes(ours), *other, before))
     print(runs.table(table, title=f"medians; ratio: to PyTorch's fastest; before: to --compare's; {jax.default_backend()}"))
     if ratios := [ratio(rows) for rows in found.values() if len(rows) > 1]:
-        print(f'geometric mean of {len(ratios)} ratios: {np.exp(np.mean(np.log(ratios))):.3f}; largest: {max(ratios):.2f}')
+        print(f'geometric mean of {len(ratios)} ratios {np.exp(np.mean(np.log(ratios))):.3f}, largest {max(ratios):.2f}')
 
 
 def _ms(row: dict[str, Any]) -> str:
