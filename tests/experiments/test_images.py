@@ -254,7 +254,7 @@ def test_what_cannot_be_analysed_gets_one_line(capsys, monkeypatch, tmp_path):
     config = dcgan.Config(name='run', runs_dir=str(tmp_path))
     run = runs.RunDirectory(config)
     runs.describe(run, wgan_gp.Config(), size=8, channels=1)
-    assert 'is a run of experiments.wgan_gp, and not of experiments.dcgan' in line(run.path)
+    assert 'is a run of experiments.wgan_gp, not of experiments.dcgan' in line(run.path)
     runs.describe(run, config, size=8, channels=1)
     assert 'has no checkpoint yet' in line(run.path)
     (run.path / 'checkpoints').mkdir()
