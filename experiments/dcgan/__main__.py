@@ -10,8 +10,8 @@ and whether they are copies of training images. `analyse` repeats the analyses o
 interpolation, vector arithmetic, nearest neighbours, the filters, and a linear classifier on the discriminator's features.
 
 Expected (seed 0, one core of an AMD EPYC with AVX-512): on the digits, the first command takes 2 min 11 s from a cold start, and
-.835 of its samples are recognised with probability >= .9, which is .840 of the share of real digits; repeated with other orders
-of the same sums, that figure was .854 and .860. On MNIST, the second takes 2 min 52 s and reaches .674 (.686 of real).
+.835 of its samples are recognised with probability >= .9, which is .840 of the share of real digits (.854 and .860 in earlier
+versions of the code). On MNIST, the second takes 2 min 52 s and reaches .674 (.686 of real).
 """
 
 import dataclasses

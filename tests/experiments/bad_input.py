@@ -259,10 +259,10 @@ lapgan --kernel-sizes 3 3                                     --kernel-sizes
 lapgan --kernel-sizes 3 0 3                                   --kernel-sizes is from 1 to 255, not 0
 lapgan --dropout 1                                            --dropout is at least 0 and below 1
 mode_collapse --networks nope                                 unknown networks for stacked MNIST 'nope'
-mode_collapse --networks metz                                 --networks is not of --data ring
-mode_collapse --digits digits                                 --digits is not of --data ring
-mode_collapse --size 16                                       --size is not of --data ring
-mode_collapse --data stacked_mnist --width 64                 --width is not of --data stacked_mnist
+mode_collapse --networks metz                                 --networks does not apply to --data ring
+mode_collapse --digits digits                                 --digits does not apply to --data ring
+mode_collapse --size 16                                       --size does not apply to --data ring
+mode_collapse --data stacked_mnist --width 64                 --width does not apply to --data stacked_mnist
 mode_collapse --methods gan gan                               --methods names gan twice
 mode_collapse --methods                                       --methods names at least one
 mode_collapse --methods gann                                  unknown method 'gann'; did you mean gan
@@ -466,8 +466,8 @@ pix2pix --dataset one                                         at least 2 of each
 pix2pix --statistics running                                  --statistics is of batch norm, and --g-norm is instance
 ebgan --margins 5 --objective energy_margin:margin=3          --objective is not given with --margins
 wgan_gp --g-norm layer --statistics running                   --statistics is of batch norm, and --g-norm is layer
-mode_collapse --compare-serial --invert 5                     --invert is not of --compare-serial
-mode_collapse --compare-serial --resume                       --resume is not of --compare-serial
+mode_collapse --compare-serial --invert 5                     --invert does not apply to --compare-serial
+mode_collapse --compare-serial --resume                       --resume does not apply to --compare-serial
 mode_collapse --evaluations 0                                 --evaluations is at least 1
 mode_collapse --data 'ring_veegan:modes=3'                    ring_veegan
 ring --sweep-penalties none                                   --sweep-penalties is of --sweep
