@@ -55,7 +55,7 @@ dcgan --dataset broken                                        cannot read image
 dcgan --dataset broken.npz                                    broken.npz
 dcgan --dataset text.npy                                      text.npy
 dcgan --dataset images --batch-size 64                        batch size 64 is more than the 8 examples
-dcgan --dataset images --size 8 --batch-size 8 --score-every 1        --score-every needs labels
+dcgan --dataset images --size 8 --batch-size 8 --score-every 1        --score-every requires labels
 dcgan --data-dir ''                                           --data-dir is empty
 dcgan --name ''                                               --name is the name of a folder
 dcgan --name .                                                --name is the name of a folder
@@ -187,8 +187,8 @@ cyclegan --receptive-field 286 --size 32                      too small for a Pa
 cyclegan --identity-weight nan                                --identity-weight is from 0 to 1000000, not nan
 cyclegan --constant 0.5                                       --constant is --schedule linear:start=VALUE now
 cyclegan --schedule linear:start=1.5                          start is at least 0 and below 1, not 1.5
-cyclegan --score-every 1                                      --score-every is for images with labels
-cyclegan --minibatch stddev                                   --minibatch is for a D of whole images
+cyclegan --score-every 1                                      --score-every requires images with labels
+cyclegan --minibatch stddev                                   --minibatch requires a D that judges whole images
 cyclegan --augmentations packing:size=3                       do not divide into packs of 3
 cyclegan --g-norm virtual                                     needs a reference batch
 cyclegan --optimizers wgan:clip=-1                            clip is above 0, not -1
@@ -247,14 +247,14 @@ lapgan --augmentations diff_augment                           augmentation would
 lapgan --d-norm batch                                         have no --d-norm
 lapgan --minibatch stddev                                     have no --minibatch
 lapgan --halvings 11                                          --halvings is from 0 to 10
-ring --memory-limit 1                                          --memory-limit is of data sets
+ring --memory-limit 1                                          --memory-limit applies to data sets
 ring --score-every 5                                          --score-every is for runs that make images
 unrolled_gan --score-every 5                                  --score-every is for runs that make images
 ring --sweep --sample-every 5                                 --sample-every is not of a sweep
 taxonomy --dataset digits --init-from run                     --init-from is for games
 f_gan --init-from nowhere                                     nowhere has no checkpoint yet
 lapgan --size 30                                              30
-lapgan --size 32x64                                           for squares: give --size their side, not 32x64
+lapgan --size 32x64                                           --size must be their side, not 32x64
 lapgan --kernel-sizes 3 3                                     --kernel-sizes
 lapgan --kernel-sizes 3 0 3                                   --kernel-sizes is from 1 to 255, not 0
 lapgan --dropout 1                                            --dropout is at least 0 and below 1
@@ -457,15 +457,15 @@ dcgan --features feature_matching feature_matching            --features names f
 dcgan --objective :                                           unknown objective ''
 dcgan --objective 'minimax:=1'                                has no setting ''
 dcgan --data-dir file                                         --data-dir is a folder, and
-conditional_gan --condition projection --generated-classes    --generated-classes is of --condition auxiliary_classifier
-conditional_gan --condition concatenation --class-weight 2    --class-weight is of --condition auxiliary_classifier
+conditional_gan --condition projection --generated-classes    --generated-classes applies to --condition auxiliary_classifier
+conditional_gan --condition concatenation --class-weight 2    --class-weight applies to --condition auxiliary_classifier
 cyclegan --task file                                          there is no folder 'file'
 cyclegan --task pairs_odd                                     15 pixels wide
 pix2pix --dataset pairs_odd                                   15 pixels wide
-pix2pix --dataset one                                         at least 2 of each are needed
-pix2pix --statistics running                                  --statistics is of batch norm, and --g-norm is instance
-ebgan --margins 5 --objective energy_margin:margin=3          --objective is not given with --margins
-wgan_gp --g-norm layer --statistics running                   --statistics is of batch norm, and --g-norm is layer
+pix2pix --dataset one                                         at least 2 of each are required
+pix2pix --statistics running                                  --statistics applies to batch norm, and --g-norm is instance
+ebgan --margins 5 --objective energy_margin:margin=3          --objective cannot be combined with --margins
+wgan_gp --g-norm layer --statistics running                   --statistics applies to batch norm, and --g-norm is layer
 mode_collapse --compare-serial --invert 5                     --invert does not apply to --compare-serial
 mode_collapse --compare-serial --resume                       --resume does not apply to --compare-serial
 mode_collapse --evaluations 0                                 --evaluations is at least 1

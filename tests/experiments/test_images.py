@@ -92,7 +92,7 @@ def test_residual_networks_on_digits(experiment, dtype, tmp_path, capsys):
     config = experiment.Config(runs_dir=str(tmp_path), g_width=4, d_width=4, dtype=dtype, **TINY)
     results = experiment.main(config)
     assert 0 <= results['confident'] <= 1 and np.isfinite(results['frechet_distance'])
-    assert 'Frechet distance' in capsys.readouterr().out
+    assert 'Fréchet distance' in capsys.readouterr().out
     rows = [json.loads(line) for line in (tmp_path / config.name / 'metrics.jsonl').read_text().splitlines()]
     beside = results['average of G']
     assert np.isfinite(beside['frechet_distance']) and beside['frechet_distance'] != results['frechet_distance']

@@ -245,7 +245,7 @@ def line_of(capsys, monkeypatch, path, experiment, *flags) -> str:
         ),
         (conditional_gan, ['--size', '30'], 'image size 30 is not supported'),
         (conditional_gan, ['--samples', '0'], '--samples is from 2 to 10000000, not 0'),
-        (conditional_gan, ['--samples', '9'], '--samples is at least one sample of each of the 10 classes, not 9'),
+        (conditional_gan, ['--samples', '9'], '--samples must be at least one sample of each of the 10 classes, not 9'),
         (conditional_gan, ['--batch-size', '30'], 'batch size 30 is not divisible by the 4 devices'),
         (semi_supervised, ['--labels', '105'], '105 labels are not the same number of each of 10 classes'),
         (semi_supervised, ['--labels', '1430'], r'1430 labels are 143 of each class, and class \d has \d+ examples'),

@@ -57,7 +57,7 @@ def test_held_out_pairs_are_the_split_or_every_tenth(tmp_path):
     assert len(train['input']) == 18
     np.testing.assert_array_equal(held_out['input'], [made[name][:, 8:] for name in ('00', '10')])
     pictures(tmp_path / 'few', NAMES[:10])
-    with pytest.raises(InputError, match='10 pairs to train on, held-out ones included: at least 2'):
+    with pytest.raises(InputError, match='10 pairs to train on, including those held out; at least 2'):
         translation.load_pairs(tmp_path / 'few', 8, 100)
 
 
@@ -66,7 +66,7 @@ def test_tasks_with_a_known_answer():
     np.testing.assert_array_equal(two_sets.inverted(grey).ravel(), [255, 204, 0])
     # A fifth of the way from yellow (250, 210, 60) to blue (30, 60, 200).
     np.testing.assert_array_equal(two_sets.coloured(grey)[0, 0], [[250, 210, 60], [206, 180, 88], [30, 60, 200]])
-    with pytest.raises(InputError, match='for grey images'):
+    with pytest.raises(InputError, match='requires grey images'):
         two_sets.coloured(np.zeros((1, 4, 4, 3), np.uint8))
 
 
@@ -236,7 +236,7 @@ def line_of(capsys, monkeypatch, path, experiment, *flags) -> str:
         (['--constant', '2'], '--constant is --schedule linear:start=VALUE now'),
         (['--compare-features', 'pixel'], "unknown extractor 'pixel'; did you mean pixels"),
         (['--features', 'pixels'], '--features pixels is --compare-features pixels now'),
-        (['--score-every', '2'], '--score-every is for images with labels'),
+        (['--score-every', '2'], '--score-every requires images with labels'),
         (['--g-norm', 'virtual'], "normalization 'virtual' needs a reference batch"),
         (['--dataset', 'nowhere'], 'no folder nowhere'),
     ],
@@ -255,12 +255,12 @@ def test_pix2pix_on_bad_input(capsys, monkeypatch, tmp_path, flags, message):
     [
         (['--cycle-weight', '-10'], '--cycle-weight is from 0 to 1000000, not -10'),
         (['--identity-weight', '-1'], '--identity-weight is from 0 to 1000000, not -1'),
-        (['--task', 'coloured', '--identity-weight', '1'], '--identity-weight is 0 where A has 1 channels and B 3'),
+        (['--task', 'coloured', '--identity-weight', '1'], '--identity-weight must be 0, because A has 1 channels and B has 3'),
         (['--size', '18'], 'image size 18 is not supported: the ResNet generator takes multiples of 4'),
         (['--receptive-field', '142'], 'image size 16 is too small for a PatchGAN of receptive field 142'),
         (['--pool-size', '-1'], '--pool-size is from 0 to 1000000, not -1'),
         (['--blocks', '0'], '--blocks is from 1 to 100, not 0'),
-        (['--task', 'inverse'], "--task is 'inverted', 'coloured' or a folder, and there is no folder 'inverse'"),
+        (['--task', 'inverse'], "--task must be 'inverted', 'coloured' or a folder; there is no folder 'inverse'"),
     ],
 )
 def test_cyclegan_on_bad_input(capsys, monkeypatch, tmp_path, flags, message):
@@ -282,7 +282,7 @@ def test_two_sets_are_no_pairs_and_no_one_set(capsys, monkeypatch, tmp_path, spl
     for side in 'AB':
         pictures(tmp_path / 'sets' / split.format(side), [f'{side}{name}' for name in NAMES], (8, 16, 3))
     line = line_of(capsys, monkeypatch, tmp_path, cyclegan, '--dataset', f'{tmp_path}/sets')
-    assert f'--task inverted would mix: --task {tmp_path}/sets translates between them' in line
+    assert f'--task inverted would mix; use --task {tmp_path}/sets to translate between them' in line
     line = line_of(capsys, monkeypatch, tmp_path, pix2pix, '--dataset', f'{tmp_path}/sets')
     cure = 'no partner of the same name' if '/' in split else f'python -m experiments.cyclegan --task {tmp_path}/sets learns from'
     assert cure in line
@@ -301,7 +301,7 @@ def test_a_data_set_to_invert_has_a_test_set_and_no_task_beside_it(capsys, monke
     line = line_of(capsys, monkeypatch, tmp_path, cyclegan, '--dataset', f'{tmp_path}/images', '--size', '8')
     assert "has no folders train and test, not 'test'" in line
     line = line_of(capsys, monkeypatch, tmp_path, cyclegan, '--dataset', 'mnist', '--task', f'{tmp_path}/images')
-    assert 'names the images: leave out --dataset' in line
+    assert 'names the images; leave out --dataset' in line
     for split in ('train', 'val'):
         pictures(tmp_path / 'split' / split, NAMES[:6])
     sets = two_sets.load(cyclegan.Config(dataset=f'{tmp_path}/split', size=8))
