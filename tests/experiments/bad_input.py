@@ -202,7 +202,7 @@ pix2pix --direction a_to_c                                    --direction
 pix2pix --dataset images --objective energy_margin            energy_margin is for a D of energies
 pix2pix --size 63                                             image size 63 x 63 is not supported
 pix2pix --size 64x96                                          --size is the side of squares, from 1 to 8192, not '64x96'
-pix2pix --objective-weight 0 --l1-weight 0                    not both 0
+pix2pix --objective-weight 0 --l1-weight 0                    must not both be 0
 pix2pix --dropout 1                                           --dropout is at least 0 and below 1
 pix2pix --samples 1                                           --samples is from 2
 pix2pix --validation 9                                        --validation is --samples now
@@ -328,14 +328,14 @@ taxonomy --size 28x28                                         --size is a whole 
 text_to_image --method gaan                                   unknown method 'gaan'; did you mean gan
 text_to_image --say hello                                     --say is python -m experiments.text_to_image.say
 text_to_image --run run                                       --run is python -m experiments.text_to_image.say
-text_to_image --data images --score-every 1                   --score-every is for captioned digits
-text_to_image --data nowhere                                  is no folder, and none of
+text_to_image --data images --score-every 1                   --score-every requires captioned digits
+text_to_image --data nowhere                                  is neither a folder nor one of
 text_to_image --data images                                   captions.csv
-text_to_image --data caltech_birds2011                        wants --captions
-text_to_image --size 64                                       captioned digits are of 32 pixels
+text_to_image --data caltech_birds2011                        requires --captions
+text_to_image --size 64                                       captioned digits have 32 pixels
 text_to_image --size 32x32                                    --size is the side of squares, from 1 to 8192, not '32x32'
 text_to_image --mismatches far                                unknown mismatches 'far'
-text_to_image --mismatches any --method gan                   --mismatches is of cls and cls_int
+text_to_image --mismatches any --method gan                   --mismatches applies to cls and cls_int
 text_to_image --encoder clip                                  unknown encoder 'clip'
 text_to_image --encoder nowhere.npz                           nowhere.npz
 text_to_image --encoder broken.npz                            broken.npz
@@ -392,7 +392,7 @@ interpolate run --way zigzag                                  --way
 say '' hello                                                 RUN is empty
 say nowhere hello                                             nowhere is no
 say foreign hello                                             foreign is no
-say run                                                       which captions
+say run                                                       no captions are given
 translate nowhere images made                                 there is no run nowhere
 translate run nowhere made                                    run
 translate run images ''                                       OUT is empty
@@ -474,10 +474,10 @@ ring --sweep-penalties none                                   --sweep-penalties 
 ring --sweep --objective hinge                                --objective is not of a sweep
 ring --sweep --penalties r1                                   --penalties is not of a sweep
 ring --sweep --sweep-penalties r1+r1                          --penalties names r1 twice
-text_to_image --captions captions.csv                         --captions is of a folder or a TFDS name
-text_to_image --skip-broken                                   --skip-broken is of a folder or a TFDS name
-text_to_image --data images --digits mnist                    --digits is of captioned digits, not of --data images
-text_to_image --encoder bag_of_words --encoder-steps 5        --encoder-steps is of the joint encoder, not of bag_of_words
+text_to_image --captions captions.csv                         --captions applies to a folder or a TFDS name
+text_to_image --skip-broken                                   --skip-broken applies to a folder or a TFDS name
+text_to_image --data images --digits mnist                    --digits applies to captioned digits, not to --data images
+text_to_image --encoder bag_of_words --encoder-steps 5        --encoder-steps applies to the joint encoder, not to bag_of_words
 text_to_image --scenes 5                                      batch size 16 is more than the 5 examples
 say run_list hello                                            is damaged: it is not a configuration
 benchmark --metric frechet --unroll-steps 1 2                 --unroll-steps does not apply to --metric frechet

@@ -229,7 +229,7 @@ def line_of(capsys, monkeypatch, path, experiment, *flags) -> str:
         (['--receptive-field', '50'], 'receptive field 50 is not supported: PatchGAN has 1, 16, 34, 70, 142, 286'),
         (['--l1-weight', '-1'], '--l1-weight is from 0 to 1000000, not -1'),
         (['--objective-weight', 'nan'], '--objective-weight is from 0 to 1000000, not nan'),
-        (['--l1-weight', '0', '--objective-weight', '0'], 'are not both 0'),
+        (['--l1-weight', '0', '--objective-weight', '0'], 'must not both be 0'),
         (['--dropout', '1'], '--dropout is at least 0 and below 1'),
         (['--batch-size', '3'], 'batch size 3 is not divisible by the 4 devices'),
         (['--penalties', 'r3'], "unknown penalty 'r3'; did you mean"),
