@@ -8,8 +8,8 @@ The first command is the paper's protocol, with 300 epochs, 10 seeds and feature
 generator, trained with minibatch discrimination. Each seed has its own labelled subset and initial weights. Reports the test
 images that the averaged classifier of each seed misclassifies, next to those of the same classifier trained on the labels alone.
 
-Expected: the paper reports 93 +- 6.5 errors of 10,000 for the first command, which takes hours and has not been run. On one core
-of an AMD EPYC, `--seeds 3 --steps 3000 --schedule cosine:end=0.01 --baseline-steps 1000 --evaluate-every 300` takes 15 min and
+Expected: the paper reports 93 +- 6.5 errors of 10,000 for the first command, which has not been run here. On one core of an AMD
+EPYC, `--seeds 3 --steps 3000 --schedule cosine:end=0.01 --baseline-steps 1000 --evaluate-every 300` takes 15 min and
 reaches 2,083 +- 504 errors (2,340 +- 125 with the labels alone); earlier code reached 554 with the second command, also in 15
 min.
 """

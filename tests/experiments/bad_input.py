@@ -235,7 +235,7 @@ ebgan --dataset images --size 8 --batch-size 8                no labels to train
 f_gan --divergences                                           --divergences names at least one
 f_gan --divergences kl kl                                     --divergences names kl twice
 f_gan --divergences kll                                       unknown divergence 'kll'
-f_gan --weights 0.5 0.6                                       --weights sum to 1
+f_gan --weights 0.5 0.6                                       --weights must sum to 1
 f_gan --weights 0.5 0.5 --means 0                             as many as the mixture has modes
 f_gan --weights -0.5 1.5                                      --weights is above 0 and at most 1
 f_gan --weights                                               as many as the mixture has modes
@@ -250,7 +250,7 @@ lapgan --halvings 11                                          --halvings is from
 ring --memory-limit 1                                          --memory-limit applies to data sets
 ring --score-every 5                                          --score-every is for runs that make images
 unrolled_gan --score-every 5                                  --score-every is for runs that make images
-ring --sweep --sample-every 5                                 --sample-every is not of a sweep
+ring --sweep --sample-every 5                                 --sample-every does not apply to a sweep
 taxonomy --dataset digits --init-from run                     --init-from is for games
 f_gan --init-from nowhere                                     nowhere has no checkpoint yet
 lapgan --size 30                                              30
@@ -380,13 +380,13 @@ generate nowhere                                              there is no run no
 generate run                                                  run
 generate run --out ''                                         --out is empty
 generate run --number 0                                       --number is from 1
-generate run --number 5 --latents images                      --number is not given with --latents
+generate run --number 5 --latents images                      --number cannot be combined with --latents
 generate run --truncation 0                                   --truncation is above 0
 generate run --seed 4294967296                                --seed is from 0 to 4294967295
 interpolate nowhere                                           there is no run nowhere
 interpolate run --rate 51                                     --rate is above 0 and at most 50
 interpolate run --points 1                                    --points is from 2
-interpolate run --out film.mp4                                --out is a .gif
+interpolate run --out film.mp4                                --out must be a .gif
 interpolate run --out images                                  --out is a file to write
 interpolate run --way zigzag                                  --way
 say '' hello                                                 RUN is empty
@@ -470,9 +470,9 @@ mode_collapse --compare-serial --invert 5                     --invert does not 
 mode_collapse --compare-serial --resume                       --resume does not apply to --compare-serial
 mode_collapse --evaluations 0                                 --evaluations is at least 1
 mode_collapse --data 'ring_veegan:modes=3'                    ring_veegan
-ring --sweep-penalties none                                   --sweep-penalties is of --sweep
-ring --sweep --objective hinge                                --objective is not of a sweep
-ring --sweep --penalties r1                                   --penalties is not of a sweep
+ring --sweep-penalties none                                   --sweep-penalties requires --sweep
+ring --sweep --objective hinge                                --objective does not apply to a sweep
+ring --sweep --penalties r1                                   --penalties does not apply to a sweep
 ring --sweep --sweep-penalties r1+r1                          --penalties names r1 twice
 text_to_image --captions captions.csv                         --captions applies to a folder or a TFDS name
 text_to_image --skip-broken                                   --skip-broken applies to a folder or a TFDS name

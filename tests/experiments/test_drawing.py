@@ -165,7 +165,7 @@ def test_a_film_comes_back_to_its_first_latents(gan, tmp_path):
         assert film.info['duration'] == 70  # the nearest hundredth to 1 / 15 of a second
     points, _ = interpolate.route(config, generator)
     assert points.shape == (3, 2, 3) and len(np.unique(points)) == 18
-    with pytest.raises(InputError, match=r'film\.gif exists; give another --out'):
+    with pytest.raises(InputError, match=r'film\.gif exists; choose another --out'):
         interpolate.main(config)
     np.save(tmp_path / 'z.npy', points[0])
     own = interpolate.Config(str(run.path), steps=1, latents=str(tmp_path / 'z.npy'))
@@ -315,7 +315,7 @@ def test_runs_that_cannot_be_drawn_with(capsys, monkeypatch, tmp_path, gan, cycl
         (['--truncation', 'nan'], '--truncation is above 0, not nan'),
         (['--of', '3'], '--of requires a run with labels or captions'),
         (['--latents', 'none.npy'], 'cannot read none.npy: No such file'),
-        (['--latents', 'z.npy', '--number', '3'], 'not given with --latents'),
+        (['--latents', 'z.npy', '--number', '3'], 'cannot be combined with --latents'),
         (['--latents', 'z.npy', '--truncation', '1'], 'not to those of --latents'),
         (['--latents', 'wide.npy'], 'wide.npy has [2, 4] float64; latents of'),
         (['--latents', 'nan.npy'], 'nan.npy has [3] float64; latents of'),
@@ -351,7 +351,7 @@ def test_generate_on_bad_input(capsys, monkeypatch, tmp_path, gan, flags, messag
         (['--steps', '0'], '--steps is from 1 to 1000, not 0'),
         (['--rate', 'nan'], '--rate is above 0 and at most 50, not nan'),
         (['--rate', '99'], '--rate is above 0 and at most 50'),
-        (['--out', 'film.mp4'], '--out is a .gif, not film.mp4'),
+        (['--out', 'film.mp4'], '--out must be a .gif, not film.mp4'),
         (['--way', 'detour'], "invalid choice 'detour'"),
         (['--latents', 'one.npy'], 'one.npy has one latent'),
     ],
