@@ -147,10 +147,10 @@ def candidates(name: str, **settings: Any) -> dict[str, Candidate]:
 
 
 def ours(name: str, **settings: Any) -> Candidate:
-    """Our default route."""
+    """The candidate of our default route."""
     return next(iter(METRICS[name][0](**settings).values()))
 
 
 def theirs(name: str, **settings: Any) -> Candidate:
-    """The fastest route available to users of PyTorch. Raises `ImportError` if it is not installed."""
+    """The candidate of the fastest route available to users of PyTorch. Raises `ImportError` if it is not installed."""
     return [candidate for label, candidate in METRICS[name][1](**settings).items() if 'torch-fidelity' in label][-1]

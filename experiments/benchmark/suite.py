@@ -18,7 +18,7 @@ from gan_jax.errors import InputError
 
 
 class Entry(NamedTuple):
-    """A row of the table."""
+    """A row of the suite's table."""
 
     name: str
     """A key of `steps.STEPS` or `metrics.METRICS`."""

@@ -142,6 +142,7 @@ class TorchDCGANDiscriminator(nn.Module):
 def dcgan(
     size: int = 32, channels: int = 3, width: int = 64, kernel_size: int = 5, batch_size: int = 64, unroll_steps: int = 0
 ) -> Step:
+    """Twin of `steps.dcgan`."""
     sizes = (size, channels, width, kernel_size)
     generator, discriminator = _placed(TorchDCGANGenerator(*sizes)), _placed(TorchDCGANDiscriminator(*sizes))
     latent = lambda: _normal(batch_size, 100)
@@ -243,6 +244,7 @@ class ResNetDiscriminator(nn.Module):
 
 
 def sngan(size: int = 32, width: int = 32, batch_size: int = 32) -> Step:
+    """Twin of `steps.sngan`."""
     generator = _placed(TorchResNetGenerator(size, width))
     discriminator = _placed(ResNetDiscriminator(width, spectral_norm, 'sum'))
     d_loss = lambda real, fake: (F.relu(1 - discriminator(real)) + F.relu(1 + discriminator(fake))).mean()
@@ -252,6 +254,7 @@ def sngan(size: int = 32, width: int = 32, batch_size: int = 32) -> Step:
 
 
 def wgan_gp(size: int = 32, width: int = 32, batch_size: int = 32) -> Step:
+    """Twin of `steps.wgan_gp`."""
     generator = _placed(TorchResNetGenerator(size, width))
     discriminator = _placed(ResNetDiscriminator(width, lambda layer: layer, 'mean'))
 
@@ -309,6 +312,7 @@ class TorchPatchDiscriminator(nn.Module):
 
 
 def pix2pix(size: int = 64, width: int = 32, batch_size: int = 4) -> Step:
+    """Twin of `steps.pix2pix`."""
     generator, discriminator = _placed(TorchUNet(size, width)), _placed(TorchPatchDiscriminator(6, width))
     source, target = _images(batch_size, size), _images(batch_size, size)
     judge = lambda x: discriminator(torch.cat([source, x], 1))
@@ -339,6 +343,7 @@ class TranslationResNet(nn.Module):
 
 
 def cyclegan(size: int = 64, width: int = 24, blocks: int = 3, batch_size: int = 2) -> Step:
+    """Twin of `steps.cyclegan`."""
     generators = [_placed(TranslationResNet(width, blocks)) for _ in range(2)]
     discriminators = [_placed(TorchPatchDiscriminator(3, width)) for _ in range(2)]
     to_b, to_a = generators
@@ -388,6 +393,7 @@ class Dense(nn.Module):
 
 
 def unrolled_ring(width: int = 128, batch_size: int = 512, latent_size: int = 256, unroll_steps: int = 0, seeds: int = 0) -> Step:
+    """Twin of `steps.unrolled_ring`, whose networks have an axis of seeds if there are several."""
     shape = (seeds, batch_size) if seeds else (batch_size,)
     dense = lambda a, b: Dense(a, b, seeds)
     generator: Any = nn.Sequential(dense(latent_size, width), nn.ReLU(), dense(width, width), nn.ReLU(), dense(width, 2))
@@ -454,6 +460,7 @@ class TorchR3GANDiscriminator(nn.Module):
 
 
 def r3gan(size: int = 32, batch_size: int = 32) -> Step:
+    """Twin of `steps.r3gan_step`."""
     generator = _placed(TorchR3GANGenerator(size, (96, 96, 64, 32)))
     discriminator = _placed(TorchR3GANDiscriminator(size, (32, 64, 96, 96)))
     images = _images(batch_size, size)
@@ -510,6 +517,7 @@ class SoftplusGenerator(nn.Module):
 
 
 def improved_gan(batch_size: int = 100) -> Step:
+    """Twin of `steps.improved_gan`."""
     generator, classifier = SoftplusGenerator().to(DEVICE), TorchClassifier().to(DEVICE)
     labelled, unlabelled = torch.rand(2, batch_size, 784, device=DEVICE)
     labels = torch.randint(10, (batch_size,), device=DEVICE)
