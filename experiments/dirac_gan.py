@@ -9,9 +9,9 @@ Expected: the eigenvalues of its Jacobian at the equilibrium agree with theory t
 of Roth et al. and instance noise converge; the unregularised games rotate or spiral outwards; WGAN-GP and DRAGAN, whose field is
 discontinuous at psi = 0, end on a cycle. 29 s on a CPU shared with other jobs, 13 s on one core of an AMD EPYC with AVX-512.
 
-The unregularised non-saturating game has the linear part of the minimax game and, beyond it, an attraction of third order, r' =
--r^3 / 16. Therefore n alternating steps of size h lead to r = (8 / hn)^(1/2), and simultaneous ones, which add h r / 8 to r',
-stay at r = (2h)^(1/2).
+The unregularised non-saturating game has the linear part of the minimax game and, beyond it, an attraction of third order,
+r' = -r^3 / 16. Therefore n alternating steps of size h lead to r = (8 / hn)^(1/2), and simultaneous ones, which add h r / 8 to
+r', stay at r = (2h)^(1/2).
 """
 
 import cmath

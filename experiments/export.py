@@ -31,8 +31,9 @@ class Config(Checked):
 
 
 def main(config: Config) -> pathlib.Path:
-    """Writes the files and returns the run's directory. Raises `InputError` for a directory that is not a trained run of a
-    generator.
+    """Writes the files and returns the run's directory.
+
+    Raises `InputError` for a directory that is not a trained run of a generator.
     """
     trained = generators.load(pathlib.Path(config.run), 'generator', config.checkpoint)
     print(f'step {trained.step}: ' + export_generator(trained.path, trained.made, trained.weights, trained.step))

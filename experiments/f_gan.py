@@ -125,10 +125,9 @@ class GaussianGenerator(nn.Module):
 
 
 def main(config: Config) -> dict[str, dict[str, Any]]:
-    """Fits under every divergence, prints the table, and returns it: name -> figures, of which the adversarial ones are
-    `[seeds]`.
+    """Fits under every divergence and prints the table. Raises `InputError` for options that cannot work.
 
-    Raises `InputError` for options that cannot work.
+    Returns the table as name -> figures, of which the adversarial ones are `[seeds]`.
     """
     check(config)
     mixture = WeightedMixture(config.weights, config.means, config.stds)

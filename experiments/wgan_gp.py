@@ -8,9 +8,10 @@ The defaults are the paper's best run without labels (appendix C and F, and the 
 images each per step of G on 128, learning rates that decay linearly from 2e-4 to 0 over 100,000 steps, dequantised real pixels,
 and samples of the present generator with the statistics of their batch.
 
-Expected: the paper's Inception score is 7.86 +- .07, which `python -m experiments.evaluate runs/wgan_gp --protocol is50k
-fid50k_full` measures after hours of training on a GPU. The last command is a short trial: 2 min 45 s on one core of an AMD EPYC
-with AVX-512, .334 of the samples recognised with probability >= .9 (.974 of held-out digits).
+Expected: the paper's Inception score is 7.86 +- .07, after hours on a GPU;
+`python -m experiments.evaluate runs/wgan_gp --protocol is50k fid50k_full` measures it. The last command is a short trial:
+2 min 45 s on one core of an AMD EPYC with AVX-512, .334 of the samples recognised with probability >= .9 (.974 of held-out
+digits).
 """
 
 import dataclasses

@@ -118,9 +118,7 @@ def run_suite(config: Config) -> dict[str, list[dict[str, Any]]]:
 
 
 def time_game(config: Config) -> list[dict[str, Any]]:
-    """Times one game at the given sizes for each number of unrolled steps, both as one scanned program and with one call per
-    step.
-    """
+    """Times one game for each number of unrolled steps, both as one scanned program and with one call per step."""
     settings: dict[str, Any] = {'width': config.width, 'batch_size': config.batch_size}
     if config.game == 'dcgan':
         dcgan.stages(config.size)

@@ -80,8 +80,9 @@ class Worker:
 
 @contextlib.contextmanager
 def worker(work: Work) -> Iterator[Worker]:
-    """A process that is ready to time and ends with the block. Raises `InputError` with the last line of its errors if it
-    fails.
+    """A process that is ready to time and ends with the block.
+
+    Raises `InputError` with the last line of its errors if it fails.
     """
     command = [sys.executable, '-m', 'experiments.benchmark.worker', json.dumps(work._asdict())]
     root, pipe = pathlib.Path(__file__).parents[2], subprocess.PIPE

@@ -131,8 +131,9 @@ def interpolation(trained: runs.Trained) -> dict[str, list[float]]:
 
 
 def arithmetic(trained: runs.Trained, classifier: Classifier) -> dict[str, Any]:
-    """How often vector arithmetic has the intended result; draws up to eight cases. Empty if fewer than two classes can be
-    used.
+    """How often vector arithmetic has the intended result; draws up to eight cases.
+
+    Empty if fewer than two classes can be used.
     """
     z, classes = np.asarray(drawn(trained, 'candidates', CANDIDATES)), len(trained.study.data.train.classes)
     made = functools.partial(generate, trained)

@@ -79,9 +79,7 @@ class Config(image_gan.ImageOptions):
         return generator, networks.EnergyDiscriminator(autoencoder)
 
     def check_size(self, size: data.Size) -> None:
-        """Fully connected networks support images of any size; raises `InputError` for sizes that convolutional ones do not
-        support.
-        """
+        """Raises `InputError` for sizes that the networks do not support. Fully connected ones support all."""
         if self.network == 'convolutional':
             super().check_size(size)
 

@@ -153,8 +153,9 @@ def main(config: Config) -> dict[str, Any]:
 
 
 def invert(config: Config, chosen: dict[str, tuple[cells.Config, runs.Study]], run: runs.RunDirectory) -> None:
-    """Searches latents of real examples and compares distances of pairs, for methods with one generator that have not
-    diverged.
+    """Searches latents of real examples and compares distances of pairs.
+
+    Only for methods that have one generator and have not diverged.
     """
     found = {text: searched.search(*cell, config.invert) for text, cell in chosen.items()}
     searches = {text: search for text, search in found.items() if search is not None}

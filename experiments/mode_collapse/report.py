@@ -125,8 +125,14 @@ def picture(problem: Problem, folders: dict[str, pathlib.Path]) -> Any:
 
 
 def compare_serial(cells: dict[str, tuple[Config, runs.Study]], *, steps: int = 100, repetitions: int = 3) -> dict[str, float]:
-    """Prints the time of all seeds in one program next to that of the same number of single runs; returns the ratios of step
-    times.
+    """Compares the time of all seeds in one program with that of the same number of single runs.
+
+    Prints a table and returns the ratios of step times by method.
+
+    Args:
+        cells: The options and the study of each method.
+        steps: Number of steps in one timing.
+        repetitions: Number of timings, of which the median is used.
     """
     ratios: dict[str, float] = {}
     rows: list[tuple] = [('method', 'ms / step', 'single runs, ms', 'ratio', 'compile, s', 'single', 'ratio of whole runs')]

@@ -40,8 +40,9 @@ def supervised(
     steps: int,
     key: Key,
 ) -> gan_jax.Player:
-    """The classifier after `steps` steps on the cross-entropy of labelled images alone, with the game's noise, norm and
-    optimizer.
+    """The classifier after training on the cross-entropy of labelled images alone.
+
+    It has the noise, the norm and the optimizer of the game.
 
     Args:
         classifier: The classifier.

@@ -117,8 +117,9 @@ class DrawOptions(Checked):
         return tuple(float(name in self.of) / len(set(self.of)) for name in generator.conditions)
 
     def own_latents(self, generator: runs.Generator) -> np.ndarray | None:
-        """The latents of --latents, float32 `[n, size]`, or None. Raises `InputError` for a file that does not hold such
-        latents.
+        """The latents of --latents, float32 `[n, size]`, or None if there are none.
+
+        Raises `InputError` for a file that does not hold such latents.
         """
         if self.latents is None:
             return None

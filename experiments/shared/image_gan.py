@@ -120,8 +120,9 @@ Draw = Callable[[gan_jax.TrainState, Key, int], Array]
 
 
 def judge(name: str, train: data.Images) -> runs.Judge:
-    """The scorer of a run during training: a classifier of the data set, and the moments of the training images in its
-    features.
+    """The scorer of a run during training.
+
+    It is a classifier of the data set, with the moments of the training images in its features.
     """
     assert train.labels is not None
     extractor = train_classifier(train.images, train.labels, name=name, cache=True).extractor

@@ -68,8 +68,9 @@ def compare(p: np.ndarray, q: np.ndarray) -> Fit:
 
 
 def measure(model: Model, state: Any, key: Key) -> dict[str, dict[str, float]]:
-    """Compares the data's distribution with the model's own, where it is known, and with that of its samples, in a form for
-    JSON.
+    """Compares the data's distribution with the model's own, where it is known, and with that of its samples.
+
+    Returns the fields of each `Fit`, for JSON.
     """
     p = bars_and_stripes()
     pixels = compilation.jit(lambda state, key: model.sample(state, key, DRAWS).pixels)(state, key)

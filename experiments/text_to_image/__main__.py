@@ -80,9 +80,9 @@ class Config(runs.GameOptions):
     encoder_steps: Count = 1500
     """Training steps of a joint encoder."""
     mismatches: str | None = None
-    """False captions of cls and cls_int: any (another image's, as in the paper) or near (true except for one attribute). near,
-    the default for captioned digits, is available only for them, where another image's caption is rarely false in the digit
-    alone."""
+    """False captions of cls and cls_int: any (another image's, as in the paper) or near (true except for one attribute). The
+    default is near for captioned digits, where another image's caption is rarely false in the digit alone; other data support
+    only any."""
     averaged: Annotated[int, Range(1, 1000)] = 1
     """Number of an image's captions that a step averages into one vector, drawn anew each time; the authors have 4."""
     steps: Count = 12_000

@@ -12,7 +12,7 @@ from gan_jax import data, text
 def caption_vectors(encoder: text.TextEncoder, source: data.Captioned) -> dict[str, np.ndarray]:
     """The vectors of each image's captions, `texts [n, most, size]`, and the number of its captions, `captions [n]`.
 
-    If the images have wrong captions, the same number for each, also those: `wrong [n, captions, size]`.
+    If the images have wrong captions, equally many each, their vectors are included as `wrong [n, captions, size]`.
     """
     counts = np.array([len(own) for own in source.captions], np.int32)
     encode = lambda captions: encoder.encode([caption for own in captions for caption in own])

@@ -47,8 +47,9 @@ def load(config: Any) -> Data:
 
 
 def fixed_encoder(config: Any, train: data.Captioned) -> text.TextEncoder | None:
-    """An encoder that is not trained, or None if the encoder is to be trained. Raises `InputError` for a file that cannot be
-    read.
+    """An encoder that is not trained, or None if the encoder is to be trained.
+
+    Raises `InputError` for a file that cannot be read.
     """
     if config.encoder == 'joint':
         return None
