@@ -1,5 +1,6 @@
 """What a run says as it trains: the progress bar, `metrics.jsonl` and TensorBoard events."""
 
+import functools
 import json
 import sys
 import time
@@ -35,17 +36,22 @@ class Log:
         self._taken = 0
 
     def __enter__(self) -> 'Log':
-        from tensorboardX import SummaryWriter
         from tqdm import tqdm
 
-        purged = self._first + (0 if self._count else 1)
-        self._writer = SummaryWriter(str(self._run.path / 'tensorboard'), purge_step=purged)
+        self._purged = self._first + (0 if self._count else 1)
         quiet = not sys.stderr.isatty()
         self._bar = tqdm(
             total=self._steps, initial=self._first, unit='step', dynamic_ncols=True, mininterval=30 if quiet else 0.2
         )
         self._time = time.perf_counter()
         return self
+
+    @functools.cached_property
+    def _writer(self) -> Any:
+        # Not before it is needed: where PyTorch is installed this imports it, which takes seconds.
+        from tensorboardX import SummaryWriter
+
+        return SummaryWriter(str(self._run.path / 'tensorboard'), purge_step=self._purged)
 
     def add(self, metrics: dict[str, np.ndarray]) -> None:
         """Metrics of one or more steps, `[steps, ...]`."""
@@ -105,4 +111,5 @@ class Log:
 
     def __exit__(self, *_: object) -> None:
         self._bar.close()
-        self._writer.close()
+        if '_writer' in vars(self):
+            self._writer.close()
