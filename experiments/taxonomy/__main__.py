@@ -13,8 +13,8 @@ Salakhutdinov and Murray (2008) and Larochelle and Murray (2011). Ours is not th
 within about a nat.
 
 Expected: 9 min 51 s with the defaults (seed 0) on one core of an AMD EPYC. Test log-likelihoods in nats: MADE -109.2 (exact), VAE
-at least -97.2 (bound of 50 samples), RBM -94.4 (annealed estimate). Share of samples recognised with probability >= .9, in percent:
-RBM 90.0, GAN 61.4, GSN 60.2, MADE 55.2, VAE 47.5; real images 97.3.
+at least -97.2 (bound of 50 samples), RBM -94.4 (annealed estimate). Percentage of samples recognised with probability >= .9: RBM
+90.0, GAN 61.4, GSN 60.2, MADE 55.2, VAE 47.5; real images 97.3.
 """
 
 import dataclasses
