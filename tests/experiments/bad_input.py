@@ -55,7 +55,7 @@ dcgan --dataset broken                                        cannot read image
 dcgan --dataset broken.npz                                    broken.npz
 dcgan --dataset text.npy                                      text.npy
 dcgan --dataset images --batch-size 64                        batch size 64 is more than the 8 examples
-dcgan --dataset images --size 8 --batch-size 8 --score-every 1        --score-every needs labels
+dcgan --dataset images --size 8 --batch-size 8 --score-every 1        --score-every requires labels
 dcgan --data-dir ''                                           --data-dir is empty
 dcgan --name ''                                               --name must be the name of a folder
 dcgan --name .                                                --name must be the name of a folder
@@ -184,11 +184,11 @@ cyclegan --size 15                                            multiples of 4
 cyclegan --size 64x96                                         --size is the side of squares, from 1 to 8192, not '64x96'
 cyclegan --receptive-field 7                                  receptive field 7 is not supported
 cyclegan --receptive-field 286 --size 32                      too small for a PatchGAN
-cyclegan --identity-weight nan                                --identity-weight must be from 0 to 1000000, not nan
-cyclegan --constant 0.5                                       --constant is now --schedule linear:start=VALUE
-cyclegan --schedule linear:start=1.5                          start must be at least 0 and below 1, not 1.5
-cyclegan --score-every 1                                      --score-every is for images with labels
-cyclegan --minibatch stddev                                   --minibatch is for a D of whole images
+cyclegan --identity-weight nan                                --identity-weight is from 0 to 1000000, not nan
+cyclegan --constant 0.5                                       --constant is --schedule linear:start=VALUE now
+cyclegan --schedule linear:start=1.5                          start is at least 0 and below 1, not 1.5
+cyclegan --score-every 1                                      --score-every requires images with labels
+cyclegan --minibatch stddev                                   --minibatch requires a D that judges whole images
 cyclegan --augmentations packing:size=3                       do not divide into packs of 3
 cyclegan --g-norm virtual                                     requires a reference batch
 cyclegan --optimizers wgan:clip=-1                            clip must be above 0, not -1
@@ -202,10 +202,10 @@ pix2pix --direction a_to_c                                    --direction
 pix2pix --dataset images --objective energy_margin            energy_margin requires a D that returns energies
 pix2pix --size 63                                             image size 63 x 63 is not supported
 pix2pix --size 64x96                                          --size is the side of squares, from 1 to 8192, not '64x96'
-pix2pix --objective-weight 0 --l1-weight 0                    not both 0
-pix2pix --dropout 1                                           --dropout must be at least 0 and below 1
-pix2pix --samples 1                                           --samples must be from 2
-pix2pix --validation 9                                        --validation is now --samples
+pix2pix --objective-weight 0 --l1-weight 0                    must not both be 0
+pix2pix --dropout 1                                           --dropout is at least 0 and below 1
+pix2pix --samples 1                                           --samples is from 2
+pix2pix --validation 9                                        --validation is --samples now
 pix2pix --features nope                                       unknown feature loss 'nope'
 pix2pix --features pixels                                     --features pixels is --compare-features pixels now
 pix2pix --compare-features nope                               unknown extractor 'nope'
@@ -235,7 +235,7 @@ ebgan --dataset images --size 8 --batch-size 8                no labels to train
 f_gan --divergences                                           --divergences must name at least one
 f_gan --divergences kl kl                                     --divergences names kl twice
 f_gan --divergences kll                                       unknown divergence 'kll'
-f_gan --weights 0.5 0.6                                       --weights sum to 1
+f_gan --weights 0.5 0.6                                       --weights must sum to 1
 f_gan --weights 0.5 0.5 --means 0                             as many as the mixture has modes
 f_gan --weights -0.5 1.5                                      --weights must be above 0 and at most 1
 f_gan --weights                                               as many as the mixture has modes
@@ -246,23 +246,23 @@ lapgan --features feature_matching                            have no --features
 lapgan --augmentations diff_augment                           augmentation would change the high-pass images
 lapgan --d-norm batch                                         have no --d-norm
 lapgan --minibatch stddev                                     have no --minibatch
-lapgan --halvings 11                                          --halvings must be from 0 to 10
-ring --memory-limit 1                                          --memory-limit is of data sets
-ring --score-every 5                                          --score-every requires a run that generates images
-unrolled_gan --score-every 5                                  --score-every requires a run that generates images
-ring --sweep --sample-every 5                                 --sample-every is not of a sweep
-taxonomy --dataset digits --init-from run                     --init-from requires a game
+lapgan --halvings 11                                          --halvings is from 0 to 10
+ring --memory-limit 1                                          --memory-limit applies to data sets
+ring --score-every 5                                          --score-every is for runs that make images
+unrolled_gan --score-every 5                                  --score-every is for runs that make images
+ring --sweep --sample-every 5                                 --sample-every does not apply to a sweep
+taxonomy --dataset digits --init-from run                     --init-from is for games
 f_gan --init-from nowhere                                     nowhere has no checkpoint yet
 lapgan --size 30                                              30
-lapgan --size 32x64                                           for squares: give --size their side, not 32x64
+lapgan --size 32x64                                           --size must be their side, not 32x64
 lapgan --kernel-sizes 3 3                                     --kernel-sizes
 lapgan --kernel-sizes 3 0 3                                   --kernel-sizes must be from 1 to 255, not 0
 lapgan --dropout 1                                            --dropout must be at least 0 and below 1
 mode_collapse --networks nope                                 unknown networks for stacked MNIST 'nope'
-mode_collapse --networks metz                                 --networks is not of --data ring
-mode_collapse --digits digits                                 --digits is not of --data ring
-mode_collapse --size 16                                       --size is not of --data ring
-mode_collapse --data stacked_mnist --width 64                 --width is not of --data stacked_mnist
+mode_collapse --networks metz                                 --networks does not apply to --data ring
+mode_collapse --digits digits                                 --digits does not apply to --data ring
+mode_collapse --size 16                                       --size does not apply to --data ring
+mode_collapse --data stacked_mnist --width 64                 --width does not apply to --data stacked_mnist
 mode_collapse --methods gan gan                               --methods names gan twice
 mode_collapse --methods                                       --methods must name at least one
 mode_collapse --methods gann                                  unknown method 'gann'; did you mean gan
@@ -328,14 +328,14 @@ taxonomy --size 28x28                                         --size must be a w
 text_to_image --method gaan                                   unknown method 'gaan'; did you mean gan
 text_to_image --say hello                                     --say is python -m experiments.text_to_image.say
 text_to_image --run run                                       --run is python -m experiments.text_to_image.say
-text_to_image --data images --score-every 1                   --score-every is for captioned digits
-text_to_image --data nowhere                                  is no folder, and none of
+text_to_image --data images --score-every 1                   --score-every requires captioned digits
+text_to_image --data nowhere                                  is neither a folder nor one of
 text_to_image --data images                                   captions.csv
-text_to_image --data caltech_birds2011                        wants --captions
-text_to_image --size 64                                       captioned digits are of 32 pixels
+text_to_image --data caltech_birds2011                        requires --captions
+text_to_image --size 64                                       captioned digits have 32 pixels
 text_to_image --size 32x32                                    --size is the side of squares, from 1 to 8192, not '32x32'
 text_to_image --mismatches far                                unknown mismatches 'far'
-text_to_image --mismatches any --method gan                   --mismatches is of cls and cls_int
+text_to_image --mismatches any --method gan                   --mismatches applies to cls and cls_int
 text_to_image --encoder clip                                  unknown encoder 'clip'
 text_to_image --encoder nowhere.npz                           nowhere.npz
 text_to_image --encoder broken.npz                            broken.npz
@@ -351,9 +351,9 @@ vanishing_gradients --sigma nan                               --sigma must be fr
 benchmark --game gan                                          --game
 benchmark --unroll-steps                                      --unroll-steps must name at least one
 benchmark --unroll-steps 0 0                                  --unroll-steps names 0 twice
-benchmark --json suite.json                                   are for --suite
-benchmark --suite --json images                               --json must be a file to write
-benchmark --suite --json file/x.json                          --json must be a folder, but
+benchmark --json suite.json                                   require --suite
+benchmark --suite --json images                               --json is a file to write
+benchmark --suite --json file/x.json                          --json is a folder, and
 benchmark --suite --compare nowhere.json                      nowhere.json
 benchmark --suite --compare file                              file
 benchmark --suite --only nothing_of_that_name                 nothing_of_that_name
@@ -379,20 +379,20 @@ export run --checkpoint -1                                    --checkpoint must 
 generate nowhere                                              there is no run nowhere
 generate run                                                  run
 generate run --out ''                                         --out is empty
-generate run --number 0                                       --number must be from 1
-generate run --number 5 --latents images                      --number is not given with --latents
-generate run --truncation 0                                   --truncation must be above 0
-generate run --seed 4294967296                                --seed must be from 0 to 4294967295
+generate run --number 0                                       --number is from 1
+generate run --number 5 --latents images                      --number cannot be combined with --latents
+generate run --truncation 0                                   --truncation is above 0
+generate run --seed 4294967296                                --seed is from 0 to 4294967295
 interpolate nowhere                                           there is no run nowhere
-interpolate run --rate 51                                     --rate must be above 0 and at most 50
-interpolate run --points 1                                    --points must be from 2
-interpolate run --out film.mp4                                --out is a .gif
-interpolate run --out images                                  --out must be a file to write
+interpolate run --rate 51                                     --rate is above 0 and at most 50
+interpolate run --points 1                                    --points is from 2
+interpolate run --out film.mp4                                --out must be a .gif
+interpolate run --out images                                  --out is a file to write
 interpolate run --way zigzag                                  --way
 say '' hello                                                 RUN is empty
 say nowhere hello                                             nowhere is no
 say foreign hello                                             foreign is no
-say run                                                       which captions
+say run                                                       no captions are given
 translate nowhere images made                                 there is no run nowhere
 translate run nowhere made                                    run
 translate run images ''                                       OUT is empty
@@ -456,36 +456,36 @@ dcgan --augmentations adaptive adaptive                       --augmentations na
 dcgan --features feature_matching feature_matching            --features names feature_matching twice
 dcgan --objective :                                           unknown objective ''
 dcgan --objective 'minimax:=1'                                has no setting ''
-dcgan --data-dir file                                         --data-dir must be a folder, but
-conditional_gan --condition projection --generated-classes    --generated-classes is of --condition auxiliary_classifier
-conditional_gan --condition concatenation --class-weight 2    --class-weight is of --condition auxiliary_classifier
+dcgan --data-dir file                                         --data-dir is a folder, and
+conditional_gan --condition projection --generated-classes    --generated-classes applies to --condition auxiliary_classifier
+conditional_gan --condition concatenation --class-weight 2    --class-weight applies to --condition auxiliary_classifier
 cyclegan --task file                                          there is no folder 'file'
 cyclegan --task pairs_odd                                     15 pixels wide
 pix2pix --dataset pairs_odd                                   15 pixels wide
-pix2pix --dataset one                                         at least 2 of each are needed
-pix2pix --statistics running                                  --statistics is of batch norm, and --g-norm is instance
-ebgan --margins 5 --objective energy_margin:margin=3          --objective is not given with --margins
-wgan_gp --g-norm layer --statistics running                   --statistics is of batch norm, and --g-norm is layer
-mode_collapse --compare-serial --invert 5                     --invert is not of --compare-serial
-mode_collapse --compare-serial --resume                       --resume is not of --compare-serial
-mode_collapse --evaluations 0                                 --evaluations must be at least 1
+pix2pix --dataset one                                         at least 2 of each are required
+pix2pix --statistics running                                  --statistics applies to batch norm, and --g-norm is instance
+ebgan --margins 5 --objective energy_margin:margin=3          --objective cannot be combined with --margins
+wgan_gp --g-norm layer --statistics running                   --statistics applies to batch norm, and --g-norm is layer
+mode_collapse --compare-serial --invert 5                     --invert does not apply to --compare-serial
+mode_collapse --compare-serial --resume                       --resume does not apply to --compare-serial
+mode_collapse --evaluations 0                                 --evaluations is at least 1
 mode_collapse --data 'ring_veegan:modes=3'                    ring_veegan
-ring --sweep-penalties none                                   --sweep-penalties is of --sweep
-ring --sweep --objective hinge                                --objective is not of a sweep
-ring --sweep --penalties r1                                   --penalties is not of a sweep
+ring --sweep-penalties none                                   --sweep-penalties requires --sweep
+ring --sweep --objective hinge                                --objective does not apply to a sweep
+ring --sweep --penalties r1                                   --penalties does not apply to a sweep
 ring --sweep --sweep-penalties r1+r1                          --penalties names r1 twice
-text_to_image --captions captions.csv                         --captions is of a folder or a TFDS name
-text_to_image --skip-broken                                   --skip-broken is of a folder or a TFDS name
-text_to_image --data images --digits mnist                    --digits is of captioned digits, not of --data images
-text_to_image --encoder bag_of_words --encoder-steps 5        --encoder-steps is of the joint encoder, not of bag_of_words
+text_to_image --captions captions.csv                         --captions applies to a folder or a TFDS name
+text_to_image --skip-broken                                   --skip-broken applies to a folder or a TFDS name
+text_to_image --data images --digits mnist                    --digits applies to captioned digits, not to --data images
+text_to_image --encoder bag_of_words --encoder-steps 5        --encoder-steps applies to the joint encoder, not to bag_of_words
 text_to_image --scenes 5                                      batch size 16 is more than the 5 examples
 say run_list hello                                            is damaged: it is not a configuration
-benchmark --metric frechet --unroll-steps 1 2                 --unroll-steps is not for --metric frechet
-benchmark --metric inception --dimension 64                   --dimension is not for --metric inception
-benchmark --suite --metric frechet                            --metric is not for --suite
-benchmark --suite --width 8                                   --width is not for --suite
-benchmark --samples 10                                        --samples is for --metric frechet
-benchmark --game unrolled_ring --size 16                      --size is of images
+benchmark --metric frechet --unroll-steps 1 2                 --unroll-steps does not apply to --metric frechet
+benchmark --metric inception --dimension 64                   --dimension does not apply to --metric inception
+benchmark --suite --metric frechet                            --metric does not apply to --suite
+benchmark --suite --width 8                                   --width does not apply to --suite
+benchmark --samples 10                                        --samples requires --metric frechet
+benchmark --game unrolled_ring --size 16                      --size applies to images
 benchmark --suite --compare text.npy                          not the JSON of an earlier suite
 evaluate run_list                                             is damaged: it is not a configuration
 evaluate run_bin                                              cannot read run_bin/sampler.bin

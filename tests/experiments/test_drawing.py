@@ -165,7 +165,7 @@ def test_a_film_comes_back_to_its_first_latents(gan, tmp_path):
         assert film.info['duration'] == 70  # the nearest hundredth to 1 / 15 of a second
     points, _ = interpolate.route(config, generator)
     assert points.shape == (3, 2, 3) and len(np.unique(points)) == 18
-    with pytest.raises(InputError, match=r'film\.gif exists; give another --out'):
+    with pytest.raises(InputError, match=r'film\.gif exists; choose another --out'):
         interpolate.main(config)
     np.save(tmp_path / 'z.npy', points[0])
     own = interpolate.Config(str(run.path), steps=1, latents=str(tmp_path / 'z.npy'))
@@ -292,7 +292,7 @@ def test_runs_that_cannot_be_drawn_with(capsys, monkeypatch, tmp_path, gan, cycl
         ('[]', 'generator.json is damaged'),
         (json.dumps({**described, 'experiment': 'os'}), "names 'os', which is not an experiment"),
         (json.dumps({**described, 'experiment': 'experiments.nope'}), 'which this version does not have'),
-        (json.dumps({**described, 'data': {'side': 8}}), 'generator.json is of another version'),
+        (json.dumps({**described, 'data': {'side': 8}}), 'generator.json was written by another version'),
         (json.dumps(described), 'has no checkpoint yet'),
     ):
         (bare / 'generator.json').write_text(content)
@@ -308,19 +308,19 @@ def test_runs_that_cannot_be_drawn_with(capsys, monkeypatch, tmp_path, gan, cycl
 @pytest.mark.parametrize(
     ('flags', 'message'),
     [
-        (['--number', '0'], '--number must be from 1 to 10000000, not 0'),
-        (['--seed', '-1'], '--seed must be from 0 to'),
-        (['--seed', '99999999999999999999'], '--seed must be from 0 to'),
-        (['--truncation', '0'], '--truncation must be above 0, not 0.0'),
-        (['--truncation', 'nan'], '--truncation must be above 0, not nan'),
-        (['--of', '3'], '--of is for runs with labels or captions'),
+        (['--number', '0'], '--number is from 1 to 10000000, not 0'),
+        (['--seed', '-1'], '--seed is from 0 to'),
+        (['--seed', '99999999999999999999'], '--seed is from 0 to'),
+        (['--truncation', '0'], '--truncation is above 0, not 0.0'),
+        (['--truncation', 'nan'], '--truncation is above 0, not nan'),
+        (['--of', '3'], '--of requires a run with labels or captions'),
         (['--latents', 'none.npy'], 'cannot read none.npy: No such file'),
-        (['--latents', 'z.npy', '--number', '3'], 'not given with --latents'),
-        (['--latents', 'z.npy', '--truncation', '1'], 'not for those of --latents'),
+        (['--latents', 'z.npy', '--number', '3'], 'cannot be combined with --latents'),
+        (['--latents', 'z.npy', '--truncation', '1'], 'not to those of --latents'),
         (['--latents', 'wide.npy'], 'wide.npy has [2, 4] float64; latents of'),
         (['--latents', 'nan.npy'], 'nan.npy has [3] float64; latents of'),
         (['--latents', 'text.npy'], 'text.npy has [3] <U1; latents of'),
-        (['--latents', 'several.npz'], 'several.npz holds 2 arrays (a, b), and latents are one'),
+        (['--latents', 'several.npz'], 'several.npz holds 2 arrays (a, b); latents are a single array'),
         (['--latents', '.'], 'cannot read .: Is a directory'),
         (['--out', 'full'], 'full exists and is not empty'),
         (['--out', 'z.npy'], 'z.npy exists and is a file'),
@@ -346,12 +346,12 @@ def test_generate_on_bad_input(capsys, monkeypatch, tmp_path, gan, flags, messag
 @pytest.mark.parametrize(
     ('flags', 'message'),
     [
-        (['--panels', '0'], '--panels must be from 1 to 1000, not 0'),
-        (['--points', '1'], '--points must be from 2 to 1000, not 1'),
-        (['--steps', '0'], '--steps must be from 1 to 1000, not 0'),
-        (['--rate', 'nan'], '--rate must be above 0 and at most 50, not nan'),
-        (['--rate', '99'], '--rate must be above 0 and at most 50'),
-        (['--out', 'film.mp4'], '--out is a .gif, not film.mp4'),
+        (['--panels', '0'], '--panels is from 1 to 1000, not 0'),
+        (['--points', '1'], '--points is from 2 to 1000, not 1'),
+        (['--steps', '0'], '--steps is from 1 to 1000, not 0'),
+        (['--rate', 'nan'], '--rate is above 0 and at most 50, not nan'),
+        (['--rate', '99'], '--rate is above 0 and at most 50'),
+        (['--out', 'film.mp4'], '--out must be a .gif, not film.mp4'),
         (['--way', 'detour'], "invalid choice 'detour'"),
         (['--latents', 'one.npy'], 'one.npy has one latent'),
     ],

@@ -174,9 +174,9 @@ def test_a_checkpoint_that_was_cut_short_is_not_read(stopped):
         ({'seed': -1}, '--seed must be from 0'),
         ({'batch_size': 0}, '--batch-size must be from 1'),
         ({'protocol': ('fid5k',), 'extractor': 'pixels'}, 'a protocol fixes measures'),
-        ({'dataset': 'nowhere/photos'}, 'was trained on nowhere/photos, which is not there, relative to the folder'),
-        ({'dataset': 'images.npz'}, r'was trained on images\.npz, which is not there, relative'),
-        ({'dataset': '/nowhere'}, 'was trained on /nowhere, which is not there: give it by --dataset'),
+        ({'dataset': 'nowhere/photos'}, 'was trained on nowhere/photos, which is not found, relative to the folder'),
+        ({'dataset': 'images.npz'}, r'was trained on images\.npz, which is not found, relative'),
+        ({'dataset': '/nowhere'}, 'was trained on /nowhere, which is not found; give its location with --dataset'),
     ],
 )
 def test_what_cannot_be_evaluated(photos, tmp_path, options, message):

@@ -127,7 +127,7 @@ def test_test_sets_are_loaded_as_the_training_set_is(tmp_path):
         found = image_gan.load(config)
         assert found.train.images.shape == found.held_out.images.shape == (2, 8, 8, channels)
     (tmp_path / 'images/test/0.png').unlink()
-    with pytest.raises(InputError, match='has 1 test image, and samples are compared with at least 2'):
+    with pytest.raises(InputError, match='has 1 test image; samples are compared with at least 2'):
         image_gan.load(config)
 
 
@@ -202,7 +202,7 @@ def test_bad_folders_get_one_line(capsys, monkeypatch, tmp_path):
     line = line_of(capsys, monkeypatch, tmp_path, '--dataset', f'{tmp_path}/two', '--batch-size', '64')
     assert 'batch size 64 is more than the 2 examples' in line
     line = line_of(capsys, monkeypatch, tmp_path, '--dataset', f'{tmp_path}/two', '--score-every', '1')
-    assert '--score-every needs labels' in line
+    assert '--score-every requires labels' in line
     (tmp_path / 'empty').mkdir()
     assert 'no images in' in line_of(capsys, monkeypatch, tmp_path, '--dataset', str(tmp_path / 'empty'))
     (tmp_path / 'empty/torn.png').write_bytes(b'\x89PNG')

@@ -92,7 +92,7 @@ def test_residual_networks_on_digits(experiment, dtype, tmp_path, capsys):
     config = experiment.Config(runs_dir=str(tmp_path), g_width=4, d_width=4, dtype=dtype, **TINY)
     results = experiment.main(config)
     assert 0 <= results['confident'] <= 1 and np.isfinite(results['frechet_distance'])
-    assert 'Frechet distance' in capsys.readouterr().out
+    assert 'Fréchet distance' in capsys.readouterr().out
     rows = [json.loads(line) for line in (tmp_path / config.name / 'metrics.jsonl').read_text().splitlines()]
     beside = results['average of G']
     assert np.isfinite(beside['frechet_distance']) and beside['frechet_distance'] != results['frechet_distance']
@@ -254,7 +254,7 @@ def test_what_cannot_be_analysed_gets_one_line(capsys, monkeypatch, tmp_path):
     config = dcgan.Config(name='run', runs_dir=str(tmp_path))
     run = runs.RunDirectory(config)
     runs.describe(run, wgan_gp.Config(), size=8, channels=1)
-    assert 'is a run of experiments.wgan_gp, and not of experiments.dcgan' in line(run.path)
+    assert 'is a run of experiments.wgan_gp, not of experiments.dcgan' in line(run.path)
     runs.describe(run, config, size=8, channels=1)
     assert 'has no checkpoint yet' in line(run.path)
     (run.path / 'checkpoints').mkdir()

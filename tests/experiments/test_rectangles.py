@@ -117,7 +117,7 @@ def test_sizes_that_mean_nothing(size, message):
 
 
 def test_lapgan_is_for_squares():
-    with pytest.raises(InputError, match='LAPGAN is for squares'):
+    with pytest.raises(InputError, match='LAPGAN requires square images'):
         lapgan.Config(size='32x64').check()
 
 

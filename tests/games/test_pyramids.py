@@ -183,7 +183,7 @@ def test_lapgan(tmp_path, capsys):
     with Image.open(run / 'stages.png') as picture:  # 3 images of each sample, a gap, and 3 of each real one
         assert picture.size == (7 * 66 + 2, 8 * 66 + 2)
     out = capsys.readouterr().out
-    assert 'given real low-pass' in out and 'no FID' in out
+    assert 'given real low-pass' in out and 'not an FID' in out
 
 
 @pytest.mark.slow
