@@ -78,9 +78,9 @@ analyse ''                                                    RUN is empty
 analyse nowhere                                               nowhere is no
 analyse foreign                                               foreign is no
 analyse run                                                   run is not a run that generates images
-dcgan --seed -1                                               --seed is from 0 to 4294967295, not -1
-dcgan --seed 99999999999999999999                             --seed is from 0 to 4294967295
-dcgan --steps 99999999999                                     --steps is finite, and at most 2147483647
+dcgan --seed -1                                               --seed must be from 0 to 4294967295, not -1
+dcgan --seed 99999999999999999999                             --seed must be from 0 to 4294967295
+dcgan --steps 99999999999                                     --steps must be finite and at most 2147483647
 dcgan --steps 1e3                                             --steps
 dcgan --steps                                                 --steps
 dcgan --steps 1 2                                             2
@@ -104,8 +104,8 @@ dcgan --batch-size 4096                                       batch size 4096 is
 dcgan --objective ''                                          unknown objective ''
 dcgan --objective hinge:margin=1                              has no setting 'margin'; it has: none
 dcgan --objective energy_margin                               energy_margin requires a D that returns energies
-dcgan --objective minimax:smoothing=1                         smoothing is at least 0 and below 1, not 1
-dcgan --objective minimax:smoothing=nan                       smoothing is a number, not 'nan'
+dcgan --objective minimax:smoothing=1                         smoothing must be at least 0 and below 1, not 1
+dcgan --objective minimax:smoothing=nan                       smoothing must be a number, not 'nan'
 dcgan --objective least_squares:a=1,b=1                       a and b are the targets
 dcgan --objective least_squares:a=1e999                       a must be from -1000 to 1000, not inf
 dcgan --objective f_gan:divergence=kll                        unknown divergence 'kll'; did you mean kl
@@ -163,9 +163,9 @@ dcgan --optimizers adam:beta2=1                               beta2 must be at l
 dcgan --optimizers adam:learning_rate=-1                      learning_rate must be at least 0, not -1
 dcgan --optimizers adam:learning_rate=1e999                   learning_rate is finite
 dcgan --optimizers adam:rate=1                                has no setting 'rate'
-dcgan --optimizers wgan:clip=0                                clip is above 0, not 0
-dcgan --simultaneous --discriminator-steps 2                  simultaneous updates are one of each player
-dcgan --simultaneous --generator-steps 2                      simultaneous updates are one of each player
+dcgan --optimizers wgan:clip=0                                clip must be above 0, not 0
+dcgan --simultaneous --discriminator-steps 2                  simultaneous updates must be one per player
+dcgan --simultaneous --generator-steps 2                      simultaneous updates must be one per player
 conditional_gan --objective energy_margin                     energy_margin requires a D that returns energies
 conditional_gan --condition labels                            unknown condition 'labels'
 conditional_gan --dataset digits --samples 9                  at least one sample of each of the 10 classes
@@ -173,7 +173,7 @@ conditional_gan --dataset images                              no labels to learn
 conditional_gan --dataset digits --augmentations packing      packing joins examples of different labels
 conditional_gan --dataset digits --condition projection --g-norm layer        knows no classes
 conditional_gan --dataset digits --minibatch stddev:group_size=5      not made of groups of 5
-conditional_gan --class-weight nan                            --class-weight is from 0 to 1000000, not nan
+conditional_gan --class-weight nan                            --class-weight must be from 0 to 1000000, not nan
 cyclegan --objective energy_margin                            energy_margin requires a D that returns energies
 cyclegan --task ''                                            --task is empty
 cyclegan --task horse2zebr                                    there is no folder 'horse2zebr'
@@ -184,9 +184,9 @@ cyclegan --size 15                                            multiples of 4
 cyclegan --size 64x96                                         --size is the side of squares, from 1 to 8192, not '64x96'
 cyclegan --receptive-field 7                                  receptive field 7 is not supported
 cyclegan --receptive-field 286 --size 32                      too small for a PatchGAN
-cyclegan --identity-weight nan                                --identity-weight is from 0 to 1000000, not nan
-cyclegan --constant 0.5                                       --constant is --schedule linear:start=VALUE now
-cyclegan --schedule linear:start=1.5                          start is at least 0 and below 1, not 1.5
+cyclegan --identity-weight nan                                --identity-weight must be from 0 to 1000000, not nan
+cyclegan --constant 0.5                                       --constant is now --schedule linear:start=VALUE
+cyclegan --schedule linear:start=1.5                          start must be at least 0 and below 1, not 1.5
 cyclegan --score-every 1                                      --score-every requires images with labels
 cyclegan --minibatch stddev                                   --minibatch requires a D that judges whole images
 cyclegan --augmentations packing:size=3                       do not divide into packs of 3
@@ -203,16 +203,16 @@ pix2pix --dataset images --objective energy_margin            energy_margin requ
 pix2pix --size 63                                             image size 63 x 63 is not supported
 pix2pix --size 64x96                                          --size is the side of squares, from 1 to 8192, not '64x96'
 pix2pix --objective-weight 0 --l1-weight 0                    must not both be 0
-pix2pix --dropout 1                                           --dropout is at least 0 and below 1
-pix2pix --samples 1                                           --samples is from 2
-pix2pix --validation 9                                        --validation is --samples now
+pix2pix --dropout 1                                           --dropout must be at least 0 and below 1
+pix2pix --samples 1                                           --samples must be from 2
+pix2pix --validation 9                                        --validation is now --samples
 pix2pix --features nope                                       unknown feature loss 'nope'
 pix2pix --features pixels                                     --features pixels is --compare-features pixels now
 pix2pix --compare-features nope                               unknown extractor 'nope'
 pix2pix --compare-features custom:function=no.such.thing      cannot find the function 'no.such.thing'
-dirac_gan --gammas 1e300                                      --gammas is from 0 to 1000000, not 1e\+300
-dirac_gan --gammas nan                                        --gammas is from 0 to 1000000, not nan
-dirac_gan --gammas                                            --gammas names at least one
+dirac_gan --gammas 1e300                                      --gammas must be from 0 to 1000000, not 1e\+300
+dirac_gan --gammas nan                                        --gammas must be from 0 to 1000000, not nan
+dirac_gan --gammas                                            --gammas must name at least one
 dirac_gan --gammas 1 1                                        --gammas names 1.0 twice
 dirac_gan --noises                                            --noises must name at least one
 dirac_gan --noises inf                                        --noises must be from 0 to 1000, not inf
@@ -225,7 +225,7 @@ dirac_gan --step-size 1e300                                   --step-size must b
 dirac_gan --steps 7                                           --steps must be from 8
 dirac_gan --seed 1                                            --seed
 ebgan --objective hinge                                       EBGAN's D must be low on real images
-ebgan --objective energy_margin:margin=1e300                  margin is above 0 and at most 1000000
+ebgan --objective energy_margin:margin=1e300                  margin must be above 0 and at most 1000000
 ebgan --margins 5 5                                           --margins names 5.0 twice
 ebgan --margins 0                                             --margins must be above 0 and at most 1000000
 ebgan --margins nan                                           --margins must be above 0 and at most 1000000, not nan
@@ -246,7 +246,7 @@ lapgan --features feature_matching                            have no --features
 lapgan --augmentations diff_augment                           augmentation would change the high-pass images
 lapgan --d-norm batch                                         have no --d-norm
 lapgan --minibatch stddev                                     have no --minibatch
-lapgan --halvings 11                                          --halvings is from 0 to 10
+lapgan --halvings 11                                          --halvings must be from 0 to 10
 ring --memory-limit 1                                          --memory-limit applies to data sets
 ring --score-every 5                                          --score-every is for runs that make images
 unrolled_gan --score-every 5                                  --score-every is for runs that make images
@@ -289,15 +289,15 @@ ring --data gmm:modes=x                                       modes must be a wh
 ring --augmentations packing:size=3                           64 examples do not divide into packs of 3
 ring --minibatch stddev:group_size=5                          not made of groups of 5
 ring --objective energy_margin                                energy_margin requires a D that returns energies
-ring --augmentations diff_augment                             is for images
+ring --augmentations diff_augment                             requires images
 ring --d-norm instance                                        instance norm is over the positions of an image
-ring --sweep --sweep-penalties                                --sweep-penalties names at least one
+ring --sweep --sweep-penalties                                --sweep-penalties must name at least one
 ring --sweep --sweep-penalties r1+r3                          unknown penalty 'r3'
 ring --sweep --sweep-objectives hinge hinge                   --sweep-objectives names hinge twice
 ring --sweep --sweep-objectives energy_margin                 energy_margin requires a D that returns energies
-ring --unroll-steps -1                                        --unroll-steps is from 0 to 1000, not -1
-ring --unroll-steps 99999999999                               --unroll-steps is from 0 to 1000
-unrolled_gan --compare                                        --compare names at least one
+ring --unroll-steps -1                                        --unroll-steps must be from 0 to 1000, not -1
+ring --unroll-steps 99999999999                               --unroll-steps must be from 0 to 1000
+unrolled_gan --compare                                        --compare must name at least one
 unrolled_gan --compare 0 0                                    --compare names 0 twice
 unrolled_gan --compare 0 -2                                   --compare must be from 0 to 1000, not -2
 unrolled_gan --unroll-steps 1                                 --unroll-steps
@@ -342,7 +342,7 @@ text_to_image --encoder broken.npz                            broken.npz
 text_to_image --method int --batch-size 4                     interpolated in pairs
 text_to_image --augmentations packing                         packing joins images of different texts
 text_to_image --objective energy_margin                       energy_margin requires a D that returns energies
-vanishing_gradients --cases                                   --cases names at least one
+vanishing_gradients --cases                                   --cases must name at least one
 vanishing_gradients --cases minimax minimax                   --cases names minimax twice
 vanishing_gradients --cases maximin                           unknown case 'maximin'
 vanishing_gradients --data madgan_1d                          not in the plane
@@ -352,8 +352,8 @@ benchmark --game gan                                          --game
 benchmark --unroll-steps                                      --unroll-steps must name at least one
 benchmark --unroll-steps 0 0                                  --unroll-steps names 0 twice
 benchmark --json suite.json                                   require --suite
-benchmark --suite --json images                               --json is a file to write
-benchmark --suite --json file/x.json                          --json is a folder, and
+benchmark --suite --json images                               --json must be a file to write
+benchmark --suite --json file/x.json                          --json must be a folder, but
 benchmark --suite --compare nowhere.json                      nowhere.json
 benchmark --suite --compare file                              file
 benchmark --suite --only nothing_of_that_name                 nothing_of_that_name
@@ -379,15 +379,15 @@ export run --checkpoint -1                                    --checkpoint must 
 generate nowhere                                              there is no run nowhere
 generate run                                                  run
 generate run --out ''                                         --out is empty
-generate run --number 0                                       --number is from 1
+generate run --number 0                                       --number must be from 1
 generate run --number 5 --latents images                      --number cannot be combined with --latents
-generate run --truncation 0                                   --truncation is above 0
-generate run --seed 4294967296                                --seed is from 0 to 4294967295
+generate run --truncation 0                                   --truncation must be above 0
+generate run --seed 4294967296                                --seed must be from 0 to 4294967295
 interpolate nowhere                                           there is no run nowhere
-interpolate run --rate 51                                     --rate is above 0 and at most 50
-interpolate run --points 1                                    --points is from 2
+interpolate run --rate 51                                     --rate must be above 0 and at most 50
+interpolate run --points 1                                    --points must be from 2
 interpolate run --out film.mp4                                --out must be a .gif
-interpolate run --out images                                  --out is a file to write
+interpolate run --out images                                  --out must be a file to write
 interpolate run --way zigzag                                  --way
 say '' hello                                                 RUN is empty
 say nowhere hello                                             nowhere is no
@@ -440,12 +440,12 @@ dcgan --dataset zero.npy                                      zero.npy: images a
 dcgan --runs-dir loop                                         Too many levels of symbolic links
 dcgan --resume --overwrite                                    give only one of them
 dcgan --init-from file                                        file has no checkpoint
-dcgan --analyse run                                           --analyse is python -m experiments.dcgan.analyse RUN now
+dcgan --analyse run                                           --analyse is now python -m experiments.dcgan.analyse RUN
 analyse run_list                                              run_list is not a run that generates images
 analyse run_binary                                            run_binary is not a run that generates images
-dcgan --size 64X96                                            is a side, HEIGHTxWIDTH such as 64x96, or native, not '64X96'
-dcgan --size 0x64                                             --size is from 1 to 8192, not 0
-dcgan --size 64x96x3                                          is a side, HEIGHTxWIDTH such as 64x96, or native, not '64x96x3'
+dcgan --size 64X96                                            must be a side, HEIGHTxWIDTH such as 64x96, or native, not '64X96'
+dcgan --size 0x64                                             --size must be from 1 to 8192, not 0
+dcgan --size 64x96x3                                          must be a side, HEIGHTxWIDTH such as 64x96, or native, not '64x96x3'
 dcgan --penalties --penalty-every 4                           --penalty-every requires --penalties
 dcgan --penalties --penalty-decay 0.5                         --penalty-decay requires --penalties
 dcgan --penalties --penalty-at original                       --penalty-at requires --penalties
@@ -456,7 +456,7 @@ dcgan --augmentations adaptive adaptive                       --augmentations na
 dcgan --features feature_matching feature_matching            --features names feature_matching twice
 dcgan --objective :                                           unknown objective ''
 dcgan --objective 'minimax:=1'                                has no setting ''
-dcgan --data-dir file                                         --data-dir is a folder, and
+dcgan --data-dir file                                         --data-dir must be a folder, but
 conditional_gan --condition projection --generated-classes    --generated-classes applies to --condition auxiliary_classifier
 conditional_gan --condition concatenation --class-weight 2    --class-weight applies to --condition auxiliary_classifier
 cyclegan --task file                                          there is no folder 'file'
@@ -468,7 +468,7 @@ ebgan --margins 5 --objective energy_margin:margin=3          --objective cannot
 wgan_gp --g-norm layer --statistics running                   --statistics applies to batch norm, and --g-norm is layer
 mode_collapse --compare-serial --invert 5                     --invert does not apply to --compare-serial
 mode_collapse --compare-serial --resume                       --resume does not apply to --compare-serial
-mode_collapse --evaluations 0                                 --evaluations is at least 1
+mode_collapse --evaluations 0                                 --evaluations must be at least 1
 mode_collapse --data 'ring_veegan:modes=3'                    ring_veegan
 ring --sweep-penalties none                                   --sweep-penalties requires --sweep
 ring --sweep --objective hinge                                --objective does not apply to a sweep

@@ -308,11 +308,11 @@ def test_runs_that_cannot_be_drawn_with(capsys, monkeypatch, tmp_path, gan, cycl
 @pytest.mark.parametrize(
     ('flags', 'message'),
     [
-        (['--number', '0'], '--number is from 1 to 10000000, not 0'),
-        (['--seed', '-1'], '--seed is from 0 to'),
-        (['--seed', '99999999999999999999'], '--seed is from 0 to'),
-        (['--truncation', '0'], '--truncation is above 0, not 0.0'),
-        (['--truncation', 'nan'], '--truncation is above 0, not nan'),
+        (['--number', '0'], '--number must be from 1 to 10000000, not 0'),
+        (['--seed', '-1'], '--seed must be from 0 to'),
+        (['--seed', '99999999999999999999'], '--seed must be from 0 to'),
+        (['--truncation', '0'], '--truncation must be above 0, not 0.0'),
+        (['--truncation', 'nan'], '--truncation must be above 0, not nan'),
         (['--of', '3'], '--of requires a run with labels or captions'),
         (['--latents', 'none.npy'], 'cannot read none.npy: No such file'),
         (['--latents', 'z.npy', '--number', '3'], 'cannot be combined with --latents'),
@@ -346,11 +346,11 @@ def test_generate_on_bad_input(capsys, monkeypatch, tmp_path, gan, flags, messag
 @pytest.mark.parametrize(
     ('flags', 'message'),
     [
-        (['--panels', '0'], '--panels is from 1 to 1000, not 0'),
-        (['--points', '1'], '--points is from 2 to 1000, not 1'),
-        (['--steps', '0'], '--steps is from 1 to 1000, not 0'),
-        (['--rate', 'nan'], '--rate is above 0 and at most 50, not nan'),
-        (['--rate', '99'], '--rate is above 0 and at most 50'),
+        (['--panels', '0'], '--panels must be from 1 to 1000, not 0'),
+        (['--points', '1'], '--points must be from 2 to 1000, not 1'),
+        (['--steps', '0'], '--steps must be from 1 to 1000, not 0'),
+        (['--rate', 'nan'], '--rate must be above 0 and at most 50, not nan'),
+        (['--rate', '99'], '--rate must be above 0 and at most 50'),
         (['--out', 'film.mp4'], '--out must be a .gif, not film.mp4'),
         (['--way', 'detour'], "invalid choice 'detour'"),
         (['--latents', 'one.npy'], 'one.npy has one latent'),

@@ -244,7 +244,7 @@ def line_of(capsys, monkeypatch, path, experiment, *flags) -> str:
             '--class-weight must be from 0 to 1000000, not -1.0',
         ),
         (conditional_gan, ['--size', '30'], 'image size 30 is not supported'),
-        (conditional_gan, ['--samples', '0'], '--samples is from 2 to 10000000, not 0'),
+        (conditional_gan, ['--samples', '0'], '--samples must be from 2 to 10000000, not 0'),
         (conditional_gan, ['--samples', '9'], '--samples must be at least one sample of each of the 10 classes, not 9'),
         (conditional_gan, ['--batch-size', '30'], 'batch size 30 is not divisible by the 4 devices'),
         (semi_supervised, ['--labels', '105'], '105 labels cannot be split evenly among 10 classes'),

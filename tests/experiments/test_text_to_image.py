@@ -166,7 +166,7 @@ def test_a_step_sees_the_mean_of_captions_drawn_without_replacement():
         (['--method', 'gan', '--mismatches', 'any'], '--mismatches applies to cls and cls_int, not to gan'),
         (['--size', '64'], 'captioned digits have 32 pixels, not 64'),
         (['--data', '.', '--size', '28'], 'image size 28 is not supported'),
-        (['--width', '0'], '--width is from 1 to 65536'),
+        (['--width', '0'], '--width must be from 1 to 65536'),
         (['--method', 'int', '--batch-size', '4'], 'captions are interpolated in pairs; --batch-size 4'),
         (['--augmentations', 'packing'], 'packing joins images of different texts'),
         (['--data', '.', '--score-every', '1'], '--score-every requires captioned digits'),

@@ -150,8 +150,8 @@ def test_the_score_of_a_classifier_is_that_of_its_logits():
         ({'extractor': 'custom:function=no.such.thing'}, "cannot find the function 'no.such.thing'"),
         ({'extractor': 'classifier:dataset=digits'}, r'takes images \(16, 16, 1\), not \(3, 3, 3\)'),
         ({'samples': 51}, '50 readable images, but 51'),
-        ({'samples': 1}, '--samples is from 2 to 10000000, not 1'),
-        ({'samples': 0}, '--samples is from 2 to 10000000, not 0'),
+        ({'samples': 1}, '--samples must be from 2 to 10000000, not 1'),
+        ({'samples': 0}, '--samples must be from 2 to 10000000, not 0'),
         ({}, None),
     ],
 )

@@ -106,7 +106,7 @@ def test_a_damaged_configuration_is_told_and_can_be_overwritten(content, tmp_pat
 def test_directories_that_cannot_be(tmp_path):
     (tmp_path / 'file').write_text('mine')
     for runs_dir in (tmp_path / 'file', '/dev/null', '/proc'):
-        with pytest.raises(InputError, match=r'cannot use .* as a run directory|--runs-dir is a folder, and .* is a file'):
+        with pytest.raises(InputError, match=r'cannot use .* as a run directory|--runs-dir must be a folder, but .* is a file'):
             opened(runs_dir)
     (tmp_path / 'r').write_text('mine')
     with pytest.raises(InputError, match='r is not a run directory: Not a directory'):

@@ -104,7 +104,7 @@ def test_a_text_encoder_that_diverges_is_refused():
 @pytest.mark.parametrize('experiment', [f_gan, vanishing_gradients])
 def test_theory_experiments_that_diverge_say_so(experiment, tmp_path):
     options = {'divergences': ('kl',)} if experiment is f_gan else {'cases': ('minimax',)}
-    with pytest.raises(Diverged, match=r'every seed diverged, .* step .*/(kl|minimax)|nothing has been saved yet'):
+    with pytest.raises(Diverged, match=r'every seed diverged; .* step .*/(kl|minimax)|nothing has been saved yet'):
         experiment.main(experiment.Config(runs_dir=str(tmp_path), steps=20, seeds=2, learning_rate=1e38, **options))
 
 

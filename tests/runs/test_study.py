@@ -133,7 +133,7 @@ def test_a_seed_that_diverges_is_told_and_does_not_stop_the_others(tmp_path, cap
 
 def test_a_run_whose_every_seed_diverges_stops(tmp_path):
     with pytest.raises(
-        Diverged, match=r'every seed diverged, the last: seed 1 diverged: .* at step 3; .*contains the finite state of step 2'
+        Diverged, match=r'every seed diverged; the last one: seed 1 diverged: .* at step 3; .*contains the finite state of step 2'
     ):
         train(tmp_path, unstable(0, 1), seeds=2)
 
