@@ -63,7 +63,7 @@ def test_a_sheet_has_the_last_pictures_in_rows(tmp_path):
     ('change', 'message'),
     [
         ({'out': 'film.mp4'}, r'--out must end in .gif or .png'),
-        ({'runs': ('nowhere',)}, 'nowhere is no run|nowhere is not a run'),
+        ({'runs': ('nowhere',)}, 'nowhere is not a run'),
         ({'runs': ('empty',)}, 'no pictures in empty/samples'),
         ({'runs': ('torn',)}, 'cannot read torn/samples/step_0000000.png'),
         ({'runs': ('one', 'other/one')}, 'the same name'),
