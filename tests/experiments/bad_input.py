@@ -394,8 +394,8 @@ showcase foreign                                              foreign is no
 showcase run                                                  run has no pictures
 showcase run run                                              names run twice
 showcase run --out film.mp4                                   --out must end in .gif or .png
-showcase run --out images                                     --out is a file to write
-showcase run --frames 1                                       --frames is from 2 to 500, not 1
+showcase run --out images                                     --out must be a file to write
+showcase run --frames 1                                       --frames must be from 2 to 500, not 1
 say '' hello                                                 RUN is empty
 say nowhere hello                                             nowhere is no
 say foreign hello                                             foreign is no
