@@ -3,8 +3,9 @@
     python -m experiments.showcase runs/ring runs/dcgan runs/cyclegan --out showcase.gif
     python -m experiments.showcase runs/ring runs/dcgan runs/cyclegan --out showcase.png
 
-Each run has a panel with its name and the step of the picture. A film shows every run from its first picture to its last, however
-many steps that took; a sheet shows the last ones. Nothing is computed by a generator: the pictures are those in `samples/`.
+Each run has a panel with its name and the step of the picture. A film shows every run from its first picture to its last,
+however many steps that took; a sheet shows the last ones. The generators are not needed: the pictures are those in `samples/`,
+and of a run on a mixture in the plane the points in `points/`.
 """
 
 import dataclasses
@@ -14,11 +15,11 @@ from typing import Annotated
 import numpy as np
 import tyro
 
-from gan_jax import runs
+from experiments.shared import mixtures
+from gan_jax import data, runs
 from gan_jax.errors import InputError
 from gan_jax.ranges import Checked, Count, FileToWrite, Range, SomeNames
 from gan_jax.runs import pictures
-from gan_jax.runs.directory import step_of
 
 TITLE = 18
 """Height of a panel's title, in pixels."""
@@ -35,7 +36,7 @@ class Config(Checked):
     out: Annotated[str, FileToWrite()] = 'showcase.gif'
     """A .gif for a film, a .png for a sheet."""
     side: Annotated[int, Range(16, 2048)] = 240
-    """Height and width of a panel, in pixels. Grids of images are cut to it, figures are shrunk."""
+    """Height and width of a panel, in pixels. Grids of images are cut to it, other pictures are shrunk."""
     columns: Count | None = None
     """Panels in a row; all of them if it is not given."""
     frames: Annotated[int, Range(2, 500)] = 20
@@ -63,12 +64,17 @@ def main(config: Config) -> pathlib.Path:
 
 
 def drawn_by(path: pathlib.Path) -> list[pathlib.Path]:
-    """The pictures of a run in the order of their steps. Raises `InputError` if there are none."""
+    """The points of a run, or else its pictures, in the order of their steps. Raises `InputError` if there are neither."""
     runs.saved_identity(path)
-    found = sorted((file for file in path.glob('samples/step_*.png') if file.stem[5:].isdecimal()), key=step_of)
+    found = {step_of(file): file for file in (*path.glob('samples/step_*.png'), *path.glob('points/*.json'))}
     if not found:
         raise InputError(f'{path} has no pictures in {path}/samples yet')
-    return found
+    return [found[step] for step in sorted(found)]
+
+
+def step_of(file: pathlib.Path) -> int:
+    """The step of a picture `step_N.png` or of points `N.json`."""
+    return int(file.stem.removeprefix('step_'))
 
 
 def frame(config: Config, drawn: dict[str, list[pathlib.Path]], share: float) -> np.ndarray:
@@ -82,15 +88,33 @@ def panel(file: pathlib.Path, title: str, side: int) -> np.ndarray:
     """One picture below its title, uint8 `[TITLE + side, side, 3]`. Raises `InputError` for a file that cannot be read."""
     from PIL import Image, ImageDraw
 
-    try:
-        with Image.open(file) as opened:
-            picture = fitted(np.asarray(opened.convert('RGB')), side)
-    except (OSError, ValueError, SyntaxError) as error:  # Pillow calls a broken PNG one or the other
-        raise InputError(f'cannot read {file}: {error}') from error
+    picture = cloud(file, side) if file.suffix == '.json' else fitted(read(file), side)
     sheet = Image.new('RGB', (side, TITLE + side), 'white')
     sheet.paste(Image.fromarray(picture), ((side - picture.shape[1]) // 2, TITLE))
     ImageDraw.Draw(sheet).text((side // 2, TITLE // 2), title, 'black', anchor='mm', font_size=12)
     return np.asarray(sheet)
+
+
+def read(file: pathlib.Path) -> np.ndarray:
+    """A picture, uint8 `[h, w, 3]`. Raises `InputError` if it cannot be read."""
+    from PIL import Image
+
+    try:
+        with Image.open(file) as opened:
+            return np.asarray(opened.convert('RGB'))
+    except (OSError, ValueError, SyntaxError) as error:  # Pillow raises one or the other for a broken PNG
+        raise InputError(f'cannot read {file}: {error}') from error
+
+
+def cloud(file: pathlib.Path, side: int) -> np.ndarray:
+    """The points of a run on a mixture as light on black, `[side, side, 3]`, over the same part of the plane at every step."""
+    name = runs.saved_identity(file.parents[1])['data']
+    reach = mixtures.limit(data.mixture(name))
+    points = np.array(runs.read_json(file), np.float64).reshape(-1, 2)
+    bins = -(-side // 2)
+    counts, *_ = np.histogram2d(-points[:, 1], points[:, 0], bins, [[-reach, reach]] * 2)
+    levels = np.round(255 * (1 - np.exp(-counts))).astype(np.uint8)
+    return levels[..., None].repeat(2, 0).repeat(2, 1).repeat(3, 2)[:side, :side]
 
 
 def fitted(picture: np.ndarray, side: int) -> np.ndarray:

@@ -38,6 +38,20 @@ def test_a_grid_is_cut_between_its_images_and_other_pictures_shrink():
     assert showcase.fitted(plain(9), 20).shape == (10, 20, 3) and (showcase.fitted(plain(9), 20) == 9).all()
 
 
+def test_points_are_drawn_where_they_lie(tmp_path):
+    path = tmp_path / 'ring'
+    a_run(path, (5,), plain)
+    (path / 'config.json').write_text(json.dumps({'data': 'ring_veegan'}))  # radius 1, of which pictures reach to 1.4
+    (path / 'points').mkdir()
+    (path / 'points/0000005.json').write_text(json.dumps([[0.77, 0.77]] * 9 + [[9.0, 0.0]]))
+    (file,) = showcase.drawn_by(path)
+    light = showcase.cloud(file, 40)
+    assert light.shape == (40, 40, 3)
+    # Of 20 bins of .14, two pixels each: (.77 + 1.4) / .14 = 15.5 from the left, and (1.4 - .77) / .14 = 4.5 from above.
+    assert {tuple(x) for x in np.argwhere(light[..., 0]).tolist()} == {(8, 30), (8, 31), (9, 30), (9, 31)}
+    assert showcase.main(showcase.Config((str(path),), str(tmp_path / 'sheet.png'), side=40)).exists()
+
+
 def test_a_film_goes_from_every_runs_first_picture_to_its_last(tmp_path):
     names = [a_run(tmp_path / 'runs/a', (0, 50, 100), plain), a_run(tmp_path / 'runs/b', range(0, 250, 10), plain)]
     out = showcase.main(showcase.Config(tuple(names), str(tmp_path / 'film.gif'), side=100, frames=3))
