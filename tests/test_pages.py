@@ -313,8 +313,11 @@ def text(page: str) -> str:
 
 def anchors(page: str) -> set[str]:
     """The anchors that GitHub makes of headings."""
-    titles = re.findall(r'^#+ (.*)$', text(page), re.MULTILINE)
-    return {re.sub(r'[^\w\- ]', '', title.lower()).replace(' ', '-') for title in titles}
+    return {slug(title) for title in re.findall(r'^#+ (.*)$', text(page), re.MULTILINE)}
+
+
+def slug(title: str) -> str:
+    return re.sub(r'[^\w\- ]', '', title.lower()).replace(' ', '-')
 
 
 @pytest.mark.parametrize('name', PAGES)
@@ -327,6 +330,17 @@ def test_links_lead_somewhere(name):
         assert path.exists(), target
         if anchor:
             assert anchor in anchors(path.read_text()), target
+
+
+def test_headline_results_are_those_of_the_ledger():
+    """The number stands in the section that the row links to."""
+    page = (ROOT / 'experiments/RESULTS.md').read_text()
+    sections = {slug(part.partition('\n')[0]): part for part in re.split(r'^## ', page, flags=re.MULTILINE)[1:]}
+    found = rows(FRONT, 'result')
+    assert len(found) == 8
+    for title, _, _, here, _ in found:
+        number = re.match(r'-?[\d.,e-]*\d( ± [\d.]+)?', here).group()
+        assert number in sections[re.search(r'RESULTS.md#([\w-]+)', title).group(1)], title
 
 
 def test_what_readers_look_for_is_linked_from_the_front_page():
