@@ -24,7 +24,7 @@ MODULES = {
         f'experiments.{name}': name
         for name in (
             'dirac_gan', 'evaluate', 'export', 'f_gan', 'generate',
-            'interpolate', 'optimal_discriminator', 'ring', 'sngan',
+            'interpolate', 'optimal_discriminator', 'ring', 'showcase', 'sngan',
             'translate', 'unrolled_gan', 'vanishing_gradients', 'wgan_gp',
         )
     },
@@ -40,8 +40,8 @@ MODULES = {
     'gan_jax.metrics.__main__': 'metrics',
 }  # fmt: skip
 REQUIRED = {
-    'evaluate': 'run', 'export': 'run', 'generate': 'run', 'interpolate': 'run', 'translate': 'run images made',
-    'analyse': 'run', 'metrics': 'images images', 'say': 'run words',
+    'evaluate': 'run', 'export': 'run', 'generate': 'run', 'interpolate': 'run', 'showcase': 'run',
+    'translate': 'run images made', 'analyse': 'run', 'metrics': 'images images', 'say': 'run words',
 }  # fmt: skip
 """What these are given first; the others need nothing."""
 
@@ -389,6 +389,13 @@ interpolate run --points 1                                    --points must be f
 interpolate run --out film.mp4                                --out must be a .gif
 interpolate run --out images                                  --out must be a file to write
 interpolate run --way zigzag                                  --way
+showcase nowhere                                              nowhere is no
+showcase foreign                                              foreign is no
+showcase run                                                  run has no pictures
+showcase run run                                              names run twice
+showcase run --out film.mp4                                   --out must end in .gif or .png
+showcase run --out images                                     --out must be a file to write
+showcase run --frames 1                                       --frames must be from 2 to 500, not 1
 say '' hello                                                 RUN is empty
 say nowhere hello                                             nowhere is no
 say foreign hello                                             foreign is no
