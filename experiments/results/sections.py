@@ -42,7 +42,8 @@ deviations of its mode, and a mode is covered if it has such a sample. Counted o
         """\
 One recipe for all methods: 5,000 steps of batch 60, two hidden layers of 128, Adam of 1e-3 decayed to 1/100. The ring has
 radius 1 and standard deviation .01; the grid has 25 modes of standard deviation .05, 2 apart. Published values on ring and
-grid are of larger networks and, in PacGAN, 400,000 iterations: they differ by budget, not by method alone.""",
+grid are modes / high quality in percent / reverse KL, of larger networks and, in PacGAN, 400,000 iterations: they differ by
+budget, not by method alone.""",
     ),
     'gdpp': Section(
         "Ring and grid at GDPP's settings",
@@ -55,7 +56,7 @@ are read off its curves.""",
         """\
 Three random digits in the channels of one image: 1,000 modes, counted by a classifier on each channel. "Recognised" is the
 share of digits that it reads with probability .9 or more: argmax counts modes even in noise. A perfect sampler of n samples
-has a KL of about 999 / (2n).""",
+has a KL of about 999 / (2n). Published values are modes / KL.""",
     ),
     'stacked_digits': Section(
         'Stacked digits',
