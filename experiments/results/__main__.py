@@ -20,7 +20,7 @@ from typing import Annotated
 
 from experiments.results import page, runner, storage
 from experiments.results.protocol import PROTOCOL
-from experiments.results.rows import MACHINE, Row, prediction
+from experiments.results.rows import Row, prediction
 from gan_jax import runs
 from gan_jax.errors import InputError
 from gan_jax.ranges import Checked, Filled, Folder, Names, Seed, SeedCount, Text, refuse_given
@@ -126,7 +126,7 @@ def verify(config: Config, row: Row, seed: int | None) -> bool:
         (line, column)
         for line in row.lines
         for column in row.columns
-        if column.unit not in MACHINE and column.title in row.figures.get(line.title, {}) and column.title in found[line.title]
+        if column.verified and column.title in row.figures.get(line.title, {}) and column.title in found[line.title]
     ]
     share = 1 - 0.05 / max(len(compared), 1)
     inside, table = True, [('figure', 'mean', 'of seeds', 'interval', f'seed {seed}' if seed is not None else 'again', '')]

@@ -4,17 +4,21 @@ from experiments.results.rows import Column
 
 IMAGES = (
     Column('recognised', 'confident', '%', 'higher', digits=1),
-    Column('mean confidence', 'confidence', '', 'higher', digits=3),
+    Column('of held-out images', 'confident_real', '%', digits=1, verified=False),
     Column('class entropy', 'class_entropy', 'nats', digits=3),
     Column('Fréchet distance', 'frechet_distance', '', 'lower'),
+    Column('of training images', 'frechet_distance_training', verified=False),
     Column('nearest training image, ratio to held-out', 'neighbour_ratio', digits=2),
 )
 """Of `experiments.shared.image_gan`."""
 
 CONDITIONAL = (
     Column('read as their label', 'accuracy', '%', 'higher', digits=2),
+    Column('of held-out images', 'accuracy_real', '%', digits=2, verified=False),
     Column('variance within a class', 'class_variance', digits=0),
+    Column('variance in held-out images', 'class_variance_real', digits=0, verified=False),
     Column('Fréchet distance', 'frechet_distance', '', 'lower'),
+    Column('of training images', 'frechet_distance_training', verified=False),
 )
 ERRORS = (Column('errors', '', 'of 10,000', 'lower', digits=0),)
 MODES = (
@@ -36,51 +40,61 @@ STACKED = (
 )
 LAPGAN = (
     Column('recognised', 'confident/samples', '%', 'higher', digits=1),
+    Column('of held-out images', 'confident/held-out', '%', digits=1, verified=False),
     Column('class entropy', 'class_entropy/samples', 'nats', digits=2),
     Column('Fréchet distance', 'frechet_distance/samples', '', 'lower'),
+    Column('of training images', 'frechet_distance/training', verified=False),
     Column('distance in pixels', 'frechet_cascade', '', 'lower'),
-    Column('distance in pixels, given real', 'frechet_level', '', 'lower'),
+    Column('given real low-pass images', 'frechet_level', '', 'lower'),
+    Column('in pixels, of training images', 'frechet_training', verified=False),
 )
 EBGAN = (
-    Column('mean energy', 'energy', digits=2),
-    Column('recognised', 'confident', '%', 'higher', digits=1),
-    Column('class entropy', 'class_entropy', 'nats', digits=3),
-    Column('rarest class', 'rarest_class', '%', 'higher', digits=1),
-    Column('Fréchet distance', 'frechet_distance', '', 'lower'),
+    Column('energy of samples', 'generated/energy', digits=2),
+    Column('of held-out images', 'held-out/energy', digits=2),
+    Column('recognised', 'generated/confident', '%', 'higher', digits=1),
+    Column('of real images', 'held-out/confident', '%', digits=1, verified=False),
+    Column('class entropy', 'generated/class_entropy', 'nats', digits=3),
+    Column('Fréchet distance', 'generated/frechet_distance', '', 'lower'),
+    Column('of training images', 'training/frechet_distance', verified=False),
 )
 TRANSLATED = (
     Column('A to B', 'a_to_b', '', 'lower', digits=4),
     Column('B to A', 'b_to_a', '', 'lower', digits=4),
+    Column('mean training image, A to B', '/  mean training image/a_to_b', digits=4, verified=False),
+    Column('B to A of it', '/  mean training image/b_to_a', digits=4, verified=False),
 )
 PAIRS = (
     Column('L1', 'l1', '', 'lower', digits=4),
+    Column('of the mean photograph', '/mean training image/l1', digits=4, verified=False),
     Column('Fréchet distance', 'frechet_distance', '', 'lower', digits=0),
+    Column('of training photographs', '/training targets/frechet_distance', digits=0, verified=False),
     Column('kernel distance', 'kernel_distance', '', 'lower', digits=0),
 )
 CAPTIONS = (
     Column('all four right, seen', 'samples seen/all four', '%', 'higher', digits=1),
     Column('all four right, unseen', 'samples unseen/all four', '%', 'higher', digits=1),
+    Column('of real images', 'real unseen/all four', '%', digits=1, verified=False),
 )
 TAXONOMY = (
     Column('log p(x), exact', 'likelihoods/exact/0', 'nats', 'higher', digits=1),
     Column('log p(x), annealed estimate', 'likelihoods/estimate, annealed/0', 'nats', 'higher', digits=1),
     Column('log p(x), bound of 50 samples', 'likelihoods/bound, 50 importance samples/0', 'nats', 'higher', digits=1),
     Column('ELBO', 'likelihoods/bound, ELBO/0', 'nats', 'higher', digits=1),
-    Column('passes a sample', 'passes', digits=0),
-    Column('a sample, alone', 'seconds_per_sample', 's', 'lower', digits=5),
-    Column('a sample of 100', 'seconds_per_sample_of_100', 's', 'lower', digits=5),
+    Column('passes a sample', 'passes', digits=0, verified=False),
+    Column('a sample, alone', 'seconds_per_sample', 's', 'lower', digits=5, verified=False),
+    Column('a sample of 100', 'seconds_per_sample_of_100', 's', 'lower', digits=5, verified=False),
     Column('recognised', 'recognised', '%', 'higher', digits=1),
     Column('class entropy', 'class_entropy', 'nats', digits=2),
 )
 DIRAC = (
     Column('largest real part of an eigenvalue', 'eigenvalues/0/0', '', 'lower'),
-    Column('the same in theory', 'theory/0/0', '', 'lower'),
+    Column('the same in theory', 'theory/0/0', verified=False),
     Column('distance, simultaneous steps', 'simultaneous_distance', '', 'lower'),
     Column('distance, alternating steps', 'alternating_distance', '', 'lower'),
 )
 OPTIMAL = (
     Column('V(D)', 'value', 'nats', digits=6),
-    Column('V(D*) = -log 4 + 2 JSD', 'optimal_value', 'nats', digits=6),
+    Column('V(D*) = -log 4 + 2 JSD', 'optimal_value', 'nats', digits=6, verified=False),
     Column('mean distance of D from D*', 'distance', '', 'lower', digits=4),
 )
 GRADIENTS = (
@@ -91,15 +105,15 @@ GRADIENTS = (
 )
 """The numbers are places in `experiments.vanishing_gradients.moments(5000)`."""
 F_GAN = (
-    Column('least divergence', 'value', 'nats', digits=3),
+    Column('least divergence', 'value', 'nats', digits=3, verified=False),
     Column('bound reached by V', 'bound', 'nats', digits=3),
-    Column('best mu', 'mu', digits=3),
+    Column('best mu', 'mu', digits=3, verified=False),
     Column('fitted mu', 'mu_hat', digits=3),
-    Column('best sigma', 'sigma', digits=3),
+    Column('best sigma', 'sigma', digits=3, verified=False),
     Column('fitted sigma', 'sigma_hat', digits=3),
 )
 SWEEP = tuple(
-    Column(f'{title}: {kind}', f'{{line}} {path}/{name}', unit, 'higher', digits=digits)
+    Column(f'{title}: {kind}', f'/{{line}} {path}/{name}', unit, 'higher', digits=digits)
     for title, path in (
         ('none', 'none'),
         ('R1', 'r1:gamma=1'),

@@ -8,9 +8,6 @@ from typing import Literal
 from gan_jax.errors import InputError
 from gan_jax.runs.seeds import mean_and_interval
 
-MACHINE = ('s', 'ms', 'min', 'GB')
-"""Units of figures that depend on the machine; these are not verified."""
-
 
 @dataclasses.dataclass(frozen=True)
 class Column:
@@ -18,7 +15,8 @@ class Column:
 
     title: str
     path: str = ''
-    """Where `results.json` has it below the line's path, with slashes: `last/modes`. `{line}` stands for the line's path."""
+    """Where `results.json` has it, with slashes: `last/modes`. It is below the line's path, unless it begins with a slash; within
+    it `{line}` stands for the line's path."""
     unit: str = ''
     """`%` for shares, which are kept as numbers from 0 to 1."""
     better: Literal['higher', 'lower', ''] = ''
@@ -26,6 +24,8 @@ class Column:
     """Which step the figure is from, where a row has both the last step and the best evaluation."""
     digits: int | None = None
     """After the decimal point; four significant ones by default."""
+    verified: bool = True
+    """False for what the game does not decide, such as times, and figures of real images."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,8 +122,8 @@ class Row:
 
     def path(self, line: Line, column: Column) -> str:
         """Where `results.json` has the figure of a line and a column."""
-        if '{line}' in column.path:
-            return column.path.replace('{line}', line.path)
+        if column.path.startswith('/'):
+            return column.path[1:].replace('{line}', line.path)
         return '/'.join(filter(None, (line.path, column.path)))
 
 

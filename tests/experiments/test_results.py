@@ -159,7 +159,7 @@ def test_figures_of_every_form_of_results():
 
 
 def test_a_line_or_a_column_that_the_run_does_not_have_is_refused():
-    row = recorded(columns=(Column('loss', 'loss'), Column('right', '{line}_right')))
+    row = recorded(columns=(Column('loss', 'loss'), Column('right', '/{line}_right')))
     figures = runner.figures_of(row, {'x': {'loss': 1.0}, 'x_right': 2}, 1)
     assert figures['']['loss'].values == (1.0,) and figures['']['right'].values == (2.0,)
     with pytest.raises(InputError, match="unknown figure 'x/loss'; did you mean x/lost"):
@@ -296,7 +296,7 @@ def test_one_seed_verifies_nothing(workshop, capsys):
 
 
 def test_times_are_not_verified(workshop, monkeypatch, capsys):
-    both = (Column('loss', 'loss'), Column('time', 'loss', 's'))
+    both = (Column('loss', 'loss'), Column('time', 'loss', 's', verified=False))
     monkeypatch.setitem(PROTOCOL, 'toy', dataclasses.replace(PROTOCOL['toy'], columns=both, pictures=()))
     workshop.run(record='toy')
     capsys.readouterr()
