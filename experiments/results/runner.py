@@ -158,8 +158,8 @@ def machine() -> tuple[str, int]:
 def by_seed(results: Any, seeds: int) -> dict[str, list[float | None]]:
     """Every figure of a run by its path, one value for each seed; None where a seed has none that is finite.
 
-    Seeds stand in one of three ways: as `{'seeds': [figures, ...], 'figures': ...}` where `gan_jax.runs` judged them, as lists
-    `[seeds]`, or, of one seed, as plain numbers.
+    Seeds stand in one of two ways: as `{'seeds': [figures, ...], 'figures': ...}` where `gan_jax.runs` judged them, or as lists
+    `[seeds]`. Any other number is that of every seed.
     """
     return dict(_by_seed(results, seeds, ()))
 
@@ -177,8 +177,8 @@ def _by_seed(value: Any, seeds: int, path: tuple[str, ...]) -> Iterator[tuple[st
     elif isinstance(value, list):
         for index, part in enumerate(value):
             yield from _by_seed(part, seeds, (*path, str(index)))
-    elif seeds == 1 and (value is None or _is_number(value)):
-        yield '/'.join(path), [None if value is None else float(value)]
+    elif value is None or _is_number(value):
+        yield '/'.join(path), [None if value is None else float(value)] * seeds
 
 
 def _is_number(value: Any) -> bool:
