@@ -139,7 +139,7 @@ def verify(config: Config, row: Row, seed: int | None) -> bool:
             interval = f'{page.number(mean - half, column)} to {page.number(mean + half, column)}'
             verdict = 'inside' if abs(again - mean) <= half + 1e-6 * abs(mean) else 'OUTSIDE'
         inside = inside and verdict == 'inside'
-        title = ', '.join(filter(None, (line.title, column.title, column.moment)))
+        title = ', '.join(filter(None, (line.title, column.title)))
         table.append(
             (
                 title,

@@ -4,21 +4,21 @@ from experiments.results.rows import Column
 
 IMAGES = (
     Column('recognised', 'confident', '%', 'higher', digits=1),
-    Column('of held-out images', 'confident_real', '%', digits=1, verified=False),
+    Column('recognised, held-out images', 'confident_real', '%', digits=1, verified=False),
     Column('class entropy', 'class_entropy', 'nats', digits=3),
     Column('Fréchet distance', 'frechet_distance', '', 'lower'),
-    Column('of training images', 'frechet_distance_training', verified=False),
+    Column('Fréchet distance, training images', 'frechet_distance_training', verified=False),
     Column('nearest training image, ratio to held-out', 'neighbour_ratio', digits=2),
 )
 """Of `experiments.shared.image_gan`."""
 
 CONDITIONAL = (
     Column('read as their label', 'accuracy', '%', 'higher', digits=2),
-    Column('of held-out images', 'accuracy_real', '%', digits=2, verified=False),
+    Column('read so, held-out images', 'accuracy_real', '%', digits=2, verified=False),
     Column('variance within a class', 'class_variance', digits=0),
-    Column('variance in held-out images', 'class_variance_real', digits=0, verified=False),
+    Column('variance, held-out images', 'class_variance_real', digits=0, verified=False),
     Column('Fréchet distance', 'frechet_distance', '', 'lower'),
-    Column('of training images', 'frechet_distance_training', verified=False),
+    Column('Fréchet distance, training images', 'frechet_distance_training', verified=False),
 )
 ERRORS = (Column('errors', '', 'of 10,000', 'lower', digits=0),)
 MODES = (
@@ -27,53 +27,53 @@ MODES = (
     Column('reverse KL', 'reverse_kl', 'nats', 'lower', digits=2),
 )
 COLLAPSE = (
-    Column('modes', 'last/modes', '', 'higher', 'last', digits=1),
-    Column('high quality', 'last/high_quality', '%', 'higher', 'last', digits=1),
-    Column('reverse KL', 'last/reverse_kl', 'nats', 'lower', 'last', digits=2),
-    Column('modes of the best', 'best/modes', '', 'higher', 'best', digits=1),
+    Column('modes', 'last/modes', '', 'higher', digits=1),
+    Column('high quality', 'last/high_quality', '%', 'higher', digits=1),
+    Column('reverse KL', 'last/reverse_kl', 'nats', 'lower', digits=2),
+    Column('modes at the best', 'best/modes', '', 'higher', digits=1),
 )
 STACKED = (
-    Column('modes', 'last/modes', 'of 1,000', 'higher', 'last', digits=0),
-    Column('KL', 'last/kl', 'nats', 'lower', 'last', digits=2),
-    Column('recognised', 'last/recognised', '%', 'higher', 'last', digits=0),
-    Column('modes of the best', 'best/modes', 'of 1,000', 'higher', 'best', digits=0),
+    Column('modes', 'last/modes', 'of 1,000', 'higher', digits=0),
+    Column('KL', 'last/kl', 'nats', 'lower', digits=2),
+    Column('recognised', 'last/recognised', '%', 'higher', digits=0),
+    Column('modes at the best', 'best/modes', 'of 1,000', 'higher', digits=0),
 )
 LAPGAN = (
     Column('recognised', 'confident/samples', '%', 'higher', digits=1),
-    Column('of held-out images', 'confident/held-out', '%', digits=1, verified=False),
+    Column('recognised, held-out images', 'confident/held-out', '%', digits=1, verified=False),
     Column('class entropy', 'class_entropy/samples', 'nats', digits=2),
     Column('Fréchet distance', 'frechet_distance/samples', '', 'lower'),
-    Column('of training images', 'frechet_distance/training', verified=False),
+    Column('Fréchet distance, training images', 'frechet_distance/training', verified=False),
     Column('distance in pixels', 'frechet_cascade', '', 'lower'),
-    Column('given real low-pass images', 'frechet_level', '', 'lower'),
-    Column('in pixels, of training images', 'frechet_training', verified=False),
+    Column('distance in pixels, given real', 'frechet_level', '', 'lower'),
+    Column('distance in pixels, training images', 'frechet_training', verified=False),
 )
 EBGAN = (
-    Column('energy of samples', 'generated/energy', digits=2),
-    Column('of held-out images', 'held-out/energy', digits=2),
+    Column('energy', 'generated/energy', digits=2),
+    Column('energy, held-out images', 'held-out/energy', digits=2),
     Column('recognised', 'generated/confident', '%', 'higher', digits=1),
-    Column('of real images', 'held-out/confident', '%', digits=1, verified=False),
+    Column('recognised, held-out images', 'held-out/confident', '%', digits=1, verified=False),
     Column('class entropy', 'generated/class_entropy', 'nats', digits=3),
     Column('Fréchet distance', 'generated/frechet_distance', '', 'lower'),
-    Column('of training images', 'training/frechet_distance', verified=False),
+    Column('Fréchet distance, training images', 'training/frechet_distance', verified=False),
 )
 TRANSLATED = (
     Column('A to B', 'a_to_b', '', 'lower', digits=4),
     Column('B to A', 'b_to_a', '', 'lower', digits=4),
     Column('mean training image, A to B', '/  mean training image/a_to_b', digits=4, verified=False),
-    Column('B to A of it', '/  mean training image/b_to_a', digits=4, verified=False),
+    Column('mean training image, B to A', '/  mean training image/b_to_a', digits=4, verified=False),
 )
 PAIRS = (
     Column('L1', 'l1', '', 'lower', digits=4),
-    Column('of the mean photograph', '/mean training image/l1', digits=4, verified=False),
+    Column('L1, mean photograph', '/mean training image/l1', digits=4, verified=False),
     Column('Fréchet distance', 'frechet_distance', '', 'lower', digits=0),
-    Column('of training photographs', '/training targets/frechet_distance', digits=0, verified=False),
+    Column('Fréchet distance, training photographs', '/training targets/frechet_distance', digits=0, verified=False),
     Column('kernel distance', 'kernel_distance', '', 'lower', digits=0),
 )
 CAPTIONS = (
     Column('all four right, seen', 'samples seen/all four', '%', 'higher', digits=1),
     Column('all four right, unseen', 'samples unseen/all four', '%', 'higher', digits=1),
-    Column('of real images', 'real unseen/all four', '%', digits=1, verified=False),
+    Column('unseen, real images', 'real unseen/all four', '%', digits=1, verified=False),
 )
 TAXONOMY = (
     Column('log p(x), exact', 'likelihoods/exact/0', 'nats', 'higher', digits=1),

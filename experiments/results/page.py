@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 
 from experiments.results import storage
-from experiments.results.rows import Column, Figure, Line, Row
+from experiments.results.rows import Column, Figure, Row
 from experiments.results.sections import SECTIONS
 from gan_jax import runs
 
@@ -17,8 +17,8 @@ INTRODUCTION = """\
 Made by `python -m experiments.results` from the files of [`results/`](results), one for each row; edit those, not this page.
 
 A figure is the mean over the seeds ± half of its 95 % interval (Student's t); a figure of one seed has no interval. Arrows show
-which direction is better. "Last step" is the end of training, and "best" is each seed's best evaluation over training, which is
-chosen on other samples than those that are scored. Each file holds every seed's figures, the commit, the versions, and the
+which direction is better. "At the best" is at each seed's best evaluation over training, which is chosen on other samples than
+those that are scored; other figures are of the last step. Each file holds every seed's figures, the commit, the versions, and the
 hardware.
 
 Images are judged by a small classifier trained on the training images of the data set. "Recognised" is the share that it
@@ -52,34 +52,38 @@ def page(rows: Mapping[str, Row]) -> str:
 
 
 def _tables(rows: Iterable[Row]) -> Iterator[str]:
-    """Rows with the same columns share a table."""
+    """Rows with the same columns share a table, without those columns that none of them has a figure of."""
     for columns, alike in itertools.groupby(rows, lambda row: row.columns):
         own = list(alike)
-        sources = any(line.published for row in own for line in row.lines)
-        heads = ['', *map(_head, columns), 'seeds', *(['published'] if sources else [])]
-        lines = [heads, ['---'] * len(heads)]
-        for row in own:
-            lines += [_cells(row, line, sources) for line in row.lines if row.figures.get(line.title)]
-            for reference in row.references:
-                values = [number(reference.values.get(column.title), column) for column in columns]
-                lines.append([reference.title, *values, '', *([''] if sources else [])])
-        yield '\n'.join(f'| {" | ".join(cells)} |' for cells in lines) + '\n'
+        filled = {title for row in own for figures in row.figures.values() for title in figures}
+        yield _table(own, [column for column in columns if column.title in filled])
+
+
+def _table(rows: list[Row], columns: list[Column]) -> str:
+    """The table of some rows, and the sources of what was published."""
+    chosen = [(row, line) for row in rows for line in row.lines if row.figures.get(line.title)]
+    sources = list(dict.fromkeys(line.source for _, line in chosen if line.source))
+    seeded = any(row.seeds is not None for row in rows)
+    heads = ['', *map(_head, columns), *(['seeds'] if seeded else []), *(['published'] if sources else [])]
+    lines = [heads, ['---'] * len(heads)]
+    for row in rows:
+        for line in row.lines:
+            if figures := row.figures.get(line.title):
+                title = line.title if len(rows) == 1 and line.title else ', '.join(filter(None, (row.label, line.title)))
+                name = f'[{title}](results/{row.name}.json){" †" if row.old_keys else ""}'
+                values = [spread(figures[c.title], c, row) if c.title in figures else '' for c in columns]
+                note = f'{line.published}<sup>{sources.index(line.source) + 1}</sup>' if line.published else ''
+                lines.append([name, *values, *([_seeds(row)] if seeded else []), *([note] if sources else [])])
+        for reference in row.references:
+            values = [number(reference.values.get(column.title), column) for column in columns]
+            lines.append([reference.title, *values, *[''] * (len(heads) - 1 - len(values))])
+    table = '\n'.join(f'| {" | ".join(cells)} |' for cells in lines) + '\n'
+    return '\n'.join([table, *(f'<sup>{number}</sup> {source}.\n' for number, source in enumerate(sources, 1))])
 
 
 def _head(column: Column) -> str:
-    moment = {'last': ', last step', 'best': ', best', '': ''}[column.moment]
     unit = f', {column.unit}' if column.unit else ''
-    return f'{column.title}{moment}{unit}{ARROWS[column.better]}'
-
-
-def _cells(row: Row, line: Line, sources: bool) -> list[str]:
-    """One line of the table."""
-    title = ', '.join(filter(None, (row.label, line.title)))
-    figures = row.figures[line.title]
-    values = [spread(figures[column.title], column, row) if column.title in figures else '' for column in row.columns]
-    published = f'{line.published} ({line.source})' if line.published else ''
-    name = f'[{title}](results/{row.name}.json){" †" if row.old_keys else ""}'
-    return [name, *values, _seeds(row), *([published] if sources else [])]
+    return f'{column.title}{unit}{ARROWS[column.better]}'
 
 
 def number(value: float | None, column: Column) -> str:
@@ -95,7 +99,7 @@ def spread(figure: Figure, column: Column, row: Row) -> str:
     _, _, count = figure.spread
     if not count:
         return 'not finite'
-    half = f' ± {number(figure.interval, column)}' if figure.interval is not None else ''
+    half = f' ± {number(figure.interval, column)}' if figure.interval is not None and column.verified else ''
     seeds = len(row.seeds or (0,))
     return f'{number(figure.mean, column)}{half}' + (f' ({count} of {seeds})' if count < seeds else '')
 
@@ -137,4 +141,4 @@ def duration(seconds: float) -> str:
     hours, minutes = divmod(minutes, 60)
     if hours:
         return f'{hours} h {minutes} min'
-    return f'{minutes} min {rest} s' if minutes else f'{rest} s'
+    return ' '.join(f'{count} {unit}' for count, unit in ((minutes, 'min'), (rest, 's')) if count) or '0 s'

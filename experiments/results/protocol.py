@@ -25,7 +25,7 @@ def _picture(name: str, shows: str, copied_from: str = 'samples.png') -> tuple[P
 
 def _perfect(modes: int, kl: float) -> tuple[Reference, ...]:
     """Of 2,500 samples of a mixture in the plane: 1 - exp(-4.5) of them lie within 3 standard deviations."""
-    values = {'modes': modes, 'high quality': 0.98889, 'reverse KL': kl, 'modes of the best': modes}
+    values = {'modes': modes, 'high quality': 0.98889, 'reverse KL': kl, 'modes at the best': modes}
     return (Reference('a perfect sampler', values),)
 
 

@@ -20,8 +20,6 @@ class Column:
     unit: str = ''
     """`%` for shares, which are kept as numbers from 0 to 1."""
     better: Literal['higher', 'lower', ''] = ''
-    moment: Literal['last', 'best', ''] = ''
-    """Which step the figure is from, where a row has both the last step and the best evaluation."""
     digits: int | None = None
     """After the decimal point; four significant ones by default."""
     verified: bool = True

@@ -101,10 +101,16 @@ def run(row: Row, name: str, seeds: Sequence[int] | None, runs_dir: str, *, unco
         runs.write_json(file, before)
     if code:
         raise InputError(f'{shlex.join([*words, *flags])} ended with exit code {code}')
+    file = results_file(folder)
+    return Finished(file.parent, runs.read_json(file), origin(before))
+
+
+def results_file(folder: pathlib.Path) -> pathlib.Path:
+    """A run's `results.json`, which lies in its folder or in the one folder below it that has one. Raises `InputError`."""
     found = [folder / 'results.json'] if (folder / 'results.json').exists() else sorted(folder.glob('*/results.json'))
     if len(found) != 1:
         raise InputError(f'{folder} has {len(found)} files results.json, and must have one')
-    return Finished(found[0].parent, runs.read_json(found[0]), origin(before))
+    return found[0]
 
 
 def launch(arguments: Sequence[str]) -> int:

@@ -491,7 +491,7 @@ results --record nowhere                                      unknown row 'nowhe
 results --record dcgan_digts                                  did you mean dcgan_digits
 results --record ''                                           --record is empty
 results --record dirac_gan --seeds 2                          dirac_gan has no seeds
-results --record speed_suite                                  experiments.benchmark leaves no run
+results --record speed                                        experiments.benchmark leaves no run
 results --verify nowhere                                      unknown row 'nowhere'
 results --verify dcgan_digits dcgan_digits                    --verify names dcgan_digits twice
 results --verify dcgan_digits --seed 0                        seed 0 is in dcgan_digits already

@@ -5,9 +5,11 @@ import dataclasses
 import itertools
 import json
 import math
+import os
 import pathlib
-import subprocess
-import sys
+import signal
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -19,7 +21,7 @@ from experiments.results.rows import Column, Line, Origin, Picture, Row
 from experiments.results.sections import SECTIONS
 from gan_jax import runs
 from gan_jax.commandline import module_of
-from gan_jax.errors import InputError
+from gan_jax.errors import InputError, Interrupted
 
 TWO = (Column('loss', 'loss', '', 'lower', digits=2), Column('right', 'right', '%', 'higher', digits=0))
 
@@ -59,7 +61,7 @@ def test_what_is_to_be_run_is_a_command(monkeypatch):
         module = runner.experiment(row)
         monkeypatch.setattr('sys.argv', row.command.split()[2:])
         configs = []
-        runs.run_main(configs.append, module.Config)
+        runs.run_main(lambda config, configs=configs: configs.append(config), module.Config)
         if hasattr(configs[0], 'check'):
             configs[0].check()
         assert runner.seeded(row) == (row.seeds is not None), row.name
@@ -139,6 +141,7 @@ def test_a_page_says_what_a_row_has():
     assert 'python -m experiments.ring --seeds 3 --seed 0' in text and '![Points](pictures/x.png)' in text
     assert f'commit {"f" * 12} with uncommitted changes, jax 0.10.2, a CPU, 2 cores, 1 h 1 min. A note.' in text
     assert text.count('## ') == 1  # no section without rows
+    assert '<sup>' not in text and 'seeds' in text
 
 
 # Reading a run.
@@ -313,22 +316,32 @@ def test_the_list_has_what_is_recorded_and_what_is_not(workshop, capsys):
     assert 'aaaaaaaaaaaa' in next(line for line in capsys.readouterr().out.splitlines() if line.startswith('toy '))
 
 
-def test_a_signal_ends_the_command_too(tmp_path):
+def test_a_signal_ends_the_command_too(tmp_path, monkeypatch):
     """The command gets SIGTERM and the time to save."""
-    save = f"import pathlib, signal, sys; signal.signal(15, lambda *_: (pathlib.Path(r'{tmp_path}/saved').touch(), sys.exit(3)))"
-    command = f"{save}; pathlib.Path(r'{tmp_path}/began').touch(); import time; time.sleep(60)"
-    code = f"""
-import _thread, pathlib, threading, time
-from experiments.results import runner
-def stop():
-    while not pathlib.Path(r'{tmp_path}/began').exists():
-        time.sleep(0.02)
-    _thread.interrupt_main()
-threading.Thread(target=stop).start()
-runner.launch(['-c', {command!r}])
-"""
-    ended = subprocess.run([sys.executable, '-c', code], cwd=runner.ROOT, capture_output=True, text=True, timeout=60)
-    assert ended.returncode != 0 and (tmp_path / 'saved').exists(), ended.stderr
+    began, saved = tmp_path / 'began', tmp_path / 'saved'
+    command = (
+        'import pathlib, signal, sys, time\n'
+        f'signal.signal(signal.SIGTERM, lambda *_: (time.sleep(0.1), pathlib.Path({str(saved)!r}).touch(), sys.exit(3)))\n'
+        f'pathlib.Path({str(began)!r}).touch()\n'
+        'time.sleep(60)\n'
+    )
+
+    def interrupt(signum, frame):
+        raise Interrupted(signum)
+
+    def stop():
+        while not began.exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    try:
+        threading.Thread(target=stop, daemon=True).start()
+        with pytest.raises(Interrupted):
+            runner.launch(['-c', command])
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert saved.exists()
 
 
 def test_the_commit_is_that_of_the_checkout():
