@@ -501,7 +501,7 @@ results --verify dcgan_digits --seeds 2                       --seeds is of --re
 results --list --verify dcgan_digits                          three commands: give one of them
 results --list --dirty                                        --dirty is of --record and --verify
 results --seed 3                                              --seed is of --record and --verify
-results --runs-dir file                                       --runs-dir is a folder
+results --runs-dir file                                       --runs-dir must be a folder
 evaluate run_list                                             is damaged: it is not a configuration
 evaluate run_bin                                              cannot read run_bin/sampler.bin
 generate run_bin                                              generator.json is damaged: it does not contain 'experiment'

@@ -99,7 +99,7 @@ def test_prediction_intervals_hold_one_more_seed():
         ({'interval': None}, 'has the interval None'),
         ({'values': [1.0]}, 'has 1 values for 2 seeds'),
         ({'values': None}, 'must say how many'),
-        ({'values': ['a', 1.0]}, "values is a number, not 'a'"),
+        ({'values': ['a', 1.0]}, "values must be a number, not 'a'"),
         ({'mode': 1}, r"not \['mode'\]"),
         ({'standard_error': 0.1}, 'a standard error'),
     ],
