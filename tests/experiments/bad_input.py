@@ -32,7 +32,7 @@ MODULES = {
         f'experiments.{name}.__main__': name
         for name in (
             'benchmark', 'conditional_gan', 'cyclegan', 'dcgan', 'ebgan', 'lapgan', 'mode_collapse', 'pix2pix',
-            'semi_supervised', 'taxonomy', 'text_to_image',
+            'results', 'semi_supervised', 'taxonomy', 'text_to_image',
         )
     },
     'experiments.dcgan.analyse': 'analyse',
@@ -494,6 +494,21 @@ benchmark --suite --width 8                                   --width does not a
 benchmark --samples 10                                        --samples requires --metric frechet
 benchmark --game unrolled_ring --size 16                      --size applies to images
 benchmark --suite --compare text.npy                          not the JSON of an earlier suite
+results --record nowhere                                      unknown row 'nowhere'
+results --record dcgan_digts                                  did you mean dcgan_digits
+results --record ''                                           --record is empty
+results --record dirac_gan --seeds 2                          dirac_gan has no seeds
+results --record speed                                        experiments.benchmark leaves no run
+results --verify nowhere                                      unknown row 'nowhere'
+results --verify dcgan_digits dcgan_digits                    --verify names dcgan_digits twice
+results --verify dcgan_digits --seed 0                        seed 0 is in dcgan_digits already
+results --verify losses_mnist_hinge                           has yet to be run
+results --verify dcgan_analysis                               experiments.dcgan.analyse leaves no run
+results --verify dcgan_digits --seeds 2                       --seeds is of --record
+results --list --verify dcgan_digits                          three commands: give one of them
+results --list --dirty                                        --dirty is of --record and --verify
+results --seed 3                                              --seed is of --record and --verify
+results --runs-dir file                                       --runs-dir must be a folder
 evaluate run_list                                             is damaged: it is not a configuration
 evaluate run_bin                                              cannot read run_bin/sampler.bin
 generate run_bin                                              generator.json is damaged: it does not contain 'experiment'
