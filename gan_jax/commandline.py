@@ -90,10 +90,12 @@ def _parse(config: type[C], program: str) -> C:
     import tyro
 
     _refuse_renamed(config)
+    # A preset, which the other flags change.
+    options = {'default': config.defaults(sys.argv[1:])} if hasattr(config, 'defaults') else {}
     message = io.StringIO()
     try:
         with contextlib.redirect_stderr(message):
-            return tyro.cli(config, prog=program)
+            return tyro.cli(config, prog=program, **options)
     except SystemExit as error:
         if error.code in (0, None):
             raise

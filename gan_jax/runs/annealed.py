@@ -44,7 +44,7 @@ class Annealed(NamedTuple):
         return lambda count: schedule(images(count))
 
 
-def read(texts: Sequence[str]) -> dict[str, Course]:
+def read_courses(texts: Sequence[str]) -> dict[str, Course]:
     """The courses that `NAME` or `NAME:setting=value,...` asks for, by name.
 
     Raises `InputError` for an unknown name or setting, for values that do not work, and for a name that is given twice.
