@@ -5,17 +5,18 @@
     python -m experiments.r3gan --dataset path/to/images --size 64
     python -m experiments.r3gan --preset cifar10 --conditional --dtype bfloat16
 
-The networks are the paper's config E; narrow by default, so that a CPU trains them. A data set with labels, such as a folder with a
-subfolder for each class, can be learned class by class with --conditional. The weight of the penalties, the learning rates, Adam's
-second decay, the half-life of the averaged generator and, in the presets, the probability of augmentations follow half a cosine
-over the images shown.
+The networks are the paper's config E; narrow by default, so that a CPU trains them. A data set with labels, such as a folder with
+a subfolder for each class, can be learned class by class with --conditional. The weight of the penalties, the learning rates,
+Adam's second decay, the half-life of the averaged generator and, in the presets, the probability of augmentations follow half a
+cosine over the images shown (--anneal).
 
 The presets cifar10, ffhq64, ffhq256, imagenet32 and imagenet64 are the authors', who report FIDs of 1.96, 1.95, 2.75, 1.27 and
-2.09 for them, with labels except on FFHQ; they take days of several GPUs. Their augmentations are ADA's, in whose place DiffAugment
-stands here.
+2.09 for them, with labels except on FFHQ; they take days of several GPUs. Their augmentations are ADA's, in whose place
+DiffAugment stands here.
 """
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
@@ -65,7 +66,7 @@ class Config(image_gan.ImageOptions):
     @classmethod
     def defaults(cls, words: Sequence[str]) -> 'Config':
         """The options of the preset that the command line names. Raises `InputError` for an unknown one."""
-        after = dict(zip(words, words[1:], strict=False)) | dict(word.split('=', 1) for word in words if '=' in word)
+        after = dict(itertools.pairwise(words)) | dict(word.split('=', 1) for word in words if '=' in word)
         return preset(after.get('--preset', cls.preset))
 
     def networks(self, size: data.Size, channels: int, classes: int = 0) -> tuple[nn.Module, nn.Module]:

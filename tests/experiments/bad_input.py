@@ -24,7 +24,7 @@ MODULES = {
         f'experiments.{name}': name
         for name in (
             'dirac_gan', 'evaluate', 'export', 'f_gan', 'generate',
-            'interpolate', 'optimal_discriminator', 'ring', 'sngan',
+            'interpolate', 'optimal_discriminator', 'r3gan', 'ring', 'sngan',
             'translate', 'unrolled_gan', 'vanishing_gradients', 'wgan_gp',
         )
     },
