@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_resampling import downsampled, upsampled
+from helpers import downsampled, upsampled
 
 from gan_jax import networks
 from gan_jax.errors import InputError

@@ -4,33 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import downsampled, upsampled
 
 from gan_jax.networks.resampling import after_repetition, filtered_downsample, filtered_upsample
 
 FILTERS = [(1, 3, 3, 1), (1, 2, 1), (1, 1), (1, 2, 3, 5), (1, 4, 6, 4, 1), (-1, 2, 9, 9, 2, -1)]
-
-
-def along(axis, function, x):
-    return np.apply_along_axis(function, axis, x)
-
-
-def upsampled(x, taps):
-    """Zeros after every pixel, then a convolution of gain 2 along each axis, with the padding of StyleGAN2's `upfirdn2d`."""
-    weights, n = 2 * np.asarray(taps) / np.sum(taps), len(taps)
-
-    def one(row):
-        zeros = np.zeros(2 * len(row))
-        zeros[::2] = row
-        return np.convolve(np.pad(zeros, ((n + 1) // 2, (n - 2) // 2)), weights, 'valid')
-
-    return along(2, one, along(1, one, x))
-
-
-def downsampled(x, taps):
-    """A convolution, of which every second value is kept."""
-    weights, n = np.asarray(taps) / np.sum(taps), len(taps)
-    one = lambda row: np.convolve(np.pad(row, ((n - 1) // 2, (n - 2) // 2)), weights, 'valid')[::2][: len(row) // 2]
-    return along(2, one, along(1, one, x))
 
 
 @pytest.mark.parametrize('taps', FILTERS)
