@@ -33,7 +33,7 @@ def close(a, b, atol=1e-6):
 
 
 def upsampled(x, taps):
-    """NumPy images `[n, h, w, c]`: zeros after each pixel, then a convolution of gain 2 along each axis, padded as in StyleGAN2."""
+    """NumPy images `[n, h, w, c]`: zeros between pixels, then a convolution of gain 2 along each axis, padded as StyleGAN2's."""
     weights, n = 2 * np.asarray(taps) / np.sum(taps), len(taps)
 
     def one(row):

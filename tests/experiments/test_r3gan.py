@@ -114,5 +114,5 @@ def test_unknown_presets_and_data_without_labels_are_refused(tmp_path):
         r3gan.Config.defaults(['--preset', 'cifar'])
     for i in range(8):
         Image.fromarray(np.full((8, 8, 3), i, np.uint8)).save(tmp_path / f'{i}.png')
-    with pytest.raises(InputError, match='--conditional requires labels, and .* has none'):
+    with pytest.raises(InputError, match=r'--conditional requires labels, and .* has none'):
         r3gan.study(r3gan.Config(dataset=str(tmp_path), conditional=True, **SMALL))
