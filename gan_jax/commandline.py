@@ -90,8 +90,8 @@ def _parse(config: type[C], program: str) -> C:
     import tyro
 
     _refuse_renamed(config)
-    # A preset, which the other flags change.
-    options = {'default': config.defaults(sys.argv[1:])} if hasattr(config, 'defaults') else {}
+    defaults = getattr(config, 'defaults', None)  # of a preset that the flags name
+    options: dict[str, Any] = {} if defaults is None else {'default': defaults(sys.argv[1:])}
     message = io.StringIO()
     try:
         with contextlib.redirect_stderr(message):

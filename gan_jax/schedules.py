@@ -5,6 +5,10 @@ replaces a constant in the method that it acts on: a penalty's weight (`penaltie
 (`augmentations.diff_augment`), the second decay of Adam (`optimizers.adam`), a learning rate (`optax.scale_by_schedule`), or the
 generator's average (`training.make_train_step`). The defaults are those of R3GAN on CIFAR-10 (Huang et al. 2024, the authors'
 code), where each of these follows half a cosine.
+
+Arguments mean the same throughout: `start` and `end` are the values at 0 and from `images` on, `images` the number over which the
+value changes (None for the whole run), and `shape` the course between, see `between`. Factories raise `ValueError` for values out
+of range.
 """
 
 from collections.abc import Callable

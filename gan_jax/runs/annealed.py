@@ -59,7 +59,14 @@ def read_courses(texts: Sequence[str]) -> dict[str, Course]:
 
 
 def check_setting(name: str, table: Mapping[str, Callable], texts: Sequence[str], option: str) -> None:
-    """Raises `InputError` unless one of the methods has the setting that is annealed and leaves its value open."""
+    """Raises `InputError` unless one of the methods has the setting that is annealed and leaves its value open.
+
+    Args:
+        name: the setting.
+        table: the methods by name.
+        texts: the methods that were chosen, as `NAME:setting=value,...`.
+        option: the flag that chose them.
+    """
     if any(leaves_open(table, text, name) for text in texts):
         return
     known = [member for member in table if leaves_open(table, member, name)]

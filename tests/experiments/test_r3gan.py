@@ -54,9 +54,13 @@ def test_presets_are_the_authors(name):
 
 def test_a_preset_gives_the_defaults_that_flags_change(monkeypatch):
     seen = []
+
+    def keep(config):
+        seen.append(config)
+
     for flags in (['--preset', 'cifar10', '--batch-size', '64'], ['--preset=ffhq64', '--blocks', '1'], ['--width', '8']):
         monkeypatch.setattr(sys, 'argv', ['x', *flags])
-        runs.run_main(seen.append, r3gan.Config)
+        runs.run_main(keep, r3gan.Config)
     assert seen[0] == dataclasses.replace(r3gan.preset('cifar10'), batch_size=64)
     assert seen[1] == dataclasses.replace(r3gan.preset('ffhq64'), blocks=1)
     assert seen[2] == r3gan.Config(width=8)
