@@ -26,9 +26,8 @@ TABLE = {
     'wgan_gp': (f'{IMAGES} --g-width 2 --d-width 2', (STREAMED, SCORED), 'generate'),
     'sngan': (f'{IMAGES} --g-width 2 --d-width 2 --discriminator-steps 1', (STREAMED, SCORED), 'generate'),
     'r3gan': (
-        f'{IMAGES} --width 2 --group-width 2 --conditional --augmentations diff_augment --anneal gamma:images=99 '
-        'probability:images=99 half_life:end=9,images=99',
-        (STREAMED, SCORED, UNROLLED),
+        f'{IMAGES} --width 2 --group-width 2 --conditional --anneal gamma:images=99 half_life:end=9,images=99',
+        (STREAMED, SCORED),
         'generate',
     ),
     'lapgan': (
