@@ -27,7 +27,7 @@ LAYERS = [  # a module may import from its own line's package, and from any line
         'gan_jax.inversion',
         'gan_jax.pyramids',
     },
-    {'gan_jax.divergences', 'gan_jax.parallel', 'gan_jax.numerics'},
+    {'gan_jax.divergences', 'gan_jax.parallel', 'gan_jax.numerics', 'gan_jax.schedules'},
     {'gan_jax.reference', 'gan_jax.registry'},
     {'gan_jax.commandline'},
     {'gan_jax.compilation'},

@@ -24,7 +24,7 @@ MODULES = {
         f'experiments.{name}': name
         for name in (
             'dirac_gan', 'evaluate', 'export', 'f_gan', 'generate',
-            'interpolate', 'optimal_discriminator', 'ring', 'showcase', 'sngan',
+            'interpolate', 'optimal_discriminator', 'r3gan', 'ring', 'showcase', 'sngan',
             'translate', 'unrolled_gan', 'vanishing_gradients', 'wgan_gp',
         )
     },
@@ -74,6 +74,12 @@ dcgan --init-from foreign                                     foreign
 dcgan --analyse run                                           --analyse is now python -m experiments.dcgan.analyse RUN
 dcgan --evaluate 10                                           --evaluate is now --samples
 dcgan --decay 0.1                                             --decay is now --schedule cosine:end=VALUE
+dcgan --anneal gama                                           unknown schedule over images 'gama'; did you mean gamma
+dcgan --anneal beta2:end=1                                    end must be at least 0 and below 1, not 1
+dcgan --anneal learning_rate                                  give --schedule constant as well
+dcgan --anneal probability                                    --anneal probability needs --augmentations
+dcgan --anneal half_life --ema-decay 0.9                      --ema-decay is replaced by --anneal half_life
+dcgan --penalties finite_r1:epsilon=0                         epsilon must be above 0
 analyse ''                                                    RUN is empty
 analyse nowhere                                               nowhere is no
 analyse foreign                                               foreign is no
@@ -313,6 +319,12 @@ semi_supervised --dataset images                              no labels to learn
 semi_supervised --dataset digits --augmentations packing:size=3       do not divide into packs of 3
 semi_supervised --splits 3                                    --splits is now --seeds
 semi_supervised --average nan                                 --average must be from 0 to 1, not nan
+r3gan --preset cifar                                          unknown preset 'cifar'; did you mean cifar10
+r3gan --preset cifar10 --batch-size 0                         --batch-size must be from 1
+r3gan --d-norm batch                                          R3GAN have no --d-norm
+r3gan --width 5 --group-width 3 --size 8                      groups do not divide twice the widths
+r3gan --widths 4 4 4 4 --size 28                              cannot be halved 3 times through a filter
+r3gan --dataset images --size 8 --batch-size 8 --conditional  --conditional requires labels
 sngan --pool max                                              --pool
 sngan --minibatch stddev                                      has no --minibatch
 sngan --dataset digits --size 30                              image size 30
@@ -348,6 +360,8 @@ vanishing_gradients --cases maximin                           unknown case 'maxi
 vanishing_gradients --data madgan_1d                          not in the plane
 vanishing_gradients --clip 0                                  --clip must be above 0
 vanishing_gradients --sigma nan                               --sigma must be from 0 to 1000, not nan
+benchmark --penalties r1@0                                    a number of updates, at least 1
+benchmark --penalties r1 --width 8                            --width does not apply to --penalties
 benchmark --game gan                                          --game
 benchmark --unroll-steps                                      --unroll-steps must name at least one
 benchmark --unroll-steps 0 0                                  --unroll-steps names 0 twice

@@ -28,6 +28,11 @@ TABLE = {
     'dcgan': (f'{IMAGES} --width 2 --kernel-size 2', (STREAMED, SCORED, UNROLLED), 'generate'),
     'wgan_gp': (f'{IMAGES} --g-width 2 --d-width 2', (STREAMED, SCORED), 'generate'),
     'sngan': (f'{IMAGES} --g-width 2 --d-width 2 --discriminator-steps 1', (STREAMED, SCORED), 'generate'),
+    'r3gan': (
+        f'{IMAGES} --width 2 --group-width 2 --conditional --anneal gamma:images=99 half_life:end=9,images=99',
+        (STREAMED, SCORED),
+        'generate',
+    ),
     'lapgan': (
         f'{IMAGES} --halvings 1 --width 2 --coarse-width 4 --coarse-generator-width 4 --kernel-sizes 3 3 3',
         (STREAMED, SCORED, UNROLLED),
