@@ -25,6 +25,7 @@ TABLE = {
     'dcgan': (f'{IMAGES} --width 2 --kernel-size 2', (STREAMED, SCORED, UNROLLED), 'generate'),
     'wgan_gp': (f'{IMAGES} --g-width 2 --d-width 2', (STREAMED, SCORED), 'generate'),
     'sngan': (f'{IMAGES} --g-width 2 --d-width 2 --discriminator-steps 1', (STREAMED, SCORED), 'generate'),
+    'infogan': (f'{IMAGES} --width 2 --kernel-size 2', (STREAMED, SCORED, UNROLLED), 'generate'),
     'lapgan': (
         f'{IMAGES} --halvings 1 --width 2 --coarse-width 4 --coarse-generator-width 4 --kernel-sizes 3 3 3',
         (STREAMED, SCORED, UNROLLED),
@@ -47,6 +48,11 @@ TABLE = {
     'cyclegan': (f'--dataset digits --blocks 1 {TRANSLATED}', (STREAMED, UNROLLED), 'translate'),
     'ring': (f'{MIXTURES} --penalties r1 --penalty-decay 1', (UNROLLED,), None),
     'unrolled_gan': (f'--compare 0 1 {MIXTURES}', (), None),
+    'adversarial_flow': (
+        '--compare 0 0.05 --width 4 --batch-size 8 --samples 50 --sample-every 2 --checkpoint-every 2',
+        (UNROLLED,),
+        None,
+    ),
     'mode_collapse': (
         '--methods gan adagan:components=2 --width 4 --latent-size 2 --batch-size 12 --samples 50 --evaluations 2',
         (),
