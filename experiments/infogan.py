@@ -91,7 +91,7 @@ class Config(image_gan.ImageOptions):
 def study(config: Config) -> runs.Study:
     """The run for these options. Raises `InputError` for what cannot work, before anything is written."""
     made = image_gan.study(config)
-    show = functools.partial(rows, config, made.generator)
+    show = functools.partial(rows, config, config.generator(**made.known))
     return made._replace(show=show, picture=functools.partial(samples.grid, columns=COLUMNS))
 
 

@@ -45,7 +45,7 @@ def exact_information(channel):
 
 def bound(channel, logits):
     """L_I of a discrete generator, over every pair of a category and an example, with the posterior's logits for each example."""
-    classes, examples = channel.shape
+    classes = len(channel)
     c, x = (index.ravel() for index in np.indices(channel.shape))
     found = codes.information([codes.categorical(classes)], jnp.eye(classes)[c], jnp.asarray(logits)[x])
     return float(found[0] @ (channel / classes).ravel())
@@ -71,7 +71,8 @@ def test_the_information_of_a_category_is_its_entropy_where_examples_show_it():
 
 @pytest.mark.parametrize('noise', [0.1, 1.0, 3.0])
 def test_the_bound_of_a_gaussian_channel_is_its_information(noise):
-    # c ~ N(0, 1), x = c + noise e: the posterior is N(x / (1 + noise^2), noise^2 / (1 + noise^2)), and I = log(1 + 1 / noise^2) / 2.
+    # c ~ N(0, 1) and x = c + noise e: the posterior is N(x / (1 + noise^2), noise^2 / (1 + noise^2)), the information
+    # log(1 + 1 / noise^2) / 2.
     nodes, weights = np.polynomial.hermite_e.hermegauss(9)
     c, e = (x.ravel() for x in np.meshgrid(nodes, nodes))
     weights = np.outer(weights, weights).ravel() / weights.sum() ** 2

@@ -113,7 +113,7 @@ def bidirectional(
         z_key, g_key, e_key = jax.random.split(key, 3)
         z = jax.vmap(latent)(parallel.example_keys(len(batch), z_key))
         own, codes = part_of(variables, 'encoder'), None
-        state = {name: value for name, value in own.items() if name != 'params'}
+        state: Variables = {name: value for name, value in own.items() if name != 'params'}
         examples, g_state = apply_network(generator, part_of(variables, 'generator'), z, train=train, noise=g_key)
         if batch.ndim > 1:
             codes, state = apply_network(encoder, own, batch, train=train, noise=e_key)

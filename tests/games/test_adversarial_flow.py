@@ -101,18 +101,24 @@ class Square(nn.Module):
         return u * x[:, 0] + v * jnp.square(x[:, 0])
 
 
-@pytest.mark.parametrize(('weight', 'slope'), [(0.0, -2.0), (0.05, 2.0)])
-def test_between_gaussians_the_map_is_the_increasing_one(weight, slope):
-    # From N(0, 1) to N(3, 4), both 3 + 2 z and 3 - 2 z are maps; only the first has the least cost. A plain GAN stays with the
-    # sign that it started with. At a slope near 0, only the cost tells the signs apart: its gradient there is 2 weight (a - 1).
-    game = games.adversarial_flow(Affine(), Square(), latent=latents.normal(1), transport_weight=weight)
-    optimizer = optax.adam(1e-2, 0.0, 0.9)
-    state = gan_jax.init(game, optimizer, optimizer, jnp.zeros((1, 1)), jax.random.key(0))
-    step = gan_jax.make_train_step(game, optimizer, optimizer)
-    body = lambda state, key: step(state, 3 + 2 * jax.random.normal(key, (256, 1)))
-    state, _ = jax.jit(lambda state: jax.lax.scan(body, state, jax.random.split(jax.random.key(1), 3000)))(state)
-    assert float(state.ema['params']['b']) == pytest.approx(3, abs=0.4)
-    assert float(state.ema['params']['a']) == pytest.approx(slope, abs=0.4)
+def trained(weights, steps=1500):
+    """The slope and the offset of the generator after `steps` steps with each of the weights in turn."""
+    optimizer, state = optax.adam(1e-2, 0.0, 0.9), None
+    for i, weight in enumerate(weights):
+        game = games.adversarial_flow(Affine(), Square(), latent=latents.normal(1), transport_weight=weight)
+        state = state or gan_jax.init(game, optimizer, optimizer, jnp.zeros((1, 1)), jax.random.key(0))
+        step = gan_jax.make_train_step(game, optimizer, optimizer, ema_decay=0.99)
+        body = lambda state, key, step=step: step(state, 3 + 2 * jax.random.normal(key, (256, 1)))
+        run = jax.jit(lambda state, keys, body=body: jax.lax.scan(body, state, keys)[0])
+        state = run(state, jax.random.split(jax.random.key(i), steps))
+    return [float(state.ema['params'][name]) for name in 'ab']
+
+
+def test_between_gaussians_the_map_is_the_increasing_one():
+    # From N(0, 1) to N(3, 4), both 3 + 2 z and 3 - 2 z are maps, and only the first has the least cost. A plain GAN keeps the sign
+    # that it started with. A weight moves the results towards the noise, but once it has chosen the map it can fall to 0.
+    np.testing.assert_allclose(trained([0.0]), [-2, 3], atol=0.25)
+    np.testing.assert_allclose(trained([0.05, 0.0]), [2, 3], atol=0.25)
 
 
 def test_what_is_refused():

@@ -1,4 +1,4 @@
-"""BiGAN and ALI: the value of the game on every pair of maps between three points, and what each objective teaches the encoder."""
+"""BiGAN and ALI: the game's value on every pair of maps between three points, and what each objective teaches the encoder."""
 
 import itertools
 import math
@@ -97,14 +97,10 @@ def test_every_objective_draws_both_kinds_of_pairs_together(text):
     play = Inference(*jax.random.uniform(jax.random.key(2), (3, 3, 3)))
     loss = lambda play: game.generator_loss({'params': {'logits': logits}}, play, POINTS, jax.random.key(0))[0]
     gradient = jax.grad(loss)(play)
-    rise_fake = jnp.einsum('ni,ij,nj->n', gradient.examples, logits, play.latents)
-    rise_real = jnp.einsum('ni,ij,nj->n', POINTS, logits, gradient.codes)
-    slope_fake = jnp.square(play.latents @ logits.T).sum(1)
-    slope_real = jnp.square(POINTS @ logits).sum(1)
-    # A loss that falls in the fake and rises in the real logit has gradients along those of the logits.
-    along_fake = (gradient.examples * (play.latents @ logits.T)).sum(1) / slope_fake
-    along_real = (gradient.codes * (POINTS @ logits)).sum(1) / slope_real
-    assert (along_fake < 0).all() and (along_real > 0).all() and np.isfinite(rise_fake + rise_real).all()
+    # The gradients lie along those of the logits: the loss falls in the generated logits, and rises in the real ones.
+    along_fake = (gradient.examples * (play.latents @ logits.T)).sum(1)
+    along_real = (gradient.codes * (POINTS @ logits)).sum(1)
+    assert (along_fake < 0).all() and (along_real > 0).all()
 
 
 def test_non_saturating_is_the_loss_with_kinds_exchanged():
@@ -144,8 +140,9 @@ def test_penalties_take_gradients_of_examples_and_codes():
     g, d = game.init(batch, jax.random.key(0))
     play, _ = game.play(g, batch, jax.random.key(1))
     _, (_, metrics) = game.discriminator_loss(d, play, batch, jax.random.key(2))
-    kernel = jax.tree.leaves({k: v for k, v in d['params'].items()})
-    expected = sum(float(jnp.square(x).sum()) for x in kernel if x.ndim == 2)
+    (kernel,) = (x for x in jax.tree.leaves(d['params']) if x.ndim == 2)
+    assert kernel.shape == (16 + 2, 1)
+    expected = float(jnp.square(kernel).sum())
     assert float(metrics['penalty']) == pytest.approx(expected, rel=1e-5)
 
 
