@@ -12,7 +12,7 @@ from gan_jax.augmentations import Augmentation
 from gan_jax.features import FeatureLoss
 from gan_jax.games.judgement import PenaltyAt, apply_network, judgement
 from gan_jax.objectives import Objective, relativistic
-from gan_jax.penalties import Penalty, Scheduled
+from gan_jax.penalties import Penalty, Schedule, Scheduled
 from gan_jax.training import Game
 from gan_jax.typing import Array, Batch, Key, Metrics, Variables
 
@@ -39,7 +39,7 @@ def adversarial_flow(
     *,
     latent: Callable[[Key], Array],
     steps: int = 1,
-    transport_weight: float = 0.05,
+    transport_weight: float | Schedule = 0.05,
     centring_weight: float = 0.01,
     penalties: Sequence[Penalty | Scheduled] = (),
     penalty_at: PenaltyAt = 'seen',
@@ -57,14 +57,13 @@ def adversarial_flow(
         L_G = objective + transport_weight / w  E|G(x_s) - x_s|^2,
 
     where |.|^2 is the mean of the squares over the entries of an example. Many maps take one distribution to another, and the
-    first term of L_G does not choose among them; the second chooses the one of least cost, which is unique. Between
-    distributions on a line it is the increasing one. The larger the weight, the stronger is the choice, and the more the results
-    are drawn towards the noise, so the weight should end small: the authors have .05 for points, and .2 falling to .005 for
-    images. They add R1 and R2 to the discriminator's loss, weighted by w.
+    objective does not choose among them; the cost of transport chooses the map for which it is least. Between distributions on a
+    line, this is the increasing map. The cost also draws the results towards the noise, so the weight should end small: the
+    authors have .05 for points on a line, and .2 falling to .005 for images. They add R1 and R2, multiplied by w, to the
+    discriminator's loss.
 
-    The batch is an array of real examples, or for `gan_jax.sample` a number of them; the play is a `Transport`. In sampling, the
-    generator is applied `steps` times. Sampling follows the flow only if the steps' distributions are learned one and all, since
-    an intermediate result is the source of the next step.
+    The batch is an array of real examples, or for `gan_jax.sample` their number, and the play is a `Transport`. In sampling, the
+    generator is applied `steps` times.
 
     Args:
         generator: `generator(x_s [batch, ...], train=) -> [batch, ...]`, of the same shape; if there are several steps,
@@ -74,7 +73,8 @@ def adversarial_flow(
         objective: the losses of both players; the authors' is `objectives.relativistic()`.
         latent: draws the noise of one example from one key, of the shape of an example.
         steps: number of steps from noise to data.
-        transport_weight: weight of the cost of transport; without it, this is a GAN.
+        transport_weight: weight of the cost of transport, or a function of the number of discriminator updates that returns it,
+            such as an optax schedule; 0 leaves a GAN.
         centring_weight: weight of the term that keeps the logits around 0, which a relativistic objective does not determine.
         penalties: this and `penalty_at`, `augmentation`, `feature_losses`, `feature_layer` and `objective_weight` are as in
             `games.adversarial`.
@@ -85,7 +85,8 @@ def adversarial_flow(
     """
     if steps < 1:
         raise ValueError(f'a flow must have at least 1 step, got {steps}')
-    if min(transport_weight, centring_weight) < 0:
+    varies = callable(transport_weight)
+    if centring_weight < 0 or (not varies and transport_weight < 0):
         raise ValueError(f'weights must be at least 0, got {transport_weight=} and {centring_weight=}')
     if steps > 1 and augmentation is not None and augmentation.group > 1:
         raise ValueError('packing joins points at different times, but the discriminator takes a single time')
@@ -98,6 +99,7 @@ def adversarial_flow(
         feature_losses=feature_losses,
         feature_layer=feature_layer,
     )
+    judge = judge._replace(keeps_progress=judge.keeps_progress or varies)
 
     def init(batch: Batch, key: Key) -> tuple[Variables, Variables]:
         g_key, d_key, z_key = jax.random.split(key, 3)
@@ -143,7 +145,8 @@ def adversarial_flow(
             objective, variables, targets, examples, key, given=given, weight=objective_weight
         )
         metrics['transport_cost'] = steps * jnp.square(play.examples - play.sources).mean()
-        return loss + transport_weight * metrics['transport_cost'], metrics
+        weight = transport_weight(judge.split(variables)[1]['updates']) if callable(transport_weight) else transport_weight
+        return loss + weight * metrics['transport_cost'], metrics
 
     return Game(init, play, discriminator_loss, generator_loss)
 

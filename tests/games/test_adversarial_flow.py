@@ -69,6 +69,19 @@ def test_both_losses():
         assert float(loss) == pytest.approx(np.logaddexp(0, real - fake).mean() + 0.3 * cost, rel=1e-4)
 
 
+def test_the_weight_of_the_cost_can_follow_the_updates():
+    game = make(transport_weight=lambda updates: 0.5 ** updates.astype(float))
+    batch = jnp.ones((4, 1))
+    g, d = game.init(batch, jax.random.key(0))
+    play, _ = game.play(g, batch, jax.random.key(1))
+    base, _ = make(transport_weight=0.0).generator_loss(d, play, batch, jax.random.key(2))
+    for weight in (1, 0.5, 0.25):
+        loss, metrics = game.generator_loss(d, play, batch, jax.random.key(2))
+        assert float(loss - base) == pytest.approx(weight * float(metrics['transport_cost']), rel=1e-4)
+        _, (state, _) = game.discriminator_loss(d, play, batch, jax.random.key(3))
+        d = {**d, **state}
+
+
 def test_samples_take_every_step():
     class Recorded(nn.Module):
         @nn.compact
@@ -115,8 +128,8 @@ def trained(weights, steps=1500):
 
 
 def test_between_gaussians_the_map_is_the_increasing_one():
-    # From N(0, 1) to N(3, 4), both 3 + 2 z and 3 - 2 z are maps, and only the first has the least cost. A plain GAN keeps the sign
-    # that it started with. A weight moves the results towards the noise, but once it has chosen the map it can fall to 0.
+    # From N(0, 1) to N(3, 4), both 3 + 2 z and 3 - 2 z are maps, and only the first has the least cost. A plain GAN keeps the
+    # sign that it started with. A weight moves the results towards the noise, but once it has chosen the map it can fall to 0.
     np.testing.assert_allclose(trained([0.0]), [-2, 3], atol=0.25)
     np.testing.assert_allclose(trained([0.05, 0.0]), [2, 3], atol=0.25)
 
