@@ -93,7 +93,7 @@ OBJECTIVES = [
 def test_every_objective_draws_both_kinds_of_pairs_together(text):
     # G raises the logit of its pairs, and E lowers that of real ones.
     game = tables(build(objectives.OBJECTIVES, text))
-    logits = jax.random.normal(jax.random.key(1), (3, 3)) / 10
+    logits = jax.random.uniform(jax.random.key(1), (3, 3), minval=0.05, maxval=0.1)  # so that logits are between 0 and 1
     play = Inference(*jax.random.uniform(jax.random.key(2), (3, 3, 3)))
     loss = lambda play: game.generator_loss({'params': {'logits': logits}}, play, POINTS, jax.random.key(0))[0]
     gradient = jax.grad(loss)(play)

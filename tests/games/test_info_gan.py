@@ -30,7 +30,7 @@ def test_both_losses_are_the_games_less_the_weighted_bounds():
     q = judge.apply(d, play.examples)[1]
     first, second = codes.information(CODES, play.latents, q).mean(1)
     for name in ('discriminator_loss', 'generator_loss'):
-        (loss, found), (base, _) = (getattr(one, name)(d, play, batch, keys[2]) for one in (game, plain))
+        (loss, found), (base, _) = (jax.jit(getattr(one, name))(d, play, batch, keys[2]) for one in (game, plain))
         assert float(base - loss) == pytest.approx(float(first + 0.25 * second), abs=1e-5)
         metrics = found[1] if name == 'discriminator_loss' else found
         key = 'information' if name == 'discriminator_loss' else 'generator_information'
