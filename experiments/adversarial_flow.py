@@ -22,15 +22,14 @@ from typing import Annotated, Any
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
-import optax
 from scipy.special import ndtr, ndtri
 from tyro.conf import Suppress
 
 import gan_jax
-from gan_jax import data, games, latents, networks, runs
+from experiments.shared import flows
+from gan_jax import data, latents, networks, runs
 from gan_jax.games.adversarial_flow import flow
-from gan_jax.penalties import Schedule
-from gan_jax.ranges import BatchSize, Compared, Count, Range, SeedCount, Several, Share, ShareAbove0, Weight, Width, refuse_given
+from gan_jax.ranges import BatchSize, Compared, Range, SeedCount, Several, Share, Weight, Width, refuse_given
 from gan_jax.runs import pictures
 from gan_jax.runs.study import check
 from gan_jax.typing import Array, Key
@@ -41,7 +40,7 @@ SHOWN = 200
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(runs.GameOptions):
+class Config(flows.FlowOptions):
     """Adversarial flow models from noise to four Gaussians on a line, by weight of the cost of transport."""
 
     name: str = 'adversarial_flow'
@@ -49,38 +48,18 @@ class Config(runs.GameOptions):
     """Weights of the cost of transport; 0 is a GAN. Each is a run below this one."""
     transport_weight: Suppress[Weight] = 0.05
     """The weight of one of these runs."""
-    transport_decay: ShareAbove0 = 1.0
-    """The weight at the last step, as a share of the first; it falls by half a cosine, as the authors' for images does."""
-    centring_weight: Weight = 0.01
-    """Weight of the square of the sum of a real and a generated logit in D's loss."""
-    flow_steps: Annotated[int, Range(1, 100)] = 1
-    """Number of steps in which G moves noise to the data."""
-    steps: Count = 5000
     seeds: SeedCount = 10
     batch_size: BatchSize = 256
     width: Width = 128
     """Width of the hidden layers."""
     layers: Annotated[int, Range(1, 100)] = 3
     """Number of hidden layers of each player."""
-    objective: str = 'relativistic'
     penalties: tuple[str, ...] = ('r1:gamma=0.02', 'r2:gamma=0.02')
     """Penalties on D; by default R1 and R2 with the notebook's weight of .01, which is gamma / 2."""
     optimizers: str = 'adam:learning_rate=1e-4,beta1=0,beta2=0.9'
     ema_decay: Share = 0.99
     samples: Compared = 10_000
     """Number of quantiles of the noise in the table."""
-
-    def identity(self) -> dict[str, Any]:
-        """The identity of the run, which includes its length if the weight of the cost depends on it."""
-        return super().identity() | ({} if self.transport_decay == 1 else {'decay_steps': self.steps})
-
-    @property
-    def weight(self) -> float | Schedule:
-        """The weight of the cost of transport, by the number of updates of D if it falls."""
-        if self.transport_decay == 1:
-            return self.transport_weight
-        updates = self.steps * self.players().discriminator_steps
-        return optax.cosine_decay_schedule(self.transport_weight, updates, self.transport_decay)
 
 
 class Timed(nn.Module):
@@ -105,13 +84,7 @@ def study(config: Config) -> runs.Study:
     """The run for one weight. Raises `InputError` for what cannot work, before anything is written."""
     config.check()
     refuse_given(config, 'memory_limit', because='applies to data sets; points are drawn as needed')
-    rules = functools.partial(
-        games.adversarial_flow,
-        steps=config.flow_steps,
-        transport_weight=config.weight,
-        centring_weight=config.centring_weight,
-    )
-    game = config.game(*networks_of(config), latents.normal(1), rules)
+    game = config.game(*networks_of(config), latents.normal(1), config.moving)
     shown = np.linspace(-3, 3, SHOWN)
     return runs.Study(
         game,

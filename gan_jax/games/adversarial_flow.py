@@ -85,8 +85,7 @@ def adversarial_flow(
     """
     if steps < 1:
         raise ValueError(f'a flow must have at least 1 step, got {steps}')
-    varies = callable(transport_weight)
-    if centring_weight < 0 or (not varies and transport_weight < 0):
+    if centring_weight < 0 or (not callable(transport_weight) and transport_weight < 0):
         raise ValueError(f'weights must be at least 0, got {transport_weight=} and {centring_weight=}')
     if steps > 1 and augmentation is not None and augmentation.group > 1:
         raise ValueError('packing joins points at different times, but the discriminator takes a single time')
@@ -99,7 +98,7 @@ def adversarial_flow(
         feature_losses=feature_losses,
         feature_layer=feature_layer,
     )
-    judge = judge._replace(keeps_progress=judge.keeps_progress or varies)
+    judge = judge._replace(keeps_progress=judge.keeps_progress or callable(transport_weight))
 
     def init(batch: Batch, key: Key) -> tuple[Variables, Variables]:
         g_key, d_key, z_key = jax.random.split(key, 3)
@@ -151,14 +150,20 @@ def adversarial_flow(
     return Game(init, play, discriminator_loss, generator_loss)
 
 
-def flow(generator: nn.Module, variables: Variables, noise: Array, key: Key, *, steps: int = 1) -> Array:
-    """The examples to which the generator of a flow of so many steps moves noise `[n, ...]`, in inference mode.
+def flow(generator: nn.Module, variables: Variables, noise: Array, key: Key | None = None, *, steps: int = 1) -> Array:
+    """The examples to which the generator of `adversarial_flow` moves noise `[n, ...]` in `steps` steps, in inference mode.
 
-    The other arguments are the generator's variables, and the key of its random stream 'noise', if it draws from it.
+    Args:
+        generator: the network of the game.
+        variables: its variables.
+        noise: `[n, ...]`, of the shape of the examples.
+        key: the key of its random stream 'noise', if it draws from it.
+        steps: the number of steps of the game.
     """
     x = noise
-    for number, own in zip(range(steps, 0, -1), jax.random.split(key, steps), strict=True):
+    for number in range(steps, 0, -1):
         times = _between(jnp.full(len(x), number, x.dtype), steps)
+        own = None if key is None else jax.random.fold_in(key, number)
         x, _ = apply_network(generator, variables, x, *times, train=False, noise=own)
     return x
 

@@ -23,7 +23,7 @@ MODULES = {
     **{
         f'experiments.{name}': name
         for name in (
-            'adversarial_flow', 'dirac_gan', 'evaluate', 'export', 'f_gan', 'generate', 'infogan',
+            'adversarial_flow', 'adversarial_flow_images', 'dirac_gan', 'evaluate', 'export', 'f_gan', 'generate', 'infogan',
             'interpolate', 'optimal_discriminator', 'ring', 'sngan',
             'translate', 'unrolled_gan', 'vanishing_gradients', 'wgan_gp',
         )
@@ -303,6 +303,7 @@ adversarial_flow --flow-steps 0                               --flow-steps must 
 adversarial_flow --flow-steps 2 --augmentations packing       packing joins points at different times
 adversarial_flow --memory-limit 1                             --memory-limit applies to data sets
 adversarial_flow --score-every 1                              --score-every requires a run that generates images
+adversarial_flow_images --latent-size 3                       --latent-size does not apply to a flow
 infogan --categories 1                                        --categories must be from 2 to 1000, not 1
 infogan --augmentations packing                               packing joins examples of different codes
 unrolled_gan --compare                                        --compare must name at least one

@@ -15,7 +15,8 @@ from experiments.text_to_image import report
 from gan_jax import runs
 from gan_jax.commandline import module_of
 
-IMAGES = '--dataset digits --size 8 --batch-size 8 --latent-size 3 --samples 20 --sample-every 2 --checkpoint-every 2'
+PIXELS = '--dataset digits --size 8 --batch-size 8 --samples 20 --sample-every 2 --checkpoint-every 2'
+IMAGES = f'{PIXELS} --latent-size 3'
 TRANSLATED = '--size 8 --width 2 --batch-size 4 --samples 4 --sample-every 2 --checkpoint-every 2 --receptive-field 1'
 MIXTURES = '--width 4 --latent-size 2 --batch-size 8 --samples 50 --sample-every 2 --checkpoint-every 2'
 STREAMED, SCORED, UNROLLED = '--memory-limit 0', '--score-every 2', '--unroll-steps 1'
@@ -53,6 +54,11 @@ TABLE = {
         (UNROLLED,),
         None,
     ),
+    'adversarial_flow_images': (
+        f'{PIXELS} --width 2 --kernel-size 2 --g-width 4 --flow-steps 2',
+        (STREAMED, SCORED, UNROLLED),
+        'generate',
+    ),
     'mode_collapse': (
         '--methods gan adagan:components=2 --width 4 --latent-size 2 --batch-size 12 --samples 50 --evaluations 2',
         (),
@@ -67,7 +73,16 @@ TABLE = {
         None,
     ),
 }
-FALL = {'wgan_gp', 'sngan', 'f_gan', 'vanishing_gradients', 'optimal_discriminator', 'taxonomy', 'mode_collapse'}
+FALL = {
+    'wgan_gp',
+    'sngan',
+    'f_gan',
+    'vanishing_gradients',
+    'optimal_discriminator',
+    'taxonomy',
+    'mode_collapse',
+    'adversarial_flow_images',
+}
 """Whose rates fall over the whole run, or which are measured at its end: they cannot go on to more steps."""
 
 
