@@ -62,7 +62,7 @@ class Config(flows.FlowOptions):
     """Number of quantiles of the noise in the table."""
 
 
-class Timed(nn.Module):
+class PointsAtTimes(nn.Module):
     """A network of points that are joined to times, `(x [n, 1], *times [n]) -> network([x, *times])`."""
 
     network: nn.Module
@@ -77,7 +77,7 @@ def networks_of(config: Config) -> tuple[nn.Module, nn.Module]:
     hidden = (config.width,) * config.layers
     generator = networks.MLP((*hidden, 1), activation=nn.silu, norm=config.g_norm)
     judge = networks.MLP((*hidden, 1), activation=nn.silu, squeeze=True, norm=config.d_norm, minibatch=config.minibatch)
-    return Timed(generator), Timed(judge)
+    return PointsAtTimes(generator), PointsAtTimes(judge)
 
 
 def study(config: Config) -> runs.Study:

@@ -303,7 +303,7 @@ adversarial_flow --flow-steps 0                               --flow-steps must 
 adversarial_flow --flow-steps 2 --augmentations packing       packing joins points at different times
 adversarial_flow --memory-limit 1                             --memory-limit applies to data sets
 adversarial_flow --score-every 1                              --score-every requires a run that generates images
-adversarial_flow_images --latent-size 3                       --latent-size does not apply to a flow
+adversarial_flow_images --latent-size 3                       Unrecognized options: --latent-size
 infogan --categories 1                                        --categories must be from 2 to 1000, not 1
 infogan --augmentations packing                               packing joins examples of different codes
 unrolled_gan --compare                                        --compare must name at least one

@@ -50,7 +50,7 @@ TABLE = {
     'ring': (f'{MIXTURES} --penalties r1 --penalty-decay 1', (UNROLLED,), None),
     'unrolled_gan': (f'--compare 0 1 {MIXTURES}', (), None),
     'adversarial_flow': (
-        '--compare 0 0.05 --width 4 --batch-size 8 --samples 50 --sample-every 2 --checkpoint-every 2',
+        '--compare 0.05 --width 4 --batch-size 8 --samples 50 --sample-every 2 --checkpoint-every 2',
         (UNROLLED,),
         None,
     ),

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import quick
 
 import gan_jax
 from experiments import infogan
@@ -35,11 +36,11 @@ def test_a_row_of_the_picture_is_a_category_and_a_column_a_continuous_code(conti
 def test_the_sampler_draws_what_the_game_plays():
     # A latent of the game, cut after its category, gives the same image.
     game, generator = CONFIG.make_game(8, 1), CONFIG.generator(8, 1)
-    g, _ = game.init(jnp.zeros((1, 8, 8, 1)), jax.random.key(0))
-    play, _ = game.play(g, jnp.zeros(5), jax.random.key(1), train=False)
+    g, _ = quick(game.init)(jnp.zeros((1, 8, 8, 1)), jax.random.key(0))
+    play, _ = quick(lambda g: game.play(g, jnp.zeros(5), jax.random.key(1), train=False))(g)
     z = play.latents[:, 3:]
     assert z.shape[1:] == jax.eval_shape(generator.latent, jax.random.key(0)).shape
-    np.testing.assert_allclose(generator.generate(g, z, play.latents[:, :3].argmax(1)), play.examples, atol=1e-6)
+    np.testing.assert_allclose(quick(generator.generate)(g, z, play.latents[:, :3].argmax(1)), play.examples, atol=1e-6)
     assert generator.conditions == ('0', '1', '2') and sum(generator.shares) == pytest.approx(1)
 
 

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import quick
 
 import gan_jax
 from gan_jax import augmentations, games, latents, networks, objectives, penalties
@@ -137,9 +138,9 @@ def images(**options) -> gan_jax.Game:
 def test_penalties_take_gradients_of_examples_and_codes():
     game = images(penalties=[penalties.r1(2.0)])
     batch = jnp.ones((3, 4, 4, 1))
-    g, d = game.init(batch, jax.random.key(0))
-    play, _ = game.play(g, batch, jax.random.key(1))
-    _, (_, metrics) = game.discriminator_loss(d, play, batch, jax.random.key(2))
+    g, d = quick(game.init)(batch, jax.random.key(0))
+    play, _ = quick(game.play)(g, batch, jax.random.key(1))
+    _, (_, metrics) = quick(game.discriminator_loss)(d, play, batch, jax.random.key(2))
     (kernel,) = (x for x in jax.tree.leaves(d['params']) if x.ndim == 2)
     assert kernel.shape == (16 + 2, 1)
     expected = float(jnp.square(kernel).sum())
