@@ -94,8 +94,11 @@ def average_parameters(decay: Share = 0.999) -> optax.GradientTransformation:
     return optax.GradientTransformation(lambda params: ParameterAverage(jnp.int32(0), jax.tree.map(jnp.copy, params)), update)
 
 
-def averaged(opt_state: optax.OptState) -> Any:
-    """The average kept by `average_parameters`, wherever it is in a chain. Raises `ValueError` unless there is exactly one."""
+def averaged(opt_state: Any) -> Any:
+    """The average kept by `average_parameters` in an `optax.OptState`, wherever it is in a chain.
+
+    Raises `ValueError` unless there is exactly one.
+    """
     is_average = lambda x: isinstance(x, ParameterAverage)
     found = [x for x in jax.tree.leaves(opt_state, is_leaf=is_average) if is_average(x)]
     if len(found) != 1:

@@ -49,7 +49,8 @@ class Player:
 
     params: Any
     state: Variables
-    opt_state: optax.OptState
+    opt_state: Any
+    """An `optax.OptState`."""
 
     @property
     def variables(self) -> Variables:
