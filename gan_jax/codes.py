@@ -59,9 +59,10 @@ def uniform(
     Args:
         low: lower end of the interval.
         high: upper end of the interval.
-        deviation: the standard deviation of Q, whose single parameter is then its mean, as in the authors' code for MNIST. With
-            None, the parameters are the mean and the logarithm of the standard deviation; since nothing limits the information
-            about a continuous code, the loss is then not bounded below.
+        deviation: the standard deviation of Q, whose single parameter is then its mean, as in the authors' code for MNIST; the
+            information is then at most log(high - low) - log(deviation) - log(2 pi) / 2, -.226 by default. With None, the
+            parameters are the mean and the logarithm of the standard deviation; since nothing limits the information about a
+            continuous code, the loss is then not bounded below.
         weight: weight of its information in the losses.
 
     Raises `ValueError` unless `low` is below `high`, and for settings out of range.

@@ -42,7 +42,9 @@ def info_gan(
     feature_layer: int = -1,
     objective_weight: float = 1.0,
 ) -> Game:
-    """The standard game plus a lower bound of the information between codes and generated examples, min_{G,Q} max_D (eq. 6):
+    """The standard game with a lower bound on the information between codes and generated examples (Chen et al. 2016, eq. 6).
+
+    With the value V of the standard game, G and Q minimise, and D maximises,
 
         V(D, G) - sum_k weight_k L_k,    L_k = E[log Q(c_k | G(c, z))] + H(c_k)  <=  I(c_k; G(c, z))
 
