@@ -1,4 +1,4 @@
-"""Adversarial flow models (Lin, Yang, Lin, Chen and Fan 2025, arXiv 2511.22475) on a line, beside a GAN.
+r"""Adversarial flow models (Lin, Yang, Lin, Chen and Fan 2025, arXiv 2511.22475) on a line, beside a GAN.
 
     python -m experiments.adversarial_flow
     python -m experiments.adversarial_flow --flow-steps 4
@@ -13,10 +13,15 @@ The settings are the notebook's (Adam 1e-4 with beta1 = 0 and beta2 = .9, 5,000 
 of smaller batches, which see numbers as they are instead of sines of them, and exact gradients in R1 and R2 instead of finite
 differences. The last command has the notebook's sizes.
 
-Expected of a short trial, --seeds 4 --steps 3000 --width 64 --batch-size 128 --optimizers adam:learning_rate=1e-3,beta1=0,beta2=0.9
---schedule cosine:end=0.05: distances from the optimal map of 1.82 +- 1.52 with weight 0, where three of four seeds learn decreasing
-maps, and .336 +- .023 with .05, where all increase but for small folds; costs of 3.55 and .233 (least: .151); W2 of .372 and .327,
-for networks so small do not yet jump between the modes. 27 s of training for each weight on one core.
+Expected of a short trial with 4 seeds,
+
+    python -m experiments.adversarial_flow --seeds 4 --steps 3000 --width 64 --batch-size 128 \
+        --optimizers adam:learning_rate=1e-3,beta1=0,beta2=0.9 --schedule cosine:end=0.05
+
+With weight 0, three seeds learn a decreasing map; the distance from the optimal one is 1.82 +- 1.52, and the cost 3.55. With
+weight .05, all seeds learn an increasing map, but for small folds; the distance is .336 +- .023, and the cost .233 (the least
+possible: .151). W2 is .372 and .327, because networks this small do not yet jump between the modes. Training takes 27 s for each
+weight on one core.
 """
 
 import dataclasses

@@ -5,11 +5,11 @@
 
 On DCGAN's networks, with one category and a few numbers uniform on [-1, 1) as codes. Each row of a picture has one category, and
 its first continuous code grows from left to right; all else is equal. The end table also shows the bounds of the information
-between codes and samples in nats, at most log 10 = 2.303 for ten categories and -.226 for a number (`codes.uniform`), and how well
-the categories, matched one to one to the classes, classify held-out images (the paper: an error of 5 % on MNIST).
+between codes and samples in nats, at most log 10 = 2.303 for ten categories and -.226 for a number (`codes.uniform`), and how
+well the categories, matched one to one to the classes, classify held-out images (the paper: an error of 5 % on MNIST).
 
-Expected of a short trial, --width 16 --batch-size 32 --steps 2000 on the digits (seed 0): 35 s of training on one core, 2.300 nats
-for the category, -.316 and -.391 for the numbers, and categories that match .40 of held-out images.
+Expected of a short trial, --width 16 --batch-size 32 --steps 2000 on the digits (seed 0): 35 s of training on one core, 2.300
+nats for the category, -.316 and -.391 for the numbers, and categories that match .40 of held-out images.
 """
 
 import dataclasses
@@ -99,7 +99,7 @@ def study(config: Config) -> runs.Study:
 
 
 def rows(config: Config, generator: runs.Generator, state: gan_jax.TrainState, key: Key) -> Array:
-    """A row of samples for each category, `[categories * COLUMNS, h, w, c]`, along which the first continuous code, if any, grows."""
+    """A row of samples for each category, `[categories * COLUMNS, h, w, c]`, along which the first continuous code grows."""
     z, _ = draw_latents(generator, COLUMNS, key)
     if config.continuous:
         z = jnp.broadcast_to(z[:1], z.shape).at[:, 0].set(jnp.linspace(-1, 1, COLUMNS))
