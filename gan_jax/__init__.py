@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gan_jax import (
         augmentations,
         boosting,
+        codes,
         compilation,
         data,
         divergences,
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     )  # fmt: skip
 
 __all__ = [
-    'Game', 'InputError', 'Player', 'TrainState', 'Trainer', 'augmentations', 'boosting', 'compilation', 'data',
+    'Game', 'InputError', 'Player', 'TrainState', 'Trainer', 'augmentations', 'boosting', 'codes', 'compilation', 'data',
     'divergences', 'features', 'games', 'init', 'inversion', 'keys', 'latents', 'make_train_step', 'many_steps', 'metrics',
     'networks', 'numerics', 'objectives', 'optimizers', 'parallel', 'penalties', 'pyramids', 'runs', 'sample', 'schedules',
     'text', 'trainer', 'training', 'unroll',

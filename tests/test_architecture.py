@@ -24,6 +24,7 @@ LAYERS = [  # a module may import from its own line's package, and from any line
         'gan_jax.features',
         'gan_jax.optimizers',
         'gan_jax.latents',
+        'gan_jax.codes',
         'gan_jax.inversion',
         'gan_jax.pyramids',
     },

@@ -23,7 +23,7 @@ MODULES = {
     **{
         f'experiments.{name}': name
         for name in (
-            'dirac_gan', 'evaluate', 'export', 'f_gan', 'generate',
+            'adversarial_flow', 'adversarial_flow_images', 'dirac_gan', 'evaluate', 'export', 'f_gan', 'generate', 'infogan',
             'interpolate', 'optimal_discriminator', 'r3gan', 'ring', 'showcase', 'sngan',
             'translate', 'unrolled_gan', 'vanishing_gradients', 'wgan_gp',
         )
@@ -303,6 +303,15 @@ ring --sweep --sweep-objectives hinge hinge                   --sweep-objectives
 ring --sweep --sweep-objectives energy_margin                 energy_margin requires a D that returns energies
 ring --unroll-steps -1                                        --unroll-steps must be from 0 to 1000, not -1
 ring --unroll-steps 99999999999                               --unroll-steps must be from 0 to 1000
+adversarial_flow --compare                                    --compare must name at least one
+adversarial_flow --compare 0 -1                               --compare must be from 0 to 1000000, not -1
+adversarial_flow --flow-steps 0                               --flow-steps must be from 1 to 100, not 0
+adversarial_flow --flow-steps 2 --augmentations packing       packing joins points at different times
+adversarial_flow --memory-limit 1                             --memory-limit applies to data sets
+adversarial_flow --score-every 1                              --score-every requires a run that generates images
+adversarial_flow_images --latent-size 3                       Unrecognized options: --latent-size
+infogan --categories 1                                        --categories must be from 2 to 1000, not 1
+infogan --augmentations packing                               packing joins examples of different codes
 unrolled_gan --compare                                        --compare must name at least one
 unrolled_gan --compare 0 0                                    --compare names 0 twice
 unrolled_gan --compare 0 -2                                   --compare must be from 0 to 1000, not -2
