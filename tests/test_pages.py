@@ -15,7 +15,21 @@ from test_architecture import LAYERS
 
 from experiments.shared.image_gan import ImageOptions
 from gan_jax import augmentations as augmentation_tables
-from gan_jax import boosting, compilation, data, divergences, features, games, metrics, objectives, optimizers, penalties, runs
+from gan_jax import (
+    boosting,
+    codes,
+    compilation,
+    data,
+    divergences,
+    features,
+    games,
+    metrics,
+    objectives,
+    optimizers,
+    penalties,
+    runs,
+    schedules,
+)
 from gan_jax.commandline import module_of
 from gan_jax.data import mixtures
 from gan_jax.metrics.extractors.inception.preprocessing import RESIZES
@@ -190,6 +204,8 @@ TABLES = {
     'networks.STACKED_MNIST': stacked_mnist.STACKED_MNIST,
     'optimizers.OPTIMIZERS': optimizers.OPTIMIZERS,
     'optimizers.SCHEDULES': optimizers.SCHEDULES,
+    'schedules.ANNEALED': schedules.ANNEALED,
+    'codes.CODES': codes.CODES,
     'boosting.REWEIGHTINGS': boosting.REWEIGHTINGS,
     'boosting.MIXINGS': boosting.MIXINGS,
     'data.mixtures.MIXTURES': mixtures.MIXTURES,
