@@ -94,24 +94,29 @@ def inception_elsewhere(batch_size: int) -> dict[str, Candidate]:
     return {f'torch-fidelity ({device}{name})': candidate(form) for name, form in forms.items()}
 
 
-def torch_fidelity_network(arrays: dict[str, np.ndarray], outputs: Sequence[str]) -> Any:
-    """torch-fidelity's network with the given weights. Raises `ImportError` if it is not installed.
+def torch_fidelity_module(name: str) -> Any:
+    """A module of torch-fidelity. Raises `ImportError` if it is not installed.
 
     Only that one module is imported, because importing the package requires torchvision and a download.
     """
     spec = importlib.util.find_spec('torch_fidelity')
     if spec is None:
         raise ImportError('torch_fidelity')
-    import torch
-
     package = types.ModuleType('torch_fidelity')
     package.__path__ = list(spec.submodule_search_locations or ())
     sys.modules['torch_fidelity'] = package
     try:
-        module: Any = importlib.import_module('torch_fidelity.feature_extractor_inceptionv3')
+        return importlib.import_module(f'torch_fidelity.{name}')
     finally:
-        for name in [name for name in sys.modules if name.partition('.')[0] == 'torch_fidelity']:
-            del sys.modules[name]
+        for loaded in [loaded for loaded in sys.modules if loaded.partition('.')[0] == 'torch_fidelity']:
+            del sys.modules[loaded]
+
+
+def torch_fidelity_network(arrays: dict[str, np.ndarray], outputs: Sequence[str]) -> Any:
+    """torch-fidelity's network with the given weights. Raises `ImportError` if it is not installed."""
+    module = torch_fidelity_module('feature_extractor_inceptionv3')
+    import torch
+
     state = {name: torch.from_numpy(x) for name, x in torch_state(arrays).items()}
     module.load_state_dict_from_url = lambda *_, **__: state
     return module.FeatureExtractorInceptionV3('inception-v3-compat', list(outputs))

@@ -47,8 +47,9 @@ class Config(Checked):
     """Without a protocol: any of frechet, kernel, kernel_subsets:subsets=100,size=1000, prdc:k=5,strict=True and score:splits=10,
     computed on --samples images. The default is frechet, kernel and prdc."""
     extractor: str | None = None
-    """Without a protocol: inception (inception:path=FILE,resize=clean), classifier:dataset=NAME, squeezenet:path=FILE, pixels, or
-    custom:function=package.module.name. The default is inception."""
+    """Without a protocol: inception (inception:path=FILE,resize=clean), dinov2_vitl14:weights=FILE (also vitb14, vits14),
+    clip_vitb32:weights=FILE, clip_vitl14:weights=FILE, vgg16:weights=FILE, lpips:weights=FILE,linear=FILE,
+    classifier:dataset=NAME, squeezenet:path=FILE, pixels, or custom:function=package.module.name. The default is inception."""
     samples: Compared | None = None
     """Without a protocol: the number of images of FAKE. The default is all of them, or 10,000 of a run."""
     reals: Compared | None = None

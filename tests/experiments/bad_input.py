@@ -442,6 +442,7 @@ metrics images images --extractor pixels:size=3               has no setting 'si
 metrics images images --extractor custom                      function
 metrics images images --extractor custom:function=nothing     cannot find the function 'nothing'
 metrics images images --extractor squeezenet:path=nowhere --resize 64         nowhere
+metrics images images --extractor dinov2_vitl14               fetch dinov2_vitl14_pretrain.pth from https://dl.fbaipublicfiles.com
 metrics images images --extractor pixels --measures fid       unknown measure 'fid'
 metrics images images --extractor pixels --measures prdc:k=0  k must be at least 1, not 0
 metrics images images --extractor pixels --measures kernel kernel     --measures names kernel twice

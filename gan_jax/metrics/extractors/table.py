@@ -9,6 +9,8 @@ from gan_jax.metrics.extractors import inception as inception_v3
 from gan_jax.metrics.extractors.classifier import train_classifier
 from gan_jax.metrics.extractors.extraction import Extractor, Outputs, as_float
 from gan_jax.metrics.extractors.squeezenet import squeezenet
+from gan_jax.metrics.extractors.transformer import clip_vitb32, clip_vitl14, dinov2_vitb14, dinov2_vitl14, dinov2_vits14
+from gan_jax.metrics.extractors.vgg import lpips, vgg16
 from gan_jax.registry import Table
 
 
@@ -62,6 +64,19 @@ def custom(function: str) -> Extractor:
 
 EXTRACTORS: Table[Callable[..., Extractor]] = Table(
     'extractor',
-    {'inception': inception, 'classifier': classifier, 'squeezenet': squeezenet, 'pixels': pixels, 'custom': custom},
+    {
+        'inception': inception,
+        'dinov2_vits14': dinov2_vits14,
+        'dinov2_vitb14': dinov2_vitb14,
+        'dinov2_vitl14': dinov2_vitl14,
+        'clip_vitb32': clip_vitb32,
+        'clip_vitl14': clip_vitl14,
+        'vgg16': vgg16,
+        'lpips': lpips,
+        'classifier': classifier,
+        'squeezenet': squeezenet,
+        'pixels': pixels,
+        'custom': custom,
+    },
 )
 """Name -> factory of an extractor."""

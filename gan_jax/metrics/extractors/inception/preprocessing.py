@@ -38,47 +38,47 @@ def levels(images: AnyArray) -> Array:
     return jnp.clip(jnp.round((jnp.asarray(images, jnp.float32) + 1) * 127.5), 0, 255)
 
 
-def tf1(x: Array) -> Array:
-    """TensorFlow 1's `ResizeBilinear`, as in the 2015 graph, of levels `[n, h, w, c]` to `[n, 299, 299, c]`.
+def tf1(x: Array, side: int = SIZE) -> Array:
+    """TensorFlow 1's `ResizeBilinear`, as in the 2015 graph, of levels `[n, h, w, c]` to `[n, side, side, c]`.
 
     Pixel i lies at i * scale, without half-pixel centres or antialiasing. Published FID, KID and Inception scores use this resize
     (TTUR, torch-fidelity, guided-diffusion).
     """
-    rows, columns = (_bilinear_matrix(size) for size in x.shape[1:3])
+    rows, columns = (_bilinear_matrix(size, side) for size in x.shape[1:3])
     return jnp.einsum('ih,nhwc,jw->nijc', rows, x, columns, precision=Precision.HIGHEST)
 
 
-def _bilinear_matrix(size: int) -> np.ndarray:
-    """`[SIZE, size]` in float32 arithmetic, as in TensorFlow: at 1024 pixels the rounding of the positions matters."""
-    position = np.arange(SIZE, dtype=np.float32) * np.float32(size / SIZE)
+def _bilinear_matrix(size: int, side: int) -> np.ndarray:
+    """`[side, size]` in float32 arithmetic, as in TensorFlow: at 1024 pixels the rounding of the positions matters."""
+    position = np.arange(side, dtype=np.float32) * np.float32(size / side)
     low = np.floor(position).astype(int)
     weight = position - low.astype(np.float32)
-    matrix = np.zeros((SIZE, size), np.float32)
-    np.add.at(matrix, (np.arange(SIZE), low), 1 - weight)
-    np.add.at(matrix, (np.arange(SIZE), np.minimum(low + 1, size - 1)), weight)
+    matrix = np.zeros((side, size), np.float32)
+    np.add.at(matrix, (np.arange(side), low), 1 - weight)
+    np.add.at(matrix, (np.arange(side), np.minimum(low + 1, size - 1)), weight)
     return matrix
 
 
-def clean(x: Array) -> Array:
-    """Pillow's antialiased bicubic resize of levels `[n, h, w, c]` to `[n, 299, 299, c]`, for "clean" FID (Parmar et al. 2022).
+def clean(x: Array, side: int = SIZE) -> Array:
+    """Pillow's antialiased bicubic resize of levels `[n, h, w, c]` to `[n, side, side, c]`, for "clean" FID (Parmar et al. 2022).
 
     Each channel is resized in float, clipped to [0, 255] and not rounded.
     """
-    return jnp.clip(_resize(x, 'cubic', antialias=True), 0, 255)
+    return jnp.clip(_resize(x, side, 'cubic', antialias=True), 0, 255)
 
 
-def half_pixel(x: Array) -> Array:
-    """PyTorch's bilinear `interpolate` of levels `[n, h, w, c]` to `[n, 299, 299, c]`: half-pixel centres, no antialiasing.
+def half_pixel(x: Array, side: int = SIZE) -> Array:
+    """PyTorch's bilinear `interpolate` of levels `[n, h, w, c]` to `[n, side, side, c]`: half-pixel centres, no antialiasing.
 
     This is the resize of pytorch-fid, whose input is then `x / 127.5 - 1`; here it is `(x - 128) / 128`, as in the graph.
     """
-    return _resize(x, 'bilinear', antialias=False)
+    return _resize(x, side, 'bilinear', antialias=False)
 
 
-def _resize(x: Array, method: str, *, antialias: bool) -> Array:
-    shape = (x.shape[0], SIZE, SIZE, x.shape[3])
+def _resize(x: Array, side: int, method: str, *, antialias: bool) -> Array:
+    shape = (x.shape[0], side, side, x.shape[3])
     return jax.image.resize(x, shape, method, antialias=antialias, precision=Precision.HIGHEST)
 
 
 RESIZES = Table('resize', {'tf1': tf1, 'clean': clean, 'half_pixel': half_pixel})
-"""Name -> function from levels `[n, h, w, c]` to `[n, 299, 299, c]`."""
+"""Name -> function from levels `[n, h, w, c]` and a side, by default 299, to `[n, side, side, c]`."""

@@ -9,6 +9,7 @@ import collections
 import io
 import pickle
 import zipfile
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -43,8 +44,15 @@ class _Tensor(NamedTuple):
     strides: tuple[int, ...]
 
 
+class _Module:
+    """Stands for a module of a TorchScript archive, whose code is not read. Its attributes are parameters and other modules."""
+
+
 class _Unpickler(pickle.Unpickler):
-    """Supports only ordered dictionaries, tensors and storages. It records where numbers are located, but does not read them."""
+    """Supports only ordered dictionaries, tensors, storages, and, as a `_Module`, any class that TorchScript generates.
+
+    It records where numbers are located, but does not read them.
+    """
 
     def __init__(self, file: io.BytesIO) -> None:
         super().__init__(file)
@@ -59,6 +67,8 @@ class _Unpickler(pickle.Unpickler):
             return lambda tensor, *_: tensor
         if module == 'torch' and name in _STORAGES:
             return _STORAGES[name]
+        if module.startswith('__torch__'):
+            return type(name, (_Module,), {})  # a new class, so a file cannot change what the next one is read with
         raise pickle.UnpicklingError(f'it requests {module}.{name}, but only tensors are allowed')
 
     def persistent_load(self, saved: Any) -> _Storage:
@@ -69,18 +79,28 @@ class _Unpickler(pickle.Unpickler):
 
 
 def read_state_dict(data: bytes, name: str) -> dict[str, np.ndarray]:
-    """The tensors of a saved state dict by name, as NumPy arrays.
+    """The tensors of a saved state dict, or of a module in a TorchScript archive, by name, as NumPy arrays.
 
     `name` is the name of the file in messages. Raises `InputError` for a file that is damaged, that is not a state dict, or whose
     pickle requests anything other than tensors.
     """
     try:
         tensors, numbers = _read_zip(data) if zipfile.is_zipfile(io.BytesIO(data)) else _read_old(data)
+        tensors = dict(_parameters(tensors)) if isinstance(tensors, _Module) else tensors
         if not isinstance(tensors, dict) or not all(isinstance(value, _Tensor) for value in tensors.values()):
             raise ValueError('it contains something other than a dictionary of tensors')
         return {str(key): _array(tensor, numbers[tensor.storage.key]) for key, tensor in tensors.items()}
     except Exception as error:  # a damaged pickle or archive can raise nearly anything
         raise InputError(f'cannot read {name} as a PyTorch state dict: {str(error) or type(error).__name__}') from error
+
+
+def _parameters(module: _Module, prefix: str = '') -> Iterator[tuple[str, _Tensor]]:
+    """The tensors of a TorchScript module and of those inside it, named as in its state dict."""
+    for name, value in vars(module).items():
+        if isinstance(value, _Module):
+            yield from _parameters(value, f'{prefix}{name}.')
+        elif isinstance(value, _Tensor):
+            yield prefix + name, value
 
 
 def _read_zip(data: bytes) -> tuple[Any, dict[str, bytes]]:
