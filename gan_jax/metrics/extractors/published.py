@@ -54,7 +54,7 @@ RELEASES: Table[Release] = Table(
 """Name -> the official release of its weights."""
 
 
-class State(NamedTuple):
+class Loaded(NamedTuple):
     """The arrays of a file."""
 
     arrays: dict[str, np.ndarray]
@@ -63,7 +63,7 @@ class State(NamedTuple):
     """The first digits of the file's sha256, after the word "unverified" unless they are the published ones."""
 
 
-def read(name: str, path: str | pathlib.Path | None, setting: str = 'weights') -> State:
+def read(name: str, path: str | pathlib.Path | None, setting: str = 'weights') -> Loaded:
     """Reads the weights of a network in `RELEASES` from the official file, or from a `.safetensors` file of the same arrays.
 
     Raises `InputError` without a path, stating what to fetch and the setting to pass it by, and for a file that cannot be read.
@@ -80,7 +80,7 @@ def read(name: str, path: str | pathlib.Path | None, setting: str = 'weights') -
     verified = release.sha256 is not None and digest.startswith(release.sha256)
     # The header of safetensors follows its length, which takes 8 bytes.
     arrays = _safetensors(data, path) if data[8:9] == b'{' else read_state_dict(data, str(path))
-    return State(arrays, digest[:8] if verified else f'unverified {digest[:8]}')
+    return Loaded(arrays, digest[:8] if verified else f'unverified {digest[:8]}')
 
 
 def _safetensors(data: bytes, path: str | pathlib.Path) -> dict[str, np.ndarray]:

@@ -172,7 +172,7 @@ def _cubic_matrix(size: int, side: int, *, sharpness: float = -0.75, offset: flo
 
 
 def load(name: str, path: str | None, architecture: Architecture) -> tuple[Variables, str]:
-    """The variables of the network `name`, and what they were read from (`published.State.source`).
+    """The variables of the network `name`, and what they were read from (`published.Loaded.source`).
 
     Raises `InputError` without a path, and for a file without these weights.
     """

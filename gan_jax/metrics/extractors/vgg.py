@@ -61,7 +61,7 @@ def _flattened(x: Array) -> Array:
 
 
 def load_vgg16(path: str | None, network: VGG16, side: int = SIDE) -> tuple[Variables, str]:
-    """The variables of a network for images `[n, side, side, 3]`, and what they were read from (`published.State.source`).
+    """The variables of a network for images `[n, side, side, 3]`, and what they were read from (`published.Loaded.source`).
 
     Raises `InputError` without a path, and for a file without these weights.
     """
