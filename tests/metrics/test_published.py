@@ -11,7 +11,6 @@ import importlib.util
 import os
 import pathlib
 import types
-import warnings
 
 import jax
 import jax.numpy as jnp
@@ -119,12 +118,10 @@ def ours(name: str, save) -> np.ndarray:
 @pytest.fixture
 def torch():
     found = pytest.importorskip('torch')
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')
-        pytest.importorskip('torchvision')
-        if importlib.util.find_spec('torch_fidelity') is None:
-            pytest.skip('torch-fidelity is not installed')
-        yield found
+    pytest.importorskip('torchvision')
+    if importlib.util.find_spec('torch_fidelity') is None:
+        pytest.skip('torch-fidelity is not installed')
+    return found
 
 
 def tensors(torch, name: str) -> dict:
@@ -231,6 +228,7 @@ def error(found: np.ndarray, expected: np.ndarray) -> float:
     return float(np.abs(found - expected).max() / np.abs(expected).max())
 
 
+@pytest.mark.filterwarnings('ignore')  # those packages warn of each other
 @pytest.mark.parametrize('name', ORIGINALS)
 def test_features_match_the_original(name, torch, monkeypatch, tmp_path, saved):
     expected = ORIGINALS[name](torch, monkeypatch, tmp_path)
@@ -324,6 +322,7 @@ def test_images_are_standardised():
 # Weights
 
 
+@pytest.mark.filterwarnings('ignore')
 def test_a_torchscript_archive_is_read_without_its_code(torch, tmp_path):
     clip_archive(torch, tmp_path / 'clip.pt')
     found = pytorch.read_state_dict((tmp_path / 'clip.pt').read_bytes(), 'clip.pt')
