@@ -101,6 +101,17 @@ def test_what_torch_saves_is_read(old):
         np.testing.assert_array_equal(found[name], value.detach().numpy())
 
 
+def test_modules_of_torchscript_are_read_as_their_parameters():
+    """Their classes are generated, and nothing of them is in the pickle but names."""
+    items = pickled(SMALL, old=False).removeprefix(b'\x80\x02ccollections\nOrderedDict\n)R(').removesuffix(b'u.')
+    inner = b'c__torch__.net\nInner\n)\x81}(' + items + b'ub'
+    whole = b'\x80\x02c__torch__.net\nWhole\n)\x81}(' + text('inner') + inner + text('training') + b'\x89ub.'
+    found = pytorch.read_state_dict(pth(whole, [array.tobytes() for array in SMALL.values()], old=False), 'x.pt')
+    assert list(found) == [f'inner.{name}' for name in SMALL]
+    for name, array in SMALL.items():
+        np.testing.assert_array_equal(found[f'inner.{name}'], array)
+
+
 class Asks:
     def __init__(self, function, *arguments):
         self.reduced = function, arguments
