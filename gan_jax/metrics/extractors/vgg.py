@@ -7,6 +7,8 @@
 `vgg16` returns the features in which precision and recall were published (Kynkäänniemi et al. 2019).
 """
 
+from typing import Any
+
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
@@ -25,7 +27,8 @@ SMALLEST = 16
 WIDTHS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 """The channels of the convolutions in each of the five stages."""
 HIDDEN = 4096
-_SHIFT, _SCALE = np.float32([-0.030, -0.088, -0.188]), np.float32([0.458, 0.448, 0.450])
+_SHIFT = np.array([-0.030, -0.088, -0.188], np.float32)
+_SCALE = np.array([0.458, 0.448, 0.450], np.float32)
 """LPIPS standardises images in [-1, 1] by these numbers."""
 _EPSILON = 1e-10
 
@@ -105,8 +108,8 @@ def extractor(network: VGG16, path: str | None, *, resize: str, relu: bool) -> E
     variables, source = load_vgg16(path, network)
 
     def apply(images: AnyArray) -> Outputs:
-        found = network.apply(variables, prepare(images, SIDE, resize, IMAGENET))[1]  # type: ignore[index]
-        return Outputs(nn.relu(found) if relu else found)
+        found: Any = network.apply(variables, prepare(images, SIDE, resize, IMAGENET))
+        return Outputs(nn.relu(found[1]) if relu else found[1])
 
     return Extractor(f'vgg16 fc2{"_relu" if relu else ""} {source}, {resize} resize', apply)
 
@@ -147,8 +150,8 @@ def _lpips(network: VGG16, variables: Variables, linear: list[np.ndarray], sourc
             raise InputError(f'lpips requires grey or RGB images of at least {SMALLEST} x {SMALLEST}, not {images.shape[1:]}')
         x = as_float(images)
         x = jnp.repeat(x, 3, -1) if channels == 1 else x
-        maps: list[Array] = network.apply(variables, (x - _SHIFT) / _SCALE)[0]  # type: ignore[assignment, index]
-        features = [_embedded(*stage).reshape(n, -1) for stage in zip(maps, linear, strict=True)]
+        found: Any = network.apply(variables, (x - _SHIFT) / _SCALE)
+        features = [_embedded(*stage).reshape(n, -1) for stage in zip(found[0], linear, strict=True)]
         return Outputs(jnp.concatenate(features, 1))
 
     return Extractor(f'lpips 0.1, {source}', apply)
