@@ -18,7 +18,8 @@ from experiments.text_to_image import report
 from gan_jax import runs
 from gan_jax.commandline import module_of
 
-IMAGES = '--dataset digits --size 8 --batch-size 8 --latent-size 3 --samples 20 --sample-every 2 --checkpoint-every 2'
+PIXELS = '--dataset digits --size 8 --batch-size 8 --samples 20 --sample-every 2 --checkpoint-every 2'
+IMAGES = f'{PIXELS} --latent-size 3'
 TRANSLATED = '--size 8 --width 2 --batch-size 4 --samples 4 --sample-every 2 --checkpoint-every 2 --receptive-field 1'
 MIXTURES = '--width 4 --latent-size 2 --batch-size 8 --samples 50 --sample-every 2 --checkpoint-every 2'
 STREAMED, SCORED, UNROLLED = '--memory-limit 0', '--score-every 2', '--unroll-steps 1'
@@ -28,6 +29,12 @@ TABLE = {
     'dcgan': (f'{IMAGES} --width 2 --kernel-size 2', (STREAMED, SCORED, UNROLLED), 'generate'),
     'wgan_gp': (f'{IMAGES} --g-width 2 --d-width 2', (STREAMED, SCORED), 'generate'),
     'sngan': (f'{IMAGES} --g-width 2 --d-width 2 --discriminator-steps 1', (STREAMED, SCORED), 'generate'),
+    'r3gan': (
+        f'{IMAGES} --width 2 --group-width 2 --conditional --anneal gamma:images=99 half_life:end=9,images=99',
+        (STREAMED, SCORED),
+        'generate',
+    ),
+    'infogan': (f'{IMAGES} --width 2 --kernel-size 2', (STREAMED, SCORED, UNROLLED), 'generate'),
     'lapgan': (
         f'{IMAGES} --halvings 1 --width 2 --coarse-width 4 --coarse-generator-width 4 --kernel-sizes 3 3 3',
         (STREAMED, SCORED, UNROLLED),
@@ -50,6 +57,16 @@ TABLE = {
     'cyclegan': (f'--dataset digits --blocks 1 {TRANSLATED}', (STREAMED, UNROLLED), 'translate'),
     'ring': (f'{MIXTURES} --penalties r1 --penalty-decay 1', (UNROLLED,), None),
     'unrolled_gan': (f'--compare 0 1 {MIXTURES}', (), None),
+    'adversarial_flow': (
+        '--compare 0.05 --width 4 --batch-size 8 --samples 50 --sample-every 2 --checkpoint-every 2',
+        (UNROLLED,),
+        None,
+    ),
+    'adversarial_flow_images': (
+        f'{PIXELS} --width 2 --kernel-size 2 --g-width 4 --flow-steps 2',
+        (STREAMED, SCORED, UNROLLED),
+        'generate',
+    ),
     'mode_collapse': (
         '--methods gan adagan:components=2 --width 4 --latent-size 2 --batch-size 12 --samples 50 --evaluations 2',
         (),
@@ -80,7 +97,16 @@ LEDGER = {
     'optimal_discriminator': 'optimal_discriminator',
 }
 """Rows of the ledger, whose figures the results must have."""
-FALL = {'wgan_gp', 'sngan', 'f_gan', 'vanishing_gradients', 'optimal_discriminator', 'taxonomy', 'mode_collapse'}
+FALL = {
+    'wgan_gp',
+    'sngan',
+    'f_gan',
+    'vanishing_gradients',
+    'optimal_discriminator',
+    'taxonomy',
+    'mode_collapse',
+    'adversarial_flow_images',
+}
 """Whose rates fall over the whole run, or which are measured at its end: they cannot go on to more steps."""
 
 
