@@ -1,7 +1,8 @@
 """What is to be run and recorded: a command, its seeds, and which of its figures count.
 
 Settings are to be chosen on other seeds than those of the row. A row that has been recorded keeps what it was run with in its
-file until it is recorded again. A new row is a new entry of `PROTOCOL`.
+file until it is recorded again. A new row is a new entry of `PROTOCOL`. A note on its figures belongs into the file, after the
+row was recorded, and goes when it is recorded again.
 """
 
 from collections.abc import Iterator
@@ -193,7 +194,12 @@ def _theory() -> Iterator[Row]:
     cases = tuple(Line(f'minimax, {name}', str(index)) for name, index in regularisers.items())
     shown = _picture('dirac_gan', 'Vector fields and trajectories', 'trajectories.png')
     command = 'python -m experiments.dirac_gan'
-    yield Row('dirac_gan', 'dirac_gan', 'Dirac-GAN', command, columns.DIRAC, cases, pictures=shown)
+    note = (
+        'R2 has the figures of R1. The field of WGAN-GP and DRAGAN jumps at the equilibrium, so it has no eigenvalues there; '
+        'weights of WGAN-GP from about 1 on come to rest at a false point. The bare non-saturating game has the linear part of '
+        'the minimax game but does not diverge.'
+    )
+    yield Row('dirac_gan', 'dirac_gan', 'Dirac-GAN', command, columns.DIRAC, cases, pictures=shown, note=note)
     pairs = ('gaussians', 'scales', 'mixture')
     titles = ('N(0, 1), N(2, 1)', 'N(0, 1), N(0, 4)', 'two bumps, one Gaussian of their mean and variance')
     lines = tuple(map(Line, titles, pairs))
