@@ -245,6 +245,7 @@ def beside_real(
             'class_entropy': a.class_entropy,
             'class_shares': a.class_shares.tolist(),
             'frechet_distance': distance,
+            'frechet_distance_training': floor,
             'classifier_accuracy': accuracy,
         }
         rows += [
