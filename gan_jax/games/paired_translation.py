@@ -87,6 +87,11 @@ def paired_translation(
 
 def absolute_difference(a: Array, b: Array) -> Array:
     """The mean absolute difference of each example, `[batch, ...] -> [batch]`. Raises `ValueError` if the shapes differ."""
+    return jnp.abs(difference(a, b)).mean(tuple(range(1, a.ndim)))
+
+
+def difference(a: Array, b: Array) -> Array:
+    """`a - b`, for images of the same shape. Raises `ValueError` if the shapes differ."""
     if a.shape != b.shape:  # one channel would silently broadcast to three
         raise ValueError(f'images to compare must have the same shape, got {a.shape} and {b.shape}')
-    return jnp.abs(a - b).mean(tuple(range(1, a.ndim)))
+    return a - b

@@ -13,6 +13,7 @@ from gan_jax.networks.conditional import (
 from gan_jax.networks.dcgan import DCGANDiscriminator, DCGANGenerator
 from gan_jax.networks.lapgan import CoarsestDiscriminator, LevelDiscriminator, LevelGenerator
 from gan_jax.networks.mlp import MLP, MLPGenerator
+from gan_jax.networks.quantized import QuantizedAutoencoder, VectorQuantizer
 from gan_jax.networks.resnet import SNGANDiscriminator, SNGANGenerator
 from gan_jax.networks.semi_supervised import SemiSupervisedClassifier, SemiSupervisedGenerator
 from gan_jax.networks.stacked_mnist import STACKED_MNIST, stacked_networks
@@ -23,6 +24,7 @@ __all__ = [
     'MLP', 'STACKED_MNIST', 'AuxiliaryDiscriminator', 'CoarsestDiscriminator',
     'ConcatenatedDiscriminator', 'ConcatenatedGenerator', 'ConvAutoencoder', 'DCGANDiscriminator', 'DCGANGenerator',
     'EnergyDiscriminator', 'LevelDiscriminator', 'LevelGenerator', 'MLPAutoencoder', 'MLPGenerator', 'PatchDiscriminator',
-    'ProjectionDiscriminator', 'ResNetGenerator', 'SNGANDiscriminator', 'SNGANGenerator', 'SemiSupervisedClassifier',
-    'SemiSupervisedGenerator', 'TextDiscriminator', 'TextGenerator', 'UNet', 'stacked_networks',
+    'ProjectionDiscriminator', 'QuantizedAutoencoder', 'ResNetGenerator', 'SNGANDiscriminator', 'SNGANGenerator',
+    'SemiSupervisedClassifier', 'SemiSupervisedGenerator', 'TextDiscriminator', 'TextGenerator', 'UNet',
+    'VectorQuantizer', 'stacked_networks',
 ]  # fmt: skip
