@@ -1,4 +1,4 @@
-"""The adversarial autoencoder: a discriminator on the code, which imposes a prior (Makhzani, Shlens, Jaitly and Goodfellow 2016)."""
+"""The adversarial autoencoder: a discriminator of codes, which imposes a prior (Makhzani et al. 2016)."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""VAE-GAN: a variational autoencoder that reconstructs a discriminator's features (Larsen, Sønderby, Larochelle and Winther 2016)."""
+"""VAE-GAN: a variational autoencoder that reconstructs a discriminator's features (Larsen et al. 2016)."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -22,10 +22,9 @@ def _codebook_init(key: Key, shape: tuple[int, ...], dtype: Any = jnp.float32) -
 class VectorQuantizer(nn.Module):
     """Replaces vectors by the nearest ones of a codebook: `z [n, ..., d] -> (e [n, ..., d], codes int [n, ...], loss [n])`.
 
-    The loss is |sg(z) - e|^2 + commitment |z - sg(e)|^2, averaged over an example's entries (van den Oord et al. 2017, eq. 3): the
-    first term moves the codebook, the second the encoder. The gradient of e with respect to z is the identity (straight-through),
-    and e does not move the codebook otherwise. The codebook is uniform on [-1 / size, 1 / size] at first, as in the authors'
-    code, so that at first directions decide.
+    The loss is |sg(z) - e|^2 + commitment |z - sg(e)|^2, averaged over an example's entries (van den Oord et al. 2017, eq. 3):
+    the first term moves the codebook, the second the encoder. The gradient of e with respect to z is the identity
+    (straight-through), and e passes no gradient to the codebook. The codebook is initially uniform on [-1 / size, 1 / size].
 
     Args:
         size: number of vectors in the codebook.

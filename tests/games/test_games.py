@@ -190,6 +190,45 @@ def captioned_points(key: jax.Array) -> dict[str, jax.Array]:
     return {'image': points(key), 'text': jax.nn.one_hot(labels, 3), 'label': labels}
 
 
+class Quantised(nn.Module):
+    """A quantised autoencoder with noise, whose last layer is where `games.vqgan` looks for it."""
+
+    @nn.compact
+    def __call__(self, x, *, train=True):
+        z, codes, loss = networks.VectorQuantizer(5)(Noisy()(x, train=train))
+        return nn.Dense(2, name='last')(jnp.tanh(nn.Dense(6)(z))), codes, loss
+
+
+def vqgan() -> gan_jax.Game:
+    return games.vqgan(
+        Quantised(),
+        networks.MLP((6, 1), squeeze=True, activation=jnp.tanh),
+        last_layer=('last',),
+        start=1,
+        penalties=[penalties.r1()],
+        augmentation=augmentations.instance_noise(0.1),
+    )
+
+
+def vae_gan() -> gan_jax.Game:
+    return games.vae_gan(
+        networks.MLP((6, 6), norm='batch'),
+        networks.MLP((6, 2), norm='batch'),
+        networks.MLP((6, 1), squeeze=True, activation=jnp.tanh),
+        augmentation=augmentations.instance_noise(0.1),
+    )
+
+
+def adversarial_autoencoder() -> gan_jax.Game:
+    return games.adversarial_autoencoder(
+        networks.MLP((6, 3), norm='batch'),
+        Noisy(),
+        networks.MLP((6, 1), squeeze=True, activation=jnp.tanh),
+        latent=latents.normal(3),
+        penalties=[penalties.scheduled(penalties.r1(), every=2)],
+    )
+
+
 GAMES: dict[str, Case] = {
     'adversarial': Case(adversarial, points),
     'conditional': Case(conditional, labelled_points),
@@ -200,6 +239,9 @@ GAMES: dict[str, Case] = {
     'paired_translation': Case(paired_translation, input_and_target),
     'unpaired_translation': Case(unpaired_translation, two_sets),
     'text_to_image': Case(text_to_image, captioned_points),
+    'vqgan': Case(vqgan, points),
+    'vae_gan': Case(vae_gan, points),
+    'adversarial_autoencoder': Case(adversarial_autoencoder, points),
 }
 
 
