@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
+from jax.flatten_util import ravel_pytree
 
 from gan_jax import parallel
 from gan_jax.augmentations import Augmentation
@@ -75,8 +76,9 @@ def adaptive_weight(reconstruction: Any, adversarial: Any, *, epsilon: float = 1
         epsilon: added to the norm of the adversarial gradient.
         largest: upper limit of the weight, which a discriminator that has saturated would exceed.
     """
-    gradients = parallel.pmean(lax.stop_gradient((reconstruction, adversarial)))
-    of_reconstruction, of_adversarial = map(optax.tree.norm, gradients)
+    # One array, so that there is one all-reduce.
+    gradients = jnp.stack([ravel_pytree(tree)[0] for tree in lax.stop_gradient((reconstruction, adversarial))])
+    of_reconstruction, of_adversarial = jnp.linalg.norm(parallel.pmean(gradients), axis=1)
     return jnp.minimum(of_reconstruction / (of_adversarial + epsilon), largest)
 
 

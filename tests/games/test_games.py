@@ -355,8 +355,9 @@ def test_pmap_runs_it(name):
     assert_equal_states(step(state, batch)[0], run(jax.tree.map(jnp.copy, state), batch)[0])  # it donates
 
 
-ALL_REDUCES = {'semi_supervised': 4, 'laplacian_pyramid': 3, 'product': 3, 'unpaired_translation': 3}
-"""Feature matching has two of its own. Of players in independent halves XLA may combine one half's with the other player's."""
+ALL_REDUCES = {'semi_supervised': 4, 'vqgan': 3, 'laplacian_pyramid': 3, 'product': 3, 'unpaired_translation': 3}
+"""Feature matching has two of its own, an adaptive weight one. Of players in independent halves XLA may combine one half's with
+the other player's."""
 
 
 @pytest.mark.parametrize('name', NAMES)
