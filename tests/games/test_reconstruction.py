@@ -86,10 +86,10 @@ def test_the_weight_in_the_game_by_hand():
     (value, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(g['params'])
     assert float(metrics['adversarial_weight']) == pytest.approx(weight, rel=1e-5)
     assert float(value) == pytest.approx(np.abs(made - x).mean() - weight * (made @ v).mean(), rel=1e-5)
-    # Therefore, at the last layer, the adversarial part is 0.3 times as long as the other, and no step can be dominated by it.
     for name, rec, adv in zip(('kernel', 'bias'), *gradients, strict=True):
         np.testing.assert_allclose(gradient['last'][name], rec + weight * adv, atol=1e-6)
-    assert weight * norms[1] == pytest.approx(0.3 * norms[0], rel=1e-4)
+    # At the last layer the adversarial part is therefore 0.3 times as long as the other, and cannot dominate a step.
+    assert weight * norms[1] == pytest.approx(0.3 * norms[0], rel=1e-3)  # but for epsilon
 
 
 def test_without_a_last_layer_the_weight_is_fixed():
