@@ -20,9 +20,8 @@ import gan_jax
 from experiments.shared import autoencoders
 from gan_jax import data, games, networks, runs
 from gan_jax.errors import InputError
+from gan_jax.games.differences import Difference, absolute_difference, perceptual
 from gan_jax.games.judgement import apply_network
-from gan_jax.games.paired_translation import absolute_difference
-from gan_jax.games.reconstruction import Difference, perceptual
 from gan_jax.metrics.extractors import EXTRACTORS
 from gan_jax.networks.quantized import check_halvings
 from gan_jax.networks.translation import patch_outputs

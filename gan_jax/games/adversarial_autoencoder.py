@@ -9,9 +9,9 @@ import jax
 from gan_jax import parallel
 from gan_jax.augmentations import Augmentation
 from gan_jax.features import FeatureLoss
+from gan_jax.games.differences import Difference, squared_difference
 from gan_jax.games.judgement import PenaltyAt, apply_network, judgement
 from gan_jax.games.parts import joined, part_of, replaced, state_of
-from gan_jax.games.reconstruction import Difference, squared_difference
 from gan_jax.objectives import Objective, non_saturating
 from gan_jax.penalties import Penalty, Scheduled
 from gan_jax.ranges import Weight, checked

@@ -10,7 +10,7 @@
 """
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -21,47 +21,16 @@ from jax.flatten_util import ravel_pytree
 
 from gan_jax import parallel
 from gan_jax.augmentations import Augmentation
-from gan_jax.errors import InputError
 from gan_jax.features import FeatureLoss
 from gan_jax.games.judgement import Judgement, PenaltyAt, judgement
-from gan_jax.games.paired_translation import difference
 from gan_jax.keys import named
-from gan_jax.numerics import euclidean_norm
 from gan_jax.objectives import Objective, hinge
 from gan_jax.penalties import Penalty, Scheduled
 from gan_jax.ranges import Positive, Weight, Whole, checked
 from gan_jax.training import Player, new_player, update_discriminator
 from gan_jax.typing import Array, Key, Metrics, Variables
 
-if TYPE_CHECKING:
-    from gan_jax.metrics.extractors.extraction import Extractor
-
-Difference = Callable[[Array, Array], Array]
-"""`(real, reconstruction) -> [n]`: the loss of each reconstruction."""
 _HINGE = hinge()
-
-
-def squared_difference(a: Array, b: Array) -> Array:
-    """The mean squared difference of each example, `[n, ...] -> [n]`. Raises `ValueError` if the shapes differ."""
-    return jnp.square(difference(a, b)).mean(tuple(range(1, a.ndim)))
-
-
-def perceptual(extractor: 'Extractor', weight: float = 1.0) -> Difference:
-    """weight times |f(a) / |f(a)| - f(b) / |f(b)||^2 for the features f of any extractor of `gan_jax.metrics`, `[n]`.
-
-    LPIPS (Zhang et al. 2018), which VQGAN uses, compares normalised features in the same way, but at every position of five
-    layers and with learned weights. Extractors return one vector for each image, so this term judges the whole image and leaves
-    the details to the others. It is at most 4 times the weight. Raises `InputError` for an extractor that runs on the host,
-    which JAX cannot differentiate.
-    """
-    if extractor.on_host:
-        raise InputError(f'a perceptual loss requires an extractor of JAX, which it can differentiate, not {extractor.name}')
-
-    def unit(images: Array) -> Array:
-        features = extractor.apply(images).features
-        return features / (euclidean_norm(features)[:, None] + 1e-10)
-
-    return lambda real, fake: weight * jnp.square(unit(real) - unit(fake)).sum(-1)
 
 
 def adaptive_weight(reconstruction: Any, adversarial: Any, *, epsilon: float = 1e-6, largest: float = 1e4) -> Array:

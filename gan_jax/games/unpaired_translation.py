@@ -9,9 +9,9 @@ import jax.numpy as jnp
 
 from gan_jax.augmentations import Augmentation
 from gan_jax.features import FeatureLoss
+from gan_jax.games.differences import absolute_difference
 from gan_jax.games.image_pool import empty_pool, exchange
 from gan_jax.games.judgement import PenaltyAt, apply_network, judgement
-from gan_jax.games.paired_translation import absolute_difference
 from gan_jax.games.parts import joined, part_of, replaced, state_of
 from gan_jax.objectives import Objective, least_squares
 from gan_jax.penalties import Penalty, Scheduled

@@ -12,8 +12,8 @@ from gan_jax import latents, parallel
 from gan_jax.augmentations import Augmentation
 from gan_jax.features import FeatureLoss, feature_reconstruction
 from gan_jax.games.adversarial_autoencoder import Decoded
+from gan_jax.games.differences import difference
 from gan_jax.games.judgement import PenaltyAt, apply_network, judgement
-from gan_jax.games.paired_translation import difference
 from gan_jax.games.parts import joined, part_of, replaced, state_of
 from gan_jax.objectives import Objective, non_saturating
 from gan_jax.penalties import Penalty, Scheduled

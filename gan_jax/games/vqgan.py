@@ -9,9 +9,9 @@ from flax.traverse_util import flatten_dict
 
 from gan_jax.augmentations import Augmentation
 from gan_jax.features import FeatureLoss
+from gan_jax.games.differences import Difference, absolute_difference
 from gan_jax.games.judgement import PenaltyAt, apply_network
-from gan_jax.games.paired_translation import absolute_difference
-from gan_jax.games.reconstruction import Difference, adversarial_term, reconstruct
+from gan_jax.games.reconstruction import adversarial_term, reconstruct
 from gan_jax.objectives import Objective, hinge
 from gan_jax.penalties import Penalty, Scheduled
 from gan_jax.ranges import Positive, Weight, Whole, checked
@@ -68,7 +68,7 @@ def vqgan(
             It may draw from the Flax random stream 'noise'.
         discriminator: `discriminator(images, train=) -> logits [n, ...]`; VQGAN has `networks.PatchDiscriminator`.
         objective: the losses of both players, from `gan_jax.objectives`, averaged over all logits.
-        differences: losses of a reconstruction, whose sum is L_rec. `reconstruction.perceptual(extractor)` is a perceptual one.
+        differences: losses of a reconstruction, whose sum is L_rec. `differences.perceptual(extractor)` is a perceptual one.
         code_weight: weight of the autoencoder's own loss.
         objective_weight: this and `start`, `discriminator_waits` and `largest_weight` are as in `reconstruction.adversary`. With
             0 the autoencoder ignores the discriminator.

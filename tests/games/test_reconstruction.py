@@ -14,7 +14,7 @@ from helpers import close, normal
 import gan_jax
 from gan_jax import features, games, networks, objectives, parallel
 from gan_jax.errors import InputError
-from gan_jax.games import reconstruction
+from gan_jax.games import differences, reconstruction
 from gan_jax.games.judgement import PROGRESS
 from gan_jax.metrics.extractors import EXTRACTORS, Extractor, Outputs
 
@@ -286,7 +286,7 @@ def test_the_docstrings_step_runs():
 
 def test_a_perceptual_term_in_closed_form():
     # |a / |a| - b / |b||^2 = 2 - 2 cos.
-    term = reconstruction.perceptual(EXTRACTORS['pixels'](), weight=3.0)
+    term = differences.perceptual(EXTRACTORS['pixels'](), weight=3.0)
     a, b = normal(6, 4, 2, 2, 1), normal(7, 4, 2, 2, 1)
     flat = [np.asarray(x, np.float64).reshape(4, -1) for x in (a, b)]
     cosine = (flat[0] * flat[1]).sum(1) / np.linalg.norm(flat[0], axis=1) / np.linalg.norm(flat[1], axis=1)
@@ -298,7 +298,7 @@ def test_a_perceptual_term_in_closed_form():
 
 def test_a_perceptual_term_in_the_game():
     squares = Extractor('squares', lambda x: Outputs(x**2))
-    game = vqgan(differences=[reconstruction.squared_difference, reconstruction.perceptual(squares, 0.5)])
+    game = vqgan(differences=[differences.squared_difference, differences.perceptual(squares, 0.5)])
     g, d = game.init(IMAGES, KEY)
     play, _ = game.play(g, IMAGES, KEY)
     made = np.asarray(play.reconstruction, np.float64)
@@ -319,7 +319,7 @@ def test_what_cannot_be():
         with pytest.raises(ValueError, match=next(iter(wrong))):
             reconstruction.adversary(Linear(), optax.sgd(0.1), **wrong)
     with pytest.raises(InputError, match='requires an extractor of JAX'):
-        reconstruction.perceptual(Extractor('mine', lambda x: Outputs(x), on_host=True))
+        differences.perceptual(Extractor('mine', lambda x: Outputs(x), on_host=True))
     with pytest.raises(ValueError, match='must have the same shape'):
-        reconstruction.squared_difference(jnp.zeros((2, 3)), jnp.zeros((2, 1)))
+        differences.squared_difference(jnp.zeros((2, 3)), jnp.zeros((2, 1)))
     assert objectives.hinge().undecided == 0
