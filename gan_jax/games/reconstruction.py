@@ -4,7 +4,7 @@
 
 - Gradients: the autoencoder's loss never updates the discriminator, the discriminator's loss never reaches the autoencoder, and
   the adaptive weight is a constant to both.
-- The weight: the authors' code has `epsilon` 1e-4 and an upper limit of 1e4, the paper 1e-6 and no limit.
+- The weight: the paper has an epsilon of 1e-6, the authors' code 1e-4, a limit of 1e4, and the last layer's kernel alone.
 - The start: the discriminator learns from the first step, and only its influence begins later. In the authors' code it also
   waits, and the loss then begins with an untrained discriminator.
 """
@@ -193,7 +193,7 @@ def adversary(
         optimizer: the discriminator's optimizer.
         objective: the losses of both sides, from `gan_jax.objectives`. The authors halve the discriminator's hinge loss, which
             Adam does not notice.
-        objective_weight: weight of the adversarial term beside lambda; the authors' configurations have 0.8 and 1.
+        objective_weight: weight of the adversarial term beside lambda, 0.8 as in the authors' configurations.
         adaptive: whether to multiply by lambda. Otherwise `layer` is not used.
         start: the adversarial term enters once the discriminator has had more than this number of updates; with 0, at once.
         discriminator_waits: whether the discriminator, too, learns nothing in its first `start` updates, as in the authors'

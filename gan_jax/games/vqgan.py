@@ -72,7 +72,8 @@ def vqgan(
         code_weight: weight of the autoencoder's own loss.
         objective_weight: this and `start`, `discriminator_waits` and `largest_weight` are as in `reconstruction.adversary`. With
             0 the autoencoder ignores the discriminator.
-        last_layer: the path of the last layer's parameters; None for lambda = 1.
+        last_layer: the path of the last layer's parameters; None for lambda = 1. With 'kernel' appended, lambda is of its kernel
+            alone, as in the authors' code.
         penalties: this and `penalty_at`, `augmentation`, `feature_losses` and `feature_layer` are as in `games.adversarial`.
             Feature losses begin with the adversarial term, but are not multiplied by its weights.
 

@@ -92,6 +92,15 @@ def test_the_weight_in_the_game_by_hand():
     assert weight * norms[1] == pytest.approx(0.3 * norms[0], rel=1e-3)  # but for epsilon
 
 
+def test_the_weight_of_the_kernel_alone():
+    game = vqgan(last_layer=('last', 'kernel'))
+    g, d = game.init(IMAGES, KEY)
+    play, _ = game.play(g, IMAGES, KEY)
+    (gradient,) = play.back(jnp.ones_like(IMAGES))
+    assert gradient.shape == g['params']['last']['kernel'].shape
+    assert float(game.generator_loss(d, play, IMAGES, KEY)[1]['adversarial_weight']) > 0
+
+
 def test_without_a_last_layer_the_weight_is_fixed():
     game = vqgan(last_layer=None, objective_weight=0.3)
     g, d = game.init(IMAGES, KEY)
