@@ -11,7 +11,7 @@ from gan_jax.augmentations import Augmentation
 from gan_jax.features import FeatureLoss
 from gan_jax.games.differences import Difference, squared_difference
 from gan_jax.games.judgement import PenaltyAt, apply_network, judgement
-from gan_jax.games.parts import joined, part_of, replaced, state_of
+from gan_jax.games.parts import by_collection, part_of, replaced, state_of
 from gan_jax.objectives import Objective, non_saturating
 from gan_jax.penalties import Penalty, Scheduled
 from gan_jax.ranges import Weight, checked
@@ -97,7 +97,7 @@ def adversarial_autoencoder(
         if code.shape != prior.shape:
             raise ValueError(f'codes and draws of the prior must have the same shape, got {code.shape[1:]} and {prior.shape[1:]}')
         of_decoder = decoder.init(g_key, prior, train=False)
-        return joined({'encoder': of_encoder, 'decoder': of_decoder}), judge.init(prior, d_key)
+        return by_collection({'encoder': of_encoder, 'decoder': of_decoder}), judge.init(prior, d_key)
 
     def play(variables: Variables, batch: Batch, key: Key, *, train: bool = True) -> tuple[Decoded, Variables]:
         e_key, g_key, s_key, z_key = jax.random.split(key, 4)

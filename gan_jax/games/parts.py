@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from gan_jax.typing import Variables
 
 
-def joined(parts: Mapping[str, Variables]) -> Variables:
+def by_collection(parts: Mapping[str, Variables]) -> Variables:
     """Joins the variables of several networks: `{name: {collection: ...}} -> {collection: {name: ...}}`."""
     collections = dict.fromkeys(collection for part in parts.values() for collection in part)  # a dict keeps the order
     return {c: {name: part[c] for name, part in parts.items() if c in part} for c in collections}

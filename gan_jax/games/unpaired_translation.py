@@ -12,7 +12,7 @@ from gan_jax.features import FeatureLoss
 from gan_jax.games.differences import absolute_difference
 from gan_jax.games.image_pool import empty_pool, exchange
 from gan_jax.games.judgement import PenaltyAt, apply_network, judgement
-from gan_jax.games.parts import joined, part_of, replaced, state_of
+from gan_jax.games.parts import by_collection, part_of, replaced, state_of
 from gan_jax.objectives import Objective, least_squares
 from gan_jax.penalties import Penalty, Scheduled
 from gan_jax.training import Game
@@ -108,8 +108,10 @@ def unpaired_translation(
         if identity_weight and a.shape != b.shape:
             raise ValueError(f'identity_weight must be 0 if the sets differ in shape, got {a.shape[1:]} and {b.shape[1:]}')
         # Inference mode creates the same variables and does not require noise.
-        g_variables = joined({'a_to_b': a_to_b.init(keys[0], a, train=False), 'b_to_a': b_to_a.init(keys[1], b, train=False)})
-        d_variables = joined({'a': judges['a'].init(a, keys[2]), 'b': judges['b'].init(b, keys[3])})
+        g_variables = by_collection(
+            {'a_to_b': a_to_b.init(keys[0], a, train=False), 'b_to_a': b_to_a.init(keys[1], b, train=False)}
+        )
+        d_variables = by_collection({'a': judges['a'].init(a, keys[2]), 'b': judges['b'].init(b, keys[3])})
         pools = {}
         if pool_size:
             fakes = jax.eval_shape(lambda: play(g_variables, {'a': a, 'b': b}, keys[0], train=False)[0])

@@ -14,7 +14,7 @@ from gan_jax.features import FeatureLoss, feature_reconstruction
 from gan_jax.games.adversarial_autoencoder import Decoded
 from gan_jax.games.differences import difference
 from gan_jax.games.judgement import PenaltyAt, apply_network, judgement
-from gan_jax.games.parts import joined, part_of, replaced, state_of
+from gan_jax.games.parts import by_collection, part_of, replaced, state_of
 from gan_jax.objectives import Objective, non_saturating
 from gan_jax.penalties import Penalty, Scheduled
 from gan_jax.ranges import Weight, checked
@@ -111,7 +111,7 @@ def vae_gan(
         if code.ndim != 2 or code.shape[1] % 2:
             raise ValueError(f'the encoder must return means and log variances [n, 2 size], not {code.shape}')
         of_decoder = decoder.init(g_key, jnp.split(code, 2, -1)[0], train=False)
-        return joined({'encoder': of_encoder, 'decoder': of_decoder}), judge.init(batch, d_key)
+        return by_collection({'encoder': of_encoder, 'decoder': of_decoder}), judge.init(batch, d_key)
 
     def play(variables: Variables, batch: Batch, key: Key, *, train: bool = True) -> tuple[Variational | Decoded, Variables]:
         e_key, z_key, prior_key, g_key, s_key = jax.random.split(key, 5)
