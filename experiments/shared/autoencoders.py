@@ -58,7 +58,8 @@ class AutoencoderOptions(image_gan.ImageOptions):
 
     def without(self) -> dict[str, Any]:
         """The changes that turn this run into one without D."""
-        return PLAIN
+        kept = tuple(text for text in self.anneal if text.partition(':')[0] not in ('gamma', 'probability'))
+        return PLAIN | {'anneal': kept}
 
     def drawer(self, size: data.Size, channels: int) -> runs.Generator | runs.Translator:
         """How the trained autoencoder draws, or translates, images of this size and number of channels."""
