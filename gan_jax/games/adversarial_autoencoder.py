@@ -21,7 +21,7 @@ from gan_jax.typing import Array, Batch, Key, Metrics, Variables
 _CROSS_ENTROPY = non_saturating()
 
 
-class Decoded(NamedTuple):
+class Autoencoded(NamedTuple):
     """What an autoencoder with a prior makes of images."""
 
     reconstruction: Array
@@ -59,7 +59,7 @@ def adversarial_autoencoder(
     of which only the first term reaches the decoder. The paper updates the encoder once for each term, by separate optimizers;
     here both terms are of one update. The encoder is deterministic, the first of the paper's three kinds.
 
-    The batch is an array of examples. The play is `Decoded`; sampling requires examples, which it reconstructs beside samples.
+    The batch is an array of examples. The play is `Autoencoded`; sampling requires examples, which it reconstructs beside samples.
 
     Args:
         encoder: `encoder(examples, train=) -> codes [n, size]`.
@@ -99,25 +99,25 @@ def adversarial_autoencoder(
         of_decoder = decoder.init(g_key, prior, train=False)
         return by_collection({'encoder': of_encoder, 'decoder': of_decoder}), judge.init(prior, d_key)
 
-    def play(variables: Variables, batch: Batch, key: Key, *, train: bool = True) -> tuple[Decoded, Variables]:
+    def play(variables: Variables, batch: Batch, key: Key, *, train: bool = True) -> tuple[Autoencoded, Variables]:
         e_key, g_key, s_key, z_key = jax.random.split(key, 4)
         code, state = apply_network(encoder, part_of(variables, 'encoder'), batch, train=train, noise=e_key)
         variables = replaced(variables, 'encoder', state)
         made, state = apply_network(decoder, part_of(variables, 'decoder'), code, train=train, noise=g_key)
         variables = replaced(variables, 'decoder', state)
         if train:
-            return Decoded(made, code), state_of(variables)
+            return Autoencoded(made, code), state_of(variables)
         prior = draws(len(batch), z_key)
         sample, _ = apply_network(decoder, part_of(variables, 'decoder'), prior, train=False, noise=s_key)
-        return Decoded(made, code, sample), state_of(variables)
+        return Autoencoded(made, code, sample), state_of(variables)
 
     def discriminator_loss(
-        variables: Variables, play: Decoded, batch: Batch, key: Key
+        variables: Variables, play: Autoencoded, batch: Batch, key: Key
     ) -> tuple[Array, tuple[Variables, Metrics]]:
         z_key, key = jax.random.split(key)
         return judge.discriminator_loss(objective, variables, draws(len(batch), z_key), play.code, key)[:2]
 
-    def generator_loss(variables: Variables, play: Decoded, batch: Batch, key: Key) -> tuple[Array, Metrics]:
+    def generator_loss(variables: Variables, play: Autoencoded, batch: Batch, key: Key) -> tuple[Array, Metrics]:
         z_key, key = jax.random.split(key)
         prior = draws(len(batch), z_key)
         loss, metrics, _, _ = judge.generator_loss(objective, variables, prior, play.code, key, weight=objective_weight)

@@ -126,7 +126,17 @@ def adversarial_term(
     largest_weight: float,
     **options: Any,
 ) -> AdversarialTerm:
-    """The term of `adversary` and `games.vqgan`, whose arguments these are; the options are those of `games.judgement`."""
+    """The term that `adversary` and `games.vqgan` have in common.
+
+    Args:
+        discriminator: this and the others are as in `adversary`.
+        objective: the losses of both sides.
+        objective_weight: weight of the term.
+        start: updates of the discriminator after which the term enters.
+        discriminator_waits: whether the discriminator, too, waits for that.
+        largest_weight: upper limit of the adaptive weight.
+        **options: further options of `games.judgement.judgement`.
+    """
     judge = judgement(discriminator, objective.undecided, **options)
     judge = judge._replace(keeps_progress=judge.keeps_progress or start > 0)
     return AdversarialTerm(judge, objective, objective_weight, start, discriminator_waits, largest_weight)

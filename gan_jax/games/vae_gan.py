@@ -11,7 +11,7 @@ from jax import lax
 from gan_jax import latents, parallel
 from gan_jax.augmentations import Augmentation
 from gan_jax.features import FeatureLoss, feature_reconstruction
-from gan_jax.games.adversarial_autoencoder import Decoded
+from gan_jax.games.adversarial_autoencoder import Autoencoded
 from gan_jax.games.differences import difference
 from gan_jax.games.judgement import PenaltyAt, apply_network, judgement
 from gan_jax.games.parts import by_collection, part_of, replaced, state_of
@@ -69,7 +69,7 @@ def vae_gan(
     `{'encoder': ..., 'decoder': ...}`; its loss is the sum of both, and no gradient of one reaches the other. Decoding twice, and
     judging twice, is how: the values are computed once, as XLA finds them equal, the gradients twice.
 
-    The batch is an array of examples. The play is `Variational` in training and `Decoded` in sampling, which requires examples
+    The batch is an array of examples. The play is `Variational` in training and `Autoencoded` in sampling, which requires examples
     and reconstructs them from the means of q(z|x).
 
     Args:
@@ -113,7 +113,7 @@ def vae_gan(
         of_decoder = decoder.init(g_key, jnp.split(code, 2, -1)[0], train=False)
         return by_collection({'encoder': of_encoder, 'decoder': of_decoder}), judge.init(batch, d_key)
 
-    def play(variables: Variables, batch: Batch, key: Key, *, train: bool = True) -> tuple[Variational | Decoded, Variables]:
+    def play(variables: Variables, batch: Batch, key: Key, *, train: bool = True) -> tuple[Variational | Autoencoded, Variables]:
         e_key, z_key, prior_key, g_key, s_key = jax.random.split(key, 5)
         parameters, state = apply_network(encoder, part_of(variables, 'encoder'), batch, train=train, noise=e_key)
         variables = replaced(variables, 'encoder', state)
@@ -126,7 +126,7 @@ def vae_gan(
 
         if not train:
             reconstruction, sample = (decode(variables, z, k)[0] for z, k in ((mean, g_key), (normal(prior_key), s_key)))
-            return Decoded(reconstruction, mean, sample), state_of(variables)
+            return Autoencoded(reconstruction, mean, sample), state_of(variables)
         z = mean + jnp.exp(log_variance / 2) * normal(z_key)
         for_encoder, _ = decode(lax.stop_gradient(variables), z, g_key)
         for_decoder, variables = decode(variables, lax.stop_gradient(z), g_key)

@@ -21,7 +21,7 @@ from gan_jax.typing import Array, Batch, Key, Metrics, Variables
 _HINGE = hinge()
 
 
-class Coded(NamedTuple):
+class Reconstructed(NamedTuple):
     """What an autoencoder makes of images."""
 
     reconstruction: Array
@@ -60,7 +60,7 @@ def vqgan(
     L_rec is the sum of the differences, L_code the loss that the autoencoder returns for its code, L_G the generator's loss of
     the objective on the reconstructions, and lambda is `reconstruction.adaptive_weight` at the last layer.
 
-    The batch is an array of images. The play is `Coded`; sampling requires images, which it reconstructs. The same loss for a
+    The batch is an array of images. The play is `Reconstructed`; sampling requires images, which it reconstructs. The same loss for a
     training step of your own is `reconstruction.adversary`.
 
     Args:
@@ -104,7 +104,7 @@ def vqgan(
             layer_at(variables['params'], last_layer)
         return variables, term.judge.init(batch, d_key)
 
-    def play(variables: Variables, batch: Batch, key: Key, *, train: bool = True) -> tuple[Coded, Variables]:
+    def play(variables: Variables, batch: Batch, key: Key, *, train: bool = True) -> tuple[Reconstructed, Variables]:
         def decode(layer: Any) -> tuple[Array, Any]:
             params = variables['params'] if layer is None else _with_layer(variables['params'], last_layer or (), layer)
             own = {**variables, 'params': params}
@@ -114,12 +114,14 @@ def vqgan(
         adaptive = train and last_layer is not None
         layer = layer_at(variables['params'], last_layer) if adaptive and last_layer is not None else None
         made, back, (code, loss, state) = reconstruct(decode, layer, adaptive=adaptive)
-        return Coded(made, code, loss, back), state
+        return Reconstructed(made, code, loss, back), state
 
-    def discriminator_loss(variables: Variables, play: Coded, batch: Batch, key: Key) -> tuple[Array, tuple[Variables, Metrics]]:
+    def discriminator_loss(
+        variables: Variables, play: Reconstructed, batch: Batch, key: Key
+    ) -> tuple[Array, tuple[Variables, Metrics]]:
         return term.discriminator_loss(variables, batch, play.reconstruction, key)
 
-    def generator_loss(variables: Variables, play: Coded, batch: Batch, key: Key) -> tuple[Array, Metrics]:
+    def generator_loss(variables: Variables, play: Reconstructed, batch: Batch, key: Key) -> tuple[Array, Metrics]:
         plain = lambda made: sum(difference(batch, made) for difference in differences).mean()  # type: ignore[union-attr]
         loss, metrics = term.autoencoder_loss(variables, batch, play.reconstruction, plain, play.back, key)
         code_loss = play.loss.mean()
