@@ -59,7 +59,8 @@ def adversarial_autoencoder(
     of which only the first term reaches the decoder. The paper updates the encoder once for each term, by separate optimizers;
     here both terms are of one update. The encoder is deterministic, the first of the paper's three kinds.
 
-    The batch is an array of examples. The play is `Autoencoded`; sampling requires examples, which it reconstructs beside samples.
+    The batch is an array of examples. The play is `Autoencoded`; sampling requires examples, and returns their reconstructions
+    and as many samples.
 
     Args:
         encoder: `encoder(examples, train=) -> codes [n, size]`.

@@ -66,11 +66,11 @@ def vae_gan(
         decoder:  gamma L_like + objective_weight L_G
 
     and the discriminator has the objective's loss alone. The encoder and the decoder are one player, with parameters
-    `{'encoder': ..., 'decoder': ...}`; its loss is the sum of both, and no gradient of one reaches the other. Decoding twice, and
-    judging twice, is how: the values are computed once, as XLA finds them equal, the gradients twice.
+    `{'encoder': ..., 'decoder': ...}`; its loss is the sum of both, and no gradient of one reaches the other. For this the play
+    has two reconstructions of equal value, each of which is judged; XLA computes them once.
 
-    The batch is an array of examples. The play is `Variational` in training and `Autoencoded` in sampling, which requires examples
-    and reconstructs them from the means of q(z|x).
+    The batch is an array of examples. The play is `Variational` in training and `Autoencoded` in sampling, which requires
+    examples and reconstructs them from the means of q(z|x).
 
     Args:
         encoder: `encoder(examples, train=) -> [n, 2 size]`, means and log variances of q(z|x).
