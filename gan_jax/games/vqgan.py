@@ -60,8 +60,8 @@ def vqgan(
     L_rec is the sum of the differences, L_code the loss that the autoencoder returns for its code, L_G the generator's loss of
     the objective on the reconstructions, and lambda is `reconstruction.adaptive_weight` at the last layer.
 
-    The batch is an array of images. The play is `Reconstructed`; sampling requires images, which it reconstructs. The same loss for a
-    training step of your own is `reconstruction.adversary`.
+    The batch is an array of images. The play is `Reconstructed`; sampling requires images, which it reconstructs. The same loss
+    for a training step of your own is `reconstruction.adversary`.
 
     Args:
         autoencoder: `autoencoder(images, train=) -> (reconstructions, code, loss [n])`, such as `networks.QuantizedAutoencoder`.
