@@ -12,7 +12,7 @@ The networks have neither attention nor the paper's size, and the second stage, 
 """
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import jax.numpy as jnp
 
@@ -25,7 +25,7 @@ from gan_jax.games.judgement import apply_network
 from gan_jax.metrics.extractors import EXTRACTORS
 from gan_jax.networks.quantized import check_halvings
 from gan_jax.networks.translation import patch_outputs
-from gan_jax.ranges import Count, Positive, Weight, Whole, Width, refuse_given
+from gan_jax.ranges import Count, Positive, Range, Weight, Whole, Width, refuse_given
 from gan_jax.registry import build
 
 
@@ -38,7 +38,7 @@ class Config(autoencoders.AutoencoderOptions):
     """Number of vectors in the codebook."""
     code_size: Width = 32
     """Number of entries of each vector."""
-    halvings: Count = 2
+    halvings: Annotated[int, Range(1, 10)] = 2
     """Times that the autoencoder halves the image's sides before the codes."""
     objective: str = 'hinge'
     objective_weight: Weight = 0.8
