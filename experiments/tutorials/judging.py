@@ -1,0 +1,235 @@
+# %% [markdown]
+# # Judging
+#
+# A GAN has no likelihood, and its losses are measured by an opponent who changes. How good is it, then? The answers of the field
+# are: look; let a classifier look; compare distributions of features; ask whether the samples are copies. Each of them can be
+# fooled, and the way to learn how is to fool them on purpose. This page judges forgers whose faults are known, because they are
+# built in.
+
+# %%
+import importlib.util
+import pathlib
+
+import jax
+import matplotlib.pyplot as plt
+import numpy as np
+from PIL import Image
+
+from gan_jax import compilation, data
+from gan_jax.metrics import (
+    feature_moments,
+    frechet_distance_from_features,
+    frechet_infinity,
+    inception_score,
+    kernel_distance,
+    memorisation_test,
+    nearest_neighbours,
+    prdc,
+)
+from gan_jax.metrics.extractors.classifier import train_classifier
+from gan_jax.runs.pictures import image_grid
+
+compilation.configure()
+
+train_set, test_set = data.digits('train'), data.digits('test')
+train, labels, test = train_set.images, train_set.labels, test_set.images
+rng = np.random.default_rng(0)
+
+# %% [markdown]
+# ## Six forgers
+#
+# Each makes 360 images, as many as are held out.
+
+
+# %%
+def blurred(images):
+    padded = np.pad(images.astype(float), ((0, 0), (1, 1), (1, 1), (0, 0)), mode='edge')
+    return sum(padded[:, i : i + 8, j : j + 8] for i in range(3) for j in range(3)).round() / 9
+
+
+def mixed(images, others):
+    return (images.astype(float) + others) / 2
+
+
+some = rng.permutation(len(train))
+forgers = {
+    'held-out real images': test,
+    'the copyist': train[some[:360]],
+    'one picture a class': np.concatenate([train[labels == c][:1] for c in range(10)]).repeat(36, 0),
+    'never a 0 to 4': train[labels >= 5][:360],
+    'the blurrer': blurred(train[some[:360]]),
+    'the averager': mixed(train[some[:360]], train[some[360:720]]),
+    'noise': rng.integers(0, 256, test.shape),
+}
+forgers = {name: rng.permutation(images.astype(np.uint8)) for name, images in forgers.items()}
+
+figure, axes = plt.subplots(1, 7, figsize=(13, 2.1), layout='constrained', num='The forgers')
+for ax, (name, images) in zip(axes, forgers.items(), strict=True):
+    ax.imshow(image_grid(images[:36], columns=6, scale=4)[..., 0], cmap='gray')
+    ax.set_title(name, fontsize=9)
+    ax.axis('off')
+plt.show()
+
+# %% [markdown]
+# **The eye** is the first judge. It sees at once what the blurrer and the averager do, and that one forger has ten pictures. It
+# does not see that the copyist copies, nor, without counting, that half of the digits are missing. And it tires: Salimans et al.
+# (2016) asked people on the web to tell samples from real images, and found that they got better as soon as they were told of
+# their mistakes.
+#
+# ## A classifier looks: the Inception score
+#
+# Each image should be recognised with confidence, so that $p(y|x)$ is narrow, and all classes should occur, so that the mean
+# $p(y)$ is broad. The score (Salimans et al. 2016) puts both into one number between 1 and the number of classes,
+#
+# $$\mathrm{IS} = \exp \mathbb{E}_x\, \mathrm{KL}\big(p(y|x) \,\|\, p(y)\big).$$
+#
+# Its classifier is Inception, trained on ImageNet. Inception has no opinion on digits, so here and below a small classifier of
+# the digits takes its place, and the number is not "the" Inception score but a classifier score.
+#
+# ## Distributions of features: FID and others
+#
+# The Fréchet distance (Heusel et al. 2017) compares the features $\phi(x)$ of real and forged images, usually Inception's last
+# layer. Both sets are summarised by mean and covariance, as if they were Gaussian:
+#
+# $$d^2 = |\mu_1 - \mu_2|^2 + \mathrm{Tr}\big(\Sigma_1 + \Sigma_2 - 2 (\Sigma_1 \Sigma_2)^{1/2}\big).$$
+#
+# The kernel distance (KID, Bińkowski et al. 2018) compares all moments up to the third, without bias. Precision asks how many
+# forgeries lie among the real images, recall how many real images lie among the forgeries (Kynkäänniemi et al. 2019).
+#
+# ## Is it a copy?
+#
+# The pictures in the paper of 2014 show each sample beside its nearest training image. That convinces nobody of anything (a copy
+# shifted by a pixel is far away), but distances to the *training* set do say something next to those of *held-out* images: new
+# digits lie at some distance from the training set, copies lie at 0. `memorisation_test` compares both by a rank test.
+
+# %%
+CLASSIFIER_STEPS = 1500
+judge = train_classifier(train, labels, name='digits', steps=CLASSIFIER_STEPS)
+accuracy = (judge.probabilities(test).argmax(1) == test_set.labels).mean()
+print(f'the judge is right on {100 * accuracy:.1f} % of the held-out images\n')
+
+reference = judge.features(train)
+columns = ('classifier score', 'Fréchet', 'kernel', 'precision', 'recall', 'to nearest, ratio', 'p-value')
+print(f'{"":<22}' + ''.join(f'{c:>19}' for c in columns))
+table = {}
+for name, images in forgers.items():
+    found = judge.features(images)
+    manifold = prdc(reference, found, k=3)
+    copies = memorisation_test(images / 127.5, train / 127.5, test / 127.5)
+    table[name] = row = (
+        float(inception_score(np.log(judge.probabilities(images) + 1e-12), splits=1).mean),
+        float(frechet_distance_from_features(reference, found)),
+        float(kernel_distance(reference, found).value),
+        float(manifold.precision),
+        float(manifold.recall),
+        copies.ratio,
+        copies.p_value,
+    )
+    print(f'{name:<22}' + ''.join(f'{value:>19.3g}' for value in row))
+
+# %% [markdown]
+# (prose)
+
+# %%
+query = np.concatenate([forgers['the copyist'][:8], test[:8]])
+found = nearest_neighbours(query / 127.5, train / 127.5, k=3)
+rows = np.concatenate([query[:, None], train[np.asarray(found.index)]], 1)
+figure, axes = plt.subplots(1, 2, figsize=(8, 2.6), layout='constrained', num='Nearest neighbours')
+for ax, part, name in zip(axes, (rows[:8], rows[8:]), ('the copyist', 'held-out real images'), strict=True):
+    ax.imshow(image_grid(part.swapaxes(0, 1).reshape(-1, 8, 8, 1), columns=8, scale=4)[..., 0], cmap='gray')
+    ax.set_title(f'{name}; below, the three nearest training images', fontsize=9)
+    ax.axis('off')
+plt.show()
+
+# %% [markdown]
+# ## Traps
+#
+# **Sample size.** The Fréchet distance between two sets *of the same distribution* is not 0. Both covariances are estimated, and
+# what is estimated from $n$ samples of dimension $d$ is off. For two sets of $n$ from $N(0, I)$ the mean is $(2d + d(d+1)/2) /
+# n$, to first order. So distances of different sample sizes do not compare: whoever takes fewer samples looks worse. The bias is
+# a line in $1/n$, which can be followed to $1/n = 0$ (Chong and Forsyth 2020).
+
+# %%
+d = 64
+sizes = np.array([200, 300, 500, 1000, 2000, 5000])
+normal = lambda n: rng.normal(size=(n, d))
+measured = [np.mean([frechet_distance_from_features(normal(n), normal(n)) for _ in range(5)]) for n in sizes]
+theory = (2 * d + d * (d + 1) / 2) / sizes
+shifted = normal(5000) + 1 / np.sqrt(d)  # at a distance of 1, exactly
+line = frechet_infinity(feature_moments(normal(50_000)), shifted, jax.random.key(0))
+
+figure, (left, right) = plt.subplots(1, 2, figsize=(9, 2.8), layout='constrained', num='Sample size')
+left.loglog(sizes, measured, 'o', label='measured, mean of 5')
+left.loglog(sizes, theory, color='k', lw=1, label='(2d + d(d+1)/2) / n')
+left.set(xlabel='n', ylabel='Fréchet distance', title=f'two samples of N(0, I), d = {d}')
+left.legend(fontsize=8, frameon=False)
+right.plot(1 / line.sizes, line.values, 'o')
+ends = np.array([0, 1 / line.sizes.min()])
+right.plot(ends, line.value + line.slope * ends, color='k', lw=1)
+right.plot(0, 1, '*', color='C3', ms=11, label='the truth')
+right.set(xlabel='1 / n', title=f'n to infinity: {line.value:.3f} ± {line.standard_error:.3f}')
+right.legend(fontsize=8, frameon=False)
+plt.show()
+
+# %% [markdown]
+# **Resizing.** Inception takes 299 x 299 pixels, so that everything is resized before it is judged, and resizers differ: many do
+# not filter before they make an image smaller. Below are crops of two photographs, made smaller in three ways. Only the resizer
+# differs, and the distance, in plain pixels here, sees it.
+
+# %%
+package = importlib.util.find_spec('sklearn')
+folder = pathlib.Path(package.submodule_search_locations[0]) / 'datasets' / 'images'
+photographs = [np.asarray(Image.open(folder / name).convert('L')) for name in ('china.jpg', 'flower.jpg')]
+
+
+def crops(count):
+    found = []
+    for i in range(count):
+        photograph = photographs[i % 2]
+        top, left = (rng.integers(0, side - 64) for side in photograph.shape)
+        found.append(photograph[top : top + 64, left : left + 64])
+    return np.stack(found).astype(np.float32)
+
+
+resizers = {
+    'filtered (bilinear, antialias)': lambda x: jax.image.resize(x, (len(x), 12, 12), 'bilinear', antialias=True),
+    'bilinear, no filter': lambda x: jax.image.resize(x, (len(x), 12, 12), 'bilinear', antialias=False),
+    'nearest pixel': lambda x: jax.image.resize(x, (len(x), 12, 12), 'nearest'),
+}
+first, second = crops(3000), crops(3000)
+flat = lambda x: np.asarray(x).reshape(len(x), -1) / 127.5
+ours = flat(resizers['filtered (bilinear, antialias)'](first))
+
+figure, axes = plt.subplots(1, 4, figsize=(12, 3.1), layout='constrained', num='Resizing')
+axes[0].imshow(image_grid(first[:4, ..., None].astype(np.uint8), columns=2, scale=1)[..., 0], cmap='gray')
+axes[0].set_title('four crops', fontsize=9)
+for ax, (name, resizer) in zip(axes[1:], resizers.items(), strict=True):
+    small = resizer(second)
+    distance = float(frechet_distance_from_features(ours, flat(small)))
+    shown = np.clip(np.asarray(resizer(first[:4])), 0, 255).astype(np.uint8)[..., None]
+    ax.imshow(image_grid(shown, columns=2, scale=5)[..., 0], cmap='gray', vmin=0, vmax=255)
+    ax.set_title(f'{name}\nFréchet distance {distance:.2f}', fontsize=9)
+    print(f'{name:<32} {distance:.2f} from filtered crops')
+for ax in axes:
+    ax.axis('off')
+plt.show()
+
+# %% [markdown]
+# **Whose features?** A distance is one of features, and other features have other distances. Two judges that differ in nothing
+# but their seed, and are equally good, give different numbers:
+
+# %%
+other = train_classifier(train, labels, name='digits', steps=CLASSIFIER_STEPS, seed=1)
+other_accuracy = (other.probabilities(test).argmax(1) == test_set.labels).mean()
+print(f'right on held-out images, %  {100 * accuracy:8.1f} {100 * other_accuracy:8.1f}')
+for name in ('held-out real images', 'the blurrer', 'the averager', 'never a 0 to 4', 'noise'):
+    distance = frechet_distance_from_features(other.features(train), other.features(forgers[name]))
+    print(f'{name:<28} {table[name][1]:8.2f} {distance:8.2f}')
+
+# %% [markdown]
+# So the name of a metric must say which network's features it is of, how the images were resized, how many there were, and of
+# which real images. `python -m gan_jax.metrics REAL FAKE` compares two folders under a protocol that has a name, such as that of
+# torch-fidelity or clean-fid, on the Inception weights of 2015; `python -m experiments.evaluate RUN` judges a run. A number from
+# a digit classifier is *not* an FID.
+#
+# Next: [write a game](write_a_game.md).
