@@ -7,12 +7,12 @@
 # built in.
 
 # %%
-import importlib.util
 import pathlib
 
 import jax
 import matplotlib.pyplot as plt
 import numpy as np
+import sklearn
 from PIL import Image
 
 from gan_jax import compilation, data
@@ -32,7 +32,7 @@ from gan_jax.runs.pictures import image_grid
 compilation.configure()
 
 train_set, test_set = data.digits('train'), data.digits('test')
-train, labels, test = train_set.images, train_set.labels, test_set.images
+train, test, labels = train_set.images, test_set.images, np.asarray(train_set.labels)
 rng = np.random.default_rng(0)
 
 # %% [markdown]
@@ -44,7 +44,7 @@ rng = np.random.default_rng(0)
 # %%
 def blurred(images):
     padded = np.pad(images.astype(float), ((0, 0), (1, 1), (1, 1), (0, 0)), mode='edge')
-    return sum(padded[:, i : i + 8, j : j + 8] for i in range(3) for j in range(3)).round() / 9
+    return np.mean([padded[:, i : i + 8, j : j + 8] for i in range(3) for j in range(3)], axis=0)
 
 
 def mixed(images, others):
@@ -61,7 +61,7 @@ forgers = {
     'the averager': mixed(train[some[:360]], train[some[360:720]]),
     'noise': rng.integers(0, 256, test.shape),
 }
-forgers = {name: rng.permutation(images.astype(np.uint8)) for name, images in forgers.items()}
+forgers = {name: rng.permutation(images.round().astype(np.uint8)) for name, images in forgers.items()}
 
 figure, axes = plt.subplots(1, 7, figsize=(13, 2.1), layout='constrained', num='The forgers')
 for ax, (name, images) in zip(axes, forgers.items(), strict=True):
@@ -177,8 +177,7 @@ plt.show()
 # differs, and the distance, in plain pixels here, sees it.
 
 # %%
-package = importlib.util.find_spec('sklearn')
-folder = pathlib.Path(package.submodule_search_locations[0]) / 'datasets' / 'images'
+folder = pathlib.Path(sklearn.__file__).parent / 'datasets' / 'images'
 photographs = [np.asarray(Image.open(folder / name).convert('L')) for name in ('china.jpg', 'flower.jpg')]
 
 

@@ -137,7 +137,7 @@ for ax, (name, (losses_of, strength, alternating)) in zip(axes, cases.items(), s
     steps = np.asarray(jax.jit(lambda v=v, alternating=alternating: path(v, alternating))())
     ticks = np.linspace(-2, 2, 13)
     arrows = jax.vmap(v)(jnp.asarray(np.stack(np.meshgrid(ticks, ticks), -1).reshape(-1, 2)))
-    ax.quiver(*np.meshgrid(ticks, ticks), *arrows.T, color='0.75', width=0.005)
+    ax.quiver(*np.meshgrid(ticks, ticks), *np.asarray(arrows).T, color='0.75', width=0.005)
     ax.plot(*steps.T, color='C0', lw=0.8)
     ax.plot(*steps[0], 'o', color='C0', ms=4, label='start')
     ax.plot(*steps[-1], 's', color='C3', ms=5, label=f'after {len(steps)} steps')
@@ -230,11 +230,18 @@ officer = networks.MLP((WIDTH, WIDTH, 1), squeeze=True)
 adam = optimizers.adam(1e-3, beta1=0.5)
 
 
+def decaying(players):
+    """Both learning rates fall to a hundredth over the run, so that the points come to rest."""
+    fall = lambda steps: optax.scale_by_schedule(optax.cosine_decay_schedule(1.0, steps, 0.01))
+    g, d, k = players
+    return optimizers.Optimizers(optax.chain(g, fall(STEPS)), optax.chain(d, fall(k * STEPS)), k)
+
+
 def train(objective, *, players=adam, discriminator=officer, **options):
-    """Points of every seed, `[SEEDS, 1000, 2]`, and what D of the first makes of the plane."""
+    """Points that each seed makes, `[SEEDS, 1000, 2]`."""
     generator = networks.MLP((WIDTH, WIDTH, 2))
     game = games.adversarial(generator, discriminator, objective, latent=latents.normal(LATENTS), **options)
-    trainer = gan_jax.trainer(game, players, ema_decay=0.0)
+    trainer = gan_jax.trainer(game, decaying(players), ema_decay=0.0)
     feed = data.generated(ring.sample, BATCH, minibatches=trainer.minibatches)
 
     def run(key):

@@ -225,7 +225,8 @@ forged = gan_jax.sample(game, state, real, jax.random.key(4)).forged
 figure, axes = plt.subplots(1, 4, figsize=(12, 3.3), layout='constrained', num='There and back')
 panels = {'real, x': real, 'codes, E(x)': code, 'and back, G(E(x))': again, 'forged, G(z)': forged}
 for ax, (name, points) in zip(axes, panels.items(), strict=True):
-    ax.scatter(*np.asarray(points).T, s=3, c='0.3' if 'z' in name else mode, cmap='hsv', vmax=8)
+    colours = {'color': '0.3'} if 'z' in name else {'c': mode, 'cmap': 'Set1'}
+    ax.scatter(*np.asarray(points).T, s=3, **colours)
     half = 3.5 if 'codes' in name else 1.6
     ax.set(title=name, xlim=(-half, half), ylim=(-half, half), aspect='equal')
 plt.show()
