@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 import optax
+from matplotlib.colors import LinearSegmentedColormap
 
 # %% [markdown]
 # **The data** are a spiral with a little noise. Random numbers in JAX are functions of a key, and a key that has been used is
@@ -124,20 +125,23 @@ for keys in jax.random.split(key, (24, STEPS // 24)):
     values.append(value)
 
 # %% [markdown]
-# That is the whole of it. Below, the colour is $D(x)$, from "forged" (orange) to "real" (blue); white is the officer in two
-# minds. It is worth following one panel to the next: the forger's points flow towards the blue, and the colour fades where they
-# have arrived.
+# That is all of it, and it is fewer than sixty lines. In the picture below the colour is $D(x)$, from forged (orange) through
+# "either" (white) to real (blue). At first the officer knows nothing and the forger is pushed about at random. Then the officer
+# finds the arm, and the forger's points move towards the blue. At the end the colour has faded along most of the arm: there the
+# officer can no longer tell. What is still blue, at the centre of the spiral, is a part of the data that the forger has never
+# painted, and the officer knows it.
 
 # %%
 ticks = np.linspace(-2.6, 2.6, 120)
 plane = jnp.asarray(np.stack(np.meshgrid(ticks, ticks), -1).reshape(-1, 2))
 real = np.concatenate([real_batch(k) for k in jax.random.split(jax.random.key(1), 4)])
 
+suspicion = LinearSegmentedColormap.from_list('suspicion', ['#f4a259', 'white', '#5b8fd1'])
 figure, axes = plt.subplots(1, 5, figsize=(13, 2.9), layout='constrained', num='The forger and the police')
 for ax, moment in zip(axes, (0, 1, 3, 8, 24), strict=True):
     g, d, *_ = states[moment]
     belief = jax.nn.sigmoid(discriminator.apply(d, plane)).reshape(120, 120)
-    colours = ax.contourf(ticks, ticks, belief, levels=np.linspace(0, 1, 21), cmap='PuOr', alpha=0.7)
+    colours = ax.contourf(ticks, ticks, belief, levels=np.linspace(0, 1, 21), cmap=suspicion)
     fake = np.concatenate([fake_batch(g, k) for k in jax.random.split(jax.random.key(2), 4)])
     ax.plot(*real.T, '.', ms=1.5, color='0.55', label='real')
     ax.plot(*fake.T, '.', ms=1.5, color='k', label='forged')
@@ -206,8 +210,9 @@ print(f'the trained D is off by {off:.3f} on average')
 assert off < 0.02
 
 # %% [markdown]
-# In the game itself $q$ moves, and one step of $D$ for one of $G$ is enough only because $G$ moves little in each. The value of
-# the game on the spiral climbs first, while the police are ahead, and comes down to just above $-\log 4$:
+# In the game itself $q$ moves, and one step of $D$ for one of $G$ is enough only because $G$ moves little in each. On the spiral
+# the value begins near $-\log 4$, because an officer who knows nothing says 1/2 to everything. It climbs once the officer has
+# learned something, and comes down again as the forger does:
 
 # %%
 history = np.concatenate(values)
@@ -225,9 +230,10 @@ print(f'V over the last {width} steps: {smooth[-1]:.3f}, and -log 4 is {-np.log(
 assert -np.log(4) - 0.02 < smooth[-1] < -np.log(4) + 0.1
 
 # %% [markdown]
-# Two warnings. $V$ is a *lower bound*, as good as $D$ is: a value near $-\log 4$ may mean a perfect forger or an officer who has
-# given up. And the loss of $G$ says even less, since it is measured by an opponent who changes. Look at samples, and
-# [judge](judging.md) them.
+# The curve ends a little above $-\log 4$, where the missing centre of the spiral keeps it. It also shows why this number is not a
+# measure of quality. $V(G, D)$ is a *lower bound* on $V(G, D^*)$, as good as $D$ is: the same value stands for a perfect forger
+# at the end and for an ignorant officer at the beginning. The loss of $G$ says even less, since an opponent who changes measures
+# it. Look at samples, and [judge](judging.md) them.
 #
 # ## The same with gan_jax
 #
@@ -245,8 +251,8 @@ game = games.adversarial(
     latent=latents.normal(LATENTS),
 )
 trainer = gan_jax.trainer(game, optimizers.adam(1e-3))
-train = jax.jit(gan_jax.many_steps(trainer.step, lambda data, step: real_batch(jax.random.fold_in(key, step)), STEPS // 3))
-state, metrics = train(trainer.init(jnp.zeros((1, 2)), jax.random.key(0)), (), STEPS // 3)
+train = jax.jit(gan_jax.many_steps(trainer.step, lambda data, step: real_batch(jax.random.fold_in(key, step)), STEPS // 2))
+state, metrics = train(trainer.init(jnp.zeros((1, 2)), jax.random.key(0)), (), STEPS // 2)
 points = gan_jax.sample(game, state, 1000, jax.random.key(2))
 
 # %%
@@ -257,10 +263,10 @@ ax.set(title=f'step {int(state.step)}, averaged G', xticks=[], yticks=[], aspect
 plt.show()
 
 # %% [markdown]
-# What the exchange buys: `objectives.wasserstein()` or any other in place of `non_saturating()`; `penalties=[penalties.r1(1.0)]`;
-# `unroll_steps=5` for a generator that looks ahead; `optimizers.wgan_gp()` for five steps of $D$ per step of $G$; `jax.vmap` for
-# ten seeds at once, or `gan_jax.parallel.shard_map` for eight devices. The state also holds a moving average of $G$, which
-# `gan_jax.sample` draws from. A `jax.jit` of your own on a CPU should follow `gan_jax.compilation.configure()`; its docstring
-# says why.
+# What can now be exchanged: `objectives.wasserstein()` or any other in place of `non_saturating()`;
+# `penalties=[penalties.r1(1.0)]`; `unroll_steps=5` for a generator that looks ahead; `optimizers.wgan_gp()` for five steps of $D$
+# per step of $G$; `jax.vmap` for ten seeds at once, or `gan_jax.parallel.shard_map` for eight devices. The state also holds a
+# moving average of $G$, which `gan_jax.sample` draws from. A `jax.jit` of your own on a CPU should follow
+# `gan_jax.compilation.configure()`; its docstring says why.
 #
 # Next: [why it fails](why_it_fails.md).

@@ -206,7 +206,7 @@ assert fits['kl'][1] > fits['jensen_shannon'][1] > fits['reverse_kl'][1]
 # reply is to paint the *one* picture that $D$ trusts most. $D$ then learns to distrust it, and the forger moves on. So most cures
 # either show $D$ several examples at once, which makes repetition visible, or keep $D$ smooth, or let $G$ look ahead.
 #
-# Twelve ways to train the same two networks on a ring of eight narrow Gaussians, three seeds each:
+# Twelve ways to train the same two networks on a ring of eight narrow Gaussians, two seeds each:
 #
 # | panel | what is different |
 # |---|---|
@@ -223,8 +223,9 @@ assert fits['kl'][1] > fits['jensen_shannon'][1] > fits['reverse_kl'][1]
 # | relativistic, R1 + R2 | $D$ compares a real with a forged example, and is kept smooth at both (R3GAN, Huang et al. 2024) |
 
 # %%
-STEPS, SEEDS = 2000, 3
-BATCH, LATENTS, WIDTH = 128, 2, 64
+STEPS = 2000
+SEEDS = 2
+BATCH, LATENTS, WIDTH = 64, 2, 64
 ring = data.mixture('ring_wgan_gp')
 officer = networks.MLP((WIDTH, WIDTH, 1), squeeze=True)
 adam = optimizers.adam(1e-3, beta1=0.5)

@@ -67,7 +67,7 @@ def quadratic(c):
 # ahead, with the derivative through them, the generator acts as if the discriminator were $2K$ steps further.
 
 # %%
-GAME_STEPS = 400
+GAME_STEPS = 200
 RATE = 0.1
 
 
