@@ -1,10 +1,10 @@
-"""Data parallelism: every collective of the library, and the runners that bind the axis they speak of.
+"""Data parallelism: every collective of the library, and the runners that bind the axis they use.
 
-A train step says nothing of devices. `pmap` and `shard_map` bind AXIS to them, `jax.vmap(axis_name=parallel.AXIS)` to the rows of
-an array (for tests), and the collectives here ask whether it is bound. Where it is not, as under `jax.jit` or a plain `jax.vmap`,
-they do nothing. State is replicated, batches are split along the axis.
+A train step does not mention devices. `pmap` and `shard_map` bind AXIS to the devices, `jax.vmap(axis_name=parallel.AXIS)`
+binds it to the rows of an array (for tests), and the collectives here check whether it is bound. Where it is not, as under
+`jax.jit` or a plain `jax.vmap`, they do nothing. State is replicated; batches are split along the axis.
 
-Random numbers are drawn per example, from `example_keys`: example i of a global batch sees the same noise on one device and
+Random numbers are drawn per example, from `example_keys`, so example i of a global batch sees the same noise on one device and
 on a thousand.
 """
 
@@ -21,11 +21,11 @@ from gan_jax.errors import InputError
 from gan_jax.typing import Array, Key
 
 AXIS = 'devices'
-"""The axis name that both runners bind, and that the collectives ask for."""
+"""The axis name that both runners bind and the collectives look up."""
 
 
 def axis_size() -> int:
-    """The number of devices that share a batch where this is called; 1 where AXIS is not bound."""
+    """The number of devices that share a batch at the point of the call; 1 where AXIS is not bound."""
     try:
         return jax.lax.axis_size(AXIS)
     except NameError:
@@ -33,18 +33,18 @@ def axis_size() -> int:
 
 
 def alone(function: Callable) -> Callable:
-    """The function as it is on one device, wherever it is called: each device computes its own, of arguments that are its own.
+    """Makes a function run on each device independently, on the device's own values, wherever it is called.
 
-    Of positional arguments. Collectives in it do nothing, and example i is the device's own.
+    The result takes positional arguments only. Inside it collectives do nothing, and example i is the i-th of the device.
     """
-    # The inner of two axes of one name counts. JAX has it in the keys of its caches.
+    # Of two axes with the same name the inner one applies, and JAX includes it in its cache keys.
     return jax.vmap(function, in_axes=None, out_axes=None, axis_name=AXIS, axis_size=1)
 
 
 def pmean(tree: Any) -> Any:
-    """The mean over the devices of every floating-point array of a pytree; other leaves stay as they are.
+    """The mean over devices of every floating-point array of a pytree; other leaves are unchanged.
 
-    XLA combines what is averaged in one call into one all-reduce.
+    XLA combines the averages of one call into one all-reduce.
     """
     if axis_size() == 1:
         return tree
@@ -53,12 +53,12 @@ def pmean(tree: Any) -> Any:
 
 
 def psum(tree: Any) -> Any:
-    """The sum over the devices of every array of a pytree."""
+    """The sum over devices of every array of a pytree."""
     return tree if axis_size() == 1 else jax.lax.psum(tree, AXIS)
 
 
 def local_rows(rows: Array) -> Array:
-    """This device's share of the leading axis of a global array."""
+    """This device's share of the leading axis of a global array, `[devices * n, ...] -> [n, ...]`."""
     if axis_size() == 1:
         return rows
     size = rows.shape[0] // axis_size()
@@ -66,12 +66,12 @@ def local_rows(rows: Array) -> Array:
 
 
 def all_gather(rows: Array) -> Array:
-    """Every device's rows in the order of the global batch, `[n, ...] -> [devices * n, ...]`; differentiable."""
+    """Concatenates the rows of all devices in the order of the global batch, `[n, ...] -> [devices * n, ...]`; differentiable."""
     return rows if axis_size() == 1 else jax.lax.all_gather(rows, AXIS, tiled=True)
 
 
 def example_keys(n: int, key: Key) -> Key:
-    """One key for each of this device's `n` examples, `[n]`: a function of the example's place in the global batch."""
+    """One key for each of this device's `n` examples, `[n]`, determined by the example's position in the global batch."""
     first = 0 if axis_size() == 1 else jax.lax.axis_index(AXIS) * n
     return jax.vmap(jax.random.fold_in, (None, 0))(key, first + jnp.arange(n))
 
@@ -81,8 +81,9 @@ def _mesh(devices: Sequence[jax.Device]) -> Mesh:
 
 
 def split_rows(rows: Any, devices: Sequence[jax.Device] | None = None) -> Any:
-    """Arrays whose leading axis lies split over all local devices, or the given ones; their number has to divide it. For
-    `jax.jit`.
+    """Shards the leading axis across the devices; its length must be a multiple of their number.
+
+    The devices are all local ones unless given. The result is for functions under `jax.jit`.
     """
     return jax.device_put(rows, NamedSharding(_mesh(devices or jax.local_devices()), PartitionSpec(AXIS)))
 
@@ -94,13 +95,13 @@ def check_divisible(batch_size: int, devices: Sequence[jax.Device] | None = None
         raise InputError(f'batch size {batch_size} is not divisible by the {count} devices it is split over')
 
 
-# A runner turns `function(state, batch, *others) -> (state, result)`, into one compiled function of global
-# arrays. The state is donated. `batch_axis` is the axis of the batch's leaves that is split over the devices; with None
-# nothing is split, and the function takes its share by `local_rows`.
+# A runner turns `function(state, batch, *others) -> (state, result)` into one compiled function of global arrays, and
+# donates the state. `batch_axis` is the axis of the batch's leaves that is split over the devices; if it is None,
+# nothing is split, and the function selects its share with `local_rows`.
 
 
 def pmap(function: Callable, *, batch_axis: int | None = 0, devices: Sequence[jax.Device] | None = None) -> Callable:
-    """Runs the function on all local devices (or the given ones) under `jax.pmap`. Raises `InputError` on an uneven batch."""
+    """Runs the function on all local devices, or the given ones, under `jax.pmap`. Raises `InputError` for an uneven batch."""
     devices = list(devices or jax.local_devices())
 
     def with_index(_: Array, state: Any, batch: Any, *others: Any) -> Any:
@@ -111,7 +112,7 @@ def pmap(function: Callable, *, batch_axis: int | None = 0, devices: Sequence[ja
         return x.reshape(*x.shape[:batch_axis], len(devices), -1, *x.shape[batch_axis + 1 :])  # type: ignore[operator,misc]
 
     everywhere = NamedSharding(_mesh(devices), PartitionSpec())
-    mapped: dict[int, Callable] = {}  # by number of arguments
+    mapped: dict[int, Callable] = {}  # keyed by the number of other arguments
     index = np.arange(len(devices))
 
     def run(state: Any, batch: Any, *others: Any) -> Any:
@@ -121,14 +122,14 @@ def pmap(function: Callable, *, batch_axis: int | None = 0, devices: Sequence[ja
             mapped[len(others)] = compilation.jit(program, cached=False, donate_argnums=1)
         if batch_axis is not None:
             batch = jax.tree.map(split, batch)
-        # A restored state may be bound to one device; jit itself moves only what is bound to none.
+        # A restored state may be committed to one device; jit moves only uncommitted arrays.
         return mapped[len(others)](index, jax.device_put(state, everywhere), batch, *others)
 
     return run
 
 
 def shard_map(function: Callable, *, batch_axis: int | None = 0, devices: Sequence[jax.Device] | None = None) -> Callable:
-    """As `pmap`, by `jax.shard_map` on a one-dimensional mesh."""
+    """Like `pmap`, but uses `jax.shard_map` on a one-dimensional mesh. Raises `InputError` for an uneven batch."""
     devices = list(devices or jax.local_devices())
     mesh = _mesh(devices)
     replicated = PartitionSpec()
@@ -137,7 +138,7 @@ def shard_map(function: Callable, *, batch_axis: int | None = 0, devices: Sequen
 
     def run(state: Any, batch: Any, *others: Any) -> Any:
         specs = (replicated, split, *[replicated] * len(others))
-        # With check_vma the gradients after a pmean would come out multiplied by the number of devices.
+        # With check_vma, gradients through a pmean would be multiplied by the number of devices.
         return jax.shard_map(function, mesh=mesh, in_specs=specs, out_specs=replicated, check_vma=False)(state, batch, *others)
 
     compiled = compilation.jit(run, cached=False, donate_argnums=0)
@@ -145,7 +146,7 @@ def shard_map(function: Callable, *, batch_axis: int | None = 0, devices: Sequen
     def checked(state: Any, batch: Any, *others: Any) -> Any:
         if batch_axis is not None:
             check_divisible(jax.tree.leaves(batch)[0].shape[batch_axis], devices)
-        # A restored state may be bound to one device; jit itself moves only what is bound to none.
+        # A restored state may be committed to one device; jit moves only uncommitted arrays.
         return compiled(jax.device_put(state, everywhere), batch, *others)
 
     return checked
@@ -160,9 +161,10 @@ RUNNERS: dict[str, Callable] = {'pmap': pmap, 'shard_map': shard_map}
 
 
 def split_map(function: Callable) -> Callable:
-    """`function(replicated, rows) -> result`, the rows split over all local devices, compiled; nothing is donated.
+    """Compiles `function(replicated, rows) -> result` with the rows split over all local devices; nothing is donated.
 
-    The result has to be the same on every device, as what `psum` makes is. The number of devices has to divide the rows.
+    The result must be the same on every device, as `psum` makes it. The number of rows must be a multiple of the number of
+    devices.
     """
     devices = jax.local_devices()
     if len(devices) == 1:
@@ -170,10 +172,13 @@ def split_map(function: Callable) -> Callable:
     mapped = compilation.jit(jax.pmap(function, AXIS, in_axes=(None, 0), out_axes=None, devices=devices))
     everywhere = NamedSharding(_mesh(devices), PartitionSpec())
     split = lambda x: x.reshape(len(devices), -1, *x.shape[1:])
-    # What is replicated may be bound to one device; jit itself moves only what is bound to none.
+    # Replicated values may be committed to one device; jit moves only uncommitted arrays.
     return lambda replicated, rows: mapped(jax.device_put(replicated, everywhere), jax.tree.map(split, rows))
 
 
 def choose(runner: str) -> Callable:
-    """The named runner; on a machine with one device `single`."""
+    """The named runner, or `single` on a machine with one device.
+
+    With several devices, raises `KeyError` for an unknown name.
+    """
     return RUNNERS[runner] if jax.local_device_count() > 1 else single
