@@ -120,15 +120,15 @@ table = {}
 for name, images in forgers.items():
     found = judge.features(images)
     manifold = prdc(reference, found, k=3)
-    copies = memorisation_test(images / 127.5, train / 127.5, test / 127.5)
+    nearness = memorisation_test(images / 127.5, train / 127.5, test / 127.5)
     table[name] = row = (
         float(inception_score(np.log(judge.probabilities(images) + 1e-12), splits=1).mean),
         float(frechet_distance_from_features(reference, found)),
         float(kernel_distance(reference, found).value),
         float(manifold.precision),
         float(manifold.recall),
-        copies.ratio,
-        copies.p_value,
+        nearness.ratio,
+        nearness.p_value,
     )
     print(f'{name:<22}' + ''.join(f'{value:>11.3g}' for value in row))
 

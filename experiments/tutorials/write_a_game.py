@@ -14,7 +14,7 @@
 # The *play* is what the generator's side puts on the table, of any structure. The generator's loss does not see the generator,
 # only its play; that is what lets the library unroll a discriminator against a fixed play. Whatever returns a `Game` can be
 # trained, unrolled, spread over devices, checkpointed and resumed. This page writes two: the smallest there is, to see what
-# unrolling does, and one that is not in the library.
+# unrolling does, and one whose generator's side has two networks.
 
 # %%
 from typing import NamedTuple
