@@ -263,6 +263,9 @@ ax.set(title=f'step {int(state.step)}, averaged G', xticks=[], yticks=[], aspect
 plt.show()
 
 # %% [markdown]
+# With half of the steps, and learning rates that do not fall, more of the spiral is missing: the first of the failures that the
+# next page is about.
+#
 # What can now be exchanged: `objectives.wasserstein()` or any other in place of `non_saturating()`;
 # `penalties=[penalties.r1(1.0)]`; `unroll_steps=5` for a generator that looks ahead; `optimizers.wgan_gp()` for five steps of $D$
 # per step of $G$; `jax.vmap` for ten seeds at once, or `gan_jax.parallel.shard_map` for eight devices. The state also holds a

@@ -141,15 +141,17 @@ assert half[3] > 0.95 and half[4] < 0.6 * real[4] and noise[0] > 2 and blur[1] >
 # Reading down the columns:
 #
 # * The **score** loves the forger who has one picture a class: ten recognisable images are all that it asks for. It compares with
-# no real   image, so that it sees neither copies nor variety within a class, and it gives noise far more than 1, because a
-# classifier that has   seen nothing but digits is often sure of what it sees in noise. It does see that half of the classes are
-# missing. * The **Fréchet distance** ranks the forgers as the eye does, and finds the missing classes and the missing variety.
-# But the copyist is   *nearer* to the training images than new real images are. A distance to the training set rewards copying,
-# and the row of   the held-out images is what a perfect forger gets; always print it. * **Precision and recall** say what is
-# wrong: precision 1 and recall 0 is the forger of ten pictures, precision 1 and a low recall the one   who leaves digits out. The
-# copyist passes. * The **neighbours** (the median distance to the nearest training image, relative to that of held-out images)
-# expose copies: 0 for the   three who copy, with a p-value to match. They praise noise, which lies far from everything, so that
-# they say nothing alone.
+#   no real image, so that it sees neither copies nor a lack of variety within a class. It gives noise far more than 1, because a
+#   classifier that has seen nothing but digits is often sure of what it sees in noise. It does notice that half of the classes
+#   are missing.
+# * The **Fréchet distance** finds everything that the eye finds, and the missing classes and the missing variety too. But the
+#   copyist is *nearer* to the training images than new real images are. A distance to the training set rewards copying, and a
+#   perfect forger gets what the held-out images get, not 0; always print that row.
+# * **Precision and recall** say what is wrong: precision 1 and recall 0 belong to the forger of ten pictures, precision 1 and a
+#   low recall to the one who leaves digits out. The copyist passes.
+# * The **neighbours** (the median distance to the nearest training image, relative to that of held-out images) expose copies: 0
+#   for the three who copy, with a p-value to match. They praise noise, which lies far from everything, so that they say little
+#   alone.
 #
 # No column finds every fault, and each fault is found by one of them.
 
@@ -241,7 +243,7 @@ plt.show()
 
 # %% [markdown]
 # **Whose features?** A distance is one of features, and other features have other distances. Two judges that differ in nothing
-# but their seed, and are equally good, give different numbers:
+# but their seed, and are nearly equally good, give different numbers:
 
 # %%
 other = train_classifier(train, labels, name='digits', steps=CLASSIFIER_STEPS, seed=1)

@@ -70,7 +70,7 @@ def execute(path: pathlib.Path, *, quick: bool = False) -> Iterator[tuple[Cell, 
         printed, shown = io.StringIO(), list[tuple[str, bytes]]()
 
         def show(shown: list[tuple[str, bytes]] = shown) -> None:
-            shown.extend((plt.figure(n).get_label(), png(plt.figure(n))) for n in plt.get_fignums())
+            shown.extend((str(plt.figure(n).get_label()), png(plt.figure(n))) for n in plt.get_fignums())
             plt.close('all')
 
         if not cell.is_prose:
