@@ -4,7 +4,7 @@
     python -m experiments.tutorials why_it_fails images
 
 `experiments/tutorials/README.md` is the contents page. Each part also runs alone (`python -m experiments.tutorials.images`), and
-opens as a notebook wherever jupytext's percent format does. All five take about four minutes on one CPU core.
+opens as a notebook wherever jupytext's percent format does. All five take about five minutes on one CPU core.
 """
 
 import dataclasses

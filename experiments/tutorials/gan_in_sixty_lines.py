@@ -64,10 +64,10 @@ generator, discriminator = MLP(outputs=2), MLP(outputs=1)
 # **The losses.** In terms of the logit, $-\log D = \mathrm{softplus}(-l)$ and $-\log(1 - D) = \mathrm{softplus}(l)$. Written like
 # this nothing overflows; `jnp.log(sigmoid(l))` is minus infinity as soon as the officer is sure.
 #
-# $D$ minimises minus the value $V$. $G$ should maximise that same number, which is $\min_G \mathbb{E}[\log(1 - D(G(z)))]$, the
-# *minimax* loss. But early on $D$ recognises every forgery, $D(G(z))$ is near 0, and $\log(1 - D)$ is flat there. So $G$
-# maximises $\log D(G(z))$ instead, the *modified minimax* or *non-saturating* loss. It has the same equilibrium and pushes
-# hardest where $G$ does worst. [Why it fails](why_it_fails.md) measures the difference.
+# $D$ minimises minus the value $V$. $G$ should minimise $V$, of which only the second term depends on it:
+# $\mathbb{E}[\log(1 - D(G(z)))]$, the *minimax* loss. But early on $D$ recognises every forgery, $D(G(z))$ is near 0, and
+# $\log(1 - D)$ is flat there. So $G$ maximises $\log D(G(z))$ instead, the *modified minimax* or *non-saturating* loss. It has
+# the same equilibrium and pushes hardest where $G$ does worst. [Why it fails](why_it_fails.md) measures the difference.
 
 
 # %%
@@ -153,8 +153,8 @@ plt.show()
 # %% [markdown]
 # ## What the officer knows
 #
-# Suppose $G$ stands still, and its examples have density $q$. Then the best $D$ can be written down. At each $x$ the value is $p
-# \log D + q \log (1 - D)$, which is greatest at
+# Suppose $G$ stands still, and its examples have density $q$. Then the best $D$ can be written down. At each $x$ the value is
+# $p \log D + q \log (1 - D)$, which is greatest at
 #
 # $$D^*(x) = \frac{p(x)}{p(x) + q(x)}.$$
 #
@@ -263,8 +263,8 @@ ax.set(title=f'step {int(state.step)}, averaged G', xticks=[], yticks=[], aspect
 plt.show()
 
 # %% [markdown]
-# With half of the steps, and learning rates that do not fall, more of the spiral is missing: the first of the failures that the
-# next page is about.
+# With half of the steps, and learning rates that do not fall, more of the spiral is missing: one of the failures that the next
+# page is about.
 #
 # What can now be exchanged: `objectives.wasserstein()` or any other in place of `non_saturating()`;
 # `penalties=[penalties.r1(1.0)]`; `unroll_steps=5` for a generator that looks ahead; `optimizers.wgan_gp()` for five steps of $D$

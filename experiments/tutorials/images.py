@@ -121,8 +121,8 @@ plt.show()
 
 # %% [markdown]
 # Both find strokes within 200 steps and digits within 2,400, among them some that are not digits at all. At this length the eye
-# sees little difference. What the second recipe buys is that it does not fall apart later, and that it needs less care: it has no
-# batch statistics, and no balance between the players to tune.
+# sees little difference. What its authors claim for the second recipe is that it trains to the end without tricks. Only its loss
+# is used here; the residual networks that go with it are in `gan_jax/networks/r3gan.py`.
 #
 # ## What D learns by heart
 #
@@ -154,8 +154,8 @@ assert gaps['DCGAN'] > 2 * gaps['relativistic, R1 + R2']
 # DCGAN's officer drifts away from the held-out images. At the end it believes forgeries sooner than real digits that it has not
 # seen: an accurate officer of 100 images, and a poor one of digits. With the penalties the gap is a fraction of that, because a
 # smooth $D$ cannot single images out. The other cures are fewer weights, and augmentation of what $D$ sees, real and forged alike
-# (`augmentations.diff_augment`, or `augmentations.adaptive`, which acts on just this sign of overfitting). In your own runs, hold
-# some images out and watch them.
+# (`augmentations.diff_augment`, or `augmentations.adaptive`, whose strength follows how sure $D$ is of real images). In your own
+# runs, hold some images out and watch them.
 #
 # ## Between the digits
 #

@@ -77,9 +77,9 @@ plt.show()
 
 # %% [markdown]
 # **The eye** is the first judge. It sees at once what the blurrer and the averager do, and that one forger has ten pictures. It
-# does not see that the copyist copies, nor, without counting, that half of the digits are missing. And it tires: Salimans et al.
-# (2016) asked people on the web to tell samples from real images, and found that they got better as soon as they were told of
-# their mistakes.
+# does not see that the copyist copies, nor, without counting, that half of the digits are missing. And it learns: Salimans et al.
+# (2016) asked people on the web to tell samples from real images, and found that they became better once they were shown their
+# mistakes, so that such a figure depends on who judges.
 #
 # ## A classifier looks: the Inception score
 #
@@ -103,9 +103,9 @@ plt.show()
 #
 # ## Is it a copy?
 #
-# The pictures in the paper of 2014 show each sample beside its nearest training image. That convinces nobody of anything (a copy
-# shifted by a pixel is far away), but distances to the *training* set do say something next to those of *held-out* images: new
-# digits lie at some distance from the training set, copies lie at 0. `memorisation_test` compares both by a rank test.
+# The pictures in the paper of 2014 show each sample beside its nearest training image. That alone proves little (a copy shifted
+# by a pixel is far away), but distances to the *training* set do say something next to those of *held-out* images: new digits lie
+# at some distance from the training set, copies lie at 0. `memorisation_test` compares both by a rank test.
 
 # %%
 CLASSIFIER_STEPS = 1500
@@ -153,7 +153,7 @@ assert half[3] > 0.95 and half[4] < 0.6 * real[4] and noise[0] > 2 and blur[1] >
 #   for the three who copy, with a p-value to match. They praise noise, which lies far from everything, so that they say little
 #   alone.
 #
-# No column finds every fault, and each fault is found by one of them.
+# No column finds every fault, and every fault is found by at least one.
 
 # %%
 query = np.concatenate([forgers['the copyist'][:8], test[:8]])
@@ -168,9 +168,9 @@ plt.show()
 # ## Traps
 #
 # **Sample size.** The Fréchet distance between two sets *of the same distribution* is not 0. Both covariances are estimated, and
-# what is estimated from $n$ samples of dimension $d$ is off. For two sets of $n$ from $N(0, I)$ the mean is $(2d + d(d+1)/2) /
-# n$, to first order. So distances of different sample sizes do not compare: whoever takes fewer samples looks worse. The bias is
-# a line in $1/n$, which can be followed to $1/n = 0$ (Chong and Forsyth 2020).
+# what is estimated from $n$ samples of dimension $d$ is off. For two sets of $n$ from $N(0, I)$ the mean is
+# $(2d + d(d+1)/2) / n$, to first order. So distances of different sample sizes do not compare: whoever takes fewer samples looks
+# worse. The bias is a line in $1/n$, which can be followed to $1/n = 0$ (Chong and Forsyth 2020).
 
 # %%
 d = 64
@@ -242,8 +242,8 @@ for ax in axes:
 plt.show()
 
 # %% [markdown]
-# **Whose features?** A distance is one of features, and other features have other distances. Two judges that differ in nothing
-# but their seed, and are nearly equally good, give different numbers:
+# **Whose features?** A distance between features depends on whose features they are. Two judges that differ in nothing but their
+# seed, and are nearly equally good, give different numbers:
 
 # %%
 other = train_classifier(train, labels, name='digits', steps=CLASSIFIER_STEPS, seed=1)

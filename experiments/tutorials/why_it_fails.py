@@ -162,10 +162,9 @@ for gamma in (0.0, 0.5, 1.0, 2.0):
 #
 # ## 3. The forger collapses
 #
-# Minimising a divergence is not yet finding the data: if the forger cannot represent $p$, it depends on the divergence what is
-# given up. Below one Gaussian is fitted to a mixture of two by three $f$-divergences $D_f(p, q) = \mathbb{E}_q[f(p / q)]$. Each
-# is the divergence of some GAN, whose officer estimates it from samples as $\max_T \mathbb{E}_p[T] - \mathbb{E}_q[f^*(T)]$
-# (f-GAN, Nowozin et al. 2016).
+# Which pictures a forger gives up first depends on what it minimises. Below, one Gaussian is fitted to a mixture of two by three
+# $f$-divergences $D_f(p, q) = \mathbb{E}_q[f(p / q)]$. Each belongs to a GAN, whose officer estimates it from samples as
+# $\max_T \mathbb{E}_p[T] - \mathbb{E}_q[f^*(T)]$ (f-GAN, Nowozin et al. 2016).
 
 # %%
 FIT_STEPS = 500
@@ -207,7 +206,7 @@ assert fits['kl'][1] > fits['jensen_shannon'][1] > fits['reverse_kl'][1]
 # either show $D$ several examples at once, which makes repetition visible, or keep $D$ smooth, or let $G$ look ahead.
 #
 # Twelve ways to train one pair of small networks on a ring of eight narrow Gaussians. The networks and the simultaneous steps are
-# those on which Metz et al. (2017) saw the plain game collapse; every panel changes one thing, with nothing else tuned:
+# those on which Metz et al. (2017) saw the plain game collapse; every panel changes what its name says, with nothing else tuned:
 #
 # | panel | what is different |
 # |---|---|
