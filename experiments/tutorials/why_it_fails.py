@@ -135,13 +135,13 @@ figure, axes = plt.subplots(1, 4, figsize=(12, 3.2), sharey=True, layout='constr
 for ax, (name, (losses_of, strength, alternating)) in zip(axes, cases.items(), strict=True):
     v = field(losses_of, strength)
     steps = np.asarray(jax.jit(lambda v=v, alternating=alternating: path(v, alternating))())
-    ticks = np.linspace(-2, 2, 13)
+    ticks = np.linspace(-2.4, 2.4, 13)
     arrows = jax.vmap(v)(jnp.asarray(np.stack(np.meshgrid(ticks, ticks), -1).reshape(-1, 2)))
     ax.quiver(*np.meshgrid(ticks, ticks), *np.asarray(arrows).T, color='0.75', width=0.005)
     ax.plot(*steps.T, color='C0', lw=0.8)
     ax.plot(*steps[0], 'o', color='C0', ms=4, label='start')
     ax.plot(*steps[-1], 's', color='C3', ms=5, label=f'after {len(steps)} steps')
-    ax.set(title=name, xlabel='forger, θ', xlim=(-2.2, 2.2), ylim=(-2.2, 2.2), aspect='equal')
+    ax.set(title=name, xlabel='forger, θ', xlim=(-2.7, 2.7), ylim=(-2.7, 2.7), aspect='equal')
 axes[0].set_ylabel('officer, ψ')
 axes[0].legend(fontsize=8, loc='lower left')
 plt.show()
@@ -210,17 +210,18 @@ assert fits['kl'][1] > fits['jensen_shannon'][1] > fits['reverse_kl'][1]
 #
 # | panel | what is different |
 # |---|---|
-# | minimax; k = 5 | nothing; five steps of $D$ for each of $G$, in turn |
+# | minimax | nothing |
 # | non-saturating | the forger's other loss |
 # | least squares | LSGAN (Mao et al. 2017) |
-# | Wasserstein, GP | a critic with a gradient penalty, five steps of $D$ in turn (Gulrajani et al. 2017) |
 # | reverse KL | the f-GAN of that divergence (Nowozin et al. 2016) |
 # | energy (EBGAN) | $D$ is an autoencoder, its error an energy: low for real, high for forged examples (Zhao et al. 2017) |
 # | instance noise | on what $D$ sees, falling to 0 |
+# | k = 5 | five steps of $D$ for each of $G$, in turn |
+# | Wasserstein, GP | a critic with a gradient penalty, five steps of $D$ in turn (Gulrajani et al. 2017) |
 # | feature matching | $G$ matches the means of $D$'s hidden activations, and ignores its verdict (Salimans et al. 2016) |
 # | minibatch discrimination | $D$ also sees how near each example is to the others of its batch (Salimans et al. 2016) |
 # | packing | $D$ judges two examples at once (PacGAN, Lin et al. 2018) |
-# | relativistic, R1 + R2 | $D$ compares a real with a forged example, and is kept smooth at both (R3GAN, Huang et al. 2024) |
+# | unrolled, K = 5 | $G$ replies to what $D$ will be five steps later (Metz et al. 2017; see [write a game](write_a_game.md)) |
 
 # %%
 STEPS = 2000
@@ -239,68 +240,67 @@ def decaying(players):
     return optimizers.Optimizers(optax.chain(g, fall(STEPS)), optax.chain(d, fall(k * STEPS)), k)
 
 
-def train(objective, *, players=adam, discriminator=officer, seed=0, **options):
+def train(objective, *, players=adam, discriminator=officer, unroll_steps=0, seed=0, **options):
     """Points that the forger makes in the end, `[1000, 2]`."""
     game = games.adversarial(generator, discriminator, objective, latent=latents.normal(LATENTS), **options)
     at_once = players.discriminator_steps == 1
-    trainer = gan_jax.trainer(game, decaying(players), simultaneous=at_once, ema_decay=0.0)
+    trainer = gan_jax.trainer(game, decaying(players), simultaneous=at_once, unroll_steps=unroll_steps, ema_decay=0.0)
     feed = data.generated(ring.sample, BATCH, minibatches=trainer.minibatches)
     run = jax.jit(gan_jax.many_steps(trainer.step, feed.by(jax.random.key(seed + 1)), STEPS))
     state, _ = run(trainer.init(jnp.zeros((1, 2)), jax.random.key(seed)), feed.data, STEPS)
     return np.asarray(gan_jax.sample(game, state, 1000, jax.random.key(2)))
 
 
-slow = optimizers.adam(1e-3, beta1=0.0, beta2=0.9)
 with_pairs = officer.clone(minibatch='discrimination:features=8,dimensions=3')
 energy = networks.EnergyDiscriminator(networks.MLPAutoencoder((128, 64)))
-gradient = lambda weight: penalties.scheduled(weight, factor=penalties.annealing(0.01, STEPS))
+slow = optimizers.adam(1e-3, beta1=0.0, beta2=0.9)
 
 results = {
     'minimax': train(objectives.minimax()),
-    'minimax, k = 5': train(objectives.minimax(), players=adam._replace(discriminator_steps=5)),
     'non-saturating': train(objectives.non_saturating()),
     'least squares': train(objectives.least_squares()),
-    'Wasserstein, GP': train(
-        objectives.wasserstein(), players=slow._replace(discriminator_steps=5), penalties=[penalties.wgan_gp(0.1)]
-    ),
     'reverse KL': train(objectives.f_gan('reverse_kl')),
     'energy (EBGAN)': train(objectives.energy_margin(1.0), discriminator=energy),
     'instance noise': train(objectives.non_saturating(), augmentation=augmentations.instance_noise(0.5, STEPS)),
+    'k = 5': train(objectives.minimax(), players=adam._replace(discriminator_steps=5)),
+    'Wasserstein, GP': train(
+        objectives.wasserstein(), players=slow._replace(discriminator_steps=5), penalties=[penalties.wgan_gp(0.1)]
+    ),
     'feature matching': train(objectives.non_saturating(), feature_losses=[features.feature_matching()], objective_weight=0.0),
     'minibatch discrimination': train(objectives.non_saturating(), discriminator=with_pairs),
     'packing': train(objectives.non_saturating(), augmentation=augmentations.packing(2)),
-    'relativistic, R1 + R2': train(
-        objectives.relativistic(), players=slow, penalties=[gradient(penalties.r1(1.0)), gradient(penalties.r2(1.0))]
-    ),
+    'unrolled, K = 5': train(objectives.minimax(), unroll_steps=5),
 }
 
 # %%
 figure, axes = plt.subplots(2, 6, figsize=(13, 4.8), layout='constrained', num='Twelve GANs on a ring')
+modes = {}
 for ax, (name, points) in zip(axes.flat, results.items(), strict=True):
     found = mode_coverage(points, ring.centres, ring.stds)
+    modes[name] = int(found.modes)
     ax.plot(*ring.centres.T, 'o', ms=9, mfc='none', mec='0.6', mew=0.8)
     ax.plot(*points.T, '.', ms=1.5, color='C0')
     ax.set(xlim=(-3, 3), ylim=(-3, 3), xticks=[], yticks=[], aspect='equal')
-    ax.set_title(f'{name}\n{int(found.modes)} of 8 modes', fontsize=9)
-    print(f'{name:<26} {int(found.modes)} of 8 modes, {100 * found.high_quality:3.0f} % of the points within 3 sigma of one')
+    ax.set_title(f'{name}\n{modes[name]} of 8 modes', fontsize=9)
+    print(f'{name:<26} {modes[name]} of 8 modes, {100 * found.high_quality:3.0f} % of the points within 3 sigma of one')
 plt.show()
+assert max(modes[name] for name in list(modes)[:6]) <= 2
+assert min(modes[name] for name in ('k = 5', 'minibatch discrimination', 'unrolled, K = 5')) >= 6
 
 # %% [markdown]
-# Minimax, the non-saturating loss, least squares, reverse KL, energies and instance noise: another loss is not a cure here.
-# Whatever number the forger descends, all of its points are in one place, and that place moves: its gradients at all latents
-# agree, because $D$ judges every point by itself and has one favourite direction. (Had the points come to rest on one mode, it
-# would be the collapse of the textbooks; mostly they pass by.)
+# Above, another loss is not a cure. Whatever number the forger descends, all of its points are in one place, and that place
+# moves: its gradients at all latents agree, because $D$ judges every point by itself and has one favourite direction. (Had the
+# points come to rest on one mode, it would be the collapse of the textbooks; mostly they pass by.)
 #
-# In the other panels but the last, the forger is made to see that its points are many. Five steps of $D$ leave no favourite place
-# for long. Minibatch discrimination and packing let $D$ see examples together, so that repetition gives a forgery away; matching
-# the mean of features makes the spread itself the target; and a critic of bounded slope pulls each point to the data nearby. They
-# spread out; how sharp the points are after so few steps is another matter, and one of rates, of batch sizes and of patience. The
-# best cure for these networks, looking ahead, is the subject of [write a game](write_a_game.md).
+# Below, the forger is made to see that its points are many. Five steps of $D$ leave no favourite place for long, nor does looking
+# five steps ahead. Minibatch discrimination and packing let $D$ see examples together, so that repetition gives a forgery away;
+# matching the mean of features makes the spread itself the target; and a critic of bounded slope pulls each point to the data
+# nearby. They spread out; how sharp the points are after so few steps is another matter, and one of rates, of batch sizes and of
+# patience.
 #
-# What this picture does not show is a ranking. The last panel is empty because all of its points have left the frame: a loss
-# comes with networks and rates of its paper, and these are not they. It is one seed of one recipe, on networks that were chosen
-# to collapse; on others the losses of the upper row do well. `python -m experiments.mode_collapse` compares the cures over ten
-# seeds, and `python -m experiments.ring --sweep` every objective under every penalty. There the relativistic loss with R1 and R2,
-# the modern baseline and a subject of the next page, holds all eight modes in all ten seeds.
+# What this picture does not show is a ranking. It is one seed of one recipe, on networks that were chosen to collapse; on others
+# the losses of the upper row do well. `python -m experiments.mode_collapse` compares the cures over ten seeds, and
+# `python -m experiments.ring --sweep` every objective under every penalty. There the relativistic loss with R1 and R2, the modern
+# baseline and a subject of the next page, holds all eight modes in all ten seeds.
 #
 # Next: [images](images.md).
