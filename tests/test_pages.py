@@ -33,7 +33,7 @@ from gan_jax import (
 from gan_jax.commandline import module_of
 from gan_jax.data import mixtures
 from gan_jax.metrics.extractors.inception.preprocessing import RESIZES
-from gan_jax.networks import layers, stacked_mnist
+from gan_jax.networks import layers, r3gan_presets, stacked_mnist
 from gan_jax.networks.normalization import discriminator_normalization
 from gan_jax.registry import build
 
@@ -206,6 +206,7 @@ TABLES = {
     'optimizers.SCHEDULES': optimizers.SCHEDULES,
     'schedules.ANNEALED': schedules.ANNEALED,
     'codes.CODES': codes.CODES,
+    'networks.r3gan_presets.R3GAN_STAGES': r3gan_presets.R3GAN_STAGES,
     'boosting.REWEIGHTINGS': boosting.REWEIGHTINGS,
     'boosting.MIXINGS': boosting.MIXINGS,
     'data.mixtures.MIXTURES': mixtures.MIXTURES,
