@@ -201,7 +201,8 @@ def bidirectional(generator, encoder, discriminator, objective, *, latent):
 
 
 # %% [markdown]
-# That is all. It trains with everything that the library's own games train with:
+# That is all. It trains with everything that the library's own games train with. (One of those is `games.bidirectional`, the same
+# game with penalties, augmentations and batch norm.)
 
 # %%
 PAIR_STEPS = 4000
