@@ -202,7 +202,7 @@ def bidirectional(generator, encoder, discriminator, objective, *, latent):
 
 # %% [markdown]
 # That is all. It trains with everything that the library's own games train with. (One of those is `games.bidirectional`, the same
-# game with penalties, augmentations and batch norm.)
+# game with penalties and augmentations.)
 
 # %%
 PAIR_STEPS = 4000
