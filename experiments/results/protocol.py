@@ -77,12 +77,12 @@ def _conditioned() -> Iterator[Row]:
         shown = _picture(f'conditional_{condition}', 'Ten classes, ten latents')
         yield _row(f'conditional_{condition}', 'conditional', label, command, columns.CONDITIONAL, pictures=shown)
     for name, flags in (('cls', ''), ('cls_any', ' --mismatches any'), ('gan', ' --method gan')):
-        label = {
+        labels = {
             'cls': 'GAN-CLS, false captions nearly true',
             'cls_any': "GAN-CLS, other images' captions",
             'gan': 'plain conditional',
         }
-        yield _row(f'text_to_image_{name}', 'text_to_image', label[name], f'text_to_image{flags}', columns.CAPTIONS)
+        yield _row(f'text_to_image_{name}', 'text_to_image', labels[name], f'text_to_image{flags}', columns.CAPTIONS)
     source = 'Salimans et al. 2016, table 1; mean and standard deviation of 10 splits, 180,000 steps'
     lines = (
         Line('labels alone', 'labels_alone'),
@@ -206,8 +206,8 @@ def _theory() -> Iterator[Row]:
     shown = _picture('optimal_discriminator', 'D on D*, and V(D) over training', 'discriminators.png')
     name = 'optimal_discriminator'
     yield _row(name, name, 'MLP', name, columns.OPTIMAL, 5, lines=lines, pictures=shown)
-    cases = ('minimax', 'non_saturating', 'minimax_noise', 'wasserstein_gp', 'wasserstein_clipping')
-    lines = tuple(Line(name.replace('_', ' '), name) for name in cases)
+    losses = ('minimax', 'non_saturating', 'minimax_noise', 'wasserstein_gp', 'wasserstein_clipping')
+    lines = tuple(Line(loss.replace('_', ' '), loss) for loss in losses)
     shown = _picture('vanishing_gradients', "The generator's gradient as D gets better", 'gradients.png')
     yield _row(
         'vanishing_gradients',

@@ -78,7 +78,7 @@ def run(row: Row, name: str, seeds: Sequence[int] | None, runs_dir: str, *, unco
     folder = pathlib.Path(runs_dir, name)
     file = folder.with_name(f'{folder.name}.ledger.json')  # beside the run, whose folder is the experiment's
     begun = any(folder.rglob('config.json')) and not overwrite and seeds is not None
-    before = {'commit': commit, 'uncommitted': changed, 'seconds': 0.0}
+    before: dict[str, Any] = {'commit': commit, 'uncommitted': changed, 'seconds': 0.0}
     if begun:
         if not file.exists():
             raise InputError(f'{folder} holds a run of unknown code: give --overwrite to begin again, or another --runs-dir')
