@@ -18,7 +18,7 @@ QUICK_STEPS = 24
 """What a constant such as `STEPS` or `SHORT_STEPS` is in a quick run."""
 
 
-class Cell(NamedTuple):
+class NotebookCell(NamedTuple):
     """One cell of a script."""
 
     is_prose: bool
@@ -44,17 +44,17 @@ class Page(NamedTuple):
     """File name -> PNG file."""
 
 
-def cells(script: str) -> list[Cell]:
+def cells(script: str) -> list[NotebookCell]:
     """The cells of a script; what stands before the first is left out."""
     found = []
     for match in re.finditer(r'^# %%( \[markdown\])?\n(.*?)(?=^# %%|\Z)', script, re.MULTILINE | re.DOTALL):
         source = match[2].rstrip()
         source = re.sub(r'^# ?', '', source, flags=re.MULTILINE) if match[1] else source
-        found.append(Cell(match[1] is not None, source, script.count('\n', 0, match.start(2))))
+        found.append(NotebookCell(match[1] is not None, source, script.count('\n', 0, match.start(2))))
     return found
 
 
-def execute(path: pathlib.Path, *, quick: bool = False) -> Iterator[tuple[Cell, Output]]:
+def execute(path: pathlib.Path, *, quick: bool = False) -> Iterator[tuple[NotebookCell, Output]]:
     """Runs the script at `path` cell by cell, in a module as it would have if it were imported.
 
     A quick run takes `QUICK_STEPS` of every kind of step and skips assertions, which are about the results of a full one.
@@ -111,7 +111,7 @@ def stripped(text: str) -> str:
     return re.sub(r'```text\n.*?\n```\n\n|!\[[^\]]*\]\(pictures/[^)]*\)\n\n', '', text + '\n', flags=re.DOTALL)[:-1]
 
 
-def written(name: str, results: list[tuple[Cell, Output]]) -> Page:
+def written(name: str, results: list[tuple[NotebookCell, Output]]) -> Page:
     """The page of the cells of the script of that name and their outputs."""
     parts = [f'<!-- Made from {name}.py by `python -m experiments.tutorials {name}`. -->']
     pictures = {}
