@@ -128,6 +128,12 @@ def kernel_subsets(subsets: Count = 100, size: Compared = 1000, seed: Seed = 202
     """Kernel distance as the mean over random subsets, as KID is usually reported (Bińkowski et al. 2018).
 
     Raises `ValueError` for settings out of range.
+
+    Args:
+        subsets: number of subsets.
+        size: number of examples in each of them.
+        seed: draws the subsets.
+        sigma: width of a Gaussian kernel, which replaces the polynomial one.
     """
 
     def call(real: Found, fake: Found) -> list[Row]:
