@@ -133,9 +133,9 @@ def scored(
 
 
 def check_split(config: Config, split: str) -> None:
-    """Raises `InputError` if REAL names a split other than the one on which the protocols are defined."""
+    """Raises `InputError` if REAL names a split other than the one on which the protocols or measures are defined."""
     asked = '' if pathlib.Path(config.real).exists() else sources.named_split(config.real)[1]
-    fixed = config.protocol or (split != config.split and config.measures)
+    fixed = config.protocol or [text for text in config.measures if build(MEASURES, text).split]
     if fixed and asked not in ('', split):
         raise InputError(f'{", ".join(fixed)} is defined on the split {split!r}, not {asked!r}')
 

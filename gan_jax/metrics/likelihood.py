@@ -75,10 +75,10 @@ def _divergence(
     half = min(len(fake), len(train) // 2)
     centres, rest = train[rows[:half]], train[rows[half:]]
     fit = partial(_fitted, steps=steps, rate=rate, block=block)
-    fake_variances, variances = fit(fake, train), fit(centres, rest)
-    of_held_out = _negative_log_likelihoods(held_out, fake, fake_variances, block)
-    of_train = _negative_log_likelihoods(train, fake, fake_variances, block)
-    differences = 100 * (of_held_out - _negative_log_likelihoods(held_out, centres, variances, block))
+    fake_log_variances, log_variances = fit(fake, train), fit(centres, rest)
+    of_held_out = _negative_log_likelihoods(held_out, fake, fake_log_variances, block)
+    of_train = _negative_log_likelihoods(train, fake, fake_log_variances, block)
+    differences = 100 * (of_held_out - _negative_log_likelihoods(held_out, centres, log_variances, block))
     error = jnp.std(differences, ddof=1) / len(held_out) ** 0.5
     return LikelihoodDivergence(differences.mean(), error, 100 * (of_train.mean() - of_held_out.mean()))
 
@@ -90,8 +90,8 @@ def _fitted(centres: Array, data: Array, *, steps: int, rate: float, block: int)
     to_mean = _ORIGIN * jnp.square(data - data.mean(0)).sum(1)
     optimizer = optax.adam(rate)
 
-    def gradient(variances: tuple[Array, Array]) -> tuple[Array, Array]:
-        own, origin = variances
+    def gradient(log_variances: tuple[Array, Array]) -> tuple[Array, Array]:
+        own, origin = log_variances
 
         def add(total: tuple[Array, Array], part: tuple[tuple[Array, Array], Array]) -> tuple[tuple[Array, Array], None]:
             (near, far), index = part
@@ -107,9 +107,9 @@ def _fitted(centres: Array, data: Array, *, steps: int, rate: float, block: int)
         return scan_blocks(add, (jnp.zeros_like(own), jnp.zeros_like(origin)), (to_centres, to_mean), block)[0]
 
     def step(carry: tuple, _: None) -> tuple[tuple, None]:
-        variances, state = carry
-        updates, state = optimizer.update(gradient(variances), state)
-        own, origin = optax.apply_updates(variances, updates)
+        log_variances, state = carry
+        updates, state = optimizer.update(gradient(log_variances), state)
+        own, origin = optax.apply_updates(log_variances, updates)
         return ((jnp.clip(own, -40, 20), origin), state), None
 
     start = jnp.log((to_centres.min(0) + 1e-3) / d), jnp.zeros((), centres.dtype)
@@ -117,17 +117,17 @@ def _fitted(centres: Array, data: Array, *, steps: int, rate: float, block: int)
     return own
 
 
-def _negative_log_likelihoods(data: Array, centres: Array, variances: Array, block: int) -> Array:
+def _negative_log_likelihoods(data: Array, centres: Array, log_variances: Array, block: int) -> Array:
     """Minus the log-likelihoods of `data [n, d]` under the mixture of Gaussians, `[n]`, divided by d."""
     m, d = centres.shape
 
     def likelihoods(_: None, part: tuple[Array, Array]) -> tuple[None, Array]:
-        logs = _log_densities(squared_distances(part[0], centres), variances, d)
+        logs = _log_densities(squared_distances(part[0], centres), log_variances, d)
         return None, jax.nn.logsumexp(logs, axis=1)
 
     return (jnp.log(m) - scan_blocks(likelihoods, None, data, block)[1]) / d
 
 
-def _log_densities(squares: Array, variances: Array, d: int) -> Array:
+def _log_densities(squares: Array, log_variances: Array, d: int) -> Array:
     """Of isotropic Gaussians, at squared distances from their centres, with the logarithms of the variances."""
-    return -(squares * jnp.exp(-variances) + d * (variances + jnp.log(2 * jnp.pi))) / 2
+    return -(squares * jnp.exp(-log_variances) + d * (log_variances + jnp.log(2 * jnp.pi))) / 2

@@ -57,12 +57,12 @@ def perceptual_path_length(
 ) -> PathLength:
     """The perceptual path length, PPL (Karras et al. 2019, section 4.1, eq. 2 and 3).
 
-    It is the mean of d(G(l(t)), G(l(t + epsilon))) / epsilon^2 over random paths l between two latents, where d is the square of
-    a perceptual distance. In z the paths are arcs, `between=latents.slerp`, and `start` and `end` are independent latents. In w
-    they are straight, `between=latents.lerp`; `start` and `end` are outputs of the mapping network, and `generate` is the
-    synthesis network. The paper uses LPIPS on VGG-16, 100,000 paths, and the central part of faces. As in the authors' code,
-    lengths outside two percentiles are discarded. In place of epsilon the difference of t that remains after rounding is used,
-    which in float32 may differ from it by 0.1 %.
+    It is the mean of d(G(l(t)), G(l(t + epsilon))) / epsilon^2 over random paths l between two latents, where d is a perceptual
+    distance that is quadratic in small differences. In z the paths are arcs, `between=latents.slerp`, and `start` and `end` are
+    independent latents. In w they are straight, `between=latents.lerp`; `start` and `end` are outputs of the mapping network, and
+    `generate` is the synthesis network. The paper uses LPIPS on VGG-16, 100,000 paths, and the central part of faces. As in the
+    authors' code, lengths outside two percentiles are discarded. In place of epsilon the difference of t that remains after
+    rounding is used.
 
     Raises `ValueError` for latents of different shapes, an epsilon that is not positive, percentiles that are not in order, a
     distance that does not return one number per pair, or a block below 1.

@@ -204,13 +204,12 @@ def evaluate(
         references = real(split) if needs else None
         if isinstance(references, ImageSet):
             check_shapes(references, fake)
-        found_real = _real(extractor, references, reals, needs, batch_size) if references else None
         held_out_needs = {m.held_out for m in measures if m.held_out}
-        found_held_out = None
-        if held_out_needs:
-            held_out = real(HELD_OUT)
+        held_out = real(HELD_OUT) if held_out_needs else None
+        if held_out:
             check_held_out(references, held_out)
-            found_held_out = _real(extractor, held_out, None, held_out_needs, batch_size)
+        found_real = _real(extractor, references, reals, needs, batch_size) if references else None
+        found_held_out = _real(extractor, held_out, None, held_out_needs, batch_size) if held_out else None
         found_fake = collect(
             extractor,
             fake.batches(fakes),

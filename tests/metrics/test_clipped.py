@@ -78,8 +78,8 @@ def test_scores_are_linear_in_the_share_of_bad_samples(bad):
     real, fake = normal(0, repetitions, n, d), normal(1, repetitions, n, d)
     fake[:, : round(bad * n)] += 1000
     found = jax.jit(lambda *sets: jax.lax.map(lambda z: clipped_density_coverage(*z), sets))(real, fake)
-    for values, slack in ((found.density, 0.03), (found.coverage, 0.01)):  # density is clipped at 1, so a little less on average
-        values = np.asarray(values)
+    for values in map(np.asarray, found):
+        slack = 0.01 if bad else 0.04  # scores are clipped at 1, so those of perfect samples are a little lower on average
         assert values.mean() == pytest.approx(1 - bad, abs=slack + 3 * values.std() / repetitions**0.5)
         assert values.std() / repetitions**0.5 < 0.01
 
@@ -92,7 +92,7 @@ def test_outliers_and_dropped_modes():
     # Half of the samples in one of two modes cover half of the data, and all are realistic.
     real = np.concatenate([normal(2, 200, 2), normal(3, 200, 2) + 50])
     found = clipped_density_coverage(real, normal(4, 400, 2))
-    assert found.density > 0.9 and found.coverage < 0.5
+    assert found.density > 0.9 and found.coverage == pytest.approx(0.5, abs=0.08)
     # Copies of the data are realistic, and cover all.
     np.testing.assert_array_equal(clipped_density_coverage(real, real), [1, 1])
 

@@ -97,7 +97,7 @@ def test_principal_components():
     """Of 80 features of which 2 vary much, the projection on 2 components finds what the 2 features alone show."""
     sets = [normal(seed, 200, 2) for seed in range(3)]
     wide = [np.concatenate([100 * x, 1e-3 * normal(9, 200, 78)], 1) @ np.linalg.qr(normal(8, 80, 80))[0] for x in sets]
-    assert copying_test(*wide, dimension=2).value == pytest.approx(copying_test(*sets).value, rel=1e-3)
+    assert copying_test(*wide, dimension=2).value == pytest.approx(copying_test(*sets).value, abs=0.05)
 
 
 def test_bad_input():

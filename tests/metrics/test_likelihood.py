@@ -79,10 +79,7 @@ def test_the_authors_procedure(case):
 
 
 def test_one_gaussian_in_closed_form():
-    """One sample, and training data for which the fitted variance is mean |x - sample|^2 / d once the start is the optimum.
-
-    All training examples lie at one distance r from the sample, and the further Gaussian around their mean fits them less well,
-    so the variance stays near r^2 / d, and the likelihood is that of one Gaussian."""
+    """One sample at the centre of a circle of training examples: the variance starts at r^2 / d, and at a rate of 0 it stays."""
     d = 2
     circle = np.stack([np.cos(np.arange(8) * np.pi / 4), np.sin(np.arange(8) * np.pi / 4)], 1)
     train, held_out = circle, np.concatenate([circle, -circle])

@@ -92,7 +92,7 @@ def test_held_out_images_are_required(text):
     run = lambda real: protocols.evaluate(wanted, real, images('fake'), extractors=lambda name: EXTRACTOR)
     with pytest.raises(InputError, match='train has no held-out images: a data set must have a test split'):
         run(lambda split: images('train'))
-    with pytest.raises(InputError, match='requires the real images, not statistics'):
+    with pytest.raises(InputError, match='requires the real images'):
         run(lambda split: feature_moments(TRAIN))
 
 
