@@ -84,9 +84,8 @@ def main(config: Config) -> dict[str, Any]:
         'extractor': extractor.name,
         'step': trained.step,
     }
-    print(
-        f'path length {result["path_length"]:.4g} +- {result["standard_error"]:.2g} (standard error) of {config.paths} paths, {way}'
-    )
+    mean, error = result['path_length'], result['standard_error']
+    print(f'path length {mean:.4g} +- {error:.2g} (standard error) of {config.paths} paths, {way}')
     print(f'distance: squared distance of the features of {extractor.name}')
     runs.write_json(pathlib.Path(config.run) / 'path_length.json', result)
     return result

@@ -24,7 +24,7 @@ MODULES = {
         f'experiments.{name}': name
         for name in (
             'dirac_gan', 'evaluate', 'export', 'f_gan', 'generate',
-            'interpolate', 'optimal_discriminator', 'ring', 'sngan',
+            'interpolate', 'optimal_discriminator', 'path_length', 'ring', 'sample_efficiency', 'sngan',
             'translate', 'unrolled_gan', 'vanishing_gradients', 'wgan_gp',
         )
     },
@@ -41,7 +41,7 @@ MODULES = {
 }  # fmt: skip
 REQUIRED = {
     'evaluate': 'run', 'export': 'run', 'generate': 'run', 'interpolate': 'run', 'translate': 'run images made',
-    'analyse': 'run', 'metrics': 'images images', 'say': 'run words',
+    'analyse': 'run', 'metrics': 'images images', 'path_length': 'run', 'sample_efficiency': 'images images', 'say': 'run words',
 }  # fmt: skip
 """What these are given first; the others need nothing."""
 
