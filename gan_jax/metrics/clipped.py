@@ -85,7 +85,9 @@ def _clipped(real: Array, fake: Array, k: int, block: int) -> ClippedScores:
         to_fake, to_real = squared_distances(rows, fake), squared_distances(rows, real)
         own = within(to_real, small) & (index[:, None] != jnp.arange(n))
         of_fake, of_real = balls
-        return (of_fake + within(to_fake, small).sum(0), of_real + own.sum(0)), within(to_fake, radius).sum(1)
+        count = lambda held, axis: held.sum(axis, dtype=jnp.int32)
+        balls = of_fake + count(within(to_fake, small), 0), of_real + count(own, 0)
+        return balls, count(within(to_fake, radius), 1)
 
     start = jnp.zeros(m, jnp.int32), jnp.zeros(n, jnp.int32)
     (of_fake, of_real), covering = scan_blocks(sweep, start, (real, radii, clipped), block)

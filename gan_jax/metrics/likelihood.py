@@ -17,6 +17,8 @@ from gan_jax.typing import AnyArray, Array, Key
 
 _ORIGIN = 0.81
 """Factor of the squared distances from the mean of the data, at which one more Gaussian keeps every likelihood above zero."""
+_ROUNDING = 32
+"""Squared distances below this many epsilons of |x|^2 + |y|^2 count as zero."""
 
 
 class LikelihoodDivergence(NamedTuple):
@@ -86,7 +88,7 @@ def _divergence(
 def _fitted(centres: Array, data: Array, *, steps: int, rate: float, block: int) -> Array:
     """The logarithms of the variances `[m]` of Gaussians around `centres [m, d]` that make `data [n, d]` likely."""
     (m, d), n = centres.shape, len(data)
-    to_centres = scan_blocks(lambda _, part: (None, squared_distances(part[0], centres)), None, data, block)[1]
+    to_centres = scan_blocks(lambda _, part: (None, _squared_distances(part[0], centres)), None, data, block)[1]
     to_mean = _ORIGIN * jnp.square(data - data.mean(0)).sum(1)
     optimizer = optax.adam(rate)
 
@@ -122,10 +124,17 @@ def _negative_log_likelihoods(data: Array, centres: Array, log_variances: Array,
     m, d = centres.shape
 
     def likelihoods(_: None, part: tuple[Array, Array]) -> tuple[None, Array]:
-        logs = _log_densities(squared_distances(part[0], centres), log_variances, d)
+        logs = _log_densities(_squared_distances(part[0], centres), log_variances, d)
         return None, jax.nn.logsumexp(logs, axis=1)
 
     return (jnp.log(m) - scan_blocks(likelihoods, None, data, block)[1]) / d
+
+
+def _squared_distances(x: Array, y: Array) -> Array:
+    """`squared_distances`, but 0 where they are rounding errors: the variances of copies are smaller than those."""
+    found = squared_distances(x, y)
+    size = jnp.square(x).sum(1)[:, None] + jnp.square(y).sum(1)
+    return jnp.where(found > _ROUNDING * jnp.finfo(x.dtype).eps * size, found, 0)
 
 
 def _log_densities(squares: Array, log_variances: Array, d: int) -> Array:

@@ -61,7 +61,7 @@ def _prdc(real: Array, fake: Array, k: int, strict: bool, block: int) -> PRDC:
         (rows, radii), index = part
         distance = squared_distances(rows, fake)
         holds = within(distance, radii[:, None]) & (index < len(real))[:, None]
-        return balls + holds.sum(0), (holds.any(1), within(distance, fake_radii).any(1))
+        return balls + holds.sum(0, dtype=jnp.int32), (holds.any(1), within(distance, fake_radii).any(1))
 
     start = jnp.zeros(len(fake), jnp.int32)
     balls, (covered, recalled) = scan_blocks(sweep, start, (real, real_radii), block)
