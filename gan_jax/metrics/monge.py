@@ -17,9 +17,9 @@ def monge_distance(x: AnyArray, y: AnyArray, key: Key, *, directions: int = 1000
     """3 d times the mean of W^2 over random directions, where W is the 2-Wasserstein distance of the projections (MIND).
 
     In one dimension the optimal transport map is monotone, so W^2 is the mean squared difference of the sorted projections. The
-    mean over directions of (u.v)^2 is |v|^2 / d, so two sets that differ by a shift v have distance 3 |v|^2. The factor 3 d is
-    that of torch-fidelity's implementation. That implementation draws a subset of the larger set; here sets of different sizes
-    are compared by their quantile functions, exactly and with all of their examples.
+    mean over directions of (u.v)^2 is |v|^2 / d, so two sets that differ by a shift v have distance 3 |v|^2. The factor 3 d and
+    the default number of directions are the paper's, as torch-fidelity and other implementations have them. They draw a subset of
+    the larger set; here sets of different sizes are compared by their quantile functions, exactly and with all of their examples.
 
     The distance of finite samples of equal distributions is positive, of order 1 / m + 1 / n, so compare values of the same m and
     n only. The standard error is for new samples and new directions. Its part due to the samples is the variance of the
