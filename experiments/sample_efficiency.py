@@ -101,8 +101,8 @@ def main(config: Config) -> list[dict[str, Any]]:
     lines: list[tuple[Any, ...]] = [('measure', 'images', 'mean', 'bias', 'spread', 'control', 'separation', 'seconds')]
     for row in rows:
         shares = (f'{100 * row[name]:.3g} %' for name in ('bias', 'spread'))
-        control, separation, seconds = (f'{row[name]:.3g}' for name in ('control', 'separation', 'seconds'))
-        lines.append((row['measure'], row['size'], f'{row["mean"]:.4g}', *shares, control, separation, seconds))
+        others = (f'{row[name]:.3g}' for name in ('control', 'separation', 'seconds'))
+        lines.append((row['measure'], row['size'], f'{row["mean"]:.4g}', *shares, *others))
     title = f'{config.repetitions} draws; bias relative to all {len(real)} real and {len(fake)} generated images'
     print(runs.table(lines, title=title))
     if config.json:

@@ -224,8 +224,8 @@ def authentic() -> Measure:
     """AuthPct: the percentage of generated images that are not suspiciously near to a training image (Alaa et al. 2022)."""
 
     def call(real: Found, fake: Found) -> list[Row]:
-        found = authenticity(real.features, fake.features)
-        return [_estimate('auth_pct', found._replace(value=100 * found.value, standard_error=100 * found.standard_error))]
+        name, value, error, kind = _estimate('auth_pct', authenticity(real.features, fake.features))
+        return [(name, 100 * value, None if error is None else 100 * error, kind)]
 
     return Measure(call, 'features', 'features', TRAIN)
 
@@ -253,8 +253,8 @@ def likelihood(seed: Seed = 0, most: Annotated[int, Range(4, 1_000_000)] = 10_00
     """
 
     def call(real: Found, fake: Found, held_out: Found) -> list[Row]:
-        sets = [found.features[:most] for found in (real, held_out, fake)]
-        found = feature_likelihood_divergence(*sets, jax.random.key(seed))
+        train, new, samples = (x.features[:most] for x in (real, held_out, fake))
+        found = feature_likelihood_divergence(train, new, samples, jax.random.key(seed))
         error = float(np.asarray(found.standard_error))
         return [('fld', float(found.value), error, 'standard error'), ('fld_gap', float(found.gap), None, '')]
 

@@ -88,11 +88,11 @@ def perceptual_path_length(
     later = t + epsilon
 
     def lengths(_: None, part: tuple[tuple[Array, ...], Array]) -> tuple[None, Array]:
-        (a, b, t, later), _ = part
-        images, others = (generate(jax.vmap(between)(a, b, x)) for x in (t, later))
+        a, b, *times = part[0]
+        images, others = (generate(jax.vmap(between)(a, b, time)) for time in times)
         found = distance(images, others)
-        if found.shape != t.shape:
-            raise ValueError(f'the distance must return one number per pair, but returns {found.shape} for {len(t)} pairs')
+        if found.shape != (len(a),):
+            raise ValueError(f'the distance must return one number per pair, but returns {found.shape} for {len(a)} pairs')
         return None, found
 
     found = scan_blocks(lengths, None, (start, end, t, later), block)[1] / jnp.square(later - t)

@@ -24,7 +24,7 @@ def test_closed_forms():
     assert vendi_score(np.repeat(np.eye(4), 5, axis=0)) == pytest.approx(4, rel=1e-12)  # copies count once
     # Two vectors at an angle with cosine c have the eigenvalues (1 + c) / 2 and (1 - c) / 2.
     p = np.array([0.8, 0.2])
-    two = np.array([[1, 0], [0.6, 0.8]])
+    two = np.array([[2, 0], [0.6, 0.8]])  # whatever their lengths
     assert vendi_score(two) == pytest.approx(np.exp(-(p * np.log(p)).sum()), rel=1e-12)
     assert vendi_score(two, order=2) == pytest.approx(1 / 0.68, rel=1e-12)
     assert vendi_score(two, order=np.inf) == pytest.approx(1 / 0.8, rel=1e-12)
