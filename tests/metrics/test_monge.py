@@ -77,6 +77,13 @@ def test_blocks_change_nothing(block):
     np.testing.assert_allclose(found, monge_distance(x, y, KEY, directions=23), rtol=1e-6)
 
 
+@pytest.mark.parametrize('case', ['unequal sizes', 'ties', 'two examples', 'offset 100'])
+def test_the_compiled_version_agrees(case):
+    x, y = (z.astype(np.float32) for z in CASES[case])
+    compiled = jax.jit(lambda x, y: monge_distance(x, y, KEY, directions=23, block=5))(x, y)
+    np.testing.assert_allclose(compiled, monge_distance(x, y, KEY, directions=23), rtol=2e-5)
+
+
 @pytest.mark.parametrize('m, n', [(80, 80), (60, 90)])
 def test_the_standard_error_is_the_spread(m, n):
     """Over 300 draws of both sets and of the directions, far enough apart for the first order to count."""
