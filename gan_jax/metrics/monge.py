@@ -86,38 +86,37 @@ def _transport(a: AnyArray, b: AnyArray, coupling: _Coupling) -> tuple[AnyArray,
 def _on_host(x: Array, y: Array, key: Key, directions: int, block: int) -> Estimate:
     if block < 1:
         raise ValueError(f'a block must have at least one row, got {block}')
-    dtype = x.dtype
-    x, y, towards = map(np.asarray, _prepared(x, y, key, directions))
-    coupling, of_x, of_y = _coupling(len(x), len(y)), np.zeros(len(x)), np.zeros(len(y))
+    u, v, towards = map(np.asarray, _prepared(x, y, key, directions))
+    coupling, of_x, of_y = _coupling(len(u), len(v)), np.zeros(len(u)), np.zeros(len(v))
     values = []
     for start in range(0, directions, block):
         rows = towards[start : start + block]
-        a, b = rows @ x.T, rows @ y.T
+        a, b = rows @ u.T, rows @ v.T
         of_a, of_b = a.argsort(1), b.argsort(1)
         found, phi, psi = _transport(np.take_along_axis(a, of_a, 1), np.take_along_axis(b, of_b, 1), coupling)
         values.append(found)
         for row in range(len(rows)):
             of_x[of_a[row]] += phi[row]
             of_y[of_b[row]] += psi[row]
-    found = _estimate(np.concatenate(values).astype(float), of_x, of_y, x.shape[1])
-    return Estimate(*(jnp.asarray(number, dtype) for number in found))
+    estimate = _estimate(np.concatenate(values).astype(float), of_x, of_y, u.shape[1])
+    return Estimate(*(jnp.asarray(number, x.dtype) for number in estimate))
 
 
 @partial(compilation.jit, static_argnames=('directions', 'block'))
 def _on_device(x: Array, y: Array, key: Key, directions: int, block: int) -> Estimate:
-    x, y, towards = _prepared(x, y, key, directions)
-    coupling = _coupling(len(x), len(y))
+    u, v, towards = _prepared(x, y, key, directions)
+    coupling = _coupling(len(u), len(v))
 
     def add(potentials: tuple[Array, Array], part: tuple[Array, Array]) -> tuple[tuple[Array, Array], Array]:
         rows, _ = part  # the padding of a block has direction 0, and so no distance and no potentials
-        (a, of_a), (b, of_b) = _sorted(dots(rows, x)), _sorted(dots(rows, y))
+        (a, of_a), (b, of_b) = _sorted(dots(rows, u)), _sorted(dots(rows, v))
         values, phi, psi = _transport(a, b, coupling)
         of_x, of_y = potentials
         return (of_x.at[of_a].add(phi), of_y.at[of_b].add(psi)), values
 
-    start = jnp.zeros(len(x), x.dtype), jnp.zeros(len(y), x.dtype)
+    start = jnp.zeros(len(u), u.dtype), jnp.zeros(len(v), v.dtype)
     (of_x, of_y), values = scan_blocks(add, start, towards, block)
-    return Estimate(*_estimate(values, of_x, of_y, x.shape[1]))
+    return Estimate(*_estimate(values, of_x, of_y, u.shape[1]))
 
 
 def _sorted(values: Array) -> tuple[Array, Array]:
