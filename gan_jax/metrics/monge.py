@@ -63,11 +63,11 @@ def _coupling(m: int, n: int) -> _Coupling:
     return _Coupling(i, j, shares, np.searchsorted(i, np.arange(m)), np.searchsorted(j, np.arange(n)))
 
 
-def _prepared(x: Array, y: Array, key: Key, directions: int) -> tuple[Array, Array, Array]:
+def _prepared(x: AnyArray, y: AnyArray, normal: AnyArray) -> tuple[AnyArray, AnyArray, AnyArray]:
     """Both sets after a common shift, which changes no distance but keeps rounding errors small, and directions of length 1."""
+    xp = np if isinstance(x, np.ndarray) else jnp
     centre = x.mean(0)
-    towards = jax.random.normal(key, (directions, x.shape[1]), x.dtype)
-    return x - centre, y - centre, towards / jnp.linalg.norm(towards, axis=1, keepdims=True)
+    return x - centre, y - centre, normal / xp.linalg.norm(normal, axis=1, keepdims=True)
 
 
 def _transport(a: AnyArray, b: AnyArray, coupling: _Coupling) -> tuple[AnyArray, AnyArray, AnyArray]:
@@ -86,7 +86,8 @@ def _transport(a: AnyArray, b: AnyArray, coupling: _Coupling) -> tuple[AnyArray,
 def _on_host(x: Array, y: Array, key: Key, directions: int, block: int) -> Estimate:
     if block < 1:
         raise ValueError(f'a block must have at least one row, got {block}')
-    u, v, towards = map(np.asarray, _prepared(x, y, key, directions))
+    normal = jax.random.normal(key, (directions, x.shape[1]), x.dtype)
+    u, v, towards = _prepared(np.asarray(x), np.asarray(y), np.asarray(normal))
     coupling, of_x, of_y = _coupling(len(u), len(v)), np.zeros(len(u)), np.zeros(len(v))
     values = []
     for start in range(0, directions, block):
@@ -104,7 +105,7 @@ def _on_host(x: Array, y: Array, key: Key, directions: int, block: int) -> Estim
 
 @partial(compilation.jit, static_argnames=('directions', 'block'))
 def _on_device(x: Array, y: Array, key: Key, directions: int, block: int) -> Estimate:
-    u, v, towards = _prepared(x, y, key, directions)
+    u, v, towards = _prepared(x, y, jax.random.normal(key, (directions, x.shape[1]), x.dtype))
     coupling = _coupling(len(u), len(v))
 
     def add(potentials: tuple[Array, Array], part: tuple[Array, Array]) -> tuple[tuple[Array, Array], Array]:

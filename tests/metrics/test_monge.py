@@ -73,8 +73,13 @@ def test_closed_forms():
 @pytest.mark.parametrize('block', [1, 7, 100])
 def test_blocks_change_nothing(block):
     x, y = CASES['unequal sizes']
-    found = monge_distance(x, y, KEY, directions=23, block=block)
-    np.testing.assert_allclose(found, monge_distance(x, y, KEY, directions=23), rtol=1e-6)
+    for compiled in (False, True):
+        run = jax.jit(monge_distance, static_argnames=('directions', 'block')) if compiled else monge_distance
+        with jax.enable_x64(True):
+            found = run(x, y, KEY, directions=23, block=block)
+            np.testing.assert_allclose(found, monge_distance(x, y, KEY, directions=23), rtol=1e-9)
+        found = run(x, y, KEY, directions=23, block=block)
+        np.testing.assert_allclose(found, monge_distance(x, y, KEY, directions=23), rtol=5e-6)
 
 
 @pytest.mark.parametrize('case', ['unequal sizes', 'ties', 'two examples', 'offset 100'])
