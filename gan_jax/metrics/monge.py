@@ -1,7 +1,7 @@
 """The Monge distance of features (MIND): a sliced Wasserstein distance (Berthet et al. 2026, arXiv 2605.06797)."""
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -63,14 +63,14 @@ def _coupling(m: int, n: int) -> _Coupling:
     return _Coupling(i, j, shares, np.searchsorted(i, np.arange(m)), np.searchsorted(j, np.arange(n)))
 
 
-def _prepared(x: AnyArray, y: AnyArray, normal: AnyArray) -> tuple[AnyArray, AnyArray, AnyArray]:
+def _prepared(x: Any, y: Any, normal: Any) -> tuple[Any, Any, Any]:
     """Both sets after a common shift, which changes no distance but keeps rounding errors small, and directions of length 1."""
     xp = np if isinstance(x, np.ndarray) else jnp
     centre = x.mean(0)
     return x - centre, y - centre, normal / xp.linalg.norm(normal, axis=1, keepdims=True)
 
 
-def _transport(a: AnyArray, b: AnyArray, coupling: _Coupling) -> tuple[AnyArray, AnyArray, AnyArray]:
+def _transport(a: Any, b: Any, coupling: _Coupling) -> tuple[Any, Any, Any]:
     """W^2 `[rows]` of sorted projections `a [rows, m]` and `b [rows, n]`, and their Kantorovich potentials minus their means."""
     xp = np if isinstance(a, np.ndarray) else jnp
     a, b = a[:, coupling.i], b[:, coupling.j]
@@ -127,7 +127,7 @@ def _sorted(values: Array) -> tuple[Array, Array]:
     return found, order
 
 
-def _estimate(values: AnyArray, of_x: AnyArray, of_y: AnyArray, d: int) -> tuple[AnyArray, AnyArray]:
+def _estimate(values: Any, of_x: Any, of_y: Any, d: int) -> tuple[Any, Any]:
     """The distance and its error, of W^2 along each direction and of the sums of the potentials over directions."""
     xp = np if isinstance(values, np.ndarray) else jnp
     directions = len(values)
