@@ -173,8 +173,8 @@ def study(config: Config) -> runs.Study:
         raise InputError(f'--conditional requires labels, and {config.dataset} has none; give --no-conditional')
     classes, (size, channels) = len(source.classes), (source.size, source.channels)
     game = config.make_game(size, channels, classes)
-    labels = source.labels if isinstance(source, data.Images) else source.every_label()
-    shares = np.bincount(data.check_labels(labels, classes), minlength=classes) / len(labels)
+    labels = data.check_labels(source.labels if isinstance(source, data.Images) else source.every_label(), classes)
+    shares = np.bincount(labels, minlength=classes) / len(labels)
     known: dict[str, Any] = {'size': size, 'channels': channels, 'classes': list(source.classes), 'shares': shares.tolist()}
     held = {'image': source.images, 'label': source.labels} if isinstance(source, data.Images) else source
     return runs.Study(

@@ -170,7 +170,7 @@ def flow(generator: nn.Module, variables: Variables, noise: Array, key: Key | No
 
 def _scaled(penalty: Penalty | Scheduled, factor: float) -> Penalty | Scheduled:
     if isinstance(penalty, Scheduled):
-        return penalty._replace(penalty=_scaled(penalty.penalty, factor))
+        return penalty._replace(factor=lambda updates: factor * penalty.factor(updates))
     return lambda critic, real, fake, key: factor * penalty(critic, real, fake, key)
 
 
