@@ -4,43 +4,62 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gan_jax.metrics.accuracy import classification_accuracy_score
+    from gan_jax.metrics.classes import intra_class_frechet
+    from gan_jax.metrics.clipped import clipped_density_coverage
+    from gan_jax.metrics.copying import authenticity, copying_test
     from gan_jax.metrics.distances import pair_distances
     from gan_jax.metrics.extractors import EXTRACTORS, Extractor, extract
     from gan_jax.metrics.frechet import frechet_distance, frechet_distance_from_features, frechet_infinity
-    from gan_jax.metrics.kernel import kernel_distance, kernel_distance_subsets
+    from gan_jax.metrics.kernel import cmmd, kernel_distance, kernel_distance_subsets
+    from gan_jax.metrics.likelihood import feature_likelihood_divergence
     from gan_jax.metrics.manifolds import prdc
+    from gan_jax.metrics.measures import MEASURES
     from gan_jax.metrics.modes import coverage_floor, density_coverage, label_coverage, mode_coverage, stacked_labels
     from gan_jax.metrics.moments import FeatureMoments, Gaussian, feature_moments
+    from gan_jax.metrics.monge import monge_distance
     from gan_jax.metrics.neighbours import memorisation_test, nearest_distance, nearest_neighbours
     from gan_jax.metrics.parzen import parzen_bandwidth, parzen_log_density, parzen_log_likelihood
-    from gan_jax.metrics.paths import smoothness
+    from gan_jax.metrics.paths import perceptual_path_length, smoothness
     from gan_jax.metrics.probe import linear_probe, pooled_features
-    from gan_jax.metrics.protocols import MEASURES, PROTOCOLS, evaluate
-    from gan_jax.metrics.scores import inception_score
+    from gan_jax.metrics.protocols import PROTOCOLS, evaluate
+    from gan_jax.metrics.scores import inception_score, inception_score_infinity
+    from gan_jax.metrics.vendi import vendi_score
 
 _NAMES = {
+    'accuracy': ['classification_accuracy_score'],
+    'classes': ['intra_class_frechet'],
+    'clipped': ['clipped_density_coverage'],
+    'copying': ['authenticity', 'copying_test'],
     'distances': ['pair_distances'],
     'extractors': ['EXTRACTORS', 'Extractor', 'extract'],
     'frechet': ['frechet_distance', 'frechet_distance_from_features', 'frechet_infinity'],
-    'kernel': ['kernel_distance', 'kernel_distance_subsets'],
+    'kernel': ['cmmd', 'kernel_distance', 'kernel_distance_subsets'],
+    'likelihood': ['feature_likelihood_divergence'],
     'manifolds': ['prdc'],
+    'measures': ['MEASURES'],
     'modes': ['coverage_floor', 'density_coverage', 'label_coverage', 'mode_coverage', 'stacked_labels'],
     'moments': ['FeatureMoments', 'Gaussian', 'feature_moments'],
+    'monge': ['monge_distance'],
     'neighbours': ['memorisation_test', 'nearest_distance', 'nearest_neighbours'],
     'parzen': ['parzen_bandwidth', 'parzen_log_density', 'parzen_log_likelihood'],
-    'paths': ['smoothness'],
+    'paths': ['perceptual_path_length', 'smoothness'],
     'probe': ['linear_probe', 'pooled_features'],
-    'protocols': ['MEASURES', 'PROTOCOLS', 'evaluate'],
-    'scores': ['inception_score'],
+    'protocols': ['PROTOCOLS', 'evaluate'],
+    'scores': ['inception_score', 'inception_score_infinity'],
+    'vendi': ['vendi_score'],
 }
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = [
-    'EXTRACTORS', 'MEASURES', 'PROTOCOLS', 'Extractor', 'FeatureMoments', 'Gaussian', 'coverage_floor', 'density_coverage',
-    'evaluate', 'extract', 'feature_moments', 'frechet_distance', 'frechet_distance_from_features', 'frechet_infinity',
-    'inception_score', 'kernel_distance', 'kernel_distance_subsets', 'label_coverage', 'linear_probe', 'memorisation_test',
-    'mode_coverage', 'nearest_distance', 'nearest_neighbours', 'pair_distances', 'parzen_bandwidth', 'parzen_log_density',
-    'parzen_log_likelihood', 'pooled_features', 'prdc', 'smoothness', 'stacked_labels',
+    'EXTRACTORS', 'MEASURES', 'PROTOCOLS', 'Extractor', 'FeatureMoments', 'Gaussian', 'authenticity',
+    'classification_accuracy_score', 'clipped_density_coverage', 'cmmd', 'copying_test', 'coverage_floor', 'density_coverage',
+    'evaluate', 'extract', 'feature_likelihood_divergence', 'feature_moments', 'frechet_distance',
+    'frechet_distance_from_features', 'frechet_infinity', 'inception_score', 'inception_score_infinity',
+    'intra_class_frechet', 'kernel_distance', 'kernel_distance_subsets', 'label_coverage', 'linear_probe',
+    'memorisation_test', 'mode_coverage', 'monge_distance', 'nearest_distance', 'nearest_neighbours', 'pair_distances',
+    'parzen_bandwidth', 'parzen_log_density', 'parzen_log_likelihood', 'perceptual_path_length', 'pooled_features', 'prdc',
+    'smoothness', 'stacked_labels', 'vendi_score',
 ]  # fmt: skip
 
 

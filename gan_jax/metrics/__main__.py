@@ -26,8 +26,9 @@ from gan_jax.errors import InputError
 from gan_jax.files import array_names, write_whole
 from gan_jax.metrics import sources
 from gan_jax.metrics.extractors import EXTRACTORS
+from gan_jax.metrics.measures import MEASURES
 from gan_jax.metrics.moments import FeatureMoments, Gaussian, load
-from gan_jax.metrics.protocols import MEASURES, PROTOCOLS, ImageSet, Protocol, Score, evaluate
+from gan_jax.metrics.protocols import PROTOCOLS, ImageSet, Protocol, Score, evaluate
 from gan_jax.ranges import BatchSize, Checked, Compared, DataDir, FileToWrite, Names, Seed, Side, Text
 from gan_jax.registry import build
 
@@ -42,10 +43,14 @@ class Config(Checked):
     """A folder of images, an .npz file of images, a run directory, or a data set."""
     protocol: Names = ()
     """Protocols to compute, by name. Each fixes the features, the numbers of images, the split and the resize: fid50k_full,
-    fid50k_full_clean, fid10k_test, fid5k, is50k, kid50k_full, kid100x1000, pr50k3, prdc10k5."""
+    fid50k_full_clean, fid10k_test, fid5k, fid_infinity50k, sfid50k_full, mind5k, is50k, is_infinity50k, kid50k_full, kid100x1000,
+    pr50k3, prdc10k5, clipped10k5."""
     measures: Names = ()
-    """Without a protocol: any of frechet, kernel, kernel_subsets:subsets=100,size=1000, prdc:k=5,strict=True and score:splits=10,
-    computed on --samples images. The default is frechet, kernel and prdc."""
+    """Without a protocol: any of frechet, frechet_infinity, kernel:sigma=10, kernel_subsets:subsets=100,size=1000, cmmd,
+    monge:directions=1000, prdc:k=5,strict=True, clipped:k=5, vendi:order=1, score:splits=10, score_infinity, authenticity,
+    copying and likelihood, computed on --samples images. The last three look for copies of the train split, and the last two
+    require a test split,
+    too. The default is frechet, kernel and prdc."""
     extractor: str | None = None
     """Without a protocol: inception (inception:path=FILE,resize=clean), dinov2_vitl14:weights=FILE (also vitb14, vits14),
     clip_vitb32:weights=FILE, clip_vitl14:weights=FILE, vgg16:weights=FILE, lpips:weights=FILE,linear=FILE,
@@ -129,10 +134,11 @@ def scored(
 
 
 def check_split(config: Config, split: str) -> None:
-    """Raises `InputError` if REAL names a split other than the one on which the protocols are defined."""
+    """Raises `InputError` if REAL names a split other than the one on which the protocols or measures are defined."""
     asked = '' if pathlib.Path(config.real).exists() else sources.named_split(config.real)[1]
-    if config.protocol and asked not in ('', split):
-        raise InputError(f'{", ".join(config.protocol)} is defined on the split {split!r}, not {asked!r}')
+    fixed = config.protocol or [text for text in config.measures if build(MEASURES, text).split]
+    if fixed and asked not in ('', split):
+        raise InputError(f'{", ".join(fixed)} is defined on the split {split!r}, not {asked!r}')
 
 
 def chosen(config: Config) -> dict[str, Protocol]:

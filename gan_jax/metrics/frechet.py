@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from gan_jax.metrics.extrapolation import Extrapolation, extrapolated
 from gan_jax.metrics.moments import FeatureMoments, Gaussian, centred, check_moments, check_rows, feature_moments
 from gan_jax.metrics.pairwise import concrete
 from gan_jax.typing import AnyArray, Array, Key
@@ -50,31 +51,11 @@ def frechet_distance_from_features(x: AnyArray, y: AnyArray) -> AnyArray:
     return _distance(_root_of_features(x, on_host), _root_of_features(y, on_host))
 
 
-class Extrapolation(NamedTuple):
-    """The Fréchet distance at infinite n, extrapolated along a straight line in 1 / n."""
-
-    value: AnyArray
-    standard_error: AnyArray
-    """Over draws of the features; the reference is treated as fixed."""
-    slope: AnyArray
-    """The slope of the line, the change of the distance per unit of 1 / n."""
-    sizes: np.ndarray
-    """`[points]`, the sizes of the subsets."""
-    values: AnyArray
-    """`[points]`, the distance at each size."""
-
-
 def frechet_infinity(reference: Moments, features: AnyArray, key: Key, *, points: int = 15) -> Extrapolation:
     """The Fréchet distance of features to a reference without its bias of order 1 / n (Chong and Forsyth 2020, section 4).
 
-    The sizes are evenly spaced from min(5000, n / 10) to n. For each size a subset is drawn without replacement, and the line is
-    fitted by least squares.
-
-    All subsets are drawn from the same n features. The scatter about the line therefore ignores how far these features are from
-    the next n, and the usual error of an intercept is too small. To first order the distance is a mean over features: at size k
-    its variance given the n features is v (1 / k - 1 / n), from which v is estimated, and the n features contribute another
-    v / n. `standard_error` includes both. If the two distributions are equal the first order vanishes, and `standard_error`
-    overestimates.
+    See `extrapolated` for the sizes of the subsets and for the standard error. If the two distributions are equal, the first
+    order of the distance vanishes, and the error is an overestimate.
 
     Raises `ValueError` for fewer than 20 features or 3 points, and as `frechet_distance` does.
 
@@ -93,18 +74,8 @@ def frechet_infinity(reference: Moments, features: AnyArray, key: Key, *, points
     features = np.asarray(features) if on_host else features
     target = _root(reference, on_host)
 
-    def distance(key: Key, size: int) -> AnyArray:
-        rows = jax.random.permutation(key, n)[:size]
-        return _distance(target, _root_of_features(features[np.asarray(rows) if on_host else rows], on_host))
-
-    sizes = np.linspace(min(5000, n / 10), n, points).astype(int)
-    values = (np if on_host else jnp).stack([distance(k, s) for k, s in zip(jax.random.split(key, points), sizes, strict=True)])
-    line = np.linalg.pinv(np.stack([np.ones(points), 1 / sizes], 1))  # values -> (intercept, slope)
-    residual = np.eye(points) - np.stack([np.ones(points), 1 / sizes], 1) @ line
-    free = 1 / sizes - 1 / n
-    variance = ((residual @ values) ** 2).sum() / (residual**2 @ free).sum()
-    error = (variance * (1 / n + line[0] ** 2 @ free)) ** 0.5
-    return Extrapolation(line[0] @ values, error, line[1] @ values, sizes, values)
+    distance = lambda rows: _distance(target, _root_of_features(features[rows], on_host))
+    return extrapolated(distance, n, key, points=points, on_host=on_host)
 
 
 class _Root(NamedTuple):

@@ -1,8 +1,9 @@
-"""The kernel distance (KID): the squared maximum mean discrepancy of features under k(x, y) = (x.y / d + 1)^3.
+"""Kernel distances: the squared maximum mean discrepancy of features (Gretton et al. 2012, lemma 6).
 
-Bińkowski et al. 2018; Gretton et al. 2012, lemma 6.
+The kernel of KID is (x.y / d + 1)^3 (Bińkowski et al. 2018), and that of CMMD is Gaussian (Jayasumana et al. 2024).
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -12,21 +13,62 @@ from jax import lax
 
 from gan_jax import compilation
 from gan_jax.metrics.estimates import Estimate
-from gan_jax.metrics.pairwise import concrete, dots, feature_sets, scan_blocks
+from gan_jax.metrics.pairwise import concrete, dots, feature_sets, scan_blocks, unit_rows
+from gan_jax.metrics.ustatistics import KernelSums, components, variance
 from gan_jax.typing import AnyArray, Array, Key
 
 
-def kernel_distance(x: AnyArray, y: AnyArray, *, block: int = 1024) -> Estimate:
-    """The unbiased U-statistic of MMD^2 of features `x [m, d]` and `y [n, d]` (Gretton et al. 2012, lemma 6), with its error.
+def kernel_distance(x: AnyArray, y: AnyArray, *, sigma: float | None = None, block: int = 1024) -> Estimate:
+    """The unbiased U-statistic of MMD^2 (Gretton et al. 2012, lemma 6) and its standard error.
 
     Every pair counts once and no example is paired with itself, so the value may be negative. The computation proceeds in blocks
     of rows and takes O(block * (m + n)) memory. The standard error follows from `variance`; it is NaN if a set has fewer than
     four examples.
 
-    Raises `ValueError` for fewer than two examples, unequal dimensions, non-finite features, or a block below 1.
+    Raises `ValueError` for fewer than two examples, unequal dimensions, non-finite features, a sigma that is not positive, or a
+    block below 1.
+
+    Args:
+        x: features `[m, d]`.
+        y: features `[n, d]`.
+        sigma: if given, the kernel is exp(-|x - y|^2 / (2 sigma^2)) instead of (x.y / d + 1)^3.
+        block: number of rows that are compared with all others at a time.
     """
     x, y = feature_sets(at_least=2, x=x, y=y)
-    return _kernel_distance(x, y, block)
+    value, _, error = _kernel_distance(x, y, _checked(sigma), block)
+    return Estimate(value, error)
+
+
+class CMMD(NamedTuple):
+    """The distance of CLIP embeddings in the units of its paper, which are 1000 times those of MMD^2."""
+
+    value: Array
+    """The biased V-statistic, as published. It pairs examples with themselves, so it is positive even for equal distributions."""
+    unbiased: Array
+    """The U-statistic, which is 0 on average for equal distributions."""
+    standard_error: Array
+    """Of `unbiased`, by `variance`; NaN if a set has fewer than four examples."""
+
+
+def cmmd(x: AnyArray, y: AnyArray, *, sigma: float = 10.0, scale: float = 1000.0, block: int = 1024) -> CMMD:
+    """CMMD, the MMD^2 of image embeddings under a Gaussian kernel (Jayasumana et al. 2024, section 4), as three scalars.
+
+    The paper uses the embeddings of CLIP ViT-L/14 at 336 pixels, of unit length, so rows are divided by their norms first. The
+    authors' code computes the biased statistic from whole kernel matrices; here the computation proceeds in blocks of rows and
+    takes O(block * (m + n)) memory. Since all entries of the kernel are within 2 % of 1, their differences from 1 are summed.
+
+    Raises `ValueError` as `kernel_distance` does, and for embeddings that are zero.
+
+    Args:
+        x: embeddings `[m, d]`.
+        y: embeddings `[n, d]`.
+        sigma: width of the kernel.
+        scale: factor of all three results.
+        block: number of rows that are compared with all others at a time.
+    """
+    x, y = unit_rows(at_least=2, x=x, y=y)
+    unbiased, biased, error = _kernel_distance(x, y, _checked(sigma), block)
+    return CMMD(scale * biased, scale * unbiased, scale * error)
 
 
 class SubsetEstimate(NamedTuple):
@@ -45,6 +87,7 @@ def kernel_distance_subsets(
     *,
     subsets: int = 100,
     size: int = 1000,
+    sigma: float | None = None,
     indices: tuple[AnyArray, AnyArray] | None = None,
 ) -> SubsetEstimate:
     """The published protocol of KID: the mean kernel distance over random subsets (Bińkowski et al. 2018).
@@ -58,6 +101,7 @@ def kernel_distance_subsets(
         key: draws the subsets; not required if `indices` is given.
         subsets: number of subsets.
         size: rows of x and of y in each subset, drawn without replacement.
+        sigma: width of a Gaussian kernel, as in `kernel_distance`.
         indices: rows of x and rows of y, `[subsets, size]` each, which replace the draws. All implementations share the
             definition, but not the random numbers.
     """
@@ -71,121 +115,96 @@ def kernel_distance_subsets(
     else:
         rows = tuple(jnp.asarray(i) for i in indices)
         _check_rows(rows, (len(x), len(y)))
-    return _subset_distances(x, y, rows)
-
-
-class Components(NamedTuple):
-    """Unbiased estimates of the variance components of the U-statistic, which do not assume equal distributions."""
-
-    first_x: Array
-    """Var w(X) of the witness w(z) = E k(z, X) - E k(z, Y)."""
-    first_y: Array
-    """Var w(Y)."""
-    second_xx: Array
-    """E c(X, X')^2, where c is the kernel minus its conditional means; the two below are analogous."""
-    second_yy: Array
-    second_xy: Array
-
-
-def variance(parts: Components, m: int, n: int) -> Array:
-    """The variance of the U-statistic of m and n examples, by Hoeffding's decomposition, whose terms are uncorrelated.
-
-    4 Var w(X) / m + 4 Var w(Y) / n + 2 c_xx / (m (m - 1)) + 2 c_yy / (n (n - 1)) + 4 c_xy / (m n). A negative estimate of Var w
-    counts as zero, so any error is towards too large a variance. If the distributions are equal, w is constant and only the other
-    terms remain; an estimate from the row sums alone would be twice too large there.
-    """
-    first = jnp.maximum(parts.first_x, 0) / m + jnp.maximum(parts.first_y, 0) / n
-    second = parts.second_xx / (m * (m - 1)) + parts.second_yy / (n * (n - 1)) + 2 * parts.second_xy / (m * n)
-    return 4 * first + 2 * second
-
-
-class _Sums(NamedTuple):
-    """Sums of a kernel matrix over its columns `[rows]` and over its rows `[columns]`, and the sum of its squared entries."""
-
-    rows: Array
-    columns: Array
-    squares: Array
-
-
-def _components(xx: _Sums, yy: _Sums, xy: _Sums) -> Components:
-    m, n = len(xx.rows), len(yy.rows)
-    total = xy.rows.sum()
-    residual = xy.squares - (xy.rows**2).sum() / n - (xy.columns**2).sum() / m + total**2 / (m * n)
-    second_xx, second_yy, second_xy = _second(xx), _second(yy), residual / ((m - 1) * (n - 1))
-    # Dividing the sum over the other rows by m - 2 preserves the effect of the row itself, so only the noise must be subtracted.
-    noisy_x = jnp.var(xx.rows / (m - 2) - xy.rows / n, ddof=1)
-    noisy_y = jnp.var(yy.rows / (n - 2) - xy.columns / m, ddof=1)
-    return Components(
-        noisy_x - second_xx / (m - 2) - second_xy / n,
-        noisy_y - second_yy / (n - 2) - second_xy / m,
-        second_xx,
-        second_yy,
-        second_xy,
-    )
-
-
-def _second(sums: _Sums) -> Array:
-    """The mean square of the U-centred matrix (Székely and Rizzo 2014): unbiased for E c(X, X')^2."""
-    m = len(sums.rows)
-    squares = sums.squares - 2 * (sums.rows**2).sum() / (m - 2) + sums.rows.sum() ** 2 / ((m - 1) * (m - 2))
-    return squares / (m * (m - 3))
+    return _subset_distances(x, y, rows, _checked(sigma))
 
 
 class _Centred(NamedTuple):
-    """Features as x = c + u, with a = c.u / d, so that x.y / d + 1 = s + a + b + u.v / d with s = 1 + |c|^2 / d."""
+    """Features as x = c + u, and what the kernel requires of each of them."""
 
     u: Array
+    """`[n, d]`"""
     a: Array
+    """`[n]`: c.u / d for the polynomial kernel, and |u|^2 / (2 sigma^2) for the Gaussian one."""
+    f: Array
+    """`[n]`: exp(-a) minus its mean, for the Gaussian kernel."""
 
 
-def _centred(x: Array, y: Array) -> tuple[_Centred, _Centred, Array]:
+_Kernel = Callable[[_Centred, _Centred], Array]
+"""k(x, y) - g(x) - g(y), `[m, n]`, for a suitable function g.
+
+The subtracted terms cancel in the statistics and in their variance. In float32 they would cancel inaccurately, since they make up
+nearly all of k: for the polynomial kernel if features are far from the origin, for the Gaussian one if sigma is large.
+"""
+
+
+def _centred(x: Array, y: Array, sigma: float | None) -> tuple[_Centred, _Centred, _Kernel]:
     c = (x.mean(0) + y.mean(0)) / 2
     x, y = x - c, y - c
-    mean_product = lambda u: (u * c).mean(-1)
-    return _Centred(x, mean_product(x)), _Centred(y, mean_product(y)), 1 + mean_product(c)
+    if sigma is None:
+        mean_product = lambda u: (u * c).mean(-1)
+        a, b = mean_product(x), mean_product(y)
+        kernel: _Kernel = partial(_polynomial, s=1 + mean_product(c))
+        return _Centred(x, a, jnp.zeros_like(a)), _Centred(y, b, jnp.zeros_like(b)), kernel
+    a, b = (jnp.square(u).sum(1) / (2 * sigma**2) for u in (x, y))
+    f, g = jnp.expm1(-a), jnp.expm1(-b)
+    mean = (f.mean() + g.mean()) / 2
+    return _Centred(x, a, f - mean), _Centred(y, b, g - mean), partial(_gaussian, sigma=sigma)
 
 
-def _kernel(x: _Centred, y: _Centred, s: Array) -> Array:
-    """k(x, y) - k(x, c) - k(c, y) + k(c, c), `[m, n]`.
-
-    The subtracted terms cancel in the U-statistic and in its variance. In float32 they would cancel inaccurately, since for
-    features far from the origin they make up nearly all of k. With p = s + a + b and w = u.v / d, k is (p + w)^3.
-    """
+def _polynomial(x: _Centred, y: _Centred, s: Array) -> Array:
+    """With s = 1 + |c|^2 / d, p = s + a + b and w = u.v / d, k is (p + w)^3, and g(x) = k(x, c) - k(c, c) / 2."""
     w = dots(x.u, y.u) / x.u.shape[1]
     a, b = x.a[:, None], y.a
     p = s + a + b
     return w * (3 * p * (p + w) + w * w) + 3 * a * b * (p + s)
 
 
-def _sums(x: _Centred, y: _Centred, s: Array, block: int, *, paired: bool = False) -> _Sums:
-    """Sums of the kernel matrix; if `paired`, of that of a set with itself, without its diagonal."""
+def _gaussian(x: _Centred, y: _Centred, sigma: float) -> Array:
+    """With w = u.v / sigma^2, k is exp(w - a - b), and exp(-a - b) - f(x) f(y) has the form g(x) + g(y)."""
+    w = dots(x.u, y.u) / sigma**2
+    a, b = x.a[:, None], y.a
+    apart = jnp.exp(-a) * jnp.exp(-b)
+    # The first form does not cancel for small w, and the second does not overflow for large w.
+    k = jnp.where(jnp.abs(w) < 1, apart * jnp.expm1(w), jnp.exp(jnp.minimum(w - a - b, 0)) - apart)
+    return k + x.f[:, None] * y.f
 
-    def add(columns: Array, part: tuple[_Centred, Array]) -> tuple[Array, tuple[Array, Array]]:
+
+def _sums(x: _Centred, y: _Centred, kernel: _Kernel, block: int, *, paired: bool = False) -> KernelSums:
+    """Sums of the kernel matrix; `paired` states that both sets are the same."""
+
+    def add(columns: Array, part: tuple[_Centred, Array]) -> tuple[Array, tuple[Array, Array, Array]]:
         rows, index = part
-        k = _kernel(rows, y, s)  # zero in the padding of a block, where u = 0 and a = 0
-        if paired:
-            k = jnp.where(index[:, None] == jnp.arange(len(y.a)), 0, k)
-        return columns + k.sum(0), (k.sum(1), (k * k).sum(1))
+        k = kernel(rows, y)  # zero in the padding of a block, where u = 0, a = 0 and f = 0
+        itself = (index[:, None] == jnp.arange(len(y.a))) & paired
+        diagonal = jnp.where(itself, k, 0).sum(1)
+        k = jnp.where(itself, 0, k)
+        return columns + k.sum(0), (k.sum(1), (k * k).sum(1), diagonal)
 
-    columns, (rows, squares) = scan_blocks(add, jnp.zeros_like(y.a), x, block)
-    return _Sums(rows, columns, squares.sum())
+    columns, (rows, squares, diagonal) = scan_blocks(add, jnp.zeros_like(y.a), x, block)
+    return KernelSums(rows, columns, squares.sum(), diagonal)
 
 
-def _all_sums(x: Array, y: Array, block: int) -> tuple[Array, tuple[_Sums, _Sums, _Sums]]:
+def _all_sums(
+    x: Array, y: Array, block: int, sigma: float | None = None
+) -> tuple[Array, tuple[KernelSums, KernelSums, KernelSums]]:
     """The U-statistic and the sums that compose it. Differences are taken row by row, before large numbers accumulate."""
-    u, v, s = _centred(x, y)
-    xx, yy, xy = _sums(u, u, s, block, paired=True), _sums(v, v, s, block, paired=True), _sums(u, v, s, block)
+    u, v, kernel = _centred(x, y, sigma)
+    xx, yy = _sums(u, u, kernel, block, paired=True), _sums(v, v, kernel, block, paired=True)
+    xy = _sums(u, v, kernel, block)
     m, n = len(x), len(y)
     value = (xx.rows / (m - 1) - xy.rows / n).mean() + (yy.rows / (n - 1) - xy.columns / m).mean()
     return value, (xx, yy, xy)
 
 
-@partial(compilation.jit, static_argnames='block')
-def _kernel_distance(x: Array, y: Array, block: int) -> Estimate:
-    value, sums = _all_sums(x, y, block)
-    if min(len(x), len(y)) < 4:
-        return Estimate(value, jnp.full_like(value, jnp.nan))
-    return Estimate(value, jnp.sqrt(variance(_components(*sums), len(x), len(y))))
+@partial(compilation.jit, static_argnames=('sigma', 'block'))
+def _kernel_distance(x: Array, y: Array, sigma: float | None, block: int) -> tuple[Array, Array, Array]:
+    """The U-statistic, the V-statistic, and the standard error of the former."""
+    value, (xx, yy, xy) = _all_sums(x, y, block, sigma)
+    m, n = len(x), len(y)
+    biased = ((xx.rows + xx.diagonal) / m - xy.rows / n).mean() + ((yy.rows + yy.diagonal) / n - xy.columns / m).mean()
+    if min(m, n) < 4:
+        return value, biased, jnp.full_like(value, jnp.nan)
+    return value, biased, jnp.sqrt(variance(components(xx, yy, xy), m, n))
 
 
 @partial(compilation.jit, static_argnames=('m', 'n', 'subsets', 'size'))
@@ -199,10 +218,16 @@ def _draw(key: Key, m: int, n: int, subsets: int, size: int) -> tuple[Array, Arr
     return lax.map(one, jax.random.split(key, subsets))
 
 
-@compilation.jit
-def _subset_distances(x: Array, y: Array, rows: tuple[Array, Array]) -> SubsetEstimate:
-    values = lax.map(lambda i: _all_sums(x[i[0]], y[i[1]], len(i[0]))[0], rows)
+@partial(compilation.jit, static_argnames='sigma')
+def _subset_distances(x: Array, y: Array, rows: tuple[Array, Array], sigma: float | None) -> SubsetEstimate:
+    values = lax.map(lambda i: _all_sums(x[i[0]], y[i[1]], len(i[0]), sigma)[0], rows)
     return SubsetEstimate(values.mean(), values.std())
+
+
+def _checked(sigma: float | None) -> float | None:
+    if sigma is not None and not 0 < sigma < float('inf'):
+        raise ValueError(f'the width of a Gaussian kernel must be a positive number, got {sigma}')
+    return sigma
 
 
 def _check_rows(rows: tuple[Array, ...], sizes: tuple[int, int]) -> None:

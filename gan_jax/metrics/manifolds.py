@@ -55,13 +55,13 @@ def _prdc(real: Array, fake: Array, k: int, strict: bool, block: int) -> PRDC:
     centre = rounded_mean(real)
     real, fake = real - centre, fake - centre
     within = jnp.less if strict else jnp.less_equal
-    real_radii, fake_radii = _squared_radii(real, k, block), _squared_radii(fake, k, block)
+    real_radii, fake_radii = squared_radii(real, k, block), squared_radii(fake, k, block)
 
     def sweep(balls: Array, part: tuple[tuple[Array, Array], Array]) -> tuple[Array, tuple[Array, Array]]:
         (rows, radii), index = part
         distance = squared_distances(rows, fake)
         holds = within(distance, radii[:, None]) & (index < len(real))[:, None]
-        return balls + holds.sum(0), (holds.any(1), within(distance, fake_radii).any(1))
+        return balls + holds.sum(0, dtype=jnp.int32), (holds.any(1), within(distance, fake_radii).any(1))
 
     start = jnp.zeros(len(fake), jnp.int32)
     balls, (covered, recalled) = scan_blocks(sweep, start, (real, real_radii), block)
@@ -76,8 +76,8 @@ def _prdc(real: Array, fake: Array, k: int, strict: bool, block: int) -> PRDC:
     return PRDC(share(balls > 0, m), share(recalled, n), share(balls, k * m), share(covered, n))
 
 
-def _squared_radii(x: Array, k: int, block: int) -> Array:
-    """Squared distance of each of `x [n, d]` to its k-th neighbour, `[n]`."""
+def squared_radii(x: Array, k: int, block: int) -> Array:
+    """The squared distance of each of `x [n, d]` to its k-th neighbour in the set, `[n]`; subtract `rounded_mean` first."""
 
     def radii(_: None, part: tuple[Array, Array]) -> tuple[None, Array]:
         rows, index = part

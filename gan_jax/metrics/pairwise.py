@@ -32,6 +32,17 @@ def feature_sets(*, at_least: int = 1, **sets: AnyArray) -> list[Array]:
     return list(arrays.values())
 
 
+def unit_rows(*, at_least: int = 1, **sets: AnyArray) -> list[Array]:
+    """`feature_sets`, with each row divided by its norm. Raises `ValueError` for rows of zeros, too."""
+    found = []
+    for name, x in zip(sets, feature_sets(at_least=at_least, **sets), strict=True):
+        norms = jnp.linalg.norm(x, axis=1, keepdims=True)
+        if concrete(norms) and not norms.all():
+            raise ValueError(f'{name} contains {int((norms == 0).sum())} rows of zeros, which have no direction')
+        found.append(x / norms)
+    return found
+
+
 def scan_blocks(f: Callable[[Any, tuple[Any, Array]], tuple[Any, Any]], init: Any, rows: Any, block: int) -> tuple[Any, Any]:
     """`lax.scan` over blocks of the rows of a pytree of arrays `[n, ...]`; returns the carry and the outputs `[n, ...]`.
 

@@ -6,9 +6,8 @@ A protocol fixes all of these under one name, and its result carries that name.
 
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Annotated, Literal, NamedTuple, cast
+from typing import NamedTuple, cast
 
-import jax
 import numpy as np
 
 from gan_jax.errors import InputError
@@ -16,26 +15,23 @@ from gan_jax.files import fingerprint
 from gan_jax.metrics.cache import cached_moments
 from gan_jax.metrics.extractors.extraction import Extractor, extract, identity
 from gan_jax.metrics.extractors.table import EXTRACTORS
-from gan_jax.metrics.frechet import frechet_distance
-from gan_jax.metrics.kernel import kernel_distance, kernel_distance_subsets
-from gan_jax.metrics.manifolds import prdc
+from gan_jax.metrics.measures import (
+    HELD_OUT,
+    TRAIN,
+    Found,
+    Measure,
+    clipped,
+    frechet,
+    frechet_infinity,
+    kernel,
+    kernel_subsets,
+    manifold,
+    monge,
+    score,
+    score_infinity,
+)
 from gan_jax.metrics.moments import BLOCK, FeatureMoments, Gaussian, update
-from gan_jax.metrics.scores import inception_score
-from gan_jax.ranges import Compared, Count, Seed, Several, checked
 from gan_jax.registry import Table, build
-
-
-class Found(NamedTuple):
-    """The requested outputs of an extractor on a set of images."""
-
-    size: int | None
-    """The number of images, or None for statistics from a file that does not specify it."""
-    moments: FeatureMoments | Gaussian = FeatureMoments(np.zeros((), np.int64), np.empty(0), np.empty((0, 0)))
-    """The moments of no features if they were not requested."""
-    features: np.ndarray = np.empty((0, 0))
-    """`[n, d]`; empty if they were not requested."""
-    logits: np.ndarray = np.empty((0, 0))
-    """`[n, classes]`; empty if they were not requested."""
 
 
 class Score(NamedTuple):
@@ -55,21 +51,6 @@ class Score(NamedTuple):
     fakes: int | None
 
 
-Row = tuple[str, float, float | None, str]
-"""The first four fields of a `Score`."""
-
-
-class Measure(NamedTuple):
-    """A function of the outputs of an extractor on real and on generated images."""
-
-    call: Callable[..., list[Row]]
-    """`(real: Found, fake: Found) -> rows`; `real` is None if the measure does not use real images."""
-    real: str | None
-    """The field of the real `Found` that the measure requires: 'moments', 'features', or None."""
-    fake: str
-    """The field of the generated `Found` that the measure requires: 'moments', 'features' or 'logits'."""
-
-
 class Protocol(NamedTuple):
     """A measure together with everything that affects its value."""
 
@@ -84,76 +65,6 @@ class Protocol(NamedTuple):
     """A member of `EXTRACTORS` with its settings."""
 
 
-def frechet() -> Measure:
-    """Fréchet distance (Heusel et al. 2017, eq. 6), which is FID if the features are Inception's."""
-
-    def call(real: Found, fake: Found) -> list[Row]:
-        return [('frechet_distance', float(frechet_distance(real.moments, fake.moments)), None, '')]
-
-    return Measure(call, 'moments', 'moments')
-
-
-@checked
-def score(splits: Count = 10, name: str = 'classifier_score') -> Measure:
-    """exp of the mean KL(p(y|x) || p(y)) (Salimans et al. 2016, eq. 5): the Inception score if Inception is the classifier.
-
-    Raises `ValueError` for settings out of range.
-    """
-
-    def call(real: None, fake: Found) -> list[Row]:
-        found = inception_score(fake.logits, splits)
-        return [(name, float(found.mean), float(found.std), f'sd over {splits} splits')]
-
-    return Measure(call, None, 'logits')
-
-
-def kernel() -> Measure:
-    """Kernel distance: the unbiased squared MMD of all features (Bińkowski et al. 2018, eq. 4)."""
-
-    def call(real: Found, fake: Found) -> list[Row]:
-        found = kernel_distance(real.features, fake.features)
-        return [('kernel_distance', float(found.value), float(np.asarray(found.standard_error)), 'standard error')]
-
-    return Measure(call, 'features', 'features')
-
-
-@checked
-def kernel_subsets(subsets: Count = 100, size: Compared = 1000, seed: Seed = 2020) -> Measure:
-    """Kernel distance as the mean over random subsets, as KID is usually reported (Bińkowski et al. 2018).
-
-    Raises `ValueError` for settings out of range.
-    """
-
-    def call(real: Found, fake: Found) -> list[Row]:
-        found = kernel_distance_subsets(real.features, fake.features, jax.random.key(seed), subsets=subsets, size=size)
-        return [('kernel_distance', float(found.mean), float(found.std), f'sd over {subsets} subsets of {size}')]
-
-    return Measure(call, 'features', 'features')
-
-
-_OfManifolds = Annotated[tuple[Literal['precision', 'recall', 'density', 'coverage'], ...], Several(1)]
-
-
-@checked
-def manifold(k: Count = 5, strict: bool = True, names: _OfManifolds = ('precision', 'recall', 'density', 'coverage')) -> Measure:
-    """Precision and recall (Kynkäänniemi et al. 2019), density and coverage (Naeem et al. 2020), with k neighbours.
-
-    Raises `ValueError` for settings out of range.
-    """
-
-    def call(real: Found, fake: Found) -> list[Row]:
-        found = prdc(real.features, fake.features, k, strict=strict)
-        return [(name, float(getattr(found, name)), None, '') for name in names]
-
-    return Measure(call, 'features', 'features')
-
-
-MEASURES: Table[Callable[..., Measure]] = Table(
-    'measure',
-    {'frechet': frechet, 'score': score, 'kernel': kernel, 'kernel_subsets': kernel_subsets, 'prdc': manifold},
-)
-"""Name -> factory of a measure, which can be applied to any extractor and any number of images."""
-
 PROTOCOLS: Table[Protocol] = Table(
     'protocol',
     {
@@ -161,11 +72,16 @@ PROTOCOLS: Table[Protocol] = Table(
         'fid50k_full_clean': Protocol(frechet(), 50_000, extractor='inception:resize=clean'),
         'fid10k_test': Protocol(frechet(), 10_000, 10_000, 'test'),
         'fid5k': Protocol(frechet(), 5_000, 5_000),
+        'fid_infinity50k': Protocol(frechet_infinity(), 50_000),
+        'sfid50k_full': Protocol(frechet('spatial_frechet_distance'), 50_000, extractor='inception:features=spatial'),
+        'mind5k': Protocol(monge(), 5_000, 5_000),
         'is50k': Protocol(score(10, 'inception_score'), 50_000),
+        'is_infinity50k': Protocol(score_infinity(name='inception_score'), 50_000),
         'kid50k_full': Protocol(kernel(), 50_000),
         'kid100x1000': Protocol(kernel_subsets(100, 1000), 50_000),
         'pr50k3': Protocol(manifold(3, strict=False, names=('precision', 'recall')), 50_000, 50_000),
         'prdc10k5': Protocol(manifold(5), 10_000, 10_000),
+        'clipped10k5': Protocol(clipped(5), 10_000, 10_000),
     },
 )
 """Name -> protocol. The two k-NN manifold protocols use Inception's features, where Kynkäänniemi et al. use VGG-16's."""
@@ -226,7 +142,7 @@ def check_memory(count: int, dimension: int, needs: Collection[str]) -> None:
     have = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
     costs = {
         'moments': ('frechet', 4 * 8 * dimension**2),
-        'features': ('kernel, kernel_subsets and prdc', 2 * 4 * count * dimension),
+        'features': ('measures of individual features', 2 * 4 * count * dimension),
     }
     for field, (measures, need) in costs.items():
         if field in needs and need > have:
@@ -270,14 +186,16 @@ def evaluate(
 
     Args:
         protocols: the protocols by name.
-        real: returns the real images of a split, or statistics from a file.
+        real: returns the real images of a split, or statistics from a file. Measures that look for copies request the splits
+            'train' and 'test', whatever the protocol says.
         fake: the generated images.
         extractors: builds an extractor from its text.
         batch_size: number of images in a call of an extractor.
     """
     groups: dict[tuple, dict[str, Protocol]] = {}
     for name, protocol in protocols.items():
-        key = (protocol.extractor, protocol.split, protocol.reals, protocol.fakes)
+        split = protocol.measure.split or protocol.split
+        key = (protocol.extractor, split, protocol.reals, protocol.fakes)
         groups.setdefault(key, {})[name] = protocol
     scores = []
     for (text, split, reals, fakes), members in groups.items():
@@ -286,7 +204,12 @@ def evaluate(
         references = real(split) if needs else None
         if isinstance(references, ImageSet):
             check_shapes(references, fake)
+        held_out_needs = {m.held_out for m in measures if m.held_out}
+        held_out = real(HELD_OUT) if held_out_needs else None
+        if held_out:
+            check_held_out(references, held_out)
         found_real = _real(extractor, references, reals, needs, batch_size) if references else None
+        found_held_out = _real(extractor, held_out, None, held_out_needs, batch_size) if held_out else None
         found_fake = collect(
             extractor,
             fake.batches(fakes),
@@ -297,11 +220,23 @@ def evaluate(
         for name, protocol in members.items():
             used = (found_real.size if found_real and protocol.measure.real else None, found_fake.size)
             try:
-                rows = protocol.measure.call(found_real, found_fake)
+                held_out_too = [found_held_out] if protocol.measure.held_out else []
+                rows = protocol.measure.call(found_real, found_fake, *held_out_too)
             except ValueError as error:
                 raise InputError(f'{name}: {error}') from error
             scores += [Score(*row, name, extractor.name, *used) for row in rows]
     return scores
+
+
+def check_held_out(train: ImageSet | FeatureMoments | Gaussian | None, held_out: ImageSet | FeatureMoments | Gaussian) -> None:
+    """Raises `InputError` unless both are images, of which the held-out ones have a split of their own."""
+    if not isinstance(train, ImageSet) or not isinstance(held_out, ImageSet):
+        raise InputError('copies are found among individual images; this metric requires the real images, not statistics')
+    if train.name == held_out.name:
+        raise InputError(
+            f'{train.name} has no held-out images: a data set must have a {HELD_OUT} split, or a folder the folders '
+            f'{TRAIN} and {HELD_OUT}'
+        )
 
 
 def check_shapes(real: ImageSet, fake: ImageSet) -> None:

@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan_jax import parallel
-from gan_jax.metrics.pairwise import feature_sets
-from gan_jax.typing import AnyArray, Array
+from gan_jax.metrics.extrapolation import Extrapolation, extrapolated
+from gan_jax.metrics.pairwise import concrete, feature_sets
+from gan_jax.typing import AnyArray, Array, Key
 
 
 class InceptionScore(NamedTuple):
@@ -42,6 +43,34 @@ def inception_score(logits: AnyArray, splits: int = 10) -> InceptionScore:
     log_p = jax.nn.log_softmax(logits)
     scores = jnp.stack([_score(log_p[a:b]) for a, b in itertools.pairwise(bounds)])
     return InceptionScore(scores.mean(), scores.std(), scores)
+
+
+def inception_score_infinity(logits: AnyArray, key: Key, *, points: int = 15) -> Extrapolation:
+    """The Inception score of `logits [n, classes]` without its bias of order 1 / n (Chong and Forsyth 2020, section 4).
+
+    The score of finitely many samples is too low. The sizes of the subsets and the standard error are those of `extrapolated`.
+    Raises `ValueError` for fewer than 20 rows or 3 points, and for non-finite logits; under a transformation (`jax.jit`) the
+    latter cannot be detected.
+
+    Args:
+        logits: `[n, classes]`.
+        key: draws the subsets.
+        points: number of sizes.
+    """
+    (logits,) = feature_sets(logits=logits)
+    if len(logits) < 20 or points < 3:
+        raise ValueError(f'need >= 3 points and logits [n >= 20, classes], got {points} and {logits.shape}')
+    on_host = concrete(key, logits)
+    xp = np if on_host else jnp
+    log_p = jax.nn.log_softmax(logits)
+    p, negative_entropies = xp.asarray(jnp.exp(log_p)), xp.asarray((jnp.exp(log_p) * log_p).sum(1))
+    wide = np.float64 if on_host else logits.dtype
+
+    def score(rows: AnyArray) -> AnyArray:
+        mean = p[rows].mean(0, dtype=wide)
+        return xp.exp(negative_entropies[rows].mean(dtype=wide) - (mean * xp.log(xp.where(mean > 0, mean, 1))).sum())
+
+    return extrapolated(score, len(logits), key, points=points, on_host=on_host)
 
 
 class ScoreMoments(NamedTuple):

@@ -24,7 +24,8 @@ MODULES = {
         f'experiments.{name}': name
         for name in (
             'adversarial_autoencoder', 'adversarial_flow', 'adversarial_flow_images', 'dirac_gan', 'evaluate', 'export', 'f_gan',
-            'generate', 'infogan', 'interpolate', 'optimal_discriminator', 'r3gan', 'ring', 'showcase', 'sngan',
+            'generate', 'infogan', 'interpolate', 'optimal_discriminator', 'path_length', 'r3gan', 'ring',
+            'sample_efficiency', 'showcase', 'sngan',
             'translate', 'unrolled_gan', 'vae_gan', 'vanishing_gradients', 'vqgan', 'wgan_gp',
         )
     },
@@ -41,7 +42,8 @@ MODULES = {
 }  # fmt: skip
 REQUIRED = {
     'evaluate': 'run', 'export': 'run', 'generate': 'run', 'interpolate': 'run', 'showcase': 'run',
-    'translate': 'run images made', 'analyse': 'run', 'metrics': 'images images', 'say': 'run words',
+    'translate': 'run images made', 'analyse': 'run', 'metrics': 'images images', 'path_length': 'run',
+    'sample_efficiency': 'images images', 'say': 'run words',
 }  # fmt: skip
 """What these are given first; the others need nothing."""
 

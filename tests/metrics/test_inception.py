@@ -59,8 +59,9 @@ def variables():
 
 @pytest.fixture(scope='module')
 def outputs(variables):
-    found = jax.jit(inception.inception(variables, outputs=network.OUTPUTS))(IMAGES)
-    return dict(zip(network.OUTPUTS, map(np.asarray, found), strict=True))
+    names = (*network.OUTPUTS, network.SPATIAL)
+    found = jax.jit(inception.inception(variables, outputs=names))(IMAGES)
+    return dict(zip(names, map(np.asarray, found), strict=True))
 
 
 @pytest.fixture(scope='module')
@@ -102,6 +103,34 @@ def test_outputs_match_torch_fidelity(outputs):
     for name, expected in zip(network.OUTPUTS, torch_fidelity_outputs(IMAGES), strict=True):
         assert expected.std(0).mean() > 0.01 * np.abs(expected).mean(), 'images that look the same test nothing'
         assert error(outputs[name], expected) < 1e-5
+
+
+def test_spatial_features_are_those_of_sfid(variables, outputs):
+    """The first 7 channels of `mixed_6/conv`, which is `Mixed_6d.branch1x1` here, after its ReLU: 17 x 17 x 7 = 2023 numbers.
+
+    Blocks beyond need no parameters."""
+    shallow = {name: x for name, x in variables['params'].items() if not name.startswith(('Mixed_6e', 'Mixed_7', 'logits'))}
+    pixels = inception.preprocess(jnp.asarray(IMAGES), 'tf1')
+    (found,), state = network.InceptionV3((network.SPATIAL,)).apply(
+        {'params': shallow}, pixels, capture_intermediates=lambda module, _: module.name == 'Mixed_6d.branch1x1'
+    )
+    (layer,) = state['intermediates']['Mixed_6d.branch1x1']['__call__']
+    assert layer.shape == (2, 17, 17, 192) and found.shape == (2, 2023)
+    np.testing.assert_array_equal(found, np.maximum(layer[..., :7], 0).reshape(2, -1))
+    assert error(outputs[network.SPATIAL], np.asarray(found)) < 1e-5
+
+
+def test_spatial_features_match_torch_fidelity(outputs):
+    torch = pytest.importorskip('torch')
+    if importlib.util.find_spec('torch_fidelity') is None:
+        pytest.skip('torch-fidelity is not installed')
+    net, seen = torch_fidelity_network(arrays(), ('2048',)), []
+    net.Mixed_6d.branch1x1.register_forward_hook(lambda module, inputs, output: seen.append(output.numpy()))
+    with torch.inference_mode():
+        net(torch.from_numpy(IMAGES.transpose(0, 3, 1, 2).copy()))
+    expected = seen[0].transpose(0, 2, 3, 1)[..., :7].reshape(2, -1)
+    assert expected.std(0).mean() > 0.01 * np.abs(expected).mean()
+    assert error(outputs[network.SPATIAL], expected) < 1e-5
 
 
 @pytest.mark.parametrize('name', network.OUTPUTS)

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gan_jax.metrics import kernel
-from gan_jax.metrics.kernel import kernel_distance, kernel_distance_subsets
+from gan_jax.metrics import kernel, ustatistics
+from gan_jax.metrics.kernel import cmmd, kernel_distance, kernel_distance_subsets
 
 
 def reference(x, y):
@@ -77,7 +77,7 @@ def test_value_and_variance_are_unbiased(m, n):
 
     def estimates(x, y):
         value, sums = kernel._all_sums(x, y, 4)
-        return value, kernel._components(*sums)
+        return value, ustatistics.components(*sums)
 
     with jax.enable_x64(True):
         x, y = jnp.asarray(np.asarray(points, np.float64))[samples[:, :m]], np.asarray(points, np.float64)[samples[:, m:]]
@@ -85,8 +85,8 @@ def test_value_and_variance_are_unbiased(m, n):
         mean = lambda z: float(weight @ np.asarray(z))
         k = (np.asarray(points, np.float64) @ np.asarray(points, np.float64).T / 2 + 1) ** 3
         assert mean(values) == pytest.approx(p @ k @ p + q @ k @ q - 2 * p @ k @ q, rel=1e-9)
-        expected = kernel.Components(*map(mean, parts))
-        assert float(kernel.variance(expected, m, n)) == pytest.approx(mean((values - mean(values)) ** 2), rel=1e-9)
+        expected = ustatistics.Components(*map(mean, parts))
+        assert float(ustatistics.variance(expected, m, n)) == pytest.approx(mean((values - mean(values)) ** 2), rel=1e-9)
         w = k @ (p - q)
         assert expected.first_x == pytest.approx(p @ (w - p @ w) ** 2, rel=1e-9)
         assert expected.first_y == pytest.approx(q @ (w - q @ w) ** 2, rel=1e-9)
@@ -164,3 +164,83 @@ def test_bad_input():
 def test_bad_subsets(settings, message):
     with pytest.raises(ValueError, match=message):
         kernel_distance_subsets(*CASES['unequal sizes'], **{'key': jax.random.key(0), **settings})
+
+
+def gaussian(a, b, sigma):
+    """exp(-|x - y|^2 / (2 sigma^2)) in float64, from the differences."""
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    return np.exp(-np.stack([np.square(row - b).sum(1) for row in a]) / (2 * sigma**2))
+
+
+def statistics(x, y, sigma):
+    """The U-statistic and the V-statistic of MMD^2."""
+    xx, yy, xy = gaussian(x, x, sigma), gaussian(y, y, sigma), gaussian(x, y, sigma)
+    apart = lambda matrix: matrix[~np.eye(len(matrix), dtype=bool)].mean()
+    return apart(xx) + apart(yy) - 2 * xy.mean(), xx.mean() + yy.mean() - 2 * xy.mean()
+
+
+@pytest.mark.parametrize('sigma', [0.3, 10.0, 300.0])
+@pytest.mark.parametrize('case', CASES)
+def test_gaussian_kernel_against_float64(case, sigma):
+    x, y = CASES[case]
+    expected, _ = statistics(x, y, sigma)
+    # The reference sums numbers of about 1, so it is itself accurate to 1e-16 times a small factor.
+    np.testing.assert_allclose(kernel_distance(x, y, sigma=sigma).value, expected, rtol=1e-3, atol=1e-8)
+    with jax.enable_x64(True):
+        found = kernel_distance(x.astype(np.float64), y.astype(np.float64), sigma=sigma).value
+        np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-14)
+
+
+def test_gaussian_kernel_between_normals():
+    """E k = (1 + 2 s / sigma^2)^(-d / 2) exp(-|m|^2 / (2 (sigma^2 + 2))), where s = 1 and m is the difference of the means."""
+    d, sigma, shift, n = 3, 2.0, 0.7, 200
+    x, y = (jax.random.normal(jax.random.key(i), (300, n, d)) + shift * i for i in (0, 1))
+    width = sigma**2 + 2
+    expected = 2 * (sigma**2 / width) ** (d / 2) * (1 - np.exp(-d * shift**2 / (2 * width)))
+    found = jax.jit(lambda x, y: jax.lax.map(lambda pair: kernel_distance(*pair, sigma=sigma), (x, y)))(x, y)
+    assert float(found.value.mean()) == pytest.approx(expected, abs=3.5 * float(found.value.std()) / 300**0.5)
+    assert float(found.value.std()) < 0.2 * expected
+    # Its standard error is the spread of the repetitions.
+    assert float(jnp.sqrt(jnp.square(found.standard_error).mean()) / found.value.std()) == pytest.approx(1, abs=0.15)
+
+
+@pytest.mark.parametrize('n', [2, 150])
+def test_cmmd_is_that_of_its_paper(n):
+    """The authors' formula: the mean of all entries of the three kernel matrices, times 1000, of embeddings of unit length."""
+    rng = np.random.default_rng(0)
+    x, y = (rng.normal(size=(n + i, 768)) + 1 for i in (0, 7))
+    unit = lambda z: z / np.linalg.norm(z, axis=1, keepdims=True)
+    unbiased, biased = statistics(unit(x), unit(y), 10)
+    found = cmmd(x.astype(np.float32), y.astype(np.float32))
+    assert float(found.value) == pytest.approx(1000 * biased, rel=1e-5)
+    assert float(found.unbiased) == pytest.approx(1000 * unbiased, rel=1e-3, abs=1e-5)
+    with jax.enable_x64(True):
+        found, scaled = cmmd(x, y), cmmd(3 * x, 0.1 * y, block=13)
+        np.testing.assert_allclose(found[:2], [1000 * biased, 1000 * unbiased], rtol=1e-9)
+        np.testing.assert_allclose(scaled, found, rtol=1e-9)
+    assert np.isnan(found.standard_error) == (n == 2)
+    assert float(cmmd(x, x).value) == pytest.approx(0, abs=1e-5) and cmmd(x, x).unbiased < 0
+
+
+def test_gaussian_kernel_of_torch_fidelity():
+    torch_fidelity = pytest.importorskip('torch_fidelity.metric_kid')
+    torch = pytest.importorskip('torch')
+    x, y = (np.float32(10 * z) for z in CASES['unequal sizes'])
+    settings = {'kid_subsets': 3, 'kid_subset_size': 40, 'kid_kernel': 'rbf', 'rng_seed': 1, 'verbose': False}
+    expected = torch_fidelity.kid_features_to_metric(torch.from_numpy(x), torch.from_numpy(y), **settings)
+    rng = np.random.RandomState(1)
+    rows = [[rng.choice(len(z), 40, replace=False) for z in (x, y)] for _ in range(3)]
+    found = kernel_distance_subsets(x, y, sigma=10.0, indices=tuple(np.stack(i) for i in zip(*rows, strict=True)))
+    # torch-fidelity computes in float32 what we do without cancellation.
+    assert float(found.mean) == pytest.approx(expected['kernel_inception_distance_mean'], rel=1e-5)
+    assert float(found.std) == pytest.approx(expected['kernel_inception_distance_std'], rel=1e-3)
+
+
+@pytest.mark.parametrize('sigma', [0, -1.0, float('inf'), float('nan')])
+def test_bad_widths(sigma):
+    x, y = CASES['two examples']
+    for call in (lambda: kernel_distance(x, y, sigma=sigma), lambda: cmmd(x, y, sigma=sigma)):
+        with pytest.raises(ValueError, match='width of a Gaussian kernel must be a positive number'):
+            call()
+    with pytest.raises(ValueError, match='y contains 1 rows of zeros'):
+        cmmd(x, y * np.array([[0], [1]], np.float32))

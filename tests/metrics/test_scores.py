@@ -7,7 +7,7 @@ from scipy import special
 
 from gan_jax import parallel
 from gan_jax.metrics import scores
-from gan_jax.metrics.scores import inception_score
+from gan_jax.metrics.scores import inception_score, inception_score_infinity
 
 update = jax.jit(scores.update)
 value = jax.jit(scores.value)
@@ -110,3 +110,32 @@ def test_bad_input():
     with pytest.raises(ValueError, match=r'under a mask \(5,\)'):
         scores.update(scores.init(3), logits, np.ones(5, bool))
     assert np.isnan(value(scores.init(3))) and np.isnan(value(update(scores.init(3), logits)))
+
+
+def test_the_score_of_infinitely_many_samples():
+    """Logits are one of three rows with probabilities .5, .3 and .2, so the score of the distribution is known."""
+    rng, choices = np.random.default_rng(0), samples(3, 5)
+    shares = np.array([0.5, 0.3, 0.2])
+    p = special.softmax(choices.astype(np.float64), 1)
+    exact = np.exp((shares[:, None] * p * (np.log(p) - np.log(shares @ p))).sum())
+    found = [inception_score_infinity(choices[rng.choice(3, 400, p=shares)], jax.random.key(i), points=8) for i in range(60)]
+    values, errors = (np.array([float(getattr(f, name)) for f in found]) for name in ('value', 'standard_error'))
+    assert abs(values.mean() - exact) < 3 * values.std() / 60**0.5 < 0.02 * exact
+    assert np.sqrt(np.mean(errors**2)) / values.std() == pytest.approx(1, abs=0.25)
+    # Finite samples have too low a score, and the line rises towards the left.
+    assert np.mean([f.values[0] for f in found]) < np.mean([f.values[-1] for f in found]) < exact
+    assert np.mean([f.slope for f in found]) < 0
+
+
+def test_extrapolated_values_are_scores_of_subsets():
+    logits = samples(300, 7)
+    found = inception_score_infinity(logits, jax.random.key(0), points=5)
+    np.testing.assert_array_equal(found.sizes, np.linspace(30, 300, 5).astype(int))
+    assert found.values[-1] == pytest.approx(reference(logits), rel=1e-6)
+    slope, intercept = np.polyfit(1 / found.sizes, found.values, 1)
+    assert (found.value, found.slope) == pytest.approx((intercept, slope), rel=1e-6)
+    compiled = jax.jit(lambda x, key: inception_score_infinity(x, key, points=5))(logits, jax.random.key(0))
+    np.testing.assert_allclose(compiled.values, found.values, rtol=1e-5)
+    for bad, points in ((logits[:19], 5), (logits, 2)):
+        with pytest.raises(ValueError, match=r'need >= 3 points and logits \[n >= 20, classes\]'):
+            inception_score_infinity(bad, jax.random.key(0), points=points)

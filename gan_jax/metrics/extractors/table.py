@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Callable
+from typing import Literal
 
 from gan_jax import data
 from gan_jax.errors import InputError, one_line
@@ -19,14 +20,22 @@ def pixels() -> Extractor:
     return Extractor('pixels', lambda images: Outputs(as_float(images).reshape(len(images), -1)))
 
 
-def inception(path: str | None = None, resize: str = 'tf1') -> Extractor:
+def inception(path: str | None = None, resize: str = 'tf1', features: Literal[64, 192, 768, 2048, 'spatial'] = 2048) -> Extractor:
     """Inception v3 of 2015-12-05: the features of FID and KID, and the logits without bias of the Inception score.
 
-    `path` names a file of weights; by default they are read from the cache. Raises `InputError` if there are none.
+    Raises `InputError` if there are no weights.
+
+    Args:
+        path: a file of weights; by default they are read from the cache.
+        resize: a name in `inception.RESIZES`.
+        features: the width of the layer whose global means are the features, or 'spatial' for those of sFID. Other features than
+            the default come without logits.
     """
     weights = inception_v3.load(path)
-    apply = inception_v3.inception(weights.variables, resize=resize, outputs=('2048', 'logits_unbiased'))
-    return Extractor(f'inception-2015-12-05 {weights.source}, {resize} resize', lambda images: Outputs(*apply(images)))
+    outputs = (str(features), 'logits_unbiased') if features == 2048 else (str(features),)
+    apply = inception_v3.inception(weights.variables, resize=resize, outputs=outputs)
+    of = '' if features == 2048 else f', features {features}'
+    return Extractor(f'inception-2015-12-05 {weights.source}, {resize} resize{of}', lambda images: Outputs(*apply(images)))
 
 
 def classifier(dataset: str, size: int | None = None, channels: int | None = None, data_dir: str | None = None) -> Extractor:

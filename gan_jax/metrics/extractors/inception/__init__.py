@@ -9,12 +9,12 @@ The weights are downloaded once by `python -m gan_jax.metrics.inception download
 from collections.abc import Callable
 from typing import Any
 
-from gan_jax.metrics.extractors.inception.network import OUTPUTS, InceptionV3
+from gan_jax.metrics.extractors.inception.network import OUTPUTS, SPATIAL, InceptionV3
 from gan_jax.metrics.extractors.inception.preprocessing import RESIZES, preprocess
 from gan_jax.metrics.extractors.inception.weights import Weights, load
 from gan_jax.typing import Array, Variables
 
-__all__ = ['OUTPUTS', 'RESIZES', 'InceptionV3', 'Weights', 'inception', 'load', 'preprocess']
+__all__ = ['OUTPUTS', 'RESIZES', 'SPATIAL', 'InceptionV3', 'Weights', 'inception', 'load', 'preprocess']
 
 
 def inception(
@@ -28,7 +28,7 @@ def inception(
     Args:
         variables: variables of `InceptionV3`, such as `load().variables`.
         resize: a name in `RESIZES`; see `preprocess`.
-        outputs: one name in `OUTPUTS`, which gives an array `[n, width]`, or several, which give a tuple of arrays.
+        outputs: `SPATIAL` or one name in `OUTPUTS`, which gives an array `[n, width]`, or several, which give a tuple of arrays.
     """
     names = (outputs,) if isinstance(outputs, str) else tuple(outputs)
     network = InceptionV3(names)

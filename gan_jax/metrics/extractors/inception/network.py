@@ -21,6 +21,10 @@ CLASSES = 1008
 OUTPUTS = ('64', '192', '768', '2048', 'logits_unbiased', 'logits')
 """The global means of four feature maps, named by their widths ('2048' is TensorFlow's `pool_3`), and the logits without and with
 their bias."""
+SPATIAL = 'spatial'
+"""A further output: the first 7 channels of the layer that TensorFlow names `mixed_6/conv` at all 17 x 17 positions, which are
+the 2023 features of sFID (Nash et al. 2021)."""
+_SPATIAL_BLOCK, _SPATIAL_CHANNELS = 'Mixed_6d', 7  # the layer is the first branch of this block
 
 
 class Convolution(NamedTuple):
@@ -132,6 +136,7 @@ def _rows(block: str, branch: Branch) -> Iterator[dict[str, Convolution]]:
 class InceptionV3(nn.Module):
     """Maps preprocessed images `[n, 299, 299, 3]` in [-1, 1) to a tuple of the `outputs`, each `[n, width]`, float32.
 
+    The outputs are among `OUTPUTS` and `SPATIAL`.
     Layers beyond the deepest output are not computed and require no parameters. Raises `ValueError` for unknown outputs.
     """
 
@@ -139,13 +144,17 @@ class InceptionV3(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> tuple[Array, ...]:
-        unknown = [name for name in self.outputs if name not in OUTPUTS]
+        unknown = [name for name in self.outputs if name not in (*OUTPUTS, SPATIAL)]
         if unknown or not self.outputs:
-            raise ValueError(f'outputs must be among {", ".join(OUTPUTS)}; got {self.outputs}')
+            raise ValueError(f'outputs must be among {", ".join((*OUTPUTS, SPATIAL))}; got {self.outputs}')
         found: dict[str, Array] = {}
         for section, steps in SECTIONS.items():
             for name, step in steps.items():
                 x = _apply(name, step, x)
+                if name == _SPATIAL_BLOCK and SPATIAL in self.outputs:
+                    found[SPATIAL] = x[..., :_SPATIAL_CHANNELS].reshape(len(x), -1)
+                    if self.outputs == (SPATIAL,):
+                        return (found[SPATIAL],)
             found[section] = x.mean((1, 2))
             if found.keys() >= set(self.outputs):
                 return tuple(found[name] for name in self.outputs)

@@ -1,0 +1,45 @@
+"""The Vendi score: the effective number of different examples in a set (Friedman and Dieng 2023)."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gan_jax.metrics.moments import check_rows
+from gan_jax.metrics.pairwise import concrete
+from gan_jax.typing import AnyArray
+
+
+def vendi_score(features: AnyArray, *, order: float = 1.0) -> AnyArray:
+    """The exponential of the entropy of the eigenvalues of K / n, with the cosine similarities K of `features [n, d]`; a scalar.
+
+    It is n for orthogonal examples and 1 for examples that all point in the same direction (Friedman and Dieng 2023, definition
+    3.1). The score uses no real data; compare it with that of the same number of real examples. An order other than 1 replaces
+    Shannon's entropy by Rényi's (Pasarkar and Dieng 2024): large orders look at frequent examples, and small ones at rare
+    examples. Order 0 is the rank, and order infinity the inverse of the largest eigenvalue.
+
+    The eigenvalues are those of the smaller of the matrices `[n, n]` and `[d, d]`; below a rounding error of the largest, they
+    count as zero. On the host the computation is in float64, and under a transformation in the precision of the features. Raises
+    `ValueError` for fewer than two rows, a negative order and, on the host, rows that are zero or not finite.
+    """
+    check_rows(features=features)
+    if not order >= 0:
+        raise ValueError(f'the order of an entropy must be at least 0, got {order}')
+    on_host = concrete(features)
+    xp = np if on_host else jnp
+    x = np.asarray(features, np.float64) if on_host else jnp.asarray(features, jnp.promote_types(features.dtype, jnp.float32))
+    norms = xp.linalg.norm(x, axis=1, keepdims=True)
+    if on_host and not norms.all():
+        raise ValueError(f'features contains {int((norms == 0).sum())} rows of zeros, which have no direction')
+    x = x / norms
+    n, d = x.shape
+    with jax.default_matmul_precision('highest'):
+        values = xp.linalg.eigvalsh(x.T @ x if d < n else x @ x.T)
+    p = xp.where(values > max(n, d) * xp.finfo(x.dtype).eps * values[-1], values, 0)
+    p = p / p.sum()
+    if order == 1:
+        return xp.exp(-(p * xp.log(xp.where(p > 0, p, 1))).sum())
+    if math.isinf(order):
+        return 1 / p[-1]
+    return xp.where(p > 0, xp.where(p > 0, p, 1) ** order, 0).sum() ** (1 / (1 - order))
