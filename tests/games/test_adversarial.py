@@ -19,7 +19,7 @@ LINE = {  # every member of every table at least once, with what else a user may
     'least_squares': ('least_squares', ['dragan'], ['adaptive:images=64,every=1'], []),
     'hinge': ('hinge', [], ['diff_augment', 'packing'], ['feature_matching_l1']),
     'energy_margin': ('energy_margin:margin=1', [], [], ['pulling_away']),
-    'relativistic': ('relativistic', ['r1', 'r2'], [], []),
+    'relativistic': ('relativistic', ['r1', 'r2'], [], ['feature_reconstruction']),
     'relativistic_average': ('relativistic_average', ['wgan_gp:one_sided=True'], ['packing'], ['feature_matching']),
     'f_gan': ('f_gan:divergence=kl', ['r1_r2', 'finite_r1:epsilon=0.1', 'finite_r2:epsilon=0.1'], [], []),
 }
