@@ -11,7 +11,7 @@ import typing
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from gan_jax import compilation, interruptions, ranges
+from gan_jax import compilation, hosts, interruptions, liveness, ranges
 from gan_jax.errors import InputError, Interrupted
 from gan_jax.files import FULL
 
@@ -26,22 +26,28 @@ def run(main: Callable[[C], object], config: type[C]) -> None:
     program = f'python -m {module_name(main)}'
 
     def give_up(signum: int) -> None:
-        _tell(f'{program}: {Interrupted(signum)}')
-        _leave(128 + signum)
+        _leave(128 + signum, f'{program}: {Interrupted(signum)}')
 
     try:
         with interruptions.raised(give_up):
             compilation.configure()
-            main(_parse(config, program))
+            options: Any = _parse(config, program)
+            if hasattr(options, 'coordinator'):  # as of every experiment that trains
+                hosts.start(options.coordinator, options.processes, options.process)
+                compilation.set_matmul_precision(options.matmul_precision)
+            main(options)
+            hosts.finish()
     except InputError as error:
         _exit(2, f'{program}: {error}')
     except Interrupted as stop:
-        _tell(f'{program}: {stop}')
-        _leave(128 + stop.signum)
+        _leave(128 + stop.signum, f'{program}: {stop}')
     except OSError as error:
         _exit(2, f'{program}: {_of_files(error)}')
     except MemoryError as error:
         _exit(2, f'{program}: out of memory; {error or "smaller sizes need less"}')
+    except Exception as error:
+        liveness.failed(error)
+        raise
 
 
 def _of_files(error: OSError) -> str:
@@ -55,11 +61,14 @@ def _of_files(error: OSError) -> str:
 
 def _exit(code: int, line: str) -> None:
     _tell(line)
+    liveness.leave(code, line)
     raise SystemExit(code)
 
 
-def _leave(code: int) -> None:
+def _leave(code: int, line: str) -> None:
     """Ends the process without the interpreter's own end, which crashes while a device is still computing."""
+    _tell(line)
+    liveness.leave(code, line)
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError):
             stream.flush()

@@ -107,6 +107,30 @@ def jit(function: Callable | None = None, *, cached: bool = True, **arguments: A
     return call
 
 
+def set_matmul_precision(name: str) -> None:
+    """Sets what matrix products and convolutions of float32 are computed in, for the whole process: 'default' (of the device),
+    'tensorfloat32' or 'float32'.
+    """
+    jax.config.update('jax_default_matmul_precision', None if name == 'default' else name)
+
+
+def exact(function: Callable) -> Callable:
+    """The function with matrix products and convolutions of float32 in float32, whatever the device's or the process's default.
+
+    For judges, and for derivatives of derivatives. GPUs have TF32 by default, of 10 bits, and TPUs bfloat16, of 7. A CPU has
+    float32 always, and there it is the function as it is.
+    """
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if jax.default_backend() == 'cpu':
+            return function(*args, **kwargs)
+        with jax.default_matmul_precision('float32'):
+            return function(*args, **kwargs)
+
+    return call
+
+
 # XLA cannot serialise every program, and trying to is not safe. JAX asks at the end of a compilation whether it took long enough
 # to be kept, so a program that must not be kept raises that bound while it is compiled.
 

@@ -2,7 +2,8 @@
 
 A train step says nothing of devices. `pmap` and `shard_map` bind AXIS to them, `jax.vmap(axis_name=parallel.AXIS)` to the rows of
 an array (for tests), and the collectives here ask whether it is bound. Where it is not, as under `jax.jit` or a plain `jax.vmap`,
-they do nothing. State is replicated, batches are split along the axis.
+they do nothing. State is replicated, batches are split along the axis. The devices are those of all processes of the run
+(`gan_jax.hosts`), and a step is the same program whether they belong to one process or to many.
 
 Random numbers are drawn per example, from `example_keys`: example i of a global batch sees the same noise on one device and
 on a thousand.
@@ -14,14 +15,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
 
-from gan_jax import compilation
-from gan_jax.errors import InputError
+from gan_jax import compilation, hosts
+from gan_jax.placement import AXIS, all_devices, check_divisible, line, local, placed
 from gan_jax.typing import Array, Key
-
-AXIS = 'devices'
-"""The axis name that both runners bind, and that the collectives ask for."""
 
 
 def axis_size() -> int:
@@ -76,31 +74,16 @@ def example_keys(n: int, key: Key) -> Key:
     return jax.vmap(jax.random.fold_in, (None, 0))(key, first + jnp.arange(n))
 
 
-def _mesh(devices: Sequence[jax.Device]) -> Mesh:
-    return Mesh(np.array(devices), (AXIS,), axis_types=(AxisType.Auto,))
-
-
-def split_rows(rows: Any, devices: Sequence[jax.Device] | None = None) -> Any:
-    """Arrays whose leading axis lies split over all local devices, or the given ones; their number has to divide it. For
-    `jax.jit`.
-    """
-    return jax.device_put(rows, NamedSharding(_mesh(devices or jax.local_devices()), PartitionSpec(AXIS)))
-
-
-def check_divisible(batch_size: int, devices: Sequence[jax.Device] | None = None) -> None:
-    """Raises `InputError` unless the devices can share a batch evenly."""
-    count = len(devices or jax.local_devices())
-    if batch_size % count:
-        raise InputError(f'batch size {batch_size} is not divisible by the {count} devices it is split over')
-
-
 # A runner turns `function(state, batch, *others) -> (state, result)`, into one compiled function of global
 # arrays. The state is donated. `batch_axis` is the axis of the batch's leaves that is split over the devices; with None
 # nothing is split, and the function takes its share by `local_rows`.
 
 
 def pmap(function: Callable, *, batch_axis: int | None = 0, devices: Sequence[jax.Device] | None = None) -> Callable:
-    """Runs the function on all local devices (or the given ones) under `jax.pmap`. Raises `InputError` on an uneven batch."""
+    """Runs the function on all devices of a single process (or the given ones) under `jax.pmap`.
+
+    Raises `InputError` on an uneven batch.
+    """
     devices = list(devices or jax.local_devices())
 
     def with_index(_: Array, state: Any, batch: Any, *others: Any) -> Any:
@@ -110,7 +93,7 @@ def pmap(function: Callable, *, batch_axis: int | None = 0, devices: Sequence[ja
         check_divisible(x.shape[batch_axis], devices)  # type: ignore[index]
         return x.reshape(*x.shape[:batch_axis], len(devices), -1, *x.shape[batch_axis + 1 :])  # type: ignore[operator,misc]
 
-    everywhere = NamedSharding(_mesh(devices), PartitionSpec())
+    everywhere = NamedSharding(line(devices), PartitionSpec())
     mapped: dict[int, Callable] = {}  # by number of arguments
     index = np.arange(len(devices))
 
@@ -128,11 +111,13 @@ def pmap(function: Callable, *, batch_axis: int | None = 0, devices: Sequence[ja
 
 
 def shard_map(function: Callable, *, batch_axis: int | None = 0, devices: Sequence[jax.Device] | None = None) -> Callable:
-    """As `pmap`, by `jax.shard_map` on a one-dimensional mesh."""
-    devices = list(devices or jax.local_devices())
-    mesh = _mesh(devices)
+    """As `pmap`, by `jax.shard_map` on a one-dimensional mesh of the devices of all processes.
+
+    Of several processes, every one calls it with the same arguments, and the batch is a global array (`assembled`).
+    """
+    every = list(devices or all_devices())
+    mesh = line(every)
     replicated = PartitionSpec()
-    everywhere = NamedSharding(mesh, replicated)
     split = replicated if batch_axis is None else PartitionSpec(*[None] * batch_axis, AXIS)
 
     def run(state: Any, batch: Any, *others: Any) -> Any:
@@ -144,9 +129,9 @@ def shard_map(function: Callable, *, batch_axis: int | None = 0, devices: Sequen
 
     def checked(state: Any, batch: Any, *others: Any) -> Any:
         if batch_axis is not None:
-            check_divisible(jax.tree.leaves(batch)[0].shape[batch_axis], devices)
+            check_divisible(jax.tree.leaves(batch)[0].shape[batch_axis], every)
         # A restored state may be bound to one device; jit itself moves only what is bound to none.
-        return compiled(jax.device_put(state, everywhere), batch, *others)
+        return compiled(placed(state, mesh), placed(batch, mesh, split), *placed(others, mesh))
 
     return checked
 
@@ -160,20 +145,19 @@ RUNNERS: dict[str, Callable] = {'pmap': pmap, 'shard_map': shard_map}
 
 
 def split_map(function: Callable) -> Callable:
-    """`function(replicated, rows) -> result`, the rows split over all local devices, compiled; nothing is donated.
+    """`function(replicated, rows) -> result`, the rows split over the devices of all processes, compiled; nothing is donated.
 
     The result has to be the same on every device, as what `psum` makes is. The number of devices has to divide the rows.
     """
-    devices = jax.local_devices()
-    if len(devices) == 1:
+    if len(all_devices()) == 1:
         return compilation.jit(function)
-    mapped = compilation.jit(jax.pmap(function, AXIS, in_axes=(None, 0), out_axes=None, devices=devices))
-    everywhere = NamedSharding(_mesh(devices), PartitionSpec())
-    split = lambda x: x.reshape(len(devices), -1, *x.shape[1:])
-    # What is replicated may be bound to one device; jit itself moves only what is bound to none.
-    return lambda replicated, rows: mapped(jax.device_put(replicated, everywhere), jax.tree.map(split, rows))
+    mesh, whole, split = line(all_devices()), PartitionSpec(), PartitionSpec(AXIS)
+    mapped = compilation.jit(jax.shard_map(function, mesh=mesh, in_specs=(whole, split), out_specs=whole, check_vma=False))
+    return lambda replicated, rows: local(mapped(placed(replicated, mesh), placed(rows, mesh, split)))
 
 
 def choose(runner: str) -> Callable:
-    """The named runner; on a machine with one device `single`."""
-    return RUNNERS[runner] if jax.local_device_count() > 1 else single
+    """The named runner; with one device `single`, and with several processes `shard_map`."""
+    if hosts.count() > 1:
+        return shard_map
+    return RUNNERS[runner] if len(all_devices()) > 1 else single

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gan_jax import parallel
+from gan_jax import compilation, parallel
 from gan_jax.numerics import safe_sqrt
 from gan_jax.ranges import Weight, checked
 from gan_jax.registry import Table
@@ -155,7 +155,8 @@ def total(penalties: Sequence[Penalty | Scheduled], critic: Critic, real: Array,
     """The sum of at least one penalty after so many updates of the discriminator, `[batch]`; each has a key of its own."""
     terms = [p if isinstance(p, Scheduled) else scheduled(p) for p in penalties]
     keys = jax.random.split(key, len(terms))
-    return jnp.stack([term(critic, real, fake, updates, k) for term, k in zip(terms, keys, strict=True)]).sum(0)
+    taken = [compilation.exact(term)(critic, real, fake, updates, k) for term, k in zip(terms, keys, strict=True)]
+    return jnp.stack(taken).sum(0)
 
 
 def annealing(share: float, updates: int) -> Schedule:

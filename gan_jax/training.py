@@ -12,7 +12,7 @@ import optax
 from flax import struct
 from jax import lax
 
-from gan_jax import parallel
+from gan_jax import compilation, parallel
 from gan_jax.optimizers import Optimizers, moving_average
 from gan_jax.typing import Array, Batch, Key, Metrics, Variables
 
@@ -143,6 +143,7 @@ def unroll(
     `gan_jax.optimizers`: a dead unit makes not-a-numbers otherwise.
     """
 
+    @compilation.exact
     def update(discriminator: Player, key: Key) -> Player:
         return _update_discriminator(game, optimizer, discriminator, play, batch, key)[0]
 

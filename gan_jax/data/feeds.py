@@ -165,9 +165,12 @@ class Stream(NamedTuple):
         del number
         return key
 
-    def batches(self, own: Key, start: int) -> Iterator[Batch]:
-        """Batches `start`, `start + 1`, ... as they lie on disk; a resumed run gives `start` and goes on bit for bit."""
-        read = stream(self.source, self.batch_size, own, start=start, minibatches=self.minibatches)
+    def batches(self, own: Key, start: int, rows: slice = slice(None)) -> Iterator[Batch]:
+        """Batches `start`, `start + 1`, ... as they lie on disk; a resumed run gives `start` and goes on bit for bit.
+
+        `rows` are those of a batch that this process reads.
+        """
+        read = stream(self.source, self.batch_size, own, start=start, minibatches=self.minibatches, rows=rows)
         return (self.pick(batch) for batch in read)
 
     def prepare(self, batch: Any, own: Key, step: Array) -> Batch:
@@ -191,9 +194,9 @@ class Joined(NamedTuple):
         """What the seed of this number has for itself, as of a `Feed`."""
         return {name: feed.own(number, named(key, name)) for name, feed in self.feeds.items()}
 
-    def batches(self, own: Any, start: int) -> Iterator[Batch]:
+    def batches(self, own: Any, start: int, rows: slice = slice(None)) -> Iterator[Batch]:
         """Batches `start`, `start + 1`, ... of what is on disk, as they lie there."""
-        reading = {name: feed.batches(own[name], start) for name, feed in self.feeds.items() if isinstance(feed, Stream)}
+        reading = {name: feed.batches(own[name], start, rows) for name, feed in self.feeds.items() if isinstance(feed, Stream)}
         return (dict(zip(reading, parts, strict=True)) for parts in zip(*reading.values(), strict=True))
 
     def prepare(self, batch: Batch, own: Any, step: Array) -> Batch:
@@ -246,11 +249,18 @@ def feed(
 
 
 def stream(
-    source: Source, batch_size: int, key: Key, *, start: int = 0, minibatches: int = 1, threads: int = 8
+    source: Source,
+    batch_size: int,
+    key: Key,
+    *,
+    start: int = 0,
+    minibatches: int = 1,
+    rows: slice = slice(None),
+    threads: int = 8,
 ) -> Iterator[Batch]:
     """Batches `start`, `start + 1`, ... of a data set too large for the device, read ahead by threads (grain).
 
-    In the same order as `resident` would draw them with this key.
+    In the same order as `resident` would draw them with this key. Of each minibatch only `rows` are read.
     """
     import grain
 
@@ -261,8 +271,8 @@ def stream(
 
     def batch(step: int) -> Batch:
         with jax.default_device(cpu):
-            numbers = [np.asarray(order(step * minibatches + i)) for i in range(minibatches)]
-        parts = [source.read(rows.tolist()) for rows in numbers]
+            numbers = [np.asarray(order(step * minibatches + i))[rows] for i in range(minibatches)]
+        parts = [source.read(found.tolist()) for found in numbers]
         return parts[0] if minibatches == 1 else jax.tree.map(lambda *x: np.stack(x), *parts)
 
     steps = grain.MapDataset.range(start, np.iinfo(np.int32).max)

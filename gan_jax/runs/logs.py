@@ -22,6 +22,21 @@ def _means(rows: np.ndarray) -> np.ndarray:
     return np.asarray((np.mean if rows.shape[1] == 1 else np.nanmean)(rows, 1, dtype=np.float64))
 
 
+class Silent:
+    """In place of a `Log` in all processes but process 0."""
+
+    def __enter__(self) -> 'Silent':
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def add(self, metrics: dict[str, np.ndarray]) -> None: ...
+
+    def write(self, step: int) -> None: ...
+
+    def keep(self, step: int, saved: Iterable[int]) -> None: ...
+
+
 class Log:
     """A line is the means over the steps since the last one at a multiple of `every`.
 

@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import optax
 
-from gan_jax import augmentations, parallel, penalties
+from gan_jax import augmentations, penalties, placement
 from gan_jax.data.reading import Size, size_of
 from gan_jax.errors import InputError
 from gan_jax.features import FEATURES
@@ -82,7 +82,8 @@ class TrainOptions(Options):
     """How many: --seed, the one after it, ..., all in one program. The end table has means and 95 % intervals over them, pictures
     and the sampler are of the first."""
     runner: Literal['pmap', 'shard_map'] = 'pmap'
-    """What splits a batch over several devices. Several seeds are spread over them instead."""
+    """What splits a batch over the devices of one process; those of several processes always go by shard_map. Several seeds are
+    spread over the devices first."""
     init_from: Text | None = None
     """Start from the networks of this run's newest checkpoint, such as runs/dcgan; optimizers and schedules begin anew."""
     checkpoint_every: Count = 2000
@@ -93,7 +94,7 @@ class TrainOptions(Options):
     def check(self) -> None:
         """Raises `InputError` for what cannot work, before anything is loaded or written."""
         if self.seeds == 1:
-            parallel.check_divisible(self.batch_size)
+            placement.check_divisible(self.batch_size)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan_jax import parallel
+from gan_jax import compilation, hosts, parallel, placement
 from gan_jax.errors import InputError
 from gan_jax.metrics import moments, scores
 from gan_jax.metrics.extractors import Extractor
@@ -30,9 +30,10 @@ def sample_moments(
     neither on the number of devices, which share the blocks, nor on how far they fill the last one. No image is kept.
     """
     blocks = -(-samples // block)
-    devices = jax.local_device_count()
+    devices = len(placement.all_devices())
     numbers = np.arange(-(-blocks // devices) * devices)
-    apply = parallel.alone(lambda state, key: extractor.apply(draw(state, key)))  # a block is of one device, not a share of all
+    judge = compilation.exact(extractor.apply)
+    apply = parallel.alone(lambda state, key: judge(draw(state, key)))  # a block is of one device, not a share of all
 
     def collect(given: tuple[Any, Key], numbers: Array) -> tuple:
         state, key = given
@@ -76,6 +77,8 @@ def sample_scores(
             raise InputError(f'the samples of step {step} cannot be scored: {error}') from error
         if classes is not None:
             values['score'] = float(scores.value(classes))
+        if not hosts.leads():
+            return
         run.log(step, values, LOG)
         rows = run.read_log(LOG)
         pictures.save_figure(
@@ -83,4 +86,4 @@ def sample_scores(
             pictures.curves(rows, [[name] for name in values], title=f'{samples} samples; {extractor.name}'),
         )
 
-    return Callback(every, call)
+    return Callback(every, call, together=True)

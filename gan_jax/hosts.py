@@ -1,0 +1,201 @@
+"""Several processes that train one run: how they find each other, agree, and notice that one of them has died.
+
+JAX's coordination service does the work (`jax.distributed`); `gan_jax.parallel` computes over the devices of all processes.
+Process 0 owns the run's directory: it alone writes and prints, and the others learn from it what it finds on disk (`agreed`), so
+that all of them take the same branch. With a single process every function here returns at once.
+"""
+
+import contextlib
+import importlib.util
+import itertools
+import os
+import pathlib
+import pickle
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+
+from gan_jax import liveness
+from gan_jax.errors import InputError, one_line
+
+T = TypeVar('T')
+
+_CONNECTING = 120
+"""Seconds within which all processes must have started."""
+_KEY = 'gan_jax'
+_rounds = itertools.count()
+_alone = False
+"""Whether process 0 is in `agreed`, where nobody takes part in what it computes."""
+
+
+def count() -> int:
+    """The number of processes of this run; 1 within what process 0 does alone."""
+    return jax.process_count() if jax.distributed.is_initialized() and not _alone else 1
+
+
+def index() -> int:
+    """The number of this process among them, from 0."""
+    return jax.process_index() if count() > 1 else 0
+
+
+def leads() -> bool:
+    """Whether this is process 0, which alone writes and prints."""
+    return index() == 0
+
+
+def start(coordinator: str | None = None, processes: int | None = None, process: int | None = None) -> None:
+    """Joins this process with the others of its run, before anything touches a device.
+
+    Without arguments, JAX finds the others in the environment of SLURM, Open MPI, a TPU pod or an indexed Kubernetes job;
+    elsewhere the process remains alone.
+
+    Args:
+        coordinator: `HOST:PORT` of process 0, on a port that is free there.
+        processes: how many there are.
+        process: the number of this one, from 0.
+
+    Raises `InputError` if only some of the arguments are given, if the processes do not find each other, or if they do not all
+    have the same number of devices.
+    """
+    given = [value is not None for value in (coordinator, processes, process)]
+    if any(given) and not all(given):
+        raise InputError('--coordinator, --processes and --process must be given together')
+    if coordinator is not None and processes is not None and process is not None:
+        if not re.fullmatch(r'.+:\d{1,5}', coordinator):
+            raise InputError(f'--coordinator must be HOST:PORT, not {coordinator!r}')
+        if process >= processes:
+            raise InputError(f'--process must be below --processes {processes}, not {process}')
+        if processes == 1:
+            return
+    elif not _in_cluster():
+        return
+    jax.config.update('jax_enable_preemption_service', False)  # signals go to `gan_jax.interruptions`
+    try:
+        jax.distributed.initialize(
+            coordinator,
+            processes,
+            process,
+            cluster_detection_method='deactivate' if coordinator else None,
+            initialization_timeout=_CONNECTING,
+            heartbeat_timeout_seconds=50,  # where a dead process is not noticed here first
+        )
+        every = jax.devices()  # all processes have to ask for them at about the same time
+    except (RuntimeError, ValueError) as error:
+        raise InputError(f'the processes did not find each other: {one_line(error)}') from error
+    if count() == 1:
+        return
+    liveness.watch(_client(), jax.process_index(), count())
+    if not leads():
+        sys.stdout = open(os.devnull, 'w')  # noqa: SIM115  (until the end of the process)
+        os.environ['TQDM_DISABLE'] = '1'
+    counts = [sum(device.process_index == i for device in every) for i in range(count())]
+    if len(set(counts)) > 1:
+        raise InputError(f'every process must have as many devices as the others; they have {", ".join(map(str, counts))}')
+
+
+def _in_cluster() -> bool:
+    """Whether the environment is that of one process of several, as JAX can read it."""
+    names = os.environ
+    several = lambda name: names.get(name, '1') not in ('', '1')
+    return bool(
+        'JAX_COORDINATOR_ADDRESS' in names
+        or ('SLURM_STEP_NODELIST' in names and several('SLURM_NTASKS'))
+        or ('OMPI_MCA_orte_hnp_uri' in names and several('OMPI_COMM_WORLD_SIZE'))
+        or ('KUBERNETES_SERVICE_HOST' in names and 'JOB_COMPLETION_INDEX' in names)
+        or _on_tpu()
+    )
+
+
+def _on_tpu() -> bool:
+    """Whether this is a virtual machine with TPUs, one of a pod or alone, whose programs are to use them."""
+    chips = any(next(pathlib.Path('/dev').glob(name), None) for name in ('accel*', 'vfio/[0-9]*'))
+    return chips and os.environ.get('JAX_PLATFORMS') in (None, '', 'tpu') and importlib.util.find_spec('libtpu') is not None
+
+
+def agreed(function: Callable[[], T]) -> T:
+    """What the function returns in process 0, which alone calls it, in every process.
+
+    For what is read from disk, and for what process 0 does while the others wait: in it, `gan_jax.parallel` computes on the
+    devices of process 0 alone. An `InputError` is raised in every process. The value must be one that `pickle` takes.
+    """
+    if count() == 1:
+        return function()
+    key = f'{_KEY}/agreed/{next(_rounds)}'
+    if leads():
+        try:
+            with _by_itself():
+                value = function()
+        except InputError as error:
+            _client().key_value_set_bytes(key, pickle.dumps((None, error)))
+            raise
+        _client().key_value_set_bytes(key, pickle.dumps((value, None)))
+        return value
+    while True:  # in short waits, between which the interpreter looks for signals
+        with contextlib.suppress(_NotYet):
+            value, error = pickle.loads(_awaited(key))
+            break
+    if error is not None:
+        raise error
+    return value
+
+
+@contextlib.contextmanager
+def _by_itself() -> Iterator[None]:
+    global _alone
+    _alone = True
+    try:
+        yield
+    finally:
+        _alone = False
+
+
+def in_turn(function: Callable[[], T]) -> T:
+    """Calls the function in process 0, and then in the others, which find on disk what it left there."""
+    if count() == 1:
+        return function()
+    if not leads():
+        agreed(lambda: None)
+        with _by_itself():
+            return function()
+    found: list[T] = []
+    agreed(lambda: found.append(function()))
+    return found[0]
+
+
+def gathered(values: Sequence[int]) -> np.ndarray:
+    """The whole numbers of every process, `[processes, len(values)]`."""
+    from jax.experimental import multihost_utils
+
+    rows = np.asarray(values, np.int32)
+    return rows[None] if count() == 1 else np.asarray(multihost_utils.process_allgather(rows)).reshape(count(), -1)
+
+
+class _NotYet(Exception):
+    pass
+
+
+def _awaited(key: str) -> bytes:
+    try:
+        return _client().blocking_key_value_get_bytes(key, 2000)
+    except jax.errors.JaxRuntimeError as error:
+        if 'DEADLINE_EXCEEDED' in str(error):
+            raise _NotYet from error
+        raise
+
+
+def _client() -> Any:
+    """The client of JAX's coordination service. JAX has no public name for it; Orbax takes it from here, too."""
+    from jax._src import distributed
+
+    return distributed.global_state.client
+
+
+def finish() -> None:
+    """Waits for the other processes at the end of the program."""
+    if count() > 1:
+        liveness.close()
+        jax.distributed.shutdown()
