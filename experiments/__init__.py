@@ -1,3 +1,3 @@
-"""Experiments: one file per paper or question. `python -m experiments` lists them."""
+"""Experiments, one file or folder per paper or question. `python -m experiments` lists them."""
 
-import gan_jax  # noqa: F401  a signal ends `python -m experiments.NAME` in one line from here on
+import gan_jax  # noqa: F401  from here on, a signal ends `python -m experiments.NAME` with one line

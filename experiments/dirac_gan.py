@@ -2,13 +2,16 @@
 
     python -m experiments.dirac_gan
 
-Data at 0, a generator of the single point theta, D(x) = psi x. The vector field is the gradient of the library's own objectives
-and penalties. Expected: the eigenvalues of its Jacobian at the equilibrium agree with theory to rounding; R1, R2, the
-regulariser of Roth et al. and instance noise converge; the bare games turn or spiral outwards; WGAN-GP and DRAGAN, whose field
-jumps at psi = 0, end on a cycle. About 30 seconds on one CPU core.
+The data are at 0, the generator has the single point theta, and D(x) = psi x. The vector field is the gradient of the library's
+own objectives and penalties.
 
-The bare non-saturating game has the linear part of the minimax game, and beyond it a pull of third order, r' = -r^3 / 16. So n
-alternating steps of size h lead to r = (8 / hn)^(1/2), and simultaneous ones, which add h r / 8 to r', stay at r = (2h)^(1/2).
+Expected: the eigenvalues of its Jacobian at the equilibrium agree with theory to rounding, within 7e-16. R1, R2, the regulariser
+of Roth et al. and instance noise converge; the unregularised games rotate or spiral outwards; WGAN-GP and DRAGAN, whose field is
+discontinuous at psi = 0, end on a cycle. 29 s on a CPU shared with other jobs, 13 s on one core of an AMD EPYC with AVX-512.
+
+The unregularised non-saturating game has the linear part of the minimax game and, beyond it, an attraction of third order,
+r' = -r^3 / 16. Therefore n alternating steps of size h lead to r = (8 / hn)^(1/2), and simultaneous ones, which add h r / 8 to
+r', stay at r = (2h)^(1/2).
 """
 
 import cmath
@@ -31,48 +34,52 @@ from gan_jax.runs import pictures
 from gan_jax.typing import Array
 
 Field = Callable[[Array], Array]
-"""v of z = (theta, psi), both `[2]`: the direction of gradient descent of each player."""
+"""v of z = (theta, psi), both `[2]`: the direction in which each player's gradient descent moves."""
 MODES = ('simultaneous', 'alternating')
 
 
 @dataclasses.dataclass(frozen=True)
 class Config(runs.Options):
-    """The Dirac-GAN: eigenvalues at the equilibrium beside theory, and where gradient steps lead."""
+    """The Dirac-GAN: eigenvalues at the equilibrium compared with theory, and the limits of gradient steps."""
 
     name: str = 'dirac_gan'
     gammas: Annotated[tuple[Weight, ...], Several(1)] = (0.5, 1.0, 2.0)
-    """Weights of R1, R2 and of the regulariser of Roth et al."""
+    """Weights of R1, R2 and the regulariser of Roth et al."""
     noises: Annotated[tuple[Deviation, ...], Several(1)] = (0.5, 1.0, 2.0)
     """Standard deviations of instance noise."""
     weight: Weight = 0.1
-    """Of WGAN-GP and DRAGAN; the former's authors' for points in the plane. At 1 theta comes to rest, but far from 0."""
+    """Weight of WGAN-GP and DRAGAN; the default is that of WGAN-GP's authors for points in the plane. At 1, theta comes to rest,
+    but far from 0."""
     step_size: Annotated[float, Range(0, 100, above=True)] = 0.1
+    """Size of the gradient steps."""
     steps: Annotated[int, Range(8, 10_000_000)] = 2000
+    """Number of gradient steps."""
     start: tuple[Coordinate, Coordinate] = (1.0, 1.0)
-    """theta and psi."""
+    """Initial theta and psi."""
 
 
 class Case(NamedTuple):
-    """A regularised game. Near (0, 0) its field is theta' = a psi, psi' = -a theta - b psi, with (a, b) the `linear` part."""
+    """A regularised game. Near (0, 0), its field is theta' = a psi, psi' = -a theta - b psi, where (a, b) is `linear`."""
 
     objective: str
     regulariser: str
     strength: str
     field: Field
     linear: tuple[float, float] | None
-    """None where there is none: the field jumps at psi = 0."""
+    """None if the field is discontinuous at psi = 0."""
 
 
 def field(objective: Objective, penalty: Penalty | None = None, noise: float = 0.0) -> Field:
-    """`v(z) = (-dL_G / dtheta, -dL_D / dpsi)` at z = (theta, psi), with noise of that standard deviation on what D sees.
+    """`v(z) = (-dL_G / dtheta, -dL_D / dpsi)` at z = (theta, psi), with Gaussian noise on D's inputs.
 
-    The expectation over the noise is by Gauss-Hermite quadrature, over that of the real and that of the generated point.
+    `noise` is its standard deviation. The expectation over the noise is computed by Gauss-Hermite quadrature, over the noise of
+    the real and of the generated point.
     """
     nodes, weights = np.polynomial.hermite.hermgauss(21 if noise else 1)
     shifts, weights = math.sqrt(2) * noise * nodes, weights / weights.sum()
     shift_real, shift_fake = (shift.ravel() for shift in np.meshgrid(shifts, shifts))
     weights = np.outer(weights, weights).ravel()
-    key = jax.random.key(0)  # for penalties at random points, where the gradient of a linear critic is the same
+    key = jax.random.key(0)  # any key: a linear critic has the same gradient at all random points
 
     def losses(theta: Array, psi: Array) -> tuple[Array, Array]:
         critic = lambda x: psi * x
@@ -90,7 +97,7 @@ def field(objective: Objective, penalty: Penalty | None = None, noise: float = 0
 
 
 def cases(config: Config) -> list[Case]:
-    """What is compared. The linear part of both logistic objectives has a = f'(0) = 1/2, that of Wasserstein a = 1."""
+    """The cases to compare. The linear part of both logistic objectives has a = f'(0) = 1/2, that of Wasserstein has a = 1."""
 
     def each(label: str, name: str, b: Callable[[float], float]) -> list[tuple[str, str, float | None, dict[str, Any]]]:
         return [(label, f'gamma = {gamma:g}', b(gamma), {'penalty': PENALTIES[name](gamma)}) for gamma in config.gammas]
@@ -115,11 +122,11 @@ def cases(config: Config) -> list[Case]:
 
 
 def main(config: Config) -> list[dict[str, Any]]:
-    """Analyses every case, prints the table, and returns its rows."""
+    """Analyses every case, prints the table, and returns its rows. Raises `InputError` for options that cannot work."""
     if config.start == (0, 0):
-        raise InputError(f'--start is a point other than the equilibrium (0, 0), got {config.start}')
+        raise InputError(f'--start must be a point other than the equilibrium (0, 0), got {config.start}')
     if config.resume:
-        raise InputError('--resume: this takes seconds, and is not kept half-way; --overwrite does it again')
+        raise InputError('--resume does not apply to this experiment, which takes seconds; --overwrite repeats it')
     run = runs.RunDirectory(config)
     start = time.perf_counter()
     with jax.enable_x64(True):
@@ -137,8 +144,8 @@ def main(config: Config) -> list[dict[str, Any]]:
 def analyse(case: Case, config: Config) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """A row of the table, with complex numbers as pairs, and both trajectories `[steps + 1, 2]`."""
     h, v = config.step_size, jax.vmap(case.field)
-    # A step is two half-steps along the entries of v that are not masked. Alternating steps begin with the discriminator, as
-    # in the library; simultaneous ones rest in the second half.
+    # A step consists of two half-steps along the unmasked entries of v. Alternating steps begin with the discriminator, as in
+    # the library; simultaneous ones do nothing in the second half.
     masks = np.array([[[1, 1], [0, 0]], [[0, 1], [1, 0]]])
 
     @compilation.jit
@@ -167,19 +174,21 @@ def analyse(case: Case, config: Config) -> tuple[dict[str, Any], dict[str, np.nd
 
 
 def theory(a: float, b: float) -> tuple[complex, complex]:
-    """The eigenvalues of [[0, a], [-a, -b]]; at a = 1/2 they are real from b = 1 on."""
+    """The eigenvalues of [[0, a], [-a, -b]]; for a = 1/2, they are real from b = 1 on."""
     root = cmath.sqrt(b**2 / 4 - a**2)
     return -b / 2 + root, -b / 2 - root
 
 
 def pairs(values: Any) -> list[tuple[float, float]]:
-    """Complex numbers as (real, imaginary), the larger imaginary part first, then the larger real one."""
+    """Complex numbers as (real, imaginary), sorted by decreasing imaginary part, then by decreasing real part."""
     return sorted(((float(value.real), float(value.imag)) for value in values), key=lambda z: (-z[1], -z[0]))
 
 
 def outcome(distance: np.ndarray) -> str:
-    """'converges': all of the last quarter is within 1 % of the distance at the start. 'diverges': the last quarter goes over 1 %
-    further out than the third, a quarter being several turns. Else it 'cycles', or stays elsewhere.
+    """Whether a trajectory, given by its distances from the equilibrium, 'converges', 'diverges' or 'cycles'.
+
+    It converges if the whole last quarter is within 1 % of the initial distance. It diverges if the last quarter reaches more
+    than 1 % further out than the third, where a quarter spans several turns. Otherwise it cycles, or stays elsewhere.
     """
     third, last = distance[len(distance) // 2 :][: len(distance) // 4].max(), distance[-(len(distance) // 4) :].max()
     if last <= 0.01 * distance[0]:
@@ -188,7 +197,7 @@ def outcome(distance: np.ndarray) -> str:
 
 
 def draw(listed: list[Case], paths: list[dict[str, np.ndarray]], config: Config) -> Any:
-    """One panel for each kind of case, at the middle strength of those given: the field, both trajectories, the equilibrium."""
+    """One panel per kind of case, at the middle of its strengths: the field, both trajectories and the equilibrium."""
     from matplotlib.figure import Figure
 
     names = list(dict.fromkeys(case.objective for case in listed))

@@ -4,8 +4,8 @@
     python -m experiments.evaluate runs/cifar10 --protocol fid50k_full is50k
     python -m experiments.evaluate runs/stopped --checkpoint 8000
 
-The run's sampler makes the images, anew, or the generator of one of its checkpoints. The data set's images are made of their size
-and channels. A data set without labels is compared by Inception, or with --extractor pixels.
+The images are drawn anew by the run's sampler, or by the generator of one of its checkpoints, and the data set's images are
+converted to their size and channels. Data sets without labels are compared by Inception, or with --extractor pixels.
 """
 
 import dataclasses
@@ -30,7 +30,7 @@ from gan_jax.ranges import BatchSize, Checked, Compared, DataDir, Names, Seed, T
 from gan_jax.runs.generators import BLOCK, draw_latents
 
 _NEIGHBOURS = 1000
-"""Samples, and held-out images, whose nearest training images are searched for."""
+"""Number of samples and of held-out images whose nearest training images are searched for."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,32 +40,38 @@ class Config(Checked):
     run: Annotated[Text, tyro.conf.Positional]
     """The run's directory, such as runs/dcgan."""
     checkpoint: Whole | None = None
-    """Score the generator of the checkpoint of this step, not sampler.bin."""
+    """Score the generator of the checkpoint at this step instead of sampler.bin."""
     dataset: Text | None = None
-    """Where the run's data set is now, if it has moved."""
+    """The present location of the run's data set, if it has moved."""
     protocol: Names = ()
-    """As in python -m gan_jax.metrics."""
+    """Protocols, as in python -m gan_jax.metrics."""
     measures: Names = ()
-    """As in python -m gan_jax.metrics; by default frechet, kernel, prdc, and of a classifier the score."""
+    """Measures, as in python -m gan_jax.metrics; by default frechet, kernel and prdc, and with a classifier also score."""
     extractor: str | None = None
-    """As in python -m gan_jax.metrics; by default the classifier of the run's data set, or Inception if that has no labels."""
+    """Extractor of features, as in python -m gan_jax.metrics; by default the classifier of the run's data set, or Inception if
+    that has no labels."""
     samples: Compared | None = None
-    """Of the run; without a protocol as many as there are held-out images, but no more than 10,000."""
+    """Samples of the run; without a protocol, by default as many as there are held-out images, but at most 10,000."""
     batch_size: BatchSize = 64
+    """Images in a batch of the extractor."""
     seed: Seed = 0
+    """Seed of the samples."""
     data_dir: DataDir | None = None
-    """Where TFDS data sets are prepared; TFDS_DATA_DIR if it is not given."""
+    """Directory of prepared TFDS data sets; by default TFDS_DATA_DIR."""
 
 
 def main(config: Config) -> list[dict[str, Any]]:
-    """Prints the scores, and writes them to the run as `scores.json`."""
+    """Prints the scores, writes them to the run as `scores.json`, and returns them.
+
+    Raises `InputError` for a run, a data set or options that cannot be evaluated.
+    """
     if config.protocol and (config.samples or config.measures or config.extractor):
-        raise InputError('a protocol fixes measures, extractor and samples: leave out the one or the other')
+        raise InputError('a protocol fixes measures, extractor and samples; omit --protocol or the others')
     path = pathlib.Path(config.run)
     options = runs.saved_identity(path)
     flags: dict[str, Any] = {name: getattr(config, name) for name in ('protocol', 'batch_size', 'seed', 'data_dir')}
     asked = metrics.Config(str(options.get('dataset')), str(path), skip_broken=bool(options.get('skip_broken')), **flags)
-    metrics.chosen(dataclasses.replace(asked, measures=config.measures, extractor=config.extractor))  # names that are unknown
+    metrics.chosen(dataclasses.replace(asked, measures=config.measures, extractor=config.extractor))  # refuses unknown names
     dataset = _dataset(path, options, config.dataset, config.data_dir)
     asked = dataclasses.replace(asked, real=dataset, split='test' if data.has_test_set(dataset, config.data_dir) else 'train')
     samples = sources.open_source(str(path), seed=config.seed) if config.checkpoint is None else _of_checkpoint(path, config)
@@ -91,20 +97,20 @@ def main(config: Config) -> list[dict[str, Any]]:
 
 
 def _dataset(path: pathlib.Path, options: dict[str, Any], moved: str | None, data_dir: str | None) -> str:
-    """The data set of a run. Raises `InputError` if it has none of images, or if its folder or file is not found."""
+    """The data set of a run. Raises `InputError` if it does not consist of images, or if its folder or file is not found."""
     if 'dataset' not in options:
-        raise InputError(f'{path} has no data set of images to be scored on')
+        raise InputError(f'{path} has no data set of images on which to score it')
     name = moved or options['dataset']
     if (data.is_folder(name, data_dir) or is_array_file(name)) and not pathlib.Path(name).exists():
-        where = '' if os.path.isabs(name) else f', relative to the folder that it was started in, and not to {os.getcwd()}'
-        raise InputError(f'{path} was trained on {name}, which is not there{where}: give it by --dataset')
+        where = '' if os.path.isabs(name) else f', relative to the folder in which it was started, not to {os.getcwd()}'
+        raise InputError(f'{path} was trained on {name}, which is not found{where}; give its location with --dataset')
     return name
 
 
 def _opener(
     asked: metrics.Config, like: sources.OpenedImages, opened: list[sources.OpenedImages]
 ) -> Callable[[str], sources.OpenedImages]:
-    """What opens the real images of a split, once, in the size and the channels of `like`, and adds them to `opened`."""
+    """A function that opens the real images of a split, once, in the size and channels of `like`, and adds them to `opened`."""
     height, width, channels = like.shape
     form: Any = {
         'size': data.size_of(height, width),
@@ -125,7 +131,7 @@ def _opener(
 
 
 def _of_checkpoint(path: pathlib.Path, config: Config) -> sources.OpenedImages:
-    """The samples of a checkpoint: those that `sampler.bin` draws, if it is of that step."""
+    """The samples of a checkpoint, which are those that `sampler.bin` draws if it is of the same step."""
     trained = generators.load(path, 'generator', config.checkpoint)
     generator: runs.Generator = trained.made
 
@@ -143,7 +149,7 @@ def _default_extractor(dataset: str, data_dir: str | None) -> str:
 
 
 def _neighbours(real: Callable[[str], sources.OpenedImages], samples: sources.OpenedImages) -> dict[str, Any]:
-    """Has the generator copied its training data? Distances in pixels, to the nearest of all training images."""
+    """Tests whether the generator has copied its training data, by distances in pixels to the nearest of all training images."""
     held_out, train = real('test'), real('train')
     count = min(_NEIGHBOURS, held_out.size or 0)
     floats = lambda source, count: (block / np.float32(127.5) for block in sources.batches(source, count))

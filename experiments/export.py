@@ -1,11 +1,11 @@
-"""Writes a run's sampler.bin and generator.bin anew: when those have expired, or from a run that has not ended.
+"""Rewrites a run's sampler.bin and generator.bin, if they have expired or if the run has not ended.
 
     python -m experiments.export runs/dcgan
     python -m experiments.export runs/dcgan --checkpoint 8000
 
 `jax.export` keeps its files readable for six months. The weights (generator.safetensors) and the configuration (config.json,
-generator.json) beside them do not expire; this rebuilds the others from these or, where the run has checkpoints, from the newest
-of them or the one that is asked for.
+generator.json) next to them do not expire. This command rebuilds the exported files from them or, if the run has checkpoints,
+from the newest or the selected checkpoint.
 """
 
 import dataclasses
@@ -27,11 +27,14 @@ class Config(Checked):
     run: Annotated[Text, tyro.conf.Positional]
     """The run's directory, such as runs/dcgan."""
     checkpoint: Whole | None = None
-    """The step of the checkpoint to export; the newest if it is not given."""
+    """Step of the checkpoint to export; by default the newest."""
 
 
 def main(config: Config) -> pathlib.Path:
-    """Writes the files, and returns the run's directory."""
+    """Writes the files and returns the run's directory.
+
+    Raises `InputError` for a directory that is not a trained run of a generator.
+    """
     trained = generators.load(pathlib.Path(config.run), 'generator', config.checkpoint)
     print(f'step {trained.step}: ' + export_generator(trained.path, trained.made, trained.weights, trained.step))
     return trained.path

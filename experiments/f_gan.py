@@ -2,10 +2,12 @@
 
     python -m experiments.f_gan
 
-Twice each: exactly, by quadrature in float64, and adversarially, the generator mu + sigma z against a variational function V,
-which is a tanh network, from samples. Expected: both agree, and the bound that V reaches is the divergence, but for Jeffrey's,
-whose V has to fall as -q/p in the tails. KL and Pearson cover both modes (a large sigma), reverse KL and Neyman seek one (a small
-sigma). About 2 minutes on one CPU core.
+Every fit is computed twice: exactly, by quadrature in float64, and adversarially from samples, with the generator mu + sigma z
+and a tanh network as the variational function V.
+
+Expected: both fits agree, and the bound that V reaches is the divergence, except for Jeffrey's, which requires V to fall like
+-q/p in the tails. KL and Pearson cover both modes (large sigma, 1.52 and 1.58); reverse KL and Neyman seek one (small sigma, .77
+and .72). 3 min 30 s on a CPU shared with other jobs, 95 s on one core of an AMD EPYC with AVX-512.
 """
 
 import dataclasses
@@ -50,37 +52,42 @@ from gan_jax.typing import Array, Key
 
 @dataclasses.dataclass(frozen=True)
 class Config(runs.TrainOptions):
-    """One Gaussian for a mixture of them, by every f-divergence: exact and adversarial."""
+    """One Gaussian fitted to a mixture under every f-divergence, exactly and adversarially."""
 
     name: str = 'f_gan'
     divergences: SomeNames = tuple(DIVERGENCES)
-    """NAME or NAME:setting=value, as in alpha:a=0.5 or jensen_shannon_weighted:pi=0.1."""
+    """Divergences to compare, written NAME or NAME:setting=value, as in alpha:a=0.5 or jensen_shannon_weighted:pi=0.1."""
     weights: tuple[ShareAbove0, ...] = (0.3, 0.7)
+    """Weights of the mixture's modes."""
     means: tuple[Coordinate, ...] = (-1.8, 1.2)
+    """Means of the mixture's modes."""
     stds: tuple[DeviationAbove0, ...] = (0.5, 0.7)
+    """Standard deviations of the mixture's modes."""
     start: tuple[Coordinate, DeviationAbove0] = (0.0, 2.0)
     """The generator's mu and sigma at step 0."""
     seeds: SeedCount = 5
     steps: Count = 3000
     batch_size: BatchSize = 256
     learning_rate: Rate = 1e-2
-    """Of V, falling to 0 by a cosine, as does the generator's."""
+    """Learning rate of V, decayed to 0 by a cosine."""
     generator_rate: Rate = 2e-2
+    """Learning rate of the generator, likewise decayed."""
     gamma: Weight = 0.05
-    """Of R1 on V at step 0, falling to a hundredth; 0 for the bare game."""
+    """Weight of R1 on V at step 0, which decays to a hundredth; 0 for the plain game."""
     width: Width = 32
+    """Width of V's hidden layers."""
     samples: Samples = 100_000
-    """Points that the bound is estimated on."""
+    """Number of points on which the bound is estimated."""
 
     def identity(self) -> dict[str, Any]:
-        """Rates that fall over the whole run make its length part of what it is; divergences can be added."""
+        """The identity includes the number of steps, over which rates decay; divergences can be added."""
         values = super().identity() | {'decay_steps': self.steps}
         del values['divergences']
         return values
 
 
 class WeightedMixture(NamedTuple):
-    """P: Gaussians on a line, each `[modes]`."""
+    """P, a mixture of Gaussians on a line; each field is `[modes]`."""
 
     weights: Any
     means: Any
@@ -93,18 +100,19 @@ class WeightedMixture(NamedTuple):
         return float(mean), float(np.sqrt(w @ (s**2 + (m - mean) ** 2)))
 
     def log_density(self, x: Array) -> Array:
+        """log p at points `[n]`, `[n]`."""
         w, m, s = map(jnp.asarray, self)
         return jax.nn.logsumexp(jnp.log(w) + norm.logpdf(x[:, None], m, s), 1)
 
     def sample(self, key: Key, n: int) -> Array:
-        """`[n, 1]`"""
+        """Draws `[n, 1]`."""
         mode_key, noise_key = jax.random.split(key)
         mode = jax.random.categorical(mode_key, jnp.log(jnp.asarray(self.weights)), shape=(n,))
         return (jnp.asarray(self.means)[mode] + jnp.asarray(self.stds)[mode] * jax.random.normal(noise_key, (n,)))[:, None]
 
 
 class GaussianGenerator(nn.Module):
-    """Q: z -> mu + sigma z."""
+    """The generator of Q: z -> mu + sigma z."""
 
     mu: float
     sigma: float
@@ -117,7 +125,10 @@ class GaussianGenerator(nn.Module):
 
 
 def main(config: Config) -> dict[str, dict[str, Any]]:
-    """Fits every divergence, prints the table, and returns it: name -> figures, the adversarial ones `[seeds]`."""
+    """Fits under every divergence and prints the table. Raises `InputError` for options that cannot work.
+
+    Returns the table as name -> figures, of which the adversarial ones are `[seeds]`.
+    """
     check(config)
     mixture = WeightedMixture(config.weights, config.means, config.stds)
     studies = {text: study(config, build(DIVERGENCES, text), mixture) for text in config.divergences}
@@ -143,16 +154,16 @@ def main(config: Config) -> dict[str, dict[str, Any]]:
 
 
 def check(config: Config) -> None:
-    """Raises `InputError` for what makes no mixture, or no run."""
+    """Raises `InputError` for options that do not describe a mixture or a run."""
     config.check()
     if not len(config.weights) == len(config.means) == len(config.stds) >= 1:
-        raise InputError('--weights, --means and --stds are as many as the mixture has modes')
+        raise InputError('--weights, --means and --stds must be as many as the mixture has modes')
     if abs(sum(config.weights) - 1) > 1e-6:
-        raise InputError(f'--weights sum to 1, got {config.weights}')
+        raise InputError(f'--weights must sum to 1, got {config.weights}')
 
 
 def on_grid(divergence: Divergence, mixture: WeightedMixture) -> Any:
-    """`(mu, log sigma) -> D_f(P||Q)`. In float64."""
+    """`(mu, log sigma) -> D_f(P||Q)` by quadrature; call it in float64."""
     mean, std = mixture.moments()
     x = jnp.linspace(mean - 10 * std, mean + 10 * std, round(1000 * std / min(mixture.stds)) + 1)
     log_p = mixture.log_density(x)
@@ -161,13 +172,14 @@ def on_grid(divergence: Divergence, mixture: WeightedMixture) -> Any:
 
 
 _WALL = 1e3
-"""Above log(1 + the largest float)."""
+"""Larger than log(1 + the largest float)."""
 
 
 def exact(divergence: Divergence, mixture: WeightedMixture, starts: Sequence[tuple[float, float]] = ()) -> dict[str, float]:
-    """The least D_f(P||Q), and mu and sigma there: the best that L-BFGS finds from several (mu, sigma).
+    """The least D_f(P||Q) and its mu and sigma: the best result of L-BFGS from several starts (mu, sigma).
 
-    Where nothing is given it starts from every mode, and from all of them together.
+    By default it starts from every mode and from the moments of the mixture. Raises `InputError` if the divergence is infinite,
+    or exceeds float64, for every Gaussian that it tries.
     """
     from scipy.optimize import minimize
 
@@ -176,12 +188,12 @@ def exact(divergence: Divergence, mixture: WeightedMixture, starts: Sequence[tup
     bounds = [(mean - 5 * std, mean + 5 * std), (math.log(min(mixture.stds) / 5), math.log(5 * std))]
     with jax.enable_x64(True):
         value, zero = on_grid(divergence, mixture), divergence.f(jnp.ones(()))
-        # log(1 + D_f), of the same minima: far out chi-squared is beyond all bounds.
+        # log(1 + D_f) has the same minima; far from them, chi-squared exceeds all bounds.
         loss = compilation.jit(jax.value_and_grad(lambda theta: jnp.log1p(value(theta) - zero)))
 
         def pair(theta: np.ndarray) -> tuple[float, np.ndarray]:
             f, gradient = map(np.asarray, loss(jnp.asarray(theta)))
-            # An infinity ends L-BFGS; a wall, above log(1 + the largest float), sends its line search back.
+            # L-BFGS stops at an infinity; a finite wall makes its line search step back.
             return (float(f), gradient) if np.isfinite(f) and np.isfinite(gradient).all() else (_WALL, np.zeros(2))
 
         options = {'ftol': 1e-15, 'gtol': 1e-9}
@@ -191,7 +203,7 @@ def exact(divergence: Divergence, mixture: WeightedMixture, starts: Sequence[tup
         best = min(found, key=lambda theta: pair(theta)[0])
         if pair(best)[0] == _WALL:
             raise InputError(
-                'a divergence is infinite, or beyond float64, for every Gaussian near the mixture: choose another setting'
+                'a divergence is infinite or exceeds float64 for every Gaussian near the mixture; choose another setting'
             )
         least = math.expm1(pair(best)[0]) + float(zero)
     return {'value': least, 'mu': float(best[0]), 'sigma': math.exp(best[1])}
@@ -200,7 +212,7 @@ def exact(divergence: Divergence, mixture: WeightedMixture, starts: Sequence[tup
 def study(config: Config, divergence: Divergence, mixture: WeightedMixture) -> runs.Study:
     """A Gaussian against V, under one divergence."""
     V = networks.MLP((config.width, config.width, 1), activation=nn.tanh, squeeze=True)
-    # Without R1 total variation ends at a V saturated everywhere: bound 0, no gradient. It fades, and its bias with it.
+    # Without R1, V saturates everywhere under total variation: bound 0, no gradient. R1 fades, and its bias with it.
     penalty = scheduled(r1(config.gamma), factor=annealing(0.01, max(2, config.steps)))
     objective = f_gan(divergence)
     game = games.adversarial(GaussianGenerator(*config.start), V, objective, latent=latents.normal(1), penalties=[penalty])
@@ -212,9 +224,9 @@ def study(config: Config, divergence: Divergence, mixture: WeightedMixture) -> r
 
 
 def fitted(trained: runs.Trained, mixture: WeightedMixture) -> dict[str, list[float]]:
-    """Mu and sigma of every seed, averaged over the last steps, and the bound that V reaches there, on new samples.
+    """mu and sigma of every seed, averaged over the last steps, and the bound that V reaches there on new samples.
 
-    They are NaN for a seed that diverged.
+    They are NaN for a seed that has diverged.
     """
     objective, V, game, count = trained.study.data
 
@@ -235,11 +247,12 @@ def fitted(trained: runs.Trained, mixture: WeightedMixture) -> dict[str, list[fl
 
 
 def by_sigma(results: dict[str, dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
+    """The results in order of sigma, widest exact fit first."""
     return sorted(results.items(), key=lambda item: -item[1]['sigma'])
 
 
 def draw(mixture: WeightedMixture, results: dict[str, dict[str, Any]]) -> Any:
-    """A panel for each divergence, from the widest exact fit to the narrowest, and one of every sigma."""
+    """A panel for each divergence, from the widest exact fit to the narrowest, and one with every sigma."""
     from matplotlib.figure import Figure
 
     columns = min(4, len(results) + 1)

@@ -1,13 +1,13 @@
-"""Generates images by any trained run, from random latents or from your own, into a folder.
+"""Generates images with any trained run, from random latents or from your own, into a folder.
 
     python -m experiments.generate runs/dcgan --number 1000 --out images
     python -m experiments.generate runs/conditional_gan --number 100 --of 3 7 --out threes_and_sevens
     python -m experiments.generate runs/sngan --truncation 0.7 --out typical
     python -m experiments.generate runs/dcgan --latents images/latents.npy --out again
 
-The folder gets a PNG for each image, `latents.npy` with their latents, and of a run with labels or captions `captions.csv`, which
-says what each image is of. They are the images that the run's `sampler.bin` draws by the same seed. Images made of other images
-are the business of `experiments.translate`.
+The folder receives a PNG for each image, `latents.npy` with their latents and, for a run with labels or captions, `captions.csv`
+with what each image shows. The images are those that the run's `sampler.bin` draws with the same seed. Runs that translate images
+are handled by `experiments.translate`.
 """
 
 import csv
@@ -31,16 +31,16 @@ class Config(generators.DrawOptions):
     """Images by a trained generator."""
 
     out: Text = 'images'
-    """The folder for the images; it does not exist yet, or is empty."""
+    """The folder for the images, which must not exist yet or must be empty."""
     number: Samples | None = None
-    """How many images; 100 if it is not given, and of --latents one for each."""
+    """Number of images; by default 100, and with --latents one for each."""
 
 
 def main(config: Config) -> pathlib.Path:
-    """Generates, and returns the folder of the images."""
+    """Generates images and returns their folder. Raises `InputError`."""
     out = pathlib.Path(config.out)
     if config.number is not None and config.latents:
-        raise InputError('--number is not given with --latents, of which each makes one image')
+        raise InputError('--number cannot be combined with --latents, each of which makes one image')
     trained = config.load()
     own = config.own_latents(trained.made)
     latents, conditions = generators.latents_of(trained.made, config.seed, len(own) if own is not None else config.number or 100)
@@ -60,7 +60,7 @@ def main(config: Config) -> pathlib.Path:
 
 
 def table(names: list[str], told: list[str]) -> str:
-    """A CSV of what each image is of, as `data.captioned_folder` reads it."""
+    """A CSV of what each image shows, in the format of `data.captioned_folder`."""
     text = io.StringIO()
     csv.writer(text).writerows([('file', 'caption'), *zip(names, told, strict=True)])
     return text.getvalue()

@@ -1,11 +1,11 @@
-"""A film of a trained run's images, on the way from latent to latent.
+"""Makes a film of a trained run's images on paths between latents.
 
     python -m experiments.interpolate runs/dcgan
     python -m experiments.interpolate runs/dcgan --panels 1 --points 10 --steps 30 --out walk.gif
     python -m experiments.interpolate runs/dcgan --latents images/latents.npy
 
-Each panel of the film visits latents of its own and comes back to the first: on arcs about the origin where latents are normal,
-on straight lines where they are uniform. In a panel of a run with labels or captions, these do not change.
+Each panel of the film visits its own latents and returns to the first: along arcs about the origin for normal latents, along
+straight lines for uniform ones. The label or caption of a panel does not change.
 """
 
 import dataclasses
@@ -26,24 +26,24 @@ from gan_jax.runs.generators import BLOCK
 
 @dataclasses.dataclass(frozen=True)
 class Config(generators.DrawOptions):
-    """A film between latents."""
+    """A film of images between latents."""
 
     panels: Annotated[int, Range(1, 1000)] = 16
-    """Films side by side; of --latents it is one, which visits them in their order."""
+    """Films side by side; with --latents there is one, which visits them in order."""
     points: Annotated[int, Range(2, 1000)] = 6
-    """Latents that each panel visits; of --latents, all."""
+    """Latents that each panel visits; with --latents, all of them."""
     steps: Annotated[int, Range(1, 1000)] = 16
     """Pictures from each latent to the next."""
     way: Literal['arc', 'line'] | None = None
-    """From latent to latent; arc for normal latents and line for others if it is not given."""
+    """Path between latents; by default arc for normal latents and line for others."""
     rate: Annotated[float, Range(0, 50, above=True)] = 15.0
-    """Pictures a second, at most 50."""
+    """Pictures per second, at most 50."""
     out: Annotated[str, FileToWrite()] | None = None
-    """The film, a .gif that does not exist yet; film.gif of the run, which may, if it is not given."""
+    """The film, a .gif that does not exist yet; by default film.gif in the run's directory, which is overwritten."""
 
 
 def main(config: Config) -> pathlib.Path:
-    """Draws the film, and returns its file."""
+    """Draws the film and returns its file. Raises `InputError`."""
     out = check(config)
     trained = config.load()
     points, conditions = route(config, trained.made)
@@ -66,23 +66,26 @@ def main(config: Config) -> pathlib.Path:
 
 
 def check(config: Config) -> pathlib.Path:
-    """The file of the film. Refuses what cannot work, before anything is loaded or written."""
+    """The file of the film. Raises `InputError` for options that cannot work, before anything is loaded or written."""
     if config.out is None:
         return pathlib.Path(config.run) / 'film.gif'
     out = pathlib.Path(config.out)
     if out.suffix.lower() != '.gif':
-        raise InputError(f'--out is a .gif, not {out}')
+        raise InputError(f'--out must be a .gif, not {out}')
     if out.exists():
-        raise InputError(f'{out} exists; give another --out')
+        raise InputError(f'{out} exists; choose another --out')
     return out
 
 
 def route(config: Config, generator: runs.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """The latents that each panel visits, `[panels, points, size]`, and what each panel is of, int `[panels]`."""
+    """The latents that each panel visits, `[panels, points, size]`, and the condition of each panel, int `[panels]`.
+
+    Raises `InputError` for a file of latents that has only one.
+    """
     own = config.own_latents(generator)
     if own is not None:
         if len(own) < 2:
-            raise InputError(f'{config.latents} has one latent, and a film goes from one to another')
+            raise InputError(f'{config.latents} has one latent; a film requires at least 2')
         return own[None], generators.latents_of(generator, config.seed, 1)[1]
     drawn, conditions = generators.latents_of(generator, config.seed, config.panels * config.points)
     return drawn.reshape(config.panels, config.points, -1), conditions[:: config.points]

@@ -1,11 +1,12 @@
-"""Any objective, penalty and stabiliser on a ring of Gaussians; with --sweep, every objective under every penalty.
+"""Any objective, penalty and stabiliser on a ring of Gaussians; with --sweep, every objective with every penalty.
 
     python -m experiments.ring --objective relativistic --penalties r1:gamma=1 r2:gamma=1
     python -m experiments.ring --sweep
 
-Ten seeds train in one program. What counts is whether every mode is covered (`metrics.modes`) at the last step, in every seed.
-Expected: all 8 modes for 11 of the 12 pairs that a paper calls stable. A pair takes about 40 seconds on one CPU core,
-the 56 pairs of the default sweep about 35 minutes.
+Ten seeds train in one program. A pair is judged by whether every seed covers every mode (`metrics.modes`) at the last step.
+
+Expected, with `--sweep --seed 3`: all 8 modes in every seed for 11 of the 12 pairs that a paper calls stable. About 40 s per pair
+on one core, 56 pairs in the default sweep.
 """
 
 import dataclasses
@@ -26,7 +27,7 @@ from gan_jax.runs.study import check
 
 @dataclasses.dataclass(frozen=True)
 class Config(mixtures.MixtureOptions):
-    """A GAN on a mixture of Gaussians in the plane, several seeds at once."""
+    """A GAN on a mixture of Gaussians in the plane, with several seeds at once."""
 
     name: str = 'ring'
     steps: Count = 3000
@@ -36,9 +37,11 @@ class Config(mixtures.MixtureOptions):
     optimizers: str = 'adam:learning_rate=1e-3,beta1=0.0,beta2=0.99'
     schedule: str = 'cosine:end=0.01'
     penalty_decay: ShareAbove0 = 0.01
-    """Strong penalties first, so that every mode is found; weak ones at last, so that each is met."""
+    """Weight of the penalties at the last step, as a share of the first: strong penalties at first help to find every mode, and
+    weak ones at the end to match it."""
     sweep: bool = False
-    """Every one of SWEEP_OBJECTIVES under every one of SWEEP_PENALTIES, all else alike; each pair is a run below this one."""
+    """Train every one of --sweep-objectives with every one of --sweep-penalties, all else being equal; each pair is a run below
+    this one."""
     sweep_objectives: SomeNames = (
         'minimax',
         'non_saturating',
@@ -49,6 +52,7 @@ class Config(mixtures.MixtureOptions):
         'relativistic_average',
         'f_gan:divergence=kl',
     )
+    """Objectives of the sweep."""
     sweep_penalties: SomeNames = (
         'none',
         'r1:gamma=1',
@@ -58,19 +62,19 @@ class Config(mixtures.MixtureOptions):
         'wgan_gp:weight=1',
         'dragan:weight=1',
     )
-    """'none', or penalties with plus signs between."""
+    """Penalties of the sweep: 'none', or penalties joined by plus signs."""
 
     def identity(self) -> dict[str, Any]:
-        """The pairs of a sweep are whole runs, which cannot go on to more steps."""
+        """The pairs of a sweep are whole runs, which cannot be extended to more steps."""
         return super().identity() | ({'steps': self.steps} if self.sweep else {})
 
     def check_penalties(self) -> None:
-        """A sweep takes the options of penalties to those that it tries."""
+        """In a sweep, the options of penalties apply to those that it tries."""
         if not self.sweep:
             super().check_penalties()
 
 
-# Whom to thank or to blame: pairs that a paper calls stable. (objective, penalty) -> source.
+# (objective, penalty) -> paper that calls the pair stable.
 STABLE = {
     ('minimax', 'r1'): 'Mescheder et al. 2018',
     ('minimax', 'r2'): 'Mescheder et al. 2018',
@@ -88,6 +92,7 @@ STABLE = {
 
 
 def networks_of(config: Config) -> tuple[nn.Module, nn.Module]:
+    """Two hidden layers in each player."""
     generator = networks.MLP((config.width, config.width, 2), norm=config.g_norm)
     discriminator = networks.MLP(
         (config.width, config.width, 1), squeeze=True, norm=config.d_norm, minibatch=config.minibatch, activation=nn.silu
@@ -96,28 +101,31 @@ def networks_of(config: Config) -> tuple[nn.Module, nn.Module]:
 
 
 def study(config: Config) -> runs.Study:
-    """The run of the options. Refuses what cannot work, before anything is written."""
+    """The run for these options. Raises `InputError` for what cannot work, before anything is written."""
     return mixtures.study(config, networks_of)
 
 
 def main(config: Config) -> dict[str, Any]:
-    """Trains, prints the table, and returns its figures: modes, high-quality share and reverse KL; of a sweep, of each pair."""
+    """Trains, prints the table, and returns modes, high-quality share and reverse KL; in a sweep, those of each pair.
+
+    Raises `InputError` for options that cannot work.
+    """
     if config.sweep:
-        which = 'is not of a sweep, which has --sweep-objectives and --sweep-penalties'
+        which = 'does not apply to a sweep, which has --sweep-objectives and --sweep-penalties'
         refuse_given(config, 'objective', 'penalties', because=which)
-        refuse_given(config, 'sample_every', because='is not of a sweep, which draws at the end')
+        refuse_given(config, 'sample_every', because='does not apply to a sweep, which draws at the end')
         return sweep(config)
-    refuse_given(config, 'sweep_objectives', 'sweep_penalties', because='is of --sweep')
+    refuse_given(config, 'sweep_objectives', 'sweep_penalties', because='requires --sweep')
     return runs.conclude(config, study(config), mixtures.evaluate)
 
 
 def sweep(config: Config) -> dict[str, Any]:
-    """Every pair, one after the other. Pairs that are done are not trained again on --resume."""
+    """Trains every pair, one after another. With --resume, pairs that have finished are not trained again."""
     pairs = [(objective, penalty) for penalty in config.sweep_penalties for objective in config.sweep_objectives]
     chosen = {}
     for objective, penalty in pairs:
         changes: dict[str, Any] = {'sweep': False, 'objective': objective, 'penalties': tuple(penalty.split('+'))}
-        if penalty == 'none':  # then nothing reads their options
+        if penalty == 'none':  # without penalties, their options would be ignored
             changes |= {'penalties': ()} | {name: getattr(Config, name) for name in config.of_penalties}
         one = dataclasses.replace(config, **changes)
         chosen[f'{objective} {penalty}'] = one, study(one)._replace(notes=())
@@ -140,7 +148,7 @@ def sweep(config: Config) -> dict[str, Any]:
 
 
 def trained_pair(config: Config, game: runs.Study) -> dict[str, Any]:
-    """The figures of each seed, of which one that diverged covers nothing, and some points of the first that has not."""
+    """The figures of each seed, where a diverged seed covers nothing, and some points of the first seed that has not diverged."""
     start = time.perf_counter()
     each: list[dict[str, float] | None]
     try:
@@ -163,7 +171,9 @@ def short(penalty: str) -> str:
 
 
 def sweep_table(config: Config, results: dict[str, Any], modes: int) -> str:
-    """Rows are objectives, columns penalties: mean modes, and mean high-quality share in percent. A star: a paper calls it
+    """A table with objectives as rows and penalties as columns.
+
+    Each cell has the mean number of modes and the mean high-quality share in percent; a star marks pairs that a paper calls
     stable.
     """
     rows: list[tuple] = [('', *(penalty.replace(':', ' ').replace('+', ' + ') for penalty in config.sweep_penalties))]

@@ -1,10 +1,10 @@
-"""Translates images by a trained run of pix2pix or CycleGAN.
+"""Translates images with a trained run of pix2pix or CycleGAN.
 
     python -m experiments.translate runs/pix2pix photographs translated
     python -m experiments.translate runs/cyclegan zebras horses --direction b_to_a
 
-IN is a folder of images, with folders in it, or a single image. Each is cropped to its central square, resized to the size that
-the run was trained on, and translated by itself; OUT gets a PNG of the same name for each.
+IN is a single image, or a folder of images, which may be nested. Each image is cropped to its central square, resized to the size
+the run was trained on, and translated independently. OUT receives a PNG of the same name for each image.
 """
 
 import dataclasses
@@ -35,19 +35,20 @@ class Config(Checked):
     source: Annotated[Text, tyro.conf.Positional, tyro.conf.arg(metavar='IN')]
     """A folder of images, or one image."""
     out: Annotated[Text, tyro.conf.Positional, tyro.conf.arg(metavar='OUT')]
-    """The folder for the translations; it does not exist yet, or is empty."""
+    """The folder for the translations, which must not exist yet or must be empty."""
     direction: Literal['a_to_b', 'b_to_a'] | None = None
-    """Of a CycleGAN: from A to B if it is not given. A pix2pix has learned one direction."""
+    """Direction of a CycleGAN; by default from A to B. A pix2pix has learned a single direction."""
     checkpoint: Whole | None = None
-    """The step of the checkpoint to translate with; the newest if it is not given."""
+    """Step of the checkpoint to translate with; by default the newest."""
     size: Side | None = None
-    """Height and width of the translations, if not those that the run was trained on. A CycleGAN takes multiples of 4."""
+    """Height and width of the translations, if they differ from those the run was trained on. A CycleGAN requires multiples
+    of 4."""
     seed: Seed = 0
-    """Of pix2pix's dropout, its only noise."""
+    """Seed of pix2pix's dropout, its only source of noise."""
 
 
 def main(config: Config) -> pathlib.Path:
-    """Translates, and returns the folder of the translations."""
+    """Translates the images and returns the folder of the translations. Raises `InputError`."""
     out = pathlib.Path(config.out)
     trained = generators.load(pathlib.Path(config.run), 'translator', config.checkpoint, direction=config.direction)
     translator: runs.Translator = trained.made
@@ -56,7 +57,7 @@ def main(config: Config) -> pathlib.Path:
     translate = compilation.jit(lambda weights, pixels, key: translator.translate(weights, data.to_float(pixels[None]), key))
     key = jax.random.key(config.seed)
     shape = jax.ShapeDtypeStruct((size, size, translator.channels), jnp.uint8)
-    jax.eval_shape(translate, trained.weights, shape, key)  # refuses a size that the network does not take
+    jax.eval_shape(translate, trained.weights, shape, key)  # refuses sizes that the network does not support
     with new_folder(out) as folder:
         for number, (name, file) in enumerate(tqdm(files.items(), unit='image', dynamic_ncols=True, leave=False)):
             pixels = read_image(file, size, translator.channels)
@@ -67,7 +68,10 @@ def main(config: Config) -> pathlib.Path:
 
 
 def named(source: pathlib.Path) -> dict[pathlib.Path, pathlib.Path]:
-    """What each image of a folder, or the one image, is called when it is translated. Raises `InputError`."""
+    """Maps the name of each translation to its source image.
+
+    Raises `InputError` if there are no images, or if two translations would have the same name.
+    """
     if not source.exists():
         raise InputError(f'there is no folder or image {source}')
     folder = source if source.is_dir() else source.parent

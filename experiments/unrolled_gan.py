@@ -1,11 +1,13 @@
-"""Unrolled GAN on the ring of 8 Gaussians (Metz, Poole, Pfau and Sohl-Dickstein 2017, appendix A), K = 0 beside K = 10.
+"""Unrolled GAN on the ring of 8 Gaussians (Metz, Poole, Pfau and Sohl-Dickstein 2017, appendix A), for K = 0 and K = 10.
 
     python -m experiments.unrolled_gan --steps 30000 --schedule cosine:end=0.01
 
-The paper's preset: both players update at once, the generator minimises minus the discriminator's whole loss at the unrolled
-discriminator, Adam(1e-4, beta1 = .5), batch 512, latents N(0, I_256). All seeds of one K train in one program.
-Expected of that: K = 0 holds at most 1 of 8 modes, K = 10 all of them with 71 % of its samples within 3 sigma. About 40 minutes
-on 2 CPU cores.
+The settings are the paper's: both players are updated simultaneously, the generator minimises minus the discriminator's whole
+loss at the unrolled discriminator, Adam(1e-4, beta1 = .5), batches of 512, latents N(0, I_256). All seeds of one K train in one
+program.
+
+Expected, as mean and standard error over 10 seeds: with K = 0, .50 +- .17 of 8 modes; with K = 10, 8.00 +- .00 modes, and 71.0 %
+(+- 3.2 %) of the samples within 3 sigma. On a CPU shared with other jobs, 25 min for K = 0 and 49 min for K = 10.
 """
 
 import dataclasses
@@ -25,15 +27,15 @@ from gan_jax.runs.study import check
 
 @dataclasses.dataclass(frozen=True)
 class Config(mixtures.MixtureOptions):
-    """Unrolled GAN on a mixture of Gaussians: modes covered, for each number of unrolled steps."""
+    """Unrolled GAN on a mixture of Gaussians: coverage of modes for each number of unrolled steps."""
 
     name: str = 'unrolled_gan'
     data: str = 'ring_unrolled'
-    """A mixture in the plane: ring_unrolled, ring_veegan, ring_wgan_gp, grid_veegan, grid_wgan_gp."""
+    """A mixture in the plane: ring_unrolled, ring_veegan, ring_wgan_gp, grid_veegan or grid_wgan_gp."""
     compare: Annotated[tuple[UnrollSteps, ...], Several(1)] = (0, 10)
-    """The values of K, the updates of D that G looks ahead. Each is a run below this one."""
+    """Values of K, the number of updates of D that G looks ahead. Each is a run below this one."""
     unroll_steps: Suppress[UnrollSteps] = 0
-    """K of one of them."""
+    """K of one of these runs."""
     steps: Count = 25_000
     sample_every: Count = 1250
     batch_size: BatchSize = 512
@@ -54,12 +56,15 @@ def networks_of(config: Config) -> tuple[nn.Module, nn.Module]:
 
 
 def study(config: Config) -> runs.Study:
-    """The run of one K. Refuses what cannot work, before anything is written."""
+    """The run for one K. Raises `InputError` for what cannot work, before anything is written."""
     return mixtures.study(config, networks_of)
 
 
 def main(config: Config) -> dict[str, Any]:
-    """Trains every K in turn, prints the table, and returns what each run's `results.json` has, and its seconds, by K."""
+    """Trains every K in turn, prints the table, and returns the contents of each `results.json` and its seconds, by K.
+
+    Raises `InputError` for options that cannot work.
+    """
     studies = {}
     for k in config.compare:
         one = dataclasses.replace(config, unroll_steps=k)

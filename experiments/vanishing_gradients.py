@@ -1,12 +1,14 @@
-"""The generator's gradient against how good the discriminator is (Arjovsky and Bottou 2017, section 2, figures 2 and 3).
+"""The generator's gradient as the discriminator improves (Arjovsky and Bottou 2017, section 2, figures 2 and 3).
 
     python -m experiments.vanishing_gradients
 
-The generator is untrained and stays so: a curve in the plane, apart from the data, a ring of Gaussians. Only D trains, from
-scratch, for each objective; at moments on a log scale the gradient of L_G in theta is measured on many batches. Expected: as D
-gets perfect, the saturating gradient (minimax) falls in proportion to D's loss, by three orders of magnitude; the non-saturating
-one grows thirtyfold, and its deviation from batch to batch with it; those of Wasserstein and of minimax with noise on what D sees
-keep their size, clipping once its weights have grown to the limit. About 1.5 minutes on one CPU core.
+The generator remains untrained: a curve in the plane, apart from the data, which are a ring of Gaussians. Only D trains, from
+scratch, for each objective. At moments on a log scale, the gradient of L_G with respect to theta is measured on many batches.
+
+Expected: as D becomes perfect, the saturating gradient (minimax) decreases in proportion to D's loss, by three orders of
+magnitude. The non-saturating gradient grows thirtyfold, as does its deviation from batch to batch. Those of Wasserstein, and of
+minimax with noise on D's inputs, keep their size; with clipping, once the weights have grown to the limit. 2 min on a CPU shared
+with other jobs, 46 s on one core of an AMD EPYC with AVX-512.
 """
 
 import dataclasses
@@ -42,45 +44,48 @@ class Config(runs.TrainOptions):
 
     name: str = 'vanishing_gradients'
     cases: SomeNames = ('minimax', 'non_saturating', 'minimax_noise', 'wasserstein_gp', 'wasserstein_clipping')
-    """Which to compare."""
+    """Cases to compare."""
     data: str = 'ring_unrolled'
-    """A mixture in the plane: ring_unrolled, ring_veegan, ring_wgan_gp, grid_veegan, grid_wgan_gp."""
+    """A mixture in the plane: ring_unrolled, ring_veegan, ring_wgan_gp, grid_veegan or grid_wgan_gp."""
     seeds: SeedCount = 5
     steps: Count = 5000
-    """Of D."""
+    """Steps of D."""
     batch_size: BatchSize = 128
     learning_rate: Positive = 1e-3
     latent_size: Width = 1
+    """Size of the latents, which are uniform on [-1, 1)."""
     width: Width = 64
+    """Width of the hidden layers."""
     sigma: Deviation = 0.5
-    """Of the noise on what D sees, in the case that has it."""
+    """Standard deviation of the noise on D's inputs, in minimax_noise."""
     weight: Weight = 10.0
-    """Of WGAN-GP's penalty."""
+    """Weight of WGAN-GP's penalty."""
     clip: Positive = 0.1
-    """WGAN's limit on every weight."""
+    """WGAN's bound on every weight."""
     minibatches: Count = 32
-    """That gradients and losses are measured on."""
+    """Number of minibatches on which gradients and losses are measured."""
 
     def identity(self) -> dict[str, Any]:
-        """Cases can be added; the last of the moments is the last step."""
+        """The identity includes the number of steps, because the last moment is the last step; cases can be added."""
         values = super().identity() | {'steps': self.steps}
         del values['cases']
         return values
 
 
 class Variant(NamedTuple):
-    """A way to train D, and what G then descends."""
+    """A way to train D, and the loss that G would descend."""
 
     objective: Objective
     penalties: Sequence[Penalty] = ()
     augmentation: Augmentation | None = None
     optimizer: optax.GradientTransformation = optax.identity()
-    """After D's Adam."""
+    """Applied after D's Adam."""
     logistic: bool = True
+    """Whether D's outputs are logits."""
 
 
 def cases(config: Config) -> dict[str, Variant]:
-    """Those asked for. Raises `InputError` for an unknown name."""
+    """The cases of the options. Raises `InputError` for an unknown name."""
     known = Table(
         'case',
         {
@@ -101,11 +106,11 @@ def moments(steps: int) -> list[int]:
 
 
 def main(config: Config) -> dict[str, dict[str, Any]]:
-    """Trains every D, prints the table, and returns it: case -> measurements, each `[moments, seeds]`."""
+    """Trains every D, prints the table, and returns it: case -> measurements, each `[moments, seeds]`. Raises `InputError`."""
     config.check()
     mixture = data.mixture(config.data)
     if mixture.centres.shape[1] != 2:
-        raise InputError(f'{config.data} is not in the plane; this experiment has its generator there')
+        raise InputError(f'{config.data} is not in the plane, which this experiment requires; ring_unrolled is')
     studies = {name: study(config, mixture, case) for name, case in cases(config).items()}
     for one in studies.values():
         study_check(config, one)
@@ -129,13 +134,21 @@ def main(config: Config) -> dict[str, dict[str, Any]]:
 
 
 LOG = 'gradients.jsonl'
-"""Of a case: at every moment what is measured, `[seeds]`."""
+"""Measurements of a case at every moment, `[seeds]` each."""
 
 
 def generator_gradient(
     game: gan_jax.Game, state: gan_jax.TrainState, real: Array, play_key: Key, see_key: Key
 ) -> tuple[Array, Array]:
-    """Of L_G in theta, all parameters in one vector; and the points it was taken at."""
+    """The gradient of L_G with respect to theta, all parameters in one vector, and the points at which it was taken.
+
+    Args:
+        game: The game.
+        state: Its state.
+        real: Real examples, `[n, ...]`.
+        play_key: Key of the generator's play.
+        see_key: Key of the augmentation of D's inputs.
+    """
 
     def loss(params: Any) -> tuple[Array, Array]:
         play, _ = game.play({'params': params, **state.generator.state}, real, play_key)
@@ -146,7 +159,7 @@ def generator_gradient(
 
 
 def study(config: Config, mixture: data.Mixture, case: Variant) -> runs.Study:
-    """D against a generator that stands still; at every moment it is measured."""
+    """D against a fixed generator, with measurements at every moment."""
     generator = networks.MLP((config.width, config.width, 2))
     D = networks.MLP((config.width, config.width, 1), squeeze=True)
 
@@ -159,8 +172,11 @@ def study(config: Config, mixture: data.Mixture, case: Variant) -> runs.Study:
     players = Optimizers(optax.set_to_zero(), optax.chain(optax.adam(config.learning_rate), case.optimizer))
 
     def measure(state: gan_jax.TrainState, root: Key) -> dict[str, Array]:
-        """The norms of the gradient's mean and of its standard deviation over batches, D's loss without penalty, and how often D
-        ranks a real point above a generated one."""
+        """The measurements of one state.
+
+        They are the norms of the gradient's mean and of its standard deviation over batches, D's loss without penalty, and how
+        often D ranks a real point above a generated one.
+        """
         each = jax.random.split(named(root, 'batches'), (config.minibatches, config.batch_size))
         batches = jax.vmap(jax.vmap(mixture.sample))(each)
 
@@ -191,7 +207,7 @@ def study(config: Config, mixture: data.Mixture, case: Variant) -> runs.Study:
 
 
 def draw(config: Config, results: dict[str, dict[str, Any]]) -> Any:
-    """The gradient's norm, left over D's steps (median and range of the seeds), right over D's loss."""
+    """The gradient's norm over D's steps on the left (median and range of the seeds), and over D's loss on the right."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9.5, 3.8), layout='constrained')
@@ -208,7 +224,7 @@ def draw(config: Config, results: dict[str, dict[str, Any]]) -> Any:
     right.plot([worst, best], [worst, best], color='0.6', lw=1, ls='--', zorder=0, label="in proportion to D's loss")
     right.legend(frameon=False, fontsize=8, loc='lower left')
     left.set(xscale='log', yscale='log', xlabel='steps of D', ylabel='norm of the gradient of $L_G$ in θ')
-    right.set(xscale='log', xlabel="D's loss (2 log 2 if it knows nothing); perfect to the right")
+    right.set(xscale='log', xlabel="D's loss (2 log 2 at chance); perfect to the right")
     right.invert_xaxis()
     left.legend(frameon=False, fontsize=8)
     for ax in (left, right):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from gan_jax import interruptions
 
-interruptions.end_while_starting()  # before anything that takes long to import
+interruptions.end_while_starting()  # before the slow imports
 
 
 from gan_jax.errors import InputError
@@ -47,7 +47,7 @@ __version__ = '0.1.0'
 
 
 def __getattr__(name: str) -> Any:
-    """A module is imported when it is first asked for, so that `import gan_jax` stays light."""
+    """Imports a submodule on first access, which keeps `import gan_jax` fast."""
     if name in __all__:
         return importlib.import_module(f'gan_jax.{name}')
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

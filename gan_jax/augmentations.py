@@ -1,10 +1,10 @@
-"""What the discriminator's input goes through on its way in: real and generated alike, in both players' losses.
+"""Augmentations of the discriminator's input, applied to real and generated examples alike in both players' losses.
 
-An augmentation acts on examples `[batch, ...]` with one key for each, afresh at every call, and is differentiable in them. An
-example may be a pytree of images that belong together, such as the input and the output of a translation: all of them are
-transformed by the same draws, and each has noise of its own. What changes over training (a noise level, a probability) is the
-state: it lives with the discriminator's variables, so that it is checkpointed, averaged over devices, and goes on during an
-unroll.
+An augmentation acts on examples `[batch, ...]` with one key per example, draws afresh at every call, and is differentiable with
+respect to the examples. An example may be a pytree of images that belong together, such as the input and the output of a
+translation: all of them are transformed by the same draws, while noise is independent for each. Whatever changes during
+training (a noise level, a probability) is the augmentation's state. It is stored among the discriminator's variables, so it is
+checkpointed, averaged over devices and advanced by an unroll.
 """
 
 import functools
@@ -24,17 +24,19 @@ Transform = Callable[[Array, Key], Array]
 
 
 class Augmentation(NamedTuple):
-    """Pure functions; the state holds arrays only."""
+    """An augmentation as pure functions; its state holds arrays only."""
 
     init: Callable[[], State]
     apply: Callable[[State, Any, Key], Any]
     """`(state, examples [batch, ...], keys [batch]) -> what the discriminator sees`"""
     update: Callable[[State, Array], State]
-    """`(state, the discriminator's logits of real examples) -> state`, once for every update of the discriminator."""
+    """`(state, logits of real examples) -> state`, called once per update of the discriminator."""
     group: int = 1
-    """How many examples the discriminator sees as one."""
+    """The number of examples that the discriminator sees as one."""
     reads_logits: bool = False
-    """Whether `update` looks at the logits: it is given them with that of an undecided discriminator at 0, where there is one."""
+    """Whether `update` uses the logits. The logit at which D is undecided, if the objective has one, is subtracted from them
+    first.
+    """
 
 
 def _stateless(apply: Callable[[Any, Key], Any], group: int = 1) -> Augmentation:
@@ -43,10 +45,10 @@ def _stateless(apply: Callable[[Any, Key], Any], group: int = 1) -> Augmentation
 
 @checked
 def instance_noise(sigma: Deviation = 0.1, updates: Count | None = None) -> Augmentation:
-    """Gaussian noise of standard deviation sigma on every entry (Sonderby et al. 2017; Arjovsky and Bottou 2017, section 3.1).
+    """Gaussian noise of standard deviation `sigma` on every entry (Sonderby et al. 2017; Arjovsky and Bottou 2017, section 3.1).
 
-    With `updates` it falls linearly to 0 over so many updates of the discriminator; without, it stays. Raises `ValueError` for
-    a negative sigma or fewer than 1 updates.
+    With `updates`, the level falls linearly to 0 over that many updates of the discriminator; without, it is constant. Raises
+    `ValueError` if `sigma` is outside [0, 1000] or `updates` is below 1.
     """
 
     def level(count: Array) -> Array | float:
@@ -68,8 +70,8 @@ def instance_noise(sigma: Deviation = 0.1, updates: Count | None = None) -> Augm
 def packing(size: Annotated[int, Range(1, 1000)] = 2) -> Augmentation:
     """PacGAN: the discriminator judges `size` examples at once, joined along their last axis (Lin et al. 2018, section 3).
 
-    `[batch, ..., c] -> [batch / size, ..., size * c]`. Raises `ValueError` for a size below 1, and for a batch that does not
-    divide.
+    `[batch, ..., c] -> [batch / size, ..., size * c]`. Raises `ValueError` if `size` is outside [1, 1000] and, when applied, if
+    it does not divide the batch.
     """
 
     def pack(x: Array) -> Array:
@@ -82,7 +84,10 @@ def packing(size: Annotated[int, Range(1, 1000)] = 2) -> Augmentation:
 
 
 def color(x: Array, key: Key) -> Array:
-    """Brightness by U[-.5, .5), then saturation by a factor U[0, 2), then contrast by U[.5, 1.5) (Zhao et al. 2020)."""
+    """Changes an image `[h, w, c]`: brightness by U[-.5, .5), saturation by U[0, 2), contrast by U[.5, 1.5) (Zhao et al. 2020).
+
+    The three are applied in this order; saturation and contrast are factors.
+    """
     brightness, saturation, contrast = jax.random.uniform(key, (3,), x.dtype)
     x = x + brightness - 0.5
     mean = x.mean(-1, keepdims=True)
@@ -92,7 +97,7 @@ def color(x: Array, key: Key) -> Array:
 
 
 def translation(x: Array, key: Key, *, ratio: float = 0.125) -> Array:
-    """A shift by at most `ratio` of each side, whole pixels, zeros shifted in (Zhao et al. 2020)."""
+    """Shifts an image `[h, w, c]` by whole pixels, at most `ratio` of each side, and fills with zeros (Zhao et al. 2020)."""
     most = [_rounded(ratio * side) for side in x.shape[:2]]
     shift = jax.random.randint(key, (2,), 0, 2 * jnp.array(most) + 1)
     padded = jnp.pad(x, [*((n, n) for n in most), (0, 0)])
@@ -100,7 +105,7 @@ def translation(x: Array, key: Key, *, ratio: float = 0.125) -> Array:
 
 
 def cutout(x: Array, key: Key, *, ratio: float = 0.5) -> Array:
-    """Zeros in a rectangle of `ratio` of each side, centred anywhere in the image (Zhao et al. 2020)."""
+    """Sets a rectangle of an image `[h, w, c]`, `ratio` of each side and centred anywhere in it, to zero (Zhao et al. 2020)."""
     inside = jnp.ones((1, 1), bool)
     for axis, axis_key in enumerate(jax.random.split(key)):
         side, length = x.shape[axis], _rounded(ratio * x.shape[axis])
@@ -111,7 +116,7 @@ def cutout(x: Array, key: Key, *, ratio: float = 0.5) -> Array:
 
 
 def _rounded(length: float) -> int:
-    """Halves go up, as in the authors' code; Python's `round` takes them to the even number."""
+    """Rounds halves up, as the authors' code does; Python's `round` rounds them to the nearest even number."""
     return int(length + 0.5)
 
 
@@ -121,17 +126,18 @@ TRANSFORMS: Table[Transform] = Table('transform', {'color': color, 'translation'
 
 @checked
 def diff_augment(policy: str | Sequence[str] = ('color', 'translation', 'cutout'), probability: Share = 1.0) -> Augmentation:
-    """DiffAugment: the named transforms in turn, each of them on an image with the given probability (Zhao et al. 2020).
+    """DiffAugment: applies each of the named transforms in turn, each with the given probability per image (Zhao et al. 2020).
 
-    `policy` holds names of `TRANSFORMS`, in a sequence or in one string with plus signs between. Raises `ValueError` for a
-    probability outside [0, 1].
+    `policy` names members of `TRANSFORMS`, as a sequence or as one string joined by plus signs. Examples must be images
+    `[batch, h, w, c]`. Raises `ValueError` for an unknown name, for a probability outside [0, 1] and, when applied, for other
+    shapes.
     """
     transform = _with_probability(policy)
     return _stateless(functools.partial(transform, probability))
 
 
 class Adaptive(NamedTuple):
-    """The state of `adaptive`: the probability, and what was heard since it last changed."""
+    """The state of `adaptive`: the probability, and what has been observed since it last changed."""
 
     probability: Array
     signs: Array
@@ -145,11 +151,20 @@ def adaptive(
     images: Count = 500_000,
     every: Count = 4,
 ) -> Augmentation:
-    """Transforms with a probability that follows the discriminator's overfitting (Karras et al. 2020, "ADA", section 3.2).
+    """Transforms whose probability follows the discriminator's overfitting (Karras et al. 2020, "ADA", section 3.2).
 
-    The heuristic is r = E[sign(D(real))], over `every` updates, of logits that are 0 where D cannot tell. Where it is above the
-    target the probability rises, else it falls, at a rate that takes it from 0 to 1 in `images` real images; it stays in [0, 1].
-    Transforms are DiffAugment's.
+    The heuristic is r = E[sign(D(real))] over `every` updates, of logits that are 0 where D is undecided. The probability rises
+    if r is above the target and falls otherwise, at a rate that takes it from 0 to 1 in `images` real images; it stays in
+    [0, 1]. The transforms are those of DiffAugment.
+
+    Args:
+        policy: the transforms, as in `diff_augment`.
+        target: the value of r to aim for, in [-1, 1].
+        images: the number of real images in which the probability can rise from 0 to 1.
+        every: the number of discriminator updates between changes of the probability.
+
+    Raises `ValueError` for an unknown transform, for settings out of range and, when applied, for shapes other than
+    `[batch, h, w, c]`.
     """
     transform = _with_probability(policy)
 
@@ -177,17 +192,17 @@ def _with_probability(policy: str | Sequence[str]) -> Callable[[Array | float, A
     def apply(probability: Array | float, images: Any, keys: Key) -> Any:
         shapes = [image.shape for image in jax.tree.leaves(images)]
         if any(len(shape) != 4 or shape[:3] != shapes[0][:3] for shape in shapes):
-            raise ValueError(f'DiffAugment is for images [batch, h, w, c], got {", ".join(map(str, shapes))}')
+            raise ValueError(f'DiffAugment requires images [batch, h, w, c], got {", ".join(map(str, shapes))}')
         return jax.tree.map(lambda x: jax.vmap(one, (None, 0, 0))(probability, x, keys), images)
 
     return apply
 
 
 def chain(*augmentations: Augmentation) -> Augmentation:
-    """One after the other. Packing, which joins examples, is the last."""
+    """Applies augmentations one after another. Packing, which joins examples, must come last; otherwise raises `ValueError`."""
     for augmentation in augmentations[:-1]:
         if augmentation.group > 1:
-            raise ValueError('packing joins examples, and is the last of a chain')
+            raise ValueError('packing must come last in a chain, because it joins examples')
 
     def apply(states: Sequence[State], x: Any, keys: Key) -> Any:
         for i, (augmentation, state) in enumerate(zip(augmentations, states, strict=True)):
@@ -195,7 +210,7 @@ def chain(*augmentations: Augmentation) -> Augmentation:
         return x
 
     def update(states: Sequence[State], real: Array) -> State:
-        logits = jnp.repeat(real, group, axis=0)  # a pack's logit is that of each of its examples
+        logits = jnp.repeat(real, group, axis=0)  # every example of a pack has the logit of the pack
         return tuple(a.update(s, real if a.group > 1 else logits) for a, s in zip(augmentations, states, strict=True))
 
     group = augmentations[-1].group if augmentations else 1

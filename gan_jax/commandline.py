@@ -1,4 +1,4 @@
-"""The command line of an experiment: flags from its `Config`, one line on bad input, a table at the end."""
+"""The command line of an experiment: flags from its `Config`, one line on invalid input, and tables of results."""
 
 import contextlib
 import dataclasses
@@ -19,9 +19,10 @@ C = TypeVar('C')
 
 
 def run(main: Callable[[C], object], config: type[C]) -> None:
-    """Runs `main(config)` on the flags of the command line.
+    """Runs `main(config)` with a config parsed from the command line.
 
-    Bad input, a run that diverges and a full disk end in one line and exit code 2, signals in one line and 128 + their number.
+    Invalid input, divergence, a full disk and exhausted memory print one line and exit with code 2. A signal prints one line
+    and exits with code 128 plus the number of the signal.
     """
     program = f'python -m {module_name(main)}'
 
@@ -44,16 +45,16 @@ def run(main: Callable[[C], object], config: type[C]) -> None:
     except OSError as error:
         _exit(2, f'{program}: {_of_files(error)}')
     except MemoryError as error:
-        _exit(2, f'{program}: out of memory; {error or "smaller sizes need less"}')
+        _exit(2, f'{program}: out of memory; {error or "try smaller sizes"}')
     except Exception as error:
         liveness.failed(error)
         raise
 
 
 def _of_files(error: OSError) -> str:
-    """What the system says of a file, in one line. Raises errors that are of no file."""
+    """Describes an error about a file in one line. Re-raises errors that do not concern a file."""
     if error.errno in FULL:
-        return f'the disk is full ({error.filename or error}); what was saved before is whole'
+        return f'the disk is full ({error.filename or error}); earlier saves are intact'
     if error.filename is None or error.strerror is None:
         raise error
     return f'{error.filename}: {error.strerror}'
@@ -66,7 +67,7 @@ def _exit(code: int, line: str) -> None:
 
 
 def _leave(code: int, line: str) -> None:
-    """Ends the process without the interpreter's own end, which crashes while a device is still computing."""
+    """Ends the process without shutting down the interpreter, which crashes while a device is still computing."""
     _tell(line)
     liveness.leave(code, line)
     for stream in (sys.stdout, sys.stderr):
@@ -76,12 +77,12 @@ def _leave(code: int, line: str) -> None:
 
 
 def _tell(line: str) -> None:
-    with contextlib.suppress(OSError):  # nobody may be listening any more
+    with contextlib.suppress(OSError):  # the reader may have gone away
         print(line, file=sys.stderr, flush=True)
 
 
 def module_name(defined: Any) -> str:
-    """The module of a function or class, as `python -m` takes it, also of the one that is run that way."""
+    """The module of a function or class as `python -m` expects it, even if that module is the one being run."""
     if defined.__module__ != '__main__':
         return defined.__module__.removesuffix('.__main__')
     spec = sys.modules['__main__'].__spec__
@@ -89,7 +90,7 @@ def module_name(defined: Any) -> str:
 
 
 def module_of(name: str) -> Any:
-    """The module that `python -m name` runs, imported. Raises `ImportError` and `AttributeError` as imports do."""
+    """Imports and returns the module that `python -m name` runs. Raises `ImportError` and `AttributeError` as imports do."""
     module = importlib.import_module(name)
     return importlib.import_module(f'{name}.__main__') if hasattr(module, '__path__') else module
 
@@ -110,14 +111,14 @@ def _parse(config: type[C], program: str) -> C:
 
 
 def _of_number(config: type[C], line: str) -> str | None:
-    """What is said of a text in place of a number, in the words of its declaration; `None` if the line is of something else."""
+    """The message about text given in place of a number, in the words of its declaration; `None` for any other line."""
     found = re.match(r'Error parsing --([\w-]+): (.*)', line)
     meaning = found and ranges.meaning(typing.get_type_hints(config, include_extras=True).get(found[1].replace('-', '_')))
     if not (found and meaning):
         return None
     kind, words = meaning
     wrong = (text for text in re.findall(r"'(.*?)'", found[2]) if not _is(kind, text))
-    return next((f'--{found[1]} is {words}, not {text!r}' for text in wrong), None)
+    return next((f'--{found[1]} must be {words}, not {text!r}' for text in wrong), None)
 
 
 def _is(kind: Callable[[str], object], text: str) -> bool:
@@ -129,21 +130,21 @@ def _is(kind: Callable[[str], object], text: str) -> bool:
 
 
 def _refuse_renamed(config: type) -> None:
-    """Raises `InputError` for a flag that has another name now, with that name."""
+    """Raises `InputError` for a flag that has been renamed, stating its new name."""
     known = {f'--{field.name.replace("_", "-")}' for field in dataclasses.fields(config)}
     for word in sys.argv[1:]:
         flag = word.partition('=')[0]
         if flag not in known and flag in (renamed := getattr(config, 'renamed', {})):
-            raise InputError(f'{flag} is {renamed[flag]} now')
+            raise InputError(f'{flag} is now {renamed[flag]}')
 
 
 def _refused(error: BaseException | None) -> InputError | None:
-    """What the options themselves said of their values, before tyro put it in a box."""
+    """The `InputError` that the options raised about their values, from beneath tyro's own error message."""
     return error if error is None or isinstance(error, InputError) else _refused(error.__context__)
 
 
 def _one_line(box: str) -> str:
-    """What a box of tyro's says: its sections are a title, the message, and perhaps a hint."""
+    """The content of one of tyro's boxes as one line; its sections are a title, the message and possibly a hint."""
     sections: list[list[str]] = [[]]
     for line in box.splitlines():
         text = line.strip(' │|')
@@ -157,7 +158,7 @@ def _one_line(box: str) -> str:
 
 
 def table(rows: Sequence[Sequence[object]], *, title: str = '') -> str:
-    """Rows as aligned columns, the first row as the head: the first column to the left, the others to the right."""
+    """Formats rows as aligned columns, with the first row as header; the first column is left-aligned, the rest right-aligned."""
     cells = [[_cell(value) for value in row] for row in rows]
     widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
     lines = [

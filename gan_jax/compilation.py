@@ -1,14 +1,14 @@
-"""How programs are compiled: XLA options without which a CPU computes wrong numbers, and the cache of compiled programs.
+"""How programs are compiled: XLA options that keep a CPU from computing wrong results, and the cache of compiled programs.
 
-XLA's CPU back end hands reductions to YNNPACK, and some of them come back wrong, without a word: with jaxlib 0.10.2 and 0.12.0.1
-`jit(lambda x: jnp.sum(x @ jnp.full_like(x, .37), 0))` of a 128 x 128 matrix is off by 1e27 or NaN, and with 0.10.2 so is
-`vmap(lambda r: jnp.sum((m @ r) ** 2))` of 36,000 rows (jax issue 39103). And several batched LAPACK calls in one program, such as
-`vmap` over orthogonal initialisers, can wait for each other for ever. `CPU_OPTIONS` take both out, at no cost in speed.
-`tests/test_compilation.py` computes these examples with and without the options, and says when a jaxlib no longer needs them.
+XLA's CPU backend delegates reductions to YNNPACK, and some of them silently return wrong results. With jaxlib 0.10.2 and
+0.12.0.1, `jit(lambda x: jnp.sum(x @ jnp.full_like(x, .37), 0))` of a 128 x 128 matrix is off by 1e27 or NaN, and with 0.10.2 so
+is `vmap(lambda r: jnp.sum((m @ r) ** 2))` of 36,000 rows (jax issue 39103). In addition, several batched LAPACK calls in one
+program, such as `vmap` over orthogonal initialisers, can deadlock. `CPU_OPTIONS` avoid both at no cost in speed.
+`tests/test_compilation.py` runs these examples with and without the options, and reports when a jaxlib no longer needs them.
 
-Every program of the library is compiled by `jit` of this module or by a runner of `gan_jax.parallel`. A `jax.jit` of your own
-needs `compiler_options=compilation.options()`; or call `compilation.configure()` once, before anything is computed, for the whole
-process, as every `python -m experiments.NAME` does.
+Every program of the library is compiled by `jit` of this module or by a runner of `gan_jax.parallel`. In your own code, either
+pass `compiler_options=compilation.options()` to `jax.jit`, or call `compilation.configure()` once before anything is computed.
+The latter applies to the whole process, and every `python -m experiments.NAME` does it.
 """
 
 import contextlib
@@ -27,11 +27,11 @@ import jax
 from gan_jax.files import cache_directory
 
 CPU_OPTIONS: dict[str, str] = {
-    # What stays with YNNPACK: single matrix products. Its reductions are wrong, its convolutions slower than Eigen's.
+    # Leaves YNNPACK only single matrix products: its reductions are wrong, and its convolutions are slower than Eigen's.
     'xla_cpu_experimental_ynn_fusion_type': 'LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT',
     'xla_cpu_scheduler_type': 'CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED',
 }
-"""XLA's name of an option -> value, for programs that run on a CPU; `XLA_FLAGS` spells both alike."""
+"""XLA option -> value, for programs that run on a CPU. `XLA_FLAGS` uses the same names."""
 
 
 def _setting(name: str) -> Any:
@@ -39,10 +39,10 @@ def _setting(name: str) -> Any:
 
 
 def configure(*, cache: bool = True) -> None:
-    """Sets the options for the whole process, and keeps compiled programs on disk; call it before anything is computed.
+    """Sets `CPU_OPTIONS` for the whole process and caches compiled programs on disk. Call it before anything is computed.
 
-    An option that XLA_FLAGS already names stays as it is. The cache lies in `files.cache_directory()`, unless JAX was given
-    another; `JAX_ENABLE_COMPILATION_CACHE=false` in the environment, or `cache=False`, turns it off.
+    Options already named in `XLA_FLAGS` keep their values. The cache is in `files.cache_directory()` unless JAX has been
+    configured with another directory; `JAX_ENABLE_COMPILATION_CACHE=false` in the environment, or `cache=False`, disables it.
     """
     flags = os.environ.get('XLA_FLAGS', '')
     os.environ['XLA_FLAGS'] = ' '.join(
@@ -54,7 +54,7 @@ def configure(*, cache: bool = True) -> None:
 
 
 def processor() -> str:
-    """The kind of processor, which JAX's own keys leave out: a program compiled for another one may not run here."""
+    """Identifies the kind of processor, which JAX's cache keys omit: a program compiled for another one may not run here."""
     try:
         lines = pathlib.Path('/proc/cpuinfo').read_text().splitlines()
         text = next(line for line in lines if line.startswith(('flags', 'Features')))
@@ -64,22 +64,22 @@ def processor() -> str:
 
 
 def options() -> dict[str, str] | None:
-    """`compiler_options` for a `jax.jit` of a program that runs on the default device; None where it needs none."""
+    """The `compiler_options` to pass to `jax.jit` for a program on the default device; None if that device needs none."""
     device = _setting('jax_default_device')
     if (getattr(device, 'platform', device) or jax.default_backend()) != 'cpu':
         return None
-    # What `configure` wrote is said again: XLA reads its flags once, and may have read them before.
+    # Repeats what `configure` wrote: XLA reads its flags only once, possibly before they were set.
     flags = os.environ.get('XLA_FLAGS', '')
     return {name: value for name, value in CPU_OPTIONS.items() if name not in flags or f'--{name}={value}' in flags} or None
 
 
 def jit(function: Callable | None = None, *, cached: bool = True, **arguments: Any) -> Any:
-    """`jax.jit` with `options()`; its other arguments are passed on. Also a decorator.
+    """`jax.jit` with `options()`, as a function or a decorator; other arguments are passed on.
 
-    `cached=False` is for programs that run for long, such as train steps: they may use what is faster but cannot be kept on disk
-    (`networks.onednn`), and are then compiled again in every process.
+    Use `cached=False` for long-running programs such as train steps: they may then use faster operations that cannot be stored
+    on disk (`networks.onednn`), and are recompiled in every process.
 
-    Under a transformation of the caller's (`jax.jit`, `jax.lax.scan`, ...) the options are the caller's, since XLA knows them for
+    Inside another transformation (`jax.jit`, `jax.lax.scan`, ...) the caller's options apply, since XLA accepts options for
     whole programs only. No device is touched before the first call.
     """
     if function is None:
@@ -108,17 +108,17 @@ def jit(function: Callable | None = None, *, cached: bool = True, **arguments: A
 
 
 def set_matmul_precision(name: str) -> None:
-    """Sets what matrix products and convolutions of float32 are computed in, for the whole process: 'default' (of the device),
+    """Sets the precision of float32 matrix products and convolutions in this process: 'default' (the default of the device),
     'tensorfloat32' or 'float32'.
     """
     jax.config.update('jax_default_matmul_precision', None if name == 'default' else name)
 
 
 def exact(function: Callable) -> Callable:
-    """The function with matrix products and convolutions of float32 in float32, whatever the device's or the process's default.
+    """Computes the function's float32 matrix products and convolutions in float32, whatever the default of the device or process.
 
-    For judges, and for derivatives of derivatives. GPUs have TF32 by default, of 10 bits, and TPUs bfloat16, of 7. A CPU has
-    float32 always, and there it is the function as it is.
+    For judges and for second derivatives. By default GPUs use TF32, with a mantissa of 10 bits, and TPUs bfloat16, with 7. A CPU
+    always uses float32, and there the function is unchanged.
     """
 
     @functools.wraps(function)
@@ -131,8 +131,8 @@ def exact(function: Callable) -> Callable:
     return call
 
 
-# XLA cannot serialise every program, and trying to is not safe. JAX asks at the end of a compilation whether it took long enough
-# to be kept, so a program that must not be kept raises that bound while it is compiled.
+# XLA cannot serialise every program, and attempting to is not safe. After compiling, JAX checks whether compilation took long
+# enough for the program to be cached, so a program that must not be cached raises that threshold while it is compiled.
 
 _MIN_SECONDS = 'jax_persistent_cache_min_compile_time_secs'
 _bounds: contextvars.ContextVar[list[float] | None] = contextvars.ContextVar('_bounds', default=None)
@@ -140,7 +140,7 @@ _bounds: contextvars.ContextVar[list[float] | None] = contextvars.ContextVar('_b
 
 @contextlib.contextmanager
 def _uncached() -> Iterator[None]:
-    """The call of a program that may be compiled in it, and may stay out of the cache."""
+    """Surrounds a call that may compile a program which need not be cached."""
     bounds: list[float] = []
     token = _bounds.set(bounds)
     try:
@@ -152,7 +152,7 @@ def _uncached() -> Iterator[None]:
 
 
 def keep_out_of_cache() -> bool:
-    """Keeps the program that is being lowered out of the cache of compiled programs. False if it may be wanted there."""
+    """Keeps the program being lowered out of the cache of compiled programs. Returns False if the program may belong in it."""
     enabled = _setting('jax_enable_compilation_cache') and _setting('jax_compilation_cache_dir') is not None
     if not enabled or math.isinf(_setting(_MIN_SECONDS)):
         return True

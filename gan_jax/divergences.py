@@ -1,10 +1,10 @@
 """f-divergences and their variational form, D_f(P||Q) >= E_P[T] - E_Q[f*(T)] (Nowozin, Cseke and Tomioka 2016).
 
-The bound is tight at T* = f'(p/q). A critic with unbounded outputs V becomes such a T by an output activation, T = g_f(V), whose
-range is the domain of the conjugate f*. Every g_f increases, so a large V means "looks like data".
+The bound is tight at T* = f'(p/q). A critic with unbounded outputs V is turned into such a T by an output activation,
+T = g_f(V), whose range is the domain of the conjugate f*. Every g_f increases, so a large V means "looks like data".
 
-Where a term grows as an exponential of V it is continued by its tangent from exponent 30 on (`_exp`): there g_f(V) and f*(g_f(V))
-keep a finite value, and a gradient of the right sign, rather than their value to the letter.
+Terms that grow exponentially in V are continued linearly, by their tangent, from exponent 30 on (`_exp`). Beyond that point
+g_f(V) and f*(g_f(V)) are not exact, but they stay finite and their gradients keep the right sign.
 """
 
 import math
@@ -25,36 +25,44 @@ class Divergence(NamedTuple):
     """D_f(P||Q) = E_Q[f(p/q)], with f convex (Nowozin et al. 2016, eq. 2), as elementwise functions."""
 
     f: Function
-    """u -> f(u), of the density ratio u = p/q >= 0."""
+    """u -> f(u), where u = p/q >= 0 is the density ratio."""
     derivative: Function
-    """u -> f'(u), which is the optimal T* where the ratio is u (eq. 5)."""
+    """u -> f'(u), the optimal T* where the ratio is u (eq. 5)."""
     conjugate: Function
     """t -> f*(t) = sup_u ut - f(u), on `domain` (eq. 3)."""
     domain: tuple[float, float]
-    """The ends of the domain of f*. The upper one is f'(infinity): the price of a unit of P where Q has none."""
+    """The ends of the domain of f*. The upper end is f'(infinity), the cost of a unit of mass of P where Q has no mass."""
     activation: Function
-    """v -> g_f(v), from the reals onto the domain, or into it, increasing (eq. 7, table 6)."""
+    """v -> g_f(v), an increasing map from the reals onto or into the domain (eq. 7, table 6)."""
     conjugate_activation: Function
-    """v -> f*(g_f(v)), rearranged so that value and derivatives are finite at any output of a critic."""
+    """v -> f*(g_f(v)), rearranged so that value and derivatives are finite for any output of a critic."""
     threshold: float
-    """f'(1): T above it says "real" (table 2)."""
+    """f'(1): T above this value means "real" (table 2)."""
     undecided: float = 0.0
     """The v with g_f(v) = f'(1)."""
 
 
 def quadrature(divergence: Divergence, log_p: Array, log_q: Array, x: Array) -> Array:
-    """D_f(P||Q) by the trapezoid rule, from log densities at the points of a grid, each `[n]` (Nowozin et al. 2016, eq. 2).
+    """D_f(P||Q) by the trapezoid rule (Nowozin et al. 2016, eq. 2).
 
-    A log density may be -inf. Where q = 0 the integrand q f(p/q) is p f'(infinity), where p = 0 it is q f(0); so it is where the
-    ratio leaves the range of the floating-point type. Raises `ValueError` for shapes that differ.
+    A log density may be -inf. The integrand q f(p/q) is p f'(infinity) where q = 0, and q f(0) where p = 0. The same limits are
+    used where the ratio exceeds the range of the floating-point type.
+
+    Args:
+        divergence: the divergence to integrate.
+        log_p: log densities of P at the points of the grid, `[n]`.
+        log_q: log densities of Q, `[n]`.
+        x: the points of the grid, `[n]`.
+
+    Raises `ValueError` if the shapes differ.
     """
     if not (log_p.shape == log_q.shape == x.shape):
-        raise ValueError(f'log densities and grid are of one shape, got {log_p.shape}, {log_q.shape} and {x.shape}')
+        raise ValueError(f'log densities and grid must have the same shape, got {log_p.shape}, {log_q.shape} and {x.shape}')
     some = jnp.exp(jnp.maximum(log_p, log_q)) > 0
     log_u = jnp.where(some, log_p, 0) - jnp.where(some, log_q, 0)
     more_p, beyond = log_u > 0, jnp.abs(log_u) > 0.98 * math.log(jnp.finfo(log_u.dtype).max)
     u = jnp.exp(jnp.where(beyond, 0, log_u))
-    # q f(u) = p f(u) / u: the larger of the two densities is the factor, because the smaller one may underflow.
+    # q f(u) = p f(u) / u: factor out the larger of the two densities, because the smaller one may underflow.
     large, small = jnp.where(more_p, u, 1), jnp.where(more_p, 1, u)
     at_large = jnp.where(beyond, divergence.domain[1], divergence.f(large) / large)
     at_small = jnp.where(beyond, divergence.f(jnp.zeros_like(u)), divergence.f(small))
@@ -62,7 +70,7 @@ def quadrature(divergence: Divergence, log_p: Array, log_q: Array, x: Array) -> 
 
 
 def total_variation() -> Divergence:
-    """f(u) = |u - 1| / 2. T* is a sign, which the activation reaches in the limit only."""
+    """f(u) = |u - 1| / 2. T* is a sign, which the activation reaches only in the limit."""
     return Divergence(
         f=lambda u: jnp.abs(u - 1) / 2,
         derivative=lambda u: jnp.sign(u - 1) / 2,
@@ -75,7 +83,7 @@ def total_variation() -> Divergence:
 
 
 def kl() -> Divergence:
-    """f(u) = u log u: KL(P||Q), infinite where the model misses data."""
+    """f(u) = u log u: KL(P||Q), which is infinite if the model misses part of the data."""
     return Divergence(
         f=lambda u: u * jnp.log(_or_one(u)),
         derivative=lambda u: 1 + jnp.log(u),
@@ -89,7 +97,7 @@ def kl() -> Divergence:
 
 
 def reverse_kl() -> Divergence:
-    """f(u) = -log u: KL(Q||P), infinite where the model leaves the data."""
+    """f(u) = -log u: KL(Q||P), which is infinite if the model leaves the support of the data."""
     return Divergence(
         f=lambda u: -jnp.log(u),
         derivative=lambda u: -1 / u,
@@ -102,7 +110,7 @@ def reverse_kl() -> Divergence:
 
 
 def pearson() -> Divergence:
-    """f(u) = (u - 1)^2: Pearson's chi-squared. As in the paper, f* is that of f on all reals: t^2 / 4 + t below t = -2, too."""
+    """f(u) = (u - 1)^2: Pearson's chi-squared. As in the paper, f* = t^2 / 4 + t is that of f on all reals, even below t = -2."""
     return Divergence(
         f=lambda u: (u - 1) ** 2,
         derivative=lambda u: 2 * (u - 1),
@@ -115,9 +123,9 @@ def pearson() -> Divergence:
 
 
 def neyman() -> Divergence:
-    """f(u) = (1 - u)^2 / u: Neyman's chi-squared, which is Pearson's of (Q, P)."""
+    """f(u) = (1 - u)^2 / u: Neyman's chi-squared, which is Pearson's with P and Q exchanged."""
     return Divergence(
-        f=lambda u: (u - 1) * (1 - 1 / u),  # no square that overflows
+        f=lambda u: (u - 1) * (1 - 1 / u),  # avoids a square that overflows
         derivative=lambda u: 1 - 1 / u**2,
         conjugate=lambda t: 2 - 2 * jnp.sqrt(1 - t),
         domain=(-math.inf, 1.0),
@@ -128,7 +136,7 @@ def neyman() -> Divergence:
 
 
 def squared_hellinger() -> Divergence:
-    """f(u) = (sqrt u - 1)^2: without the half that some authors put before it."""
+    """f(u) = (sqrt u - 1)^2, without the factor 1/2 that some authors include."""
     return Divergence(
         f=lambda u: (jnp.sqrt(u) - 1) ** 2,
         derivative=lambda u: 1 - 1 / jnp.sqrt(u),
@@ -143,7 +151,7 @@ def squared_hellinger() -> Divergence:
 def jeffrey() -> Divergence:
     """f(u) = (u - 1) log u: KL(P||Q) + KL(Q||P).
 
-    f*(t) = W + 1/W + t - 2 with W = W(e^(1-t)), Lambert's function. As W + log W = 1 - t, it is 1/W - log W - 1.
+    f*(t) = W + 1/W + t - 2 with W = W(e^(1-t)), Lambert's function. Since W + log W = 1 - t, this equals 1/W - log W - 1.
     """
 
     def conjugate(t: Array, exp: Function = jnp.exp) -> Array:
@@ -187,7 +195,7 @@ def jensen_shannon_weighted(pi: Annotated[float, Range(0, 1, above=True, below=T
         return -pi * u * jnp.log(pi + rest / _or_one(u)) - rest * jnp.log(rest + pi * u)
 
     def conjugate_activation(v: Array) -> Array:
-        # pi e^(t / pi) = exp(-softplus(-v) / pi), which rounds to 1 for a large v: log softplus(-v) does not.
+        # pi e^(t / pi) = exp(-softplus(-v) / pi), which rounds to 1 for a large v, while log softplus(-v) stays accurate.
         return rest * (math.log(rest) - _log1mexp(_log_softplus(-v) - log_pi))
 
     return Divergence(
@@ -203,12 +211,12 @@ def jensen_shannon_weighted(pi: Annotated[float, Range(0, 1, above=True, below=T
 
 
 def gan() -> Divergence:
-    """f(u) = u log u - (u + 1) log(u + 1): the value of the minimax game, `jensen_shannon` less log 4; f(1) is not 0 here.
+    """f(u) = u log u - (u + 1) log(u + 1): the value of the minimax game, `jensen_shannon` minus log 4. Here f(1) is not 0.
 
     V is the logit of the discriminator: T = log D and f*(T) = -log(1 - D) (Nowozin et al. 2016, eq. 8).
     """
     return Divergence(
-        f=lambda u: -u * jnp.log1p(1 / _or_one(u)) - jnp.log1p(u),  # u log(u / (u + 1)): no difference of large numbers
+        f=lambda u: -u * jnp.log1p(1 / _or_one(u)) - jnp.log1p(u),  # u log(u / (u + 1)) avoids a difference of large numbers
         derivative=lambda u: -jnp.log1p(1 / u),
         conjugate=lambda t: -jnp.log(-jnp.expm1(t)),
         domain=(-math.inf, 0.0),
@@ -222,10 +230,10 @@ def gan() -> Divergence:
 def alpha(a: Coordinate = 1.5) -> Divergence:
     """f(u) = (u^a - 1 - a (u - 1)) / (a (a - 1)): reverse KL as a -> 0, KL as a -> 1, half of Pearson's at a = 2.
 
-    Raises `ValueError` for a = 0 and a = 1, where the formula ends.
+    Raises `ValueError` for a = 0 and a = 1, where the formula is undefined, and for a outside [-1000, 1000].
     """
     if a in (0, 1):
-        raise ValueError(f'a is neither 0 nor 1, whose limits are reverse_kl and kl, got {a}')
+        raise ValueError(f'a must be neither 0 nor 1 (use reverse_kl and kl for these limits), got {a}')
     power = a / (a - 1)
 
     def conjugate(t: Array, exp: Function = jnp.exp) -> Array:
@@ -257,33 +265,33 @@ def _softplus_crossing(value: float) -> float:
 
 
 def _or_one(u: Array) -> Array:
-    """u, and 1 for 0: in the logarithm of a term u log(...) that is 0 at u = 0 (`xlogy` has a NaN on the way)."""
+    """u with 0 replaced by 1, for the logarithm in a term u log(...) that is 0 at u = 0 (`xlogy` has an intermediate NaN)."""
     return jnp.where(u == 0, 1, u)
 
 
 def _exp(x: Array) -> Array:
-    """exp(x) up to x = 30, its tangent there beyond: increasing, smooth to first order, finite in float32."""
+    """exp(x) up to x = 30 and its tangent at 30 beyond: increasing, continuously differentiable, and finite in float32."""
     large = x >= 30
     return jnp.where(large, math.exp(30) * (x - 29), jnp.exp(jnp.where(large, 0, x)))
 
 
 def _log_softplus(x: Array) -> Array:
-    """log(log(1 + e^x)), which is x - e^x / 2 where softplus(x) underflows."""
+    """log(log(1 + e^x)), evaluated as x - e^x / 2 where softplus(x) underflows."""
     small = x < -20
     return jnp.where(small, x - jnp.exp(jnp.where(small, x, 0)) / 2, jnp.log(jax.nn.softplus(jnp.where(small, 0, x))))
 
 
 def _log1mexp(y: Array) -> Array:
-    """log(1 - exp(-e^y)), which is y - e^y / 2 where e^y underflows."""
+    """log(1 - exp(-e^y)), evaluated as y - e^y / 2 where e^y underflows."""
     small = y < -20
     return jnp.where(small, y - jnp.exp(jnp.where(small, y, 0)) / 2, jnp.log(-jnp.expm1(-jnp.exp(jnp.where(small, 0, y)))))
 
 
 @jax.custom_jvp
 def log_lambert_w(s: Array) -> Array:
-    """L = log W(e^s), Lambert's function in logarithms: the root of L + e^L = s, for any s that is finite.
+    """L = log W(e^s), Lambert's function in logarithms: the root of L + e^L = s, elementwise, for any finite s.
 
-    Newton's method from above the root, where the convex left-hand side makes it descend.
+    Newton's method starts above the root, and descends because the left-hand side is convex.
     """
     log_w = jnp.where(s > 1, jnp.log(jnp.maximum(s, 1)), jnp.minimum(s, 1))
     for _ in range(5):  # to the last digit of float64
@@ -310,4 +318,4 @@ DIVERGENCES: Table[Callable[..., Divergence]] = Table(
         'alpha': alpha,
     },
 )
-"""Name -> factory. A new divergence is one factory above and one entry here; `tests/test_divergences.py` then covers it."""
+"""Name -> factory. To add a divergence, add a factory above and an entry here; `tests/test_divergences.py` then covers it."""

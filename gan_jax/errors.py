@@ -1,25 +1,25 @@
-"""The exceptions that speak to the person at the keyboard."""
+"""Exceptions whose messages are meant for the user."""
 
 
 class InputError(ValueError):
-    """What was asked for cannot be done. The message is one line that says what is wrong, and what would do instead."""
+    """The request is invalid. The message is one line: the problem and, where possible, a valid alternative."""
 
 
 def one_line(error: BaseException) -> str:
-    """What an exception says, in one line of at most 200 characters, after its kind."""
+    """The type and message of an exception in one line, with at most 200 characters of the message."""
     message = ' '.join(str(error).split())
     return f'{type(error).__name__}: {message[:200]}' if message else type(error).__name__
 
 
 class Diverged(InputError):
-    """Training has left the finite numbers; nothing that is not finite was saved."""
+    """Training produced non-finite values. No non-finite state was saved."""
 
 
 class Interrupted(BaseException):
-    """A signal asked the program to stop. Like `KeyboardInterrupt` it passes by whoever catches errors."""
+    """A signal asked the program to stop. Like `KeyboardInterrupt`, it is not caught by `except Exception`."""
 
     def __init__(self, signum: int, step: int | None = None) -> None:
-        """`step` is that of the state which was saved, if one was."""
-        saved = 'stopped; what was saved before is whole'
-        super().__init__(saved if step is None else f'stopped at step {step}, which is saved: --resume goes on from there')
+        """`step` is the step of the state that was saved, if one was."""
+        saved = 'stopped; earlier saves are intact'
+        super().__init__(saved if step is None else f'stopped at step {step}, which is saved; --resume continues from there')
         self.signum = signum

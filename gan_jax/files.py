@@ -1,4 +1,4 @@
-"""Files: where they are kept, and how they are written."""
+"""Reading and writing files: atomic writes, JSON, arrays, and the cache directory."""
 
 import contextlib
 import errno
@@ -17,11 +17,11 @@ from gan_jax import hosts
 from gan_jax.errors import InputError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
-"""Error numbers of a disk, or a share of one, that has no room."""
+"""Error numbers of a full disk or an exhausted quota."""
 
 
 def write_whole(path: pathlib.Path, content: bytes) -> None:
-    """Writes a file so that nobody ever sees half of it. Of several processes only process 0 writes."""
+    """Writes a file atomically; with several processes, in process 0 alone. Raises `OSError` if that fails."""
     if not hosts.leads():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -34,7 +34,7 @@ def write_whole(path: pathlib.Path, content: bytes) -> None:
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
-    """The same of what JSON has, indented for people; numbers that are not finite become null."""
+    """Writes a value as indented JSON, atomically. Non-finite numbers become null. Raises `OSError` if that fails."""
     write_whole(path, (json.dumps(_finite(value), indent=2, allow_nan=False) + '\n').encode())
 
 
@@ -47,30 +47,30 @@ def _finite(value: Any) -> Any:
 
 
 def read_json(path: pathlib.Path) -> Any:
-    """What a file of JSON has. Raises `InputError` for a file that cannot be read, or that has no JSON."""
+    """The content of a JSON file. Raises `InputError` if the file cannot be read or is not valid JSON."""
     try:
         return json.loads(path.read_text())
     except OSError as error:
         raise InputError(f'cannot read {path}: {error.strerror}') from error
-    except (ValueError, RecursionError) as error:  # that of a text of no encoding is one, too
+    except (ValueError, RecursionError) as error:  # decoding errors are ValueErrors, too
         raise InputError(f'{path} is damaged: it is not JSON') from error
 
 
 @contextlib.contextmanager
 def new_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """A folder to write into, which becomes `path` when everything has been written, and is gone if something fails.
+    """A folder to write into, which becomes `path` once everything has been written, and is removed if anything fails.
 
-    Raises `InputError`, before anything is written, if `path` is a file or a folder that is not empty, or cannot be made.
+    Raises `InputError`, before anything is written, if `path` is a file or a non-empty folder, or cannot be created.
     """
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
-        raise InputError(f'{path} exists and is {"not empty" if path.is_dir() else "a file"}; give another folder')
+        raise InputError(f'{path} exists and is {"not empty" if path.is_dir() else "a file"}; choose another folder')
     path = path.absolute()
     part = path.with_name(f'.{path.name}.part')
     shutil.rmtree(part, ignore_errors=True)
     try:
         part.mkdir(parents=True)
     except OSError as error:
-        raise InputError(f'cannot make the folder {path}: {error.strerror}') from error
+        raise InputError(f'cannot create the folder {path}: {error.strerror}') from error
     try:
         yield part
         os.replace(part, path)
@@ -79,12 +79,12 @@ def new_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 def cache_directory() -> pathlib.Path:
-    """Where what is dear to compute is kept (weights, classifiers, reference statistics): GAN_JAX_CACHE, or ~/.cache/gan_jax."""
+    """The directory for expensive results (weights, classifiers, reference statistics): GAN_JAX_CACHE, or ~/.cache/gan_jax."""
     return pathlib.Path(os.environ.get('GAN_JAX_CACHE') or pathlib.Path.home() / '.cache' / 'gan_jax')
 
 
 def fingerprint(*parts: np.ndarray | str) -> str:
-    """16 hexadecimal digits that say which arrays (contents, shapes, types) and texts these are."""
+    """16 hexadecimal digits that identify arrays (contents, shapes and types) and strings."""
     digest = hashlib.sha256()
     for part in parts:
         if isinstance(part, np.ndarray):
@@ -97,7 +97,7 @@ def fingerprint(*parts: np.ndarray | str) -> str:
 
 @contextlib.contextmanager
 def _arrays(file: str | os.PathLike) -> Iterator[Any]:
-    """What NumPy opens, for a block whose errors become `InputError`; never what would run code when it is read."""
+    """Opens a file with NumPy and converts errors in the block to `InputError`. Never loads anything that would execute code."""
     try:
         with open(file, 'rb') as content:
             yield np.load(content, allow_pickle=False)
@@ -106,25 +106,25 @@ def _arrays(file: str | os.PathLike) -> Iterator[Any]:
 
 
 def load_arrays(file: str | os.PathLike) -> dict[str, np.ndarray]:
-    """The arrays of a `.npz` file by name, or that of a `.npy` file as 'array'.
+    """The arrays of a `.npz` file by name, or the array of a `.npy` file under the name 'array'.
 
-    Raises `InputError` for a file that cannot be read.
+    Raises `InputError` if the file cannot be read.
     """
     with _arrays(file) as found:
         arrays = {'array': found} if isinstance(found, np.ndarray) else dict(found)
-        if others := [name for name, x in arrays.items() if not isinstance(x, np.ndarray)]:  # of any zip file
-            raise ValueError(f'{others[0]} in it is not an array')
+        if others := [name for name, x in arrays.items() if not isinstance(x, np.ndarray)]:  # members of an arbitrary zip file
+            raise ValueError(f'its member {others[0]} is not an array')
         return arrays
 
 
 def array_names(file: str | os.PathLike) -> list[str]:
-    """The names of the arrays of a `.npz` file, which are not read. Raises `InputError` for a file that cannot be read."""
+    """The names of the arrays in a `.npz` file, without reading the arrays. Raises `InputError` if the file cannot be read."""
     with _arrays(file) as found:
         return ['array'] if isinstance(found, np.ndarray) else list(found.files)
 
 
 def _damage(error: Exception) -> str:
-    """One line on why a file of arrays cannot be read."""
+    """Explains in one line why a file of arrays cannot be read."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     if isinstance(error, EOFError):

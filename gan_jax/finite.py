@@ -1,4 +1,4 @@
-"""Whether a run is still finite: looked at where its numbers come to the host anyway."""
+"""Checks that a run is still finite, at points where its numbers reach the host anyway."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,7 +15,7 @@ ADVICE = 'a lower learning rate or a penalty may help'
 def check_losses(metrics: Mapping[str, np.ndarray], step: int, what: str = 'the run') -> None:
     """Raises `Diverged` if a loss of the steps `step + 1`, `step + 2`, ... is not finite; metrics are `[steps, ...]`.
 
-    Losses are the metrics whose names end with 'loss'. Of several seeds each has its own.
+    Losses are the metrics whose names end with 'loss'. With several seeds, each seed is one entry of a row.
     """
     losses = {name: np.asarray(value) for name, value in metrics.items() if name.endswith('loss')}
     bad = {name: ~np.isfinite(value.reshape(len(value), -1)) for name, value in losses.items()}
@@ -29,50 +29,52 @@ def check_losses(metrics: Mapping[str, np.ndarray], step: int, what: str = 'the 
 
 
 def check_state(state: Any, step: int, what: str = 'the run') -> None:
-    """Raises `Diverged` if a number of the state after `step` steps is not finite: its losses come a step later."""
+    """Raises `Diverged` if the state after `step` steps contains non-finite numbers, which reach the losses only a step later."""
     if not is_finite(state):
         raise Diverged(f'{what} diverged: the state after step {step} is not finite')
 
 
 def is_finite(tree: Any) -> bool:
-    """Whether every number is one. Reads the arrays on the host."""
+    """Whether every number of a pytree is finite. Reads the arrays on the host."""
     leaves = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
     return all(bool(np.isfinite(np.asarray(leaf)).all()) for leaf in leaves)
 
 
 def by_seed(tree: Any) -> tuple[bool, ...]:
-    """Of each seed whether every number is one; leaves are `[seeds, ...]`. Reads the arrays on the host."""
+    """For each seed, whether every number is finite; leaves are `[seeds, ...]`. Reads the arrays on the host."""
     leaves = [np.asarray(x) for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
     return tuple(all(bool(np.isfinite(leaf[i]).all()) for leaf in leaves) for i in range(len(leaves[0])))
 
 
 def first_of(tree: Any) -> int:
-    """The row of the first seed whose every number is one, of leaves `[seeds, ...]`; of the first if none is."""
+    """The row of the first seed whose numbers are all finite, with leaves `[seeds, ...]`; 0 if there is no such seed."""
     rows = by_seed(tree)
     return rows.index(True) if any(rows) else 0
 
 
 class Survivors:
-    """Which seeds of a run have not diverged. One that has is reported once, and does not stop the others.
+    """Tracks which seeds of a run have not diverged. A seed that diverges is reported once and does not stop the others.
 
-    A run of one seed, and one without a finite seed, raise `Diverged`.
+    Raises `Diverged` if the run has only one seed and it diverges, or if every seed has diverged.
     """
 
     def __init__(self, count: int, seed: int = 0) -> None:
-        """Of the seeds `seed`, `seed + 1`, ..., so many."""
+        """Tracks `count` seeds: `seed`, `seed + 1`, ..."""
         self._seed = seed
         self._lost: dict[int, int] = {}
-        """Row -> the first step whose metrics it has no part in."""
+        """Row -> the first step whose metrics exclude it."""
         self.finite = (True,) * count
 
     @property
     def first(self) -> int:
-        """The row of the first that has not diverged."""
+        """The row of the first seed that has not diverged."""
         return self.finite.index(True)
 
     def note_losses(self, metrics: Mapping[str, np.ndarray], step: int) -> dict[str, np.ndarray]:
-        """Looks at metrics of the steps `step + 1`, ..., `[steps]` or `[steps, seeds]`; returns them without those of lost seeds,
-        which are not a number from the step on in which they were lost."""
+        """Checks metrics of the steps `step + 1`, ..., `[steps]` or `[steps, seeds]`, and returns them with NaN for lost seeds.
+
+        The metrics of a seed are NaN from the step at which it diverged. Raises `Diverged` as described for the class.
+        """
         if len(self.finite) == 1:
             check_losses(metrics, step)
             return dict(metrics)
@@ -88,7 +90,10 @@ class Survivors:
         return {name: np.where(gone, np.nan, value) for name, value in metrics.items()}
 
     def note_state(self, state: Any, step: int) -> None:
-        """Looks at the state after `step` steps; of several seeds its leaves are `[seeds, ...]`."""
+        """Checks the state after `step` steps, whose leaves are `[seeds, ...]` if there are several seeds.
+
+        Raises `Diverged` as described for the class.
+        """
         if len(self.finite) == 1:
             return check_state(state, step)
         for row, ok in enumerate(by_seed(state)):
@@ -101,5 +106,5 @@ class Survivors:
         self._lost[row] = step
         self.finite = tuple(ok and i != row for i, ok in enumerate(self.finite))
         if not any(self.finite):
-            raise Diverged(f'every seed diverged, the last: {error}')
-        print(f'{error}; the others go on')
+            raise Diverged(f'every seed diverged; the last one: {error}')
+        print(f'{error}; the others continue')

@@ -1,8 +1,8 @@
-"""Several processes that train one run: how they find each other, agree, and notice that one of them has died.
+"""Several processes that train one run: how they find each other and agree.
 
-JAX's coordination service does the work (`jax.distributed`); `gan_jax.parallel` computes over the devices of all processes.
-Process 0 owns the run's directory: it alone writes and prints, and the others learn from it what it finds on disk (`agreed`), so
-that all of them take the same branch. With a single process every function here returns at once.
+JAX's coordination service does the work (`jax.distributed`); `gan_jax.parallel` computes on the devices of all processes.
+Process 0 owns the directory of the run: it alone writes and prints, and it tells the others what it finds on disk (`agreed`), so
+that all of them take the same branch. With a single process the functions here have no effect.
 """
 
 import contextlib
@@ -12,7 +12,6 @@ import os
 import pathlib
 import pickle
 import re
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -90,11 +89,18 @@ def start(coordinator: str | None = None, processes: int | None = None, process:
         return
     liveness.watch(_client(), jax.process_index(), count())
     if not leads():
-        sys.stdout = open(os.devnull, 'w')  # noqa: SIM115  (until the end of the process)
-        os.environ['TQDM_DISABLE'] = '1'
+        _silence()
     counts = [sum(device.process_index == i for device in every) for i in range(count())]
     if len(set(counts)) > 1:
         raise InputError(f'every process must have as many devices as the others; they have {", ".join(map(str, counts))}')
+
+
+def _silence() -> None:
+    """Discards standard output, to which collectives on CPUs print too, and progress bars."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)
+    os.environ['TQDM_DISABLE'] = '1'
 
 
 def _in_cluster() -> bool:

@@ -1,4 +1,4 @@
-"""SIGINT, SIGTERM and SIGHUP: they end a program in one line, after what is worth saving was saved."""
+"""SIGINT, SIGTERM and SIGHUP end a program with one line, after it has saved what is worth saving."""
 
 import contextlib
 import os
@@ -15,13 +15,13 @@ from gan_jax.errors import Interrupted
 
 SIGNALS = tuple(getattr(signal, name) for name in ('SIGINT', 'SIGTERM', 'SIGHUP') if hasattr(signal, name))
 _PATIENCE = 5.0
-"""Seconds that a program has to come to its end after a signal."""
+"""Seconds that a program has to finish after a signal."""
 
 Handler = Callable[[int, FrameType | None], None]
 
 
 class Noted:
-    """What `noted` has seen: the number of the signal, 0 for none."""
+    """What `noted` has received: the number of the signal, or 0."""
 
     received: int = 0
 
@@ -31,7 +31,7 @@ _holding = 0
 
 @contextlib.contextmanager
 def unhurried() -> Iterator[None]:
-    """Within it the program has as long as it takes, such as for the end of a save."""
+    """Within the block the program may take as long as it needs after a signal, for example to finish a save."""
     global _holding
     _holding += 1
     try:
@@ -42,7 +42,7 @@ def unhurried() -> Iterator[None]:
 
 @contextlib.contextmanager
 def noted() -> Iterator[Noted]:
-    """Within it a first signal is only noted, for the caller to save and stop; a second one is not held back."""
+    """Within the block the first signal is only recorded, for the caller to save and stop; a second one is not intercepted."""
     signals = Noted()
     before: dict[int, Any] = {}
 
@@ -56,12 +56,12 @@ def noted() -> Iterator[Noted]:
 
 @contextlib.contextmanager
 def raised(give_up: Callable[[int], Any]) -> Iterator[None]:
-    """Within it a signal raises `Interrupted`.
+    """Within the block a signal raises `Interrupted`.
 
-    That may be late, for the interpreter looks for signals between its own instructions and not in a call that lasts, such as a
-    compilation or a long program on the device; and it may be lost, as every exception in a destructor or a callback of C++ is.
-    So if the block has not ended 5 seconds later, `give_up(signum)`, which ends the process, is called from a thread; unless
-    `noted` or `unhurried` gives it time.
+    The exception may come late, because the interpreter handles signals between its own instructions and not during a long call
+    such as a compilation or a program on the device. It may also be lost, like any exception in a destructor or a C++ callback.
+    Therefore, if the block has not ended 5 seconds later, a thread calls `give_up(signum)`, which must end the process; `noted`
+    and `unhurried` extend that time.
     """
 
     def interrupt(signum: int, frame: FrameType | None) -> None:
@@ -73,18 +73,18 @@ def raised(give_up: Callable[[int], Any]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _handlers(handler: Handler, before: dict[int, Any]) -> Iterator[None]:
-    """Within it signals go to this handler; `before` notes what they went to."""
+    """Within the block signals go to this handler; `before` records the previous ones."""
     _set(handler, before)
     try:
         yield
     finally:
         for number, previous in before.items():
-            if previous is not None:  # one that was not set in Python
+            if previous is not None:  # None: the handler was not installed from Python
                 signal.signal(number, previous)
 
 
 def _set(handler: Handler, before: dict[int, Any]) -> None:
-    """Sets the handler, and notes what it was before. Whoever was told to ignore a hang-up (`nohup`) still does."""
+    """Installs the handler and records the previous one. A process that ignores SIGHUP (`nohup`) continues to ignore it."""
     terminal = [fd for fd in (1, 2) if _is_terminal(fd)]
 
     def handle(signum: int, frame: FrameType | None) -> None:
@@ -97,15 +97,15 @@ def _set(handler: Handler, before: dict[int, Any]) -> None:
             if not (number == getattr(signal, 'SIGHUP', None) and signal.getsignal(number) == signal.SIG_IGN):
                 before[number] = signal.getsignal(number)
                 signal.signal(number, handle)
-    except ValueError:  # not in the main thread: signals are someone else's
+    except ValueError:  # not in the main thread, which alone may handle signals
         before.clear()
 
 
 def end_while_starting() -> None:
-    """Ends a program of this project in one line if a signal comes before its `main`, while modules are imported.
+    """Ends a program of this project with one line if a signal arrives before its `main`, while modules are being imported.
 
-    Does nothing where the library is imported by anything else: `sys.argv[0]` is '-m' only until Python has found the module that
-    `python -m` is to run, whose packages it imports to find it.
+    Does nothing if anything else imports the library: `sys.argv[0]` is '-m' only until Python has found the module that
+    `python -m` runs, and finding it imports the packages that contain it.
     """
     if sys.argv[:1] != ['-m']:
         return
@@ -129,7 +129,7 @@ def _is_terminal(fd: int) -> bool:
 
 
 def _let_go(terminal: list[int]) -> None:
-    """Nobody reads a terminal that has hung up, and writing to it is an error."""
+    """Redirects a terminal that has hung up to the null device, because writing to it would be an error."""
     for fd in terminal:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, fd)

@@ -1,4 +1,4 @@
-"""Inference via optimisation (Metz et al. 2017, section 3.4): how near can a generator come to a given example?
+"""Inference via optimisation (Metz et al. 2017, section 3.4): how closely can a generator reproduce a given example?
 
     z* = argmin |G(z) - x|^2   by L-BFGS from several random latents
 
@@ -22,12 +22,13 @@ class Inversion(NamedTuple):
     latents: Array
     """`[n, size]`"""
     reconstructions: Array
-    """`[n, ...]`, the generator's output at the latents"""
+    """`[n, ...]`, the generator's output at these latents."""
     errors: Array
-    """`[n]`, mean squared error of an entry. For images in [-1, 1] it is 4 times that of images in [0, 1], which is what the
-    papers' tables hold."""
+    """`[n]`, the mean squared error per entry. For images in [-1, 1] it is 4 times the value for images in [0, 1], which is
+    what the papers' tables report.
+    """
     starts: Array
-    """`[n, restarts]`, the error that each start ended with; how much they differ says whether there were enough."""
+    """`[n, restarts]`, the final error of each start; their spread shows whether there were enough of them."""
 
 
 def invert(
@@ -42,30 +43,30 @@ def invert(
     tolerance: float = 1e-5,
     block: int = 256,
 ) -> Inversion:
-    """Searches a latent for each of `targets [n, ...]`, from `restarts` starts each (3 in the paper), the best of which is kept.
+    """Finds a latent for each of `targets [n, ...]`: the best of `restarts` searches from random starts (3 in the paper).
 
     Args:
-        generate: `latents [m, size] -> examples [m, ...]`, each row from its own latent alone (inference mode, where there is
-            batch norm).
-        targets: what to reproduce, in the generator's units.
-        latent: one start from one key, from `gan_jax.latents`.
-        key: of the starts. Those of a target depend on the key and its row only, so that generators compared on the same
-            targets start alike.
-        restarts: starts for each target.
-        steps: iterations of L-BFGS at most.
-        memory: gradients that L-BFGS remembers.
-        tolerance: a search ends where the gradient of the mean squared error is no longer than this.
-        block: targets searched for at once.
+        generate: `latents [m, size] -> examples [m, ...]`, where each row depends on its own latent alone (inference mode if
+            there is batch norm).
+        targets: the examples to reproduce, in the generator's units.
+        latent: draws one start from one key, from `gan_jax.latents`.
+        key: for the starts. The starts of a target depend only on the key and its row, so generators compared on the same
+            targets start from the same latents.
+        restarts: the number of starts per target.
+        steps: the maximum number of L-BFGS iterations.
+        memory: the number of gradients that L-BFGS remembers.
+        tolerance: a search ends once the norm of the gradient of the mean squared error is at most this.
+        block: the number of targets to search for at once.
 
-    Pure, for the caller to compile. A search that meets values that are not finite has lost: its error is infinite.
-    Raises `ValueError` for counts below 1, no targets, or if the generator's output is not of the targets' shape.
+    Pure; the caller compiles it. A search that encounters non-finite values is assigned infinite error. Raises `ValueError` if
+    a count is below 1, if there are no targets, or if the generator's output does not have the targets' shape.
     """
     if min(restarts, steps, memory, block, len(targets)) < 1:
         counts = f'{restarts=}, {steps=}, {memory=}, {block=}, {len(targets)} targets'
-        raise ValueError(f'a search needs at least 1 of each, got {counts}')
+        raise ValueError(f'a search requires at least 1 of each, got {counts}')
     made = jax.eval_shape(lambda key: generate(latent(key)[None]), key).shape[1:]
     if made != targets.shape[1:]:
-        raise ValueError(f'the generator makes examples of shape {made}, the targets have {targets.shape[1:]}')
+        raise ValueError(f'the generator produces examples of shape {made}, but the targets have shape {targets.shape[1:]}')
 
     def search(target: Array, start: Array) -> tuple[Array, Array]:
         loss = lambda z: jnp.square(generate(z[None])[0] - target).mean()
@@ -80,14 +81,12 @@ def invert(
 
     n = len(targets)
     size = -(-n // -(-n // block))
-    filling = [(0, -n % size)] + [(0, 0)] * (targets.ndim - 1)  # whole blocks: a remainder would be compiled apart
+    filling = [(0, -n % size)] + [(0, 0)] * (targets.ndim - 1)  # whole blocks: a remainder would be compiled separately
     rows = jnp.pad(targets, filling, mode='edge'), jnp.arange(n + -n % size)
     return jax.tree.map(lambda x: x[:n], lax.map(one, rows, batch_size=size))
 
 
 def best_shares(errors: Array) -> Array:
-    """`errors [models, n] -> [models]`: the share of targets that each model reproduces best; a tie counts for all who share it
-    in equal parts.
-    """
+    """The share of targets that each model reproduces best, `errors [models, n] -> [models]`; ties are split equally."""
     best = errors == errors.min(0)
     return (best / best.sum(0)).mean(1)

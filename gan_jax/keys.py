@@ -1,7 +1,7 @@
-"""The random keys of a run: one root for each seed, and from it a key for each use, by its name.
+"""The random keys of a run: one root key per seed, from which every use derives a key by name.
 
-Sums such as `seed + 1` would give one run's samples the key of another's weights; names are folded in, so no two uses of no two
-seeds share a key.
+Arithmetic such as `seed + 1` would give one run's sampling the key of another run's initialisation. Names are folded in
+instead, so no two uses share a key, whatever their seeds.
 """
 
 import zlib
@@ -13,11 +13,11 @@ from gan_jax.typing import Key
 
 
 def roots(seed: int, count: int) -> Key:
-    """The root keys of the seeds `seed`, `seed + 1`, ..., `[count]`: each is that of a run of this seed alone."""
+    """The root keys of the seeds `seed`, `seed + 1`, ..., `[count]`; each equals that of a run of this seed alone."""
     return jnp.stack([jax.random.key((seed + i) % 2**32) for i in range(count)])
 
 
 def named(root: Key, use: str) -> Key:
-    """The key of a use, such as 'init' or 'data', of a root key; of roots `[n]` as many."""
+    """The key of a use such as 'init' or 'data', derived from a root key; `[n]` keys from root keys `[n]`."""
     number = zlib.crc32(use.encode())
     return jax.vmap(jax.random.fold_in, (0, None))(root, number) if root.shape else jax.random.fold_in(root, number)

@@ -1,4 +1,4 @@
-"""Numerics that several rooms share: a norm with a derivative everywhere, and minimisers of one loss."""
+"""Shared numerics: a norm that is differentiable everywhere, and minimisers of a single loss."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ from gan_jax.typing import Array
 def safe_sqrt(x: Array) -> Array:
     """The square root of `x >= 0`, of any shape, with derivative 0 at 0, where that of `jnp.sqrt` is infinite.
 
-    A norm `safe_sqrt(jnp.square(x).sum())` of zeros therefore has the gradient 0, and not NaN.
+    The gradient of a norm `safe_sqrt(jnp.square(x).sum())` at zero is therefore 0 rather than NaN.
     """
     positive = x > 0
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1)), 0)
@@ -28,9 +28,14 @@ def euclidean_norm(x: Array) -> Array:
 def minimise(
     loss: Callable[[Array], Array], start: Array, *, steps: int = 100, memory: int = 10, tolerance: float = 1e-5
 ) -> tuple[Array, Array]:
-    """The last iterate of L-BFGS, an array of any shape, and its loss; infinite if it is not a number.
+    """The last iterate of L-BFGS, an array of any shape, and its loss, which is infinite if it is not finite.
 
-    It ends after so many steps, or where the gradient is no longer than the tolerance.
+    Args:
+        loss: maps an array of the shape of `start` to a scalar.
+        start: the first iterate.
+        steps: the maximum number of iterations.
+        memory: the number of gradients that L-BFGS remembers.
+        tolerance: the search ends once the norm of the gradient is at most this.
     """
     optimizer = optax.lbfgs(memory_size=memory)
     value_and_grad = optax.value_and_grad_from_state(loss)
@@ -53,11 +58,11 @@ def minimise(
 
 
 class Descent(NamedTuple):
-    """Where a descent has arrived."""
+    """The state of a descent."""
 
     params: Any
     memory: Any
-    """What the loss keeps from step to step, such as batch statistics; `()` if nothing."""
+    """What the loss carries from step to step, such as batch statistics; `()` if nothing."""
     opt_state: optax.OptState
 
 
@@ -68,9 +73,16 @@ def descend(
     steps: int | Array,
     first: int | Array = 0,
 ) -> Descent:
-    """Takes steps `first`, `first + 1`, ... down the gradient of `loss(params, memory, step) -> (loss, memory)`.
+    """Takes gradient steps `first`, `first + 1`, ... on `loss(params, memory, step) -> (loss, memory)`.
 
-    The loss draws the minibatch of its step, so this is all of supervised learning. Pure, for the caller to compile.
+    Because the loss draws the minibatch of its step, this covers supervised learning. Pure; the caller compiles it.
+
+    Args:
+        loss: the loss of a step, and what it carries to the next.
+        optimizer: updates the parameters.
+        start: the state to start from.
+        steps: the number of steps to take.
+        first: the number of the first step.
     """
 
     def step(i: Array, at: Descent) -> Descent:

@@ -1,11 +1,11 @@
-"""Adversarial objectives: what each player minimises, as functions of the discriminator's logits.
+"""Adversarial objectives: the losses of both players as functions of the discriminator's logits.
 
-Every loss takes `(real, fake)` logits of one shape `[batch, ...]` and returns one number per logit, unreduced. `real` and
+Every loss takes `(real, fake)` logits of the same shape `[batch, ...]` and returns one number per logit, unreduced. `real` and
 `fake` are logits, never probabilities: D(x) = sigmoid(logit), log D = -softplus(-logit), log(1 - D) = -softplus(logit).
 
-An objective that its paper prints as one value, min over G of max over D, is zero-sum here: the generator's loss is minus the
-discriminator's, the term of the real data included. That term's gradient is zero in the plain game; with unrolling it is not,
-because the future discriminator depends on the generator (Metz et al. 2017, eq. 7).
+An objective that its paper states as a single value, min over G of max over D, is zero-sum here: the generator's loss is minus
+the discriminator's, including the term of the real data. The gradient of that term vanishes in the plain game, but not with
+unrolling, where the future discriminator depends on the generator (Metz et al. 2017, eq. 7).
 """
 
 import math
@@ -25,20 +25,24 @@ Loss = Callable[[Array, Array], Array]
 
 
 class Objective(NamedTuple):
-    """The two losses of an adversarial game, each `(real, fake) -> loss`, all three of one shape."""
+    """The two losses of an adversarial game, each `(real, fake) -> loss`, with logits and losses of the same shape.
+
+    Both raise `ValueError` if the logits differ in shape.
+    """
 
     discriminator: Loss
     generator: Loss
     undecided: float | None = None
-    """The best logit of an example that is as likely real as generated. None if there is none: if a discriminator with a
-    constant added to its logits is as good, or if its outputs say nothing of the kind."""
+    """The optimal logit of an example that is as likely real as generated. None if it does not exist: if adding a constant to
+    all logits leaves the discriminator equally good, or if its outputs do not express such a likelihood.
+    """
 
 
 def _objective(discriminator: Loss, generator: Loss, undecided: float | None = None) -> Objective:
     def checked(loss: Loss) -> Loss:
         def call(real: Array, fake: Array) -> Array:
-            if real.shape != fake.shape:  # [n, 1] and [n] would broadcast to [n, n] in silence
-                raise ValueError(f'real and fake logits are of one shape, got {real.shape} and {fake.shape}')
+            if real.shape != fake.shape:  # [n, 1] and [n] would silently broadcast to [n, n]
+                raise ValueError(f'real and fake logits must have the same shape, got {real.shape} and {fake.shape}')
             return loss(real, fake)
 
         return call
@@ -57,15 +61,16 @@ def _cross_entropy(smoothing: float) -> Loss:
 
 
 def _undecided(smoothing: float) -> float:
-    """The logit of D = (1 - smoothing) / 2, which the smoothed cross-entropy has as its optimum where p = q."""
+    """The logit of D = (1 - smoothing) / 2, the optimum of the smoothed cross-entropy where p = q."""
     return math.log((1 - smoothing) / (1 + smoothing))
 
 
 @checked
 def minimax(smoothing: ShareBelow1 = 0.0) -> Objective:
-    """The zero-sum game of the cross-entropy (Goodfellow et al. 2014, eq. 1).
+    """The zero-sum game on the cross-entropy (Goodfellow et al. 2014, eq. 1).
 
-    `smoothing` is one-sided label smoothing: real examples' target is `1 - smoothing`.
+    `smoothing` is one-sided label smoothing: the target of real examples is `1 - smoothing`. Raises `ValueError` unless it is
+    in [0, 1).
     """
     return _zero_sum(_cross_entropy(smoothing), _undecided(smoothing))
 
@@ -74,27 +79,29 @@ def minimax(smoothing: ShareBelow1 = 0.0) -> Objective:
 def non_saturating(smoothing: ShareBelow1 = 0.0) -> Objective:
     """ "Modified minimax": the generator maximises log D(G(z)) (Goodfellow et al. 2014, section 3).
 
-    `smoothing` is one-sided label smoothing: real examples' target is `1 - smoothing`.
+    `smoothing` is one-sided label smoothing: the target of real examples is `1 - smoothing`. Raises `ValueError` unless it is
+    in [0, 1).
     """
     return _objective(_cross_entropy(smoothing), lambda real, fake: jax.nn.softplus(-fake), _undecided(smoothing))
 
 
 def wasserstein() -> Objective:
-    """The critic's mean difference, zero-sum (Arjovsky et al. 2017, eq. 2). The critic wants to be kept Lipschitz:
-    `optimizers.clip_weights`, `penalties.wgan_gp`, or spectral norm.
+    """The difference of the critic's means, zero-sum (Arjovsky et al. 2017, eq. 2).
+
+    The critic must be kept Lipschitz, by `optimizers.clip_weights`, `penalties.wgan_gp` or spectral normalization.
     """
     return _zero_sum(lambda real, fake: fake - real)
 
 
 @checked
 def least_squares(a: Coordinate = 0.0, b: Coordinate = 1.0, c: Coordinate = 1.0) -> Objective:
-    """LSGAN: half the squares of D(real) - b and D(fake) - a, against that of D(fake) - c (Mao et al. 2017, eq. 2).
+    """LSGAN: half the squares of D(real) - b and D(fake) - a, against half the square of D(fake) - c (Mao et al. 2017, eq. 2).
 
-    `(0, 1, 1)` is the paper's 0-1 coding (eq. 9), `(-1, 1, 0)` minimises Pearson's chi-squared (eq. 8). Raises `ValueError` if
-    a = b, which asks nothing of the discriminator.
+    `(a, b, c) = (0, 1, 1)` is the paper's 0-1 coding (eq. 9); `(-1, 1, 0)` minimises Pearson's chi-squared (eq. 8). Raises
+    `ValueError` if a = b, which leaves the discriminator nothing to learn, and for a value outside [-1000, 1000].
     """
     if a == b:
-        raise ValueError(f'a and b are the targets of generated and real examples, and differ; got {a} for both')
+        raise ValueError(f'a and b are the targets of generated and real examples and must differ, got {a} for both')
     return _objective(
         lambda real, fake: (jnp.square(real - b) + jnp.square(fake - a)) / 2,
         lambda real, fake: jnp.square(fake - c) / 2,
@@ -103,20 +110,21 @@ def least_squares(a: Coordinate = 0.0, b: Coordinate = 1.0, c: Coordinate = 1.0)
 
 
 def hinge() -> Objective:
-    """Hinge loss, of each example (Lim and Ye 2017; Miyato et al. 2018, eqs. 16 and 17)."""
+    """The hinge loss, applied to each example (Lim and Ye 2017; Miyato et al. 2018, eqs. 16 and 17)."""
     return _objective(lambda real, fake: jax.nn.relu(1 - real) + jax.nn.relu(1 + fake), lambda real, fake: -fake, 0.0)
 
 
 @checked
 def energy_margin(margin: Margin = 10.0) -> Objective:
-    """EBGAN: the discriminator's outputs are energies, low for real examples and above the margin for others (Zhao et al.
-    2017, eqs. 1 and 2). The hinge is each example's own. Raises `ValueError` for a margin that is not above 0.
+    """EBGAN: D's outputs are energies, low for real examples and above the margin for others (Zhao et al. 2017, eqs. 1 and 2).
+
+    The hinge is applied to each example. Raises `ValueError` unless the margin is above 0 and at most 1e6.
     """
     return _objective(lambda real, fake: real + jax.nn.relu(margin - fake), lambda real, fake: fake)
 
 
 def relativistic() -> Objective:
-    """RpGAN: each real example against the generated one of its place, by the logistic function (Jolicoeur-Martineau 2019).
+    """RpGAN: compares real example i with generated example i by the logistic function (Jolicoeur-Martineau 2019).
 
     With `penalties.r1` and `penalties.r2` it is the loss of R3GAN (Huang et al. 2024).
     """
@@ -124,9 +132,9 @@ def relativistic() -> Objective:
 
 
 def relativistic_average() -> Objective:
-    """RaGAN: each example against the mean logit of the other kind, by the logistic function (Jolicoeur-Martineau 2019).
+    """RaGAN: compares each example with the mean logit of the other kind by the logistic function (Jolicoeur-Martineau 2019).
 
-    The mean is over all logits of the batch, which in a data-parallel run is the whole one.
+    The mean is over all logits of the global batch, across devices.
     """
 
     def mean(logits: Array) -> Array:
@@ -140,17 +148,19 @@ def relativistic_average() -> Objective:
 
 @checked
 def f_gan(divergence: str | Divergence = 'jensen_shannon', non_saturating: bool = False, **settings: Any) -> Objective:
-    """The variational bound of an f-divergence of data from model, zero-sum (Nowozin et al. 2016, eq. 7).
+    """The variational bound of an f-divergence between data and model, zero-sum (Nowozin et al. 2016, eq. 7).
 
-    Logits are V(x); the bound's function is T = g_f(V), of which T > f'(1) reads as "real" (`Divergence.threshold`).
+    Logits are V(x). The bound's function is T = g_f(V), and T > f'(1) means "real" (`Divergence.threshold`).
 
     Args:
         divergence: a `Divergence`, or a name in `divergences.DIVERGENCES`.
-        non_saturating: the generator maximises E[g_f(V)] instead (section 3.2).
-        settings: of the named divergence, such as `pi` or `a`.
+        non_saturating: if true, the generator maximises E[g_f(V)] instead (section 3.2).
+        settings: settings of the named divergence, such as `pi` or `a`.
+
+    Raises `ValueError` for an unknown divergence and for settings out of range.
     """
     if not isinstance(divergence, str | Divergence):
-        raise ValueError(f'divergence is a name or a Divergence, not {divergence!r}')
+        raise ValueError(f'divergence must be a name or a Divergence, not {divergence!r}')
     d = DIVERGENCES[divergence](**settings) if isinstance(divergence, str) else divergence
     discriminator = lambda real, fake: d.conjugate_activation(fake) - d.activation(real)
     if non_saturating:
@@ -172,4 +182,4 @@ OBJECTIVES: Table[Callable[..., Objective]] = Table(
         'f_gan': f_gan,
     },
 )
-"""Name -> factory. A new objective is one factory above and one entry here; `tests/test_objectives.py` then covers it."""
+"""Name -> factory. To add an objective, add a factory above and an entry here; `tests/test_objectives.py` then covers it."""

@@ -1,6 +1,6 @@
-"""Stabilisers that act on parameters, as optax transforms, and both players' optimizers by paper.
+"""Stabilisers that act on parameters, as optax transforms, and the papers' optimizers for both players.
 
-Everything the transforms remember is their optax state, so that it is checkpointed and threaded through an unroll.
+Everything the transforms remember is part of their optax state, so it is checkpointed and carried through an unroll.
 """
 
 from collections.abc import Callable
@@ -17,9 +17,9 @@ from gan_jax.typing import Array
 
 @checked
 def clip_weights(limit: Positive = 0.01) -> optax.GradientTransformation:
-    """After the update every parameter lies in [-limit, limit] (Arjovsky et al. 2017, algorithm 1). The last of a chain.
+    """Keeps every parameter in [-limit, limit] after the update (Arjovsky et al. 2017, algorithm 1).
 
-    Raises `ValueError` for a limit that is not above 0.
+    It must come last in a chain. Raises `ValueError` unless the limit is above 0.
     """
     return _stateless(lambda update, param: jnp.clip(param + update, -limit, limit) - param)
 
@@ -46,7 +46,8 @@ class ParameterAverage(NamedTuple):
 def historical_averaging(weight: Weight = 1.0) -> optax.GradientTransformation:
     """Adds the gradient of weight * |theta - mean of theta so far|^2 to the gradient (Salimans et al. 2016, section 3.3).
 
-    The first of a chain. The mean is over all parameters up to the present ones, and counts as a constant.
+    It must come first in a chain. The mean includes the current parameters and is treated as a constant. Raises `ValueError` if
+    the weight is outside [0, 1e6].
     """
 
     def update(gradient: Any, state: Average, params: Any = None) -> tuple[Any, Average]:
@@ -59,8 +60,15 @@ def historical_averaging(weight: Weight = 1.0) -> optax.GradientTransformation:
 
 
 def moving_average(old: Any, new: Any, decay: float, count: Array) -> Any:
-    """The exponential moving average of a pytree, with decay `min(decay, (1 + count) / (10 + count))`: a short run forgets its
-    start. Leaves that are no floats are the new ones.
+    """The exponential moving average of a pytree, with decay `min(decay, (1 + count) / (10 + count))`.
+
+    The decay starts small so that early values are forgotten quickly. Non-float leaves are copied from `new`.
+
+    Args:
+        old: the average so far.
+        new: the values to include, with leaves of the shapes of `old`.
+        decay: the decay in the limit of many updates.
+        count: the number of updates so far.
     """
     now = jnp.minimum(decay, (1 + count) / (10 + count))
 
@@ -72,10 +80,11 @@ def moving_average(old: Any, new: Any, decay: float, count: Array) -> Any:
 
 @checked
 def average_parameters(decay: Share = 0.999) -> optax.GradientTransformation:
-    """Keeps the `moving_average` of the parameters in `state.average`, and changes no update. The last of a chain.
+    """Keeps the `moving_average` of the parameters in `state.average` and leaves the updates unchanged.
 
-    For discriminators, and for training loops of one's own: `make_train_step` keeps the generator's average, batch statistics
-    included, by itself. `averaged` finds it in an optimizer's state.
+    It must come last in a chain; `averaged` finds the average in an optimizer's state. Intended for discriminators and for
+    custom training loops: `make_train_step` already keeps the generator's average, including batch statistics. Raises
+    `ValueError` if the decay is outside [0, 1].
     """
 
     def update(updates: Any, state: ParameterAverage, params: Any = None) -> tuple[Any, ParameterAverage]:
@@ -86,7 +95,7 @@ def average_parameters(decay: Share = 0.999) -> optax.GradientTransformation:
 
 
 def averaged(opt_state: optax.OptState) -> Any:
-    """The average that `average_parameters` keeps, wherever it stands in a chain. Raises `ValueError` if it does not."""
+    """The average kept by `average_parameters`, wherever it is in a chain. Raises `ValueError` unless there is exactly one."""
     is_average = lambda x: isinstance(x, ParameterAverage)
     found = [x for x in jax.tree.leaves(opt_state, is_leaf=is_average) if is_average(x)]
     if len(found) != 1:
@@ -95,17 +104,17 @@ def averaged(opt_state: optax.OptState) -> Any:
 
 
 Schedule = Callable[[int], optax.Schedule]
-"""From the number of steps to the factor of a learning rate after so many of them."""
+"""Maps the number of steps to an optax schedule, which gives the factor of a learning rate after each number of steps."""
 
 
 def constant() -> Schedule:
-    """Rates that do not change."""
+    """Constant learning rates."""
     return lambda steps: optax.constant_schedule(1.0)
 
 
 @checked
 def cosine(end: Share = 0.0) -> Schedule:
-    """Half a cosine from 1 to `end` (Loshchilov and Hutter 2017)."""
+    """Half a cosine from 1 to `end` (Loshchilov and Hutter 2017). Raises `ValueError` if `end` is outside [0, 1]."""
     return lambda steps: optax.cosine_decay_schedule(1.0, max(1, steps), end)
 
 
@@ -113,7 +122,8 @@ def cosine(end: Share = 0.0) -> Schedule:
 def linear(start: ShareBelow1 = 0.0, end: Share = 0.0) -> Schedule:
     """1 for the share `start` of the steps, then a straight line to `end` (Zhu et al. 2017: 100 epochs each).
 
-    The last of the steps still moves; `end` is reached after it.
+    The factor reaches `end` only after the last step, which therefore still updates. Raises `ValueError` unless `start` is in
+    [0, 1) and `end` in [0, 1].
     """
 
     def factor(steps: int) -> optax.Schedule:
@@ -127,13 +137,13 @@ SCHEDULES: Table[Callable[..., Schedule]] = Table('schedule', {'constant': const
 """Name -> factory."""
 
 
-# Adam and RMSProp divide by the root of v plus 1e-8. Where a parameter's gradients were all zero (a dead unit, the bias of a
-# relativistic critic) that root has no derivative, and an unroll would be not a number; the root of v + 1e-16 has one.
+# Adam and RMSProp divide by sqrt(v) + 1e-8. If all gradients of a parameter have been zero (a dead unit, the bias of a
+# relativistic critic), sqrt(v) is not differentiable and an unroll would produce NaN; sqrt(v + 1e-16) is differentiable.
 _ROOT = 1e-16
 
 
 class Optimizers(NamedTuple):
-    """Both players' optimizers, and how many updates the discriminator takes for one of the generator."""
+    """The optimizers of both players, and the number of discriminator updates per generator update."""
 
     generator: optax.GradientTransformation
     discriminator: optax.GradientTransformation
@@ -144,27 +154,45 @@ class Optimizers(NamedTuple):
 def adam(
     learning_rate: Rate = 2e-4, beta1: ShareBelow1 = 0.5, beta2: ShareBelow1 = 0.999, discriminator_rate: Rate | None = None
 ) -> Optimizers:
-    """Adam for both players, with the settings of DCGAN (Radford et al. 2016, section 4); one rate, or one for each."""
+    """Adam for both players, with the settings of DCGAN (Radford et al. 2016, section 4).
+
+    Args:
+        learning_rate: of both players, or of the generator if `discriminator_rate` is given.
+        beta1: decay of the first moment.
+        beta2: decay of the second moment.
+        discriminator_rate: the discriminator's learning rate, if it differs.
+
+    Raises `ValueError` for settings out of range.
+    """
     rates = learning_rate, learning_rate if discriminator_rate is None else discriminator_rate
     return Optimizers(*(optax.adam(rate, beta1, beta2, eps_root=_ROOT) for rate in rates))
 
 
 @checked
 def unrolled(learning_rate: Rate = 1e-4, beta1: ShareBelow1 = 0.5) -> Optimizers:
-    """Unrolled GAN's Adam for the ring of Gaussians (Metz et al. 2017, appendix A)."""
+    """The Adam of unrolled GANs for the ring of Gaussians (Metz et al. 2017, appendix A).
+
+    Raises `ValueError` for settings out of range.
+    """
     return adam(learning_rate, beta1)
 
 
 @checked
 def wgan(learning_rate: Rate = 5e-5, clip: Positive = 0.01) -> Optimizers:
-    """WGAN's RMSProp (of its code: decay .99), 5 critic steps, clipped critic weights (Arjovsky et al. 2017, algorithm 1)."""
+    """WGAN's RMSProp with 5 critic steps and clipped critic weights (Arjovsky et al. 2017, algorithm 1).
+
+    RMSProp's decay of .99 is from the authors' code. Raises `ValueError` for settings out of range.
+    """
     rmsprop = optax.rmsprop(learning_rate, decay=0.99, eps=_ROOT)
     return Optimizers(rmsprop, optax.chain(rmsprop, clip_weights(clip)), 5)
 
 
 @checked
 def wgan_gp(learning_rate: Rate = 1e-4, beta1: ShareBelow1 = 0.0, beta2: ShareBelow1 = 0.9) -> Optimizers:
-    """WGAN-GP's Adam and 5 critic steps (Gulrajani et al. 2017, algorithm 1)."""
+    """WGAN-GP's Adam with 5 critic steps (Gulrajani et al. 2017, algorithm 1).
+
+    Raises `ValueError` for settings out of range.
+    """
     return adam(learning_rate, beta1, beta2)._replace(discriminator_steps=5)
 
 
@@ -172,13 +200,27 @@ def wgan_gp(learning_rate: Rate = 1e-4, beta1: ShareBelow1 = 0.0, beta2: ShareBe
 def ttur(
     learning_rate: Rate = 1e-4, discriminator_rate: Rate = 3e-4, beta1: ShareBelow1 = 0.0, beta2: ShareBelow1 = 0.9
 ) -> Optimizers:
-    """Two time scales: the discriminator learns faster, at one step each (Heusel et al. 2017; their code's for WGAN-GP)."""
+    """Two time scales: the discriminator has the higher learning rate (Heusel et al. 2017; the authors' code for WGAN-GP).
+
+    Each player takes one step.
+
+    Args:
+        learning_rate: of the generator.
+        discriminator_rate: of the discriminator.
+        beta1: decay of the first moment.
+        beta2: decay of the second moment.
+
+    Raises `ValueError` for settings out of range.
+    """
     return adam(learning_rate, beta1, beta2, discriminator_rate)
 
 
 @checked
 def improved_gan(learning_rate: Rate = 3e-3, beta1: ShareBelow1 = 0.5) -> Optimizers:
-    """Improved GAN's Adam, which divides by the root of v + 1e-8 (Salimans et al. 2016; of its code: the rate for MNIST)."""
+    """The Adam of Improved GAN, which divides by the root of v + 1e-8 (Salimans et al. 2016).
+
+    The learning rate is that of the authors' code for MNIST. Raises `ValueError` for settings out of range.
+    """
     return Optimizers(*(optax.adam(learning_rate, beta1, eps=0.0, eps_root=1e-8) for _ in range(2)))
 
 

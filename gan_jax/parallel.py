@@ -1,11 +1,11 @@
-"""Data parallelism: every collective of the library, and the runners that bind the axis they speak of.
+"""Data parallelism: every collective of the library, and the runners that bind the axis they use.
 
-A train step says nothing of devices. `pmap` and `shard_map` bind AXIS to them, `jax.vmap(axis_name=parallel.AXIS)` to the rows of
-an array (for tests), and the collectives here ask whether it is bound. Where it is not, as under `jax.jit` or a plain `jax.vmap`,
-they do nothing. State is replicated, batches are split along the axis. The devices are those of all processes of the run
-(`gan_jax.hosts`), and a step is the same program whether they belong to one process or to many.
+A train step does not mention devices. `pmap` and `shard_map` bind AXIS to the devices, `jax.vmap(axis_name=parallel.AXIS)`
+binds it to the rows of an array (for tests), and the collectives here check whether it is bound. Where it is not, as under
+`jax.jit` or a plain `jax.vmap`, they do nothing. State is replicated; batches are split along the axis. The devices are those of
+all processes of a run (`gan_jax.hosts`); the step is the same program whether they belong to one process or to many.
 
-Random numbers are drawn per example, from `example_keys`: example i of a global batch sees the same noise on one device and
+Random numbers are drawn per example, from `example_keys`, so example i of a global batch sees the same noise on one device and
 on a thousand.
 """
 
@@ -23,7 +23,7 @@ from gan_jax.typing import Array, Key
 
 
 def axis_size() -> int:
-    """The number of devices that share a batch where this is called; 1 where AXIS is not bound."""
+    """The number of devices that share a batch at the point of the call; 1 where AXIS is not bound."""
     try:
         return jax.lax.axis_size(AXIS)
     except NameError:
@@ -31,18 +31,18 @@ def axis_size() -> int:
 
 
 def alone(function: Callable) -> Callable:
-    """The function as it is on one device, wherever it is called: each device computes its own, of arguments that are its own.
+    """Makes a function run on each device independently, on the device's own values, wherever it is called.
 
-    Of positional arguments. Collectives in it do nothing, and example i is the device's own.
+    The result takes positional arguments only. Inside it collectives do nothing, and example i is the i-th of the device.
     """
-    # The inner of two axes of one name counts. JAX has it in the keys of its caches.
+    # Of two axes with the same name the inner one applies, and JAX includes it in its cache keys.
     return jax.vmap(function, in_axes=None, out_axes=None, axis_name=AXIS, axis_size=1)
 
 
 def pmean(tree: Any) -> Any:
-    """The mean over the devices of every floating-point array of a pytree; other leaves stay as they are.
+    """The mean over devices of every floating-point array of a pytree; other leaves are unchanged.
 
-    XLA combines what is averaged in one call into one all-reduce.
+    XLA combines the averages of one call into one all-reduce.
     """
     if axis_size() == 1:
         return tree
@@ -51,12 +51,12 @@ def pmean(tree: Any) -> Any:
 
 
 def psum(tree: Any) -> Any:
-    """The sum over the devices of every array of a pytree."""
+    """The sum over devices of every array of a pytree."""
     return tree if axis_size() == 1 else jax.lax.psum(tree, AXIS)
 
 
 def local_rows(rows: Array) -> Array:
-    """This device's share of the leading axis of a global array."""
+    """This device's share of the leading axis of a global array, `[devices * n, ...] -> [n, ...]`."""
     if axis_size() == 1:
         return rows
     size = rows.shape[0] // axis_size()
@@ -64,26 +64,23 @@ def local_rows(rows: Array) -> Array:
 
 
 def all_gather(rows: Array) -> Array:
-    """Every device's rows in the order of the global batch, `[n, ...] -> [devices * n, ...]`; differentiable."""
+    """Concatenates the rows of all devices in the order of the global batch, `[n, ...] -> [devices * n, ...]`; differentiable."""
     return rows if axis_size() == 1 else jax.lax.all_gather(rows, AXIS, tiled=True)
 
 
 def example_keys(n: int, key: Key) -> Key:
-    """One key for each of this device's `n` examples, `[n]`: a function of the example's place in the global batch."""
+    """One key for each of this device's `n` examples, `[n]`, determined by the example's position in the global batch."""
     first = 0 if axis_size() == 1 else jax.lax.axis_index(AXIS) * n
     return jax.vmap(jax.random.fold_in, (None, 0))(key, first + jnp.arange(n))
 
 
-# A runner turns `function(state, batch, *others) -> (state, result)`, into one compiled function of global
-# arrays. The state is donated. `batch_axis` is the axis of the batch's leaves that is split over the devices; with None
-# nothing is split, and the function takes its share by `local_rows`.
+# A runner turns `function(state, batch, *others) -> (state, result)` into one compiled function of global arrays, and
+# donates the state. `batch_axis` is the axis of the batch's leaves that is split over the devices; if it is None,
+# nothing is split, and the function selects its share with `local_rows`.
 
 
 def pmap(function: Callable, *, batch_axis: int | None = 0, devices: Sequence[jax.Device] | None = None) -> Callable:
-    """Runs the function on all devices of a single process (or the given ones) under `jax.pmap`.
-
-    Raises `InputError` on an uneven batch.
-    """
+    """Runs the function on all local devices, or the given ones, under `jax.pmap`. Raises `InputError` for an uneven batch."""
     devices = list(devices or jax.local_devices())
 
     def with_index(_: Array, state: Any, batch: Any, *others: Any) -> Any:
@@ -94,7 +91,7 @@ def pmap(function: Callable, *, batch_axis: int | None = 0, devices: Sequence[ja
         return x.reshape(*x.shape[:batch_axis], len(devices), -1, *x.shape[batch_axis + 1 :])  # type: ignore[operator,misc]
 
     everywhere = NamedSharding(line(devices), PartitionSpec())
-    mapped: dict[int, Callable] = {}  # by number of arguments
+    mapped: dict[int, Callable] = {}  # keyed by the number of other arguments
     index = np.arange(len(devices))
 
     def run(state: Any, batch: Any, *others: Any) -> Any:
@@ -104,16 +101,17 @@ def pmap(function: Callable, *, batch_axis: int | None = 0, devices: Sequence[ja
             mapped[len(others)] = compilation.jit(program, cached=False, donate_argnums=1)
         if batch_axis is not None:
             batch = jax.tree.map(split, batch)
-        # A restored state may be bound to one device; jit itself moves only what is bound to none.
+        # A restored state may be committed to one device; jit moves only uncommitted arrays.
         return mapped[len(others)](index, jax.device_put(state, everywhere), batch, *others)
 
     return run
 
 
 def shard_map(function: Callable, *, batch_axis: int | None = 0, devices: Sequence[jax.Device] | None = None) -> Callable:
-    """As `pmap`, by `jax.shard_map` on a one-dimensional mesh of the devices of all processes.
+    """Like `pmap`, but uses `jax.shard_map` on a one-dimensional mesh, by default of the devices of all processes.
 
-    Of several processes, every one calls it with the same arguments, and the batch is a global array (`assembled`).
+    With several processes, each of them calls it with the same arguments, and the batch is a global array
+    (`placement.assembled`). Raises `InputError` for an uneven batch.
     """
     every = list(devices or all_devices())
     mesh = line(every)
@@ -122,7 +120,7 @@ def shard_map(function: Callable, *, batch_axis: int | None = 0, devices: Sequen
 
     def run(state: Any, batch: Any, *others: Any) -> Any:
         specs = (replicated, split, *[replicated] * len(others))
-        # With check_vma the gradients after a pmean would come out multiplied by the number of devices.
+        # With check_vma, gradients through a pmean would be multiplied by the number of devices.
         return jax.shard_map(function, mesh=mesh, in_specs=specs, out_specs=replicated, check_vma=False)(state, batch, *others)
 
     compiled = compilation.jit(run, cached=False, donate_argnums=0)
@@ -130,7 +128,7 @@ def shard_map(function: Callable, *, batch_axis: int | None = 0, devices: Sequen
     def checked(state: Any, batch: Any, *others: Any) -> Any:
         if batch_axis is not None:
             check_divisible(jax.tree.leaves(batch)[0].shape[batch_axis], every)
-        # A restored state may be bound to one device; jit itself moves only what is bound to none.
+        # A restored state may be committed to one device; jit moves only uncommitted arrays.
         return compiled(placed(state, mesh), placed(batch, mesh, split), *placed(others, mesh))
 
     return checked
@@ -145,19 +143,23 @@ RUNNERS: dict[str, Callable] = {'pmap': pmap, 'shard_map': shard_map}
 
 
 def split_map(function: Callable) -> Callable:
-    """`function(replicated, rows) -> result`, the rows split over the devices of all processes, compiled; nothing is donated.
+    """Compiles `function(replicated, rows) -> result` with the rows split over the devices of all processes; nothing is donated.
 
-    The result has to be the same on every device, as what `psum` makes is. The number of devices has to divide the rows.
+    The result must be the same on every device, as `psum` makes it. The number of rows must be a multiple of the number of
+    devices.
     """
     if len(all_devices()) == 1:
         return compilation.jit(function)
-    mesh, whole, split = line(all_devices()), PartitionSpec(), PartitionSpec(AXIS)
+    mesh, whole, split = line(), PartitionSpec(), PartitionSpec(AXIS)
     mapped = compilation.jit(jax.shard_map(function, mesh=mesh, in_specs=(whole, split), out_specs=whole, check_vma=False))
     return lambda replicated, rows: local(mapped(placed(replicated, mesh), placed(rows, mesh, split)))
 
 
 def choose(runner: str) -> Callable:
-    """The named runner; with one device `single`, and with several processes `shard_map`."""
+    """The named runner; `single` with one device, and `shard_map` with several processes.
+
+    With several devices of one process, raises `KeyError` for an unknown name.
+    """
     if hosts.count() > 1:
         return shard_map
     return RUNNERS[runner] if len(all_devices()) > 1 else single

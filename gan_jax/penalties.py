@@ -1,11 +1,12 @@
-"""Penalties on the discriminator's gradient in its input.
+"""Penalties on the gradient of the discriminator with respect to its input.
 
-A penalty is `penalty(critic, real, fake, key) -> [batch]`, unreduced, added to the discriminator's loss. `critic` maps examples
-`[batch, ...]` to logits, parameters and state held fixed; of a map of logits the gradient is that of their sum. Norms are per
-example, over all axes but the first. The key is the same on every device of a parallel run.
+A penalty is a function `penalty(critic, real, fake, key) -> [batch]`, unreduced, which is added to the discriminator's loss.
+`critic` maps examples `[batch, ...]` to logits with fixed parameters and state; if it returns a map of logits per example, the
+gradient is that of their sum. Norms are per example, over all axes but the first. The key is the same on every device of a
+parallel run.
 
-Weights called `gamma` are halved, as in the papers of R1, R2 and Roth et al. (GAN_stability's `reg_param` of 10 is a gamma of
-20); those called `weight` are not, as in the papers of WGAN-GP and DRAGAN.
+Weights named `gamma` are halved, as in the papers of R1, R2 and Roth et al. (a `reg_param` of 10 in GAN_stability is a gamma of
+20). Weights named `weight` are not, as in the papers of WGAN-GP and DRAGAN.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,13 +27,13 @@ Schedule = Callable[[Array], Array]
 
 
 def input_gradient(critic: Critic, x: Array) -> tuple[Array, Array]:
-    """The critic's logits at `x`, and each example's gradient, of the shape of `x`."""
+    """The critic's logits at `x [batch, ...]`, and the gradient for each example, which has the shape of `x`."""
     gradient, logits = jax.grad(lambda x: ((logits := critic(x)).sum(), logits), has_aux=True)(x)
     return logits, gradient
 
 
 def squared_gradient_norm(critic: Critic, x: Array) -> Array:
-    """The squared norm of each logit's gradient in its own example, `[batch]`."""
+    """The squared norm of the gradient of each example's logits with respect to that example, `[batch]`."""
     _, gradient = input_gradient(critic, x)
     return _squared_norm(gradient)
 
@@ -41,29 +42,33 @@ def squared_gradient_norm(critic: Critic, x: Array) -> Array:
 def r1(gamma: Weight = 1.0) -> Penalty:
     """gamma / 2 times the squared gradient norm at the real examples (Mescheder et al. 2018, eq. 9).
 
-    Raises `ValueError` for a negative gamma.
+    Raises `ValueError` if gamma is outside [0, 1e6].
     """
     return lambda critic, real, fake, key: gamma / 2 * squared_gradient_norm(critic, real)
 
 
 @checked
 def r2(gamma: Weight = 1.0) -> Penalty:
-    """gamma / 2 times the squared gradient norm at the generated examples (Mescheder et al. 2018, eq. 10)."""
+    """gamma / 2 times the squared gradient norm at the generated examples (Mescheder et al. 2018, eq. 10).
+
+    Raises `ValueError` if gamma is outside [0, 1e6].
+    """
     return lambda critic, real, fake, key: gamma / 2 * squared_gradient_norm(critic, fake)
 
 
 @checked
 def roth(gamma: Weight = 0.1) -> Penalty:
-    """gamma / 2 times (1 - D)^2 |grad logit|^2 at real plus D^2 |grad logit|^2 at generated examples: what noise of variance
-    gamma on the inputs adds to the Jensen-Shannon bound (Roth et al. 2017; the authors' code).
+    """gamma / 2 times (1 - D)^2 |grad logit|^2 at real plus D^2 |grad logit|^2 at generated examples (Roth et al. 2017).
 
-    The discriminator has one logit per example. The paper anneals gamma: `scheduled(roth(2.0), factor=annealing(0.01, steps))`.
+    It is what noise of variance gamma on the inputs adds to the Jensen-Shannon bound, as in the authors' code. The
+    discriminator must return one logit per example; otherwise the penalty raises `ValueError`, as does a gamma outside
+    [0, 1e6]. To anneal gamma as in the paper, use `scheduled(roth(2.0), factor=annealing(0.01, steps))`.
     """
 
     def half(critic: Critic, x: Array, sign: float) -> Array:
         logits, gradient = input_gradient(critic, x)
         if logits.size != len(x):
-            raise ValueError(f'the roth penalty weighs an example by its logit, and wants one for each; got {logits.shape}')
+            raise ValueError(f'the roth penalty weights examples by logit and requires one logit per example, got {logits.shape}')
         return jnp.square(jax.nn.sigmoid(sign * logits.reshape(-1))) * _squared_norm(gradient)
 
     return lambda critic, real, fake, key: gamma / 2 * (half(critic, real, -1) + half(critic, fake, 1))
@@ -71,8 +76,10 @@ def roth(gamma: Weight = 0.1) -> Penalty:
 
 @checked
 def wgan_gp(weight: Weight = 10.0, one_sided: bool = False) -> Penalty:
-    """weight times (|grad D| - 1)^2 at uniformly random points between real and generated examples (Gulrajani et al. 2017,
-    eq. 3); one-sided, only where the norm is above 1 (section 4).
+    """weight times (|grad D| - 1)^2 at random points between real and generated examples (Gulrajani et al. 2017, eq. 3).
+
+    The points are uniform on the line segments. If one-sided, only norms above 1 are penalised (section 4). Raises `ValueError`
+    if the weight is outside [0, 1e6].
     """
 
     def penalty(critic: Critic, real: Array, fake: Array, key: Key) -> Array:
@@ -89,8 +96,9 @@ def wgan_gp(weight: Weight = 10.0, one_sided: bool = False) -> Penalty:
 def dragan(weight: Weight = 10.0, scale: Weight = 0.5) -> Penalty:
     """weight times (|grad logit| - 1)^2 around the real examples (Kodali et al. 2017; the authors' code).
 
-    At x + u (x' - x) with x' = x + scale * std * U[0, 1): one u per example, one uniform number per entry of x, and the standard
-    deviation of all entries of the batch, which in a data-parallel run is the whole one.
+    The gradient is taken at x + u (x' - x), where x' = x + scale * std * U[0, 1) has independent noise in every entry, u is
+    uniform with one draw per example, and std is the standard deviation over all entries of the global batch. Raises
+    `ValueError` if `weight` or `scale` is outside [0, 1e6].
     """
 
     def penalty(critic: Critic, real: Array, fake: Array, key: Key) -> Array:
@@ -107,18 +115,18 @@ def dragan(weight: Weight = 10.0, scale: Weight = 0.5) -> Penalty:
 PENALTIES: Table[Callable[..., Penalty]] = Table(
     'penalty', {'r1': r1, 'r2': r2, 'roth': roth, 'wgan_gp': wgan_gp, 'dragan': dragan}
 )
-"""Name -> factory. A new penalty is one factory above and one entry here; `tests/test_penalties.py` then covers it."""
+"""Name -> factory. To add a penalty, add a factory above and an entry here; `tests/test_penalties.py` then covers it."""
 
 
 class Scheduled(NamedTuple):
-    """A penalty that is not the same at every update of the discriminator."""
+    """A penalty that varies with the number of discriminator updates."""
 
     penalty: Penalty
     every: int
     factor: Schedule
 
     def __call__(self, critic: Critic, real: Array, fake: Array, updates: Array, key: Key) -> Array:
-        """The penalty after so many updates, `[batch]`; between its turns it costs nothing."""
+        """The penalty after `updates` updates, `[batch]`; updates at which it is not due cost nothing."""
         taken = lambda: self.every * self.factor(updates) * self.penalty(critic, real, fake, key)
         if self.every == 1:
             return taken()
@@ -129,9 +137,9 @@ class Scheduled(NamedTuple):
 
 @jax.custom_batching.custom_vmap
 def _any(due: Array) -> Array:
-    """Whether the penalty is due; of several runs side by side, whether it is in any of them.
+    """Whether the penalty is due; for several runs side by side, whether it is due in any of them.
 
-    A condition of each run's own would make `vmap` take both branches and select. Runs in step with each other share it.
+    A separate condition for each run would make `vmap` execute both branches and select. Runs that proceed in step share it.
     """
     return due
 
@@ -143,16 +151,26 @@ def _any_of_all(size: int, batched: list[bool], due: Array) -> tuple[Array, bool
 
 
 def scheduled(penalty: Penalty, *, every: int = 1, factor: Schedule = lambda updates: jnp.ones(())) -> Scheduled:
-    """A penalty at every n-th update of the discriminator, n times as strong (lazy regularisation: Karras et al. 2020, appendix
-    B), and times `factor(updates)`. Raises `ValueError` for `every` below 1.
+    """Applies a penalty at every n-th update, n times as strong (lazy regularisation, Karras et al. 2020, appendix B).
+
+    It is also multiplied by `factor(updates)`. Raises `ValueError` if `every` is below 1.
     """
     if every < 1:
-        raise ValueError(f'a penalty is taken every 1 or more updates, got every = {every}')
+        raise ValueError(f'every must be at least 1, got {every}')
     return Scheduled(penalty, every, factor)
 
 
 def total(penalties: Sequence[Penalty | Scheduled], critic: Critic, real: Array, fake: Array, updates: Array, key: Key) -> Array:
-    """The sum of at least one penalty after so many updates of the discriminator, `[batch]`; each has a key of its own."""
+    """The sum of penalties, `[batch]`.
+
+    Args:
+        penalties: at least one penalty.
+        critic: maps examples `[batch, ...]` to logits.
+        real: real examples, `[batch, ...]`.
+        fake: generated examples, `[batch, ...]`.
+        updates: the number of discriminator updates so far.
+        key: split so that each penalty has a separate key.
+    """
     terms = [p if isinstance(p, Scheduled) else scheduled(p) for p in penalties]
     keys = jax.random.split(key, len(terms))
     taken = [compilation.exact(term)(critic, real, fake, updates, k) for term, k in zip(terms, keys, strict=True)]
@@ -160,12 +178,12 @@ def total(penalties: Sequence[Penalty | Scheduled], critic: Critic, real: Array,
 
 
 def annealing(share: float, updates: int) -> Schedule:
-    """1 at first, `share` at the last of so many updates, a geometric sequence between (Roth et al. 2017).
+    """A geometric sequence from 1 at the first of `updates` updates to `share` at the last (Roth et al. 2017).
 
     Raises `ValueError` for a share outside (0, 1] or fewer than 2 updates.
     """
     if not 0 < share <= 1 or updates < 2:
-        raise ValueError(f'annealing goes to a share in (0, 1] over at least 2 updates, got {share} over {updates}')
+        raise ValueError(f'annealing requires a share in (0, 1] and at least 2 updates, got {share} and {updates}')
     return lambda count: share ** jnp.minimum(count / (updates - 1), 1)
 
 
@@ -174,11 +192,11 @@ def _squared_norm(gradient: Array) -> Array:
 
 
 def _gradient_norm(critic: Critic, x: Array) -> Array:
-    """Its derivative at a zero gradient is zero; that of a plain square root is not a number."""
+    """The norm with gradient 0 where the critic's gradient is zero; there a plain square root would give NaN."""
     return safe_sqrt(squared_gradient_norm(critic, x))
 
 
 def _uniform(key: Key, shape: tuple[int, ...], like: Array) -> Array:
-    """Uniform numbers of which example i's depend only on its place in the global batch."""
+    """Uniform random numbers; those of example i depend only on its position in the global batch."""
     keys = parallel.example_keys(shape[0], key)
     return jax.vmap(lambda key: jax.random.uniform(key, shape[1:], like.dtype))(keys)

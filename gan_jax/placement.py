@@ -1,4 +1,4 @@
-"""Where arrays lie: the devices of all processes as meshes, and arrays that are spread over them."""
+"""Meshes of the devices of all processes, and arrays that are placed on them."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -19,25 +19,24 @@ SEEDS = 'seeds'
 
 
 def all_devices() -> list[jax.Device]:
-    """The devices of all processes; those of one process stand side by side."""
+    """The devices of all processes, grouped by process."""
     if hosts.count() == 1:
         return jax.local_devices()
     return sorted(jax.devices(), key=lambda device: device.process_index)
 
 
 def line(devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """All devices, or the given ones, as a mesh of the one axis AXIS."""
+    """A one-dimensional mesh, with the axis AXIS, of all devices or the given ones."""
     devices = all_devices() if devices is None else devices
     return Mesh(np.array(devices), (AXIS,), axis_types=(AxisType.Auto,))
 
 
 def grid(seeds: int, batch_size: int | None = None, fits: Callable[[int], bool] = lambda rows: True) -> Mesh:
-    """Devices in rows, `[SEEDS, AXIS]`: the rows share the seeds evenly, and the devices of a row share the batch of each seed.
+    """A mesh `[SEEDS, AXIS]`: its rows share the seeds evenly, and the devices of a row share the batch of each seed.
 
-    As many rows as the seeds allow, and then as many devices in a row as divide the batch, if `fits(examples of one device)`.
-    Without a batch size there is one device in a row, and only those of this process are used.
-
-    Raises `InputError` if there are several processes and no such grid uses all their devices.
+    It has as many rows as divide the seeds, and then as many columns as divide the batch size into shares that satisfy `fits`.
+    Without a batch size it has one column, and only devices of this process. Raises `InputError` if there are several processes
+    and no such mesh contains all their devices.
     """
     every = jax.local_devices() if batch_size is None else all_devices()
     rows = [n for n in range(len(every), 0, -1) if seeds % n == 0]
@@ -52,7 +51,7 @@ def grid(seeds: int, batch_size: int | None = None, fits: Callable[[int], bool] 
         if len(every) % n == 0 and batch_size % m == 0 and fits(batch_size // m):
             return _grid(every, n, m)
     devices = f'{len(every)} devices of {hosts.count()} processes'
-    raise InputError(f'{seeds} seeds of batch size {batch_size} cannot be shared evenly by the {devices}')
+    raise InputError(f'{seeds} seeds of batch size {batch_size} are not divisible by the {devices}')
 
 
 def _grid(devices: list[jax.Device], rows: int, columns: int) -> Mesh:
@@ -61,8 +60,9 @@ def _grid(devices: list[jax.Device], rows: int, columns: int) -> Mesh:
 
 
 def split_rows(rows: Any, devices: Sequence[jax.Device] | None = None) -> Any:
-    """Arrays whose leading axis lies split over the devices of this process, or the given ones; their number has to divide it.
-    For `jax.jit`.
+    """Shards the leading axis across the devices; its length must be a multiple of their number.
+
+    The devices are all local ones unless given. The result is for functions under `jax.jit`.
     """
     return jax.device_put(rows, NamedSharding(line(devices or jax.local_devices()), PartitionSpec(AXIS)))
 
@@ -75,12 +75,12 @@ def check_divisible(batch_size: int, devices: Sequence[jax.Device] | None = None
         raise InputError(f'batch size {batch_size} is not divisible by the {count} devices{where} it is split over')
 
 
-# Of several processes each has the arrays of its own devices only, and every process calls the following functions at the same
-# place of the program.
+# With several processes, each of them holds only the arrays on its own devices, and all must call the following functions in the
+# same order.
 
 
 def placed(tree: Any, mesh: Mesh | None = None, spec: PartitionSpec = PartitionSpec()) -> Any:  # noqa: B008
-    """Arrays that every process has whole, as global arrays on the mesh: by default, each device has the whole again."""
+    """Places arrays that every process has in full on the mesh; by default they are replicated over all devices."""
     sharding = NamedSharding(mesh or line(), spec)
     if hosts.count() == 1:
         return jax.device_put(tree, sharding)
@@ -90,7 +90,7 @@ def placed(tree: Any, mesh: Mesh | None = None, spec: PartitionSpec = PartitionS
             return jax.device_put(x, sharding)
         if isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
             return jax.random.wrap_key_data(place(jax.random.key_data(x)), impl=jax.random.key_impl(x))
-        # `device_put` would compare the values of all processes.
+        # `device_put` would compare the values of all processes
         whole = np.asarray(x)
         return jax.make_array_from_callback(whole.shape, sharding, lambda index: whole[index])
 
@@ -98,7 +98,7 @@ def placed(tree: Any, mesh: Mesh | None = None, spec: PartitionSpec = PartitionS
 
 
 def local(tree: Any) -> Any:
-    """Global arrays as arrays of this process, which has the whole of each; with a single process, as they are."""
+    """Gathers global arrays into arrays of this process; with a single process they are returned unchanged."""
     if hosts.count() == 1:
         return tree
 
@@ -123,12 +123,14 @@ class Share(NamedTuple):
 
     seeds: slice
     rows: slice
-    """Of the examples of each seed's batch."""
+    """The examples of each seed's batch."""
 
 
 def share(mesh: Mesh | None, seeds: int, batch_size: int) -> Share:
-    """The smallest block of seeds and of rows that holds what the devices of this process need; `mesh` is a `grid`, or None for
-    one seed."""
+    """The smallest block of seeds and rows that contains the shares of this process's devices.
+
+    `mesh` is a `grid`, or None for a single seed.
+    """
     sharding = NamedSharding(mesh or line(), PartitionSpec(SEEDS if mesh else None, AXIS))
     needed = sharding.addressable_devices_indices_map((seeds, batch_size)).values()
     ranges = zip(
@@ -140,9 +142,15 @@ def share(mesh: Mesh | None, seeds: int, batch_size: int) -> Share:
 
 
 def assembled(parts: Any, mesh: Mesh | None, own: Share, *, seeds: int, batch_size: int, axis: int) -> Any:
-    """A global batch of what each process has read: leaves `[own seeds, ..., own rows, ...]`, the rows at `axis`.
+    """Assembles a global batch from the part that each process has read; with a single process it is returned unchanged.
 
-    Without a mesh, of one seed, there is no leading axis of seeds, and `axis` counts without it.
+    Args:
+        parts: leaves `[seeds, ..., rows, ...]` of this process; for a single seed, without the axis of seeds.
+        mesh: a `grid`, or None for a single seed.
+        own: which seeds and rows these are.
+        seeds: number of all seeds.
+        batch_size: number of all rows.
+        axis: the axis of the rows.
     """
     if hosts.count() == 1:
         return parts

@@ -1,8 +1,8 @@
-"""What values an option or a setting can have, declared in its type: `steps: Count = 1000`, `gammas: tuple[Weight, ...]`.
+"""Valid values of options and settings, declared in their types: `steps: Count = 1000`, `gammas: tuple[Weight, ...]`.
 
-A declaration is `Annotated[type, rule, ...]`. Dataclasses of options that are `Checked` are checked as they are made, by the
-command line or by a program, and factories that are `checked` as they are called: a number that is not finite, not whole or out
-of its range is refused in one line, which names the option and what it can be.
+A declaration is `Annotated[type, rule, ...]`. Dataclasses of options that derive from `Checked` are checked when they are
+created, by the command line or by a program; factories decorated with `checked` are checked when they are called. A number that
+is not finite, not whole or out of range raises an error of one line, which names the option and its valid values.
 """
 
 import dataclasses
@@ -25,29 +25,29 @@ T = TypeVar('T')
 
 @runtime_checkable
 class Rule(Protocol):
-    """What a value of the right type has to be, beyond its type."""
+    """A condition on a value beyond its type."""
 
     def fault(self, value: Any) -> str | None:
-        """What is wrong, as the rest of a sentence that begins with the value's name; `None` if nothing is."""
+        """What is wrong, as the rest of a sentence that begins with the value's name; `None` if the value is valid."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Range:
-    """Finite numbers from `low` to `high`, one or both of which may be excluded."""
+    """Finite numbers from `low` to `high`, each of which may be excluded."""
 
     low: float = -math.inf
     high: float = math.inf
     above: bool = False
-    """Without `low` itself."""
+    """Whether `low` itself is excluded."""
     below: bool = False
-    """Without `high` itself."""
+    """Whether `high` itself is excluded."""
 
     def fault(self, value: Any) -> str | None:
         number = _number(value)
         limit = _LARGEST_INT if isinstance(number, int) else _LARGEST_FLOAT
         if not self._holds(number):
-            return f'is {self}, not {number}'
-        return None if abs(number) <= limit or self.high < math.inf else f'is finite, and at most {limit}, not {number}'
+            return f'must be {self}, not {number}'
+        return None if abs(number) <= limit or self.high < math.inf else f'must be finite and at most {limit}, not {number}'
 
     def _holds(self, number: float) -> bool:
         return (self.low < number if self.above else self.low <= number) and (
@@ -67,66 +67,66 @@ class Range:
 
 @dataclasses.dataclass(frozen=True)
 class Several:
-    """Values of which none stands twice, at least so many of them."""
+    """At least `least` distinct values."""
 
     least: int = 0
 
     def fault(self, value: Any) -> str | None:
         if len(value) < self.least:
-            return f'names at least {"one" if self.least == 1 else self.least}'
+            return f'must name at least {"one" if self.least == 1 else self.least}'
         twice = [x for i, x in enumerate(value) if x in value[:i]]
         return f'names {twice[0]} twice' if twice else None
 
 
 class Filled:
-    """A text, or a list, that is not empty."""
+    """A string or list that is not empty."""
 
     def fault(self, value: str | tuple) -> str | None:
         return None if (value.strip() if isinstance(value, str) else value) else 'is empty'
 
 
 class RunName:
-    """A folder below that of all runs."""
+    """The name of a folder below the directory of all runs."""
 
     def fault(self, value: str) -> str | None:
         parts = pathlib.PurePath(value).parts
         below = parts and '..' not in parts and not pathlib.PurePath(value).is_absolute()
-        return None if below else f'is the name of a folder below --runs-dir, not {value!r}'
+        return None if below else f'must be the name of a folder below --runs-dir, not {value!r}'
 
 
 class Folder:
-    """A folder that is there, or that can be made."""
+    """A folder that exists or can be created."""
 
     def fault(self, value: str) -> str | None:
         path = pathlib.Path(value or '.').absolute()
         there = next(folder for folder in (path, *path.parents) if folder.exists())
-        return None if there.is_dir() else f'is a folder, and {there} is a file'
+        return None if there.is_dir() else f'must be a folder, but {there} is a file'
 
 
 class FileToWrite:
-    """A file in a folder that is there, or that can be made, or `-` for standard output."""
+    """A file in a folder that exists or can be created, or `-` for standard output."""
 
     def fault(self, value: str | pathlib.Path) -> str | None:
         path = pathlib.Path(value)
         if str(value) == '' or path.is_dir():
-            return f'is a file to write, and {str(path)!r} is a folder'
+            return f'must be a file to write, but {str(path)!r} is a folder'
         return Folder().fault(str(path.parent))
 
 
 class ImageSize:
-    """The side of squares, height and width as in `64x96`, or `native`: a number or a text."""
+    """The side of squares, height and width such as `64x96`, or `native`; a number or a string."""
 
     def fault(self, value: int | str) -> str | None:
         found = [value] if isinstance(value, int) else re.findall(r'\d+', value)
         if value != 'native' and not isinstance(value, int) and not re.fullmatch(r'\d{1,5}x\d{1,5}', value):
-            return f'is a side, HEIGHTxWIDTH such as 64x96, or native, not {value!r}'
+            return f'must be a side, HEIGHTxWIDTH such as 64x96, or native, not {value!r}'
         faults = (Range(1, 8192).fault(int(side)) for side in found)
         return next(filter(None, faults), None)
 
 
 @dataclasses.dataclass(frozen=True)
 class Called:
-    """What the values are, where "a number" says too little; all of them are allowed."""
+    """A description of the values, for when "a number" says too little. It allows every value."""
 
     words: str
 
@@ -135,13 +135,13 @@ class Called:
 
 
 _LARGEST_INT = 2**31 - 1
-"""That an array of integers holds."""
+"""The largest number that an int32 array can hold."""
 _LARGEST_FLOAT = 3e38
-"""About the largest of float32."""
+"""Approximately the largest float32."""
 
 Count = Annotated[int, Range(1)]
 Whole = Annotated[int, Range(0)]
-"""A number of what may be left out."""
+"""The number of something optional."""
 Width = Annotated[int, Range(1, 65_536)]
 """Units or channels of a layer."""
 Side = Annotated[int, Range(1, 8192), Called('the side of squares')]
@@ -156,20 +156,20 @@ Compared = Annotated[int, Range(2, 10_000_000)]
 SeedCount = Annotated[int, Range(1, 10_000)]
 """Runs in one program."""
 PlayerSteps = Annotated[int, Range(1, 1000)]
-"""Of one player, for one step of the game."""
+"""Updates of one player per step of the game."""
 UnrollSteps = Annotated[int, Range(0, 1000)]
 Seed = Annotated[int, Range(0, 2**32 - 1)]
-"""Of random numbers: 32 bits without a sign."""
+"""A seed of random numbers: an unsigned 32-bit integer."""
 Finite = Annotated[float, Range()]
 Weight = Annotated[float, Range(0, 1e6)]
-"""Of a term of a loss."""
+"""The weight of a term of a loss."""
 Rate = Annotated[float, Range(0)]
 """A learning rate."""
 Positive = Annotated[float, Range(0, above=True)]
 Margin = Annotated[float, Range(0, 1e6, above=True)]
-"""Of energies."""
+"""A margin of energies."""
 Coordinate = Annotated[float, Range(-1000, 1000)]
-"""Of points that are drawn."""
+"""A coordinate of points that are plotted."""
 Deviation = Annotated[float, Range(0, 1000)]
 """A standard deviation."""
 DeviationAbove0 = Annotated[float, Range(0, 1000, above=True)]
@@ -178,18 +178,18 @@ ShareAbove0 = Annotated[float, Range(0, 1, above=True)]
 ShareBelow1 = Annotated[float, Range(0, 1, below=True)]
 Text = Annotated[str, Filled()]
 DataDir = Annotated[str, Filled(), Folder()]
-"""A folder that is there, or can be made."""
+"""A folder that exists or can be created."""
 Layers = Annotated[tuple[Width, ...], Filled()]
 """Units of each hidden layer."""
 Names = Annotated[tuple[str, ...], Several()]
 SomeNames = Annotated[tuple[str, ...], Several(1)]
-"""What is compared."""
+"""Names of things to compare."""
 
 
 class Checked:
-    """A base of dataclasses of options, whose values are checked as they are made. Raises `InputError`.
+    """A base class for dataclasses of options, which checks their values on creation. Raises `InputError`.
 
-    A class that declares a field anew narrows what its bases allow.
+    A class that redeclares a field narrows what its bases allow.
     """
 
     def __post_init__(self) -> None:
@@ -201,14 +201,17 @@ class Checked:
 
 
 def refuse_given(options: Any, *names: str, because: str) -> None:
-    """Raises `InputError` for those of the options that were given though nothing reads them: other than their defaults."""
+    """Raises `InputError` if an option that would be ignored was given, that is, differs from its default.
+
+    `because` completes a sentence that begins with the option's flag.
+    """
     for name in names:
         if getattr(options, name) != getattr(type(options), name):
             raise InputError(f'{flag(name)} {because}')
 
 
 def checked(factory: Callable[P, T]) -> Callable[P, T]:
-    """The factory with its arguments checked against their annotations. It raises `ValueError`."""
+    """Wraps a factory so that its arguments are checked against their annotations; calling it may raise `ValueError`."""
     signature, annotations = inspect.signature(factory), typing.get_type_hints(factory, include_extras=True)
 
     @functools.wraps(factory)
@@ -223,14 +226,14 @@ def checked(factory: Callable[P, T]) -> Callable[P, T]:
 
 
 def flag(name: str) -> str:
-    """An option on the command line."""
+    """The command-line flag of an option."""
     return f'--{name.replace("_", "-")}'
 
 
 def fault(annotation: Any, value: Any) -> str | None:
-    """What keeps `value` from being of the annotated type, as the rest of a sentence; `None` if it is one.
+    """What keeps `value` from satisfying the annotation, as the rest of a sentence; `None` if nothing does.
 
-    Numbers, truth values, strings, choices, and tuples and unions of them are looked at, and others let through.
+    Numbers, booleans, strings, choices, and tuples and unions of them are checked; other types are accepted.
     """
     if typing.get_origin(annotation) is Annotated:
         kind, *rules = typing.get_args(annotation)
@@ -240,17 +243,20 @@ def fault(annotation: Any, value: Any) -> str | None:
         return _fault_of_union(typing.get_args(annotation), value)
     if typing.get_origin(annotation) is Literal:
         choices = typing.get_args(annotation)
-        return None if value in choices else f'is {" or ".join(map(str, choices))}, not {value!r}'
+        return None if value in choices else f'must be {" or ".join(map(str, choices))}, not {value!r}'
     if typing.get_origin(annotation) is tuple:
         return _fault_of_tuple(typing.get_args(annotation), value)
     if annotation not in _KINDS:
         return None
     words, holds = _KINDS[annotation]
-    return None if holds(value) else f'is {words}, not {value!r}'
+    return None if holds(value) else f'must be {words}, not {value!r}'
 
 
 def meaning(annotation: Any) -> tuple[type, str] | None:
-    """Of a number, or of each number of a tuple, its type and what it is: `(int, 'a whole number, from 1 to 8192')`."""
+    """The type and description of a number, or of each number of a tuple: `(int, 'a whole number, from 1 to 8192')`.
+
+    Returns `None` for other annotations.
+    """
     kinds = [kind for kind in typing.get_args(annotation) if kind is not types.NoneType]
     if typing.get_origin(annotation) is Annotated:
         inner = meaning(kinds[0])
@@ -266,7 +272,7 @@ def _fault_of_union(kinds: tuple[Any, ...], value: Any) -> str | None:
     if None in faults:
         return None
     others = [found for kind, found in zip(kinds, faults, strict=True) if found and kind is not types.NoneType]
-    return others[0] if len(others) == 1 else f'is {" or ".join(_words(kind) for kind in kinds)}, not {value!r}'
+    return others[0] if len(others) == 1 else f'must be {" or ".join(_words(kind) for kind in kinds)}, not {value!r}'
 
 
 def _words(kind: Any) -> str:
@@ -277,16 +283,16 @@ def _words(kind: Any) -> str:
 
 def _fault_of_tuple(kinds: tuple[Any, ...], value: Any) -> str | None:
     if not isinstance(value, tuple | list):
-        return f'is a list, not {value!r}'
+        return f'must be a list, not {value!r}'
     if kinds[-1] is Ellipsis:
         kinds = kinds[:1] * len(value)
     if len(kinds) != len(value):
-        return f'has {len(kinds)} values, not {len(value)}'
+        return f'must have {len(kinds)} values, not {len(value)}'
     return next(filter(None, map(fault, kinds, value)), None)
 
 
 def _number(value: Any) -> Any:
-    """Of an array of one number that number."""
+    """Converts an array with one number to that number."""
     return value.item() if hasattr(value, 'item') else value
 
 
@@ -311,7 +317,7 @@ _KINDS: dict[Any, tuple[str, Callable[[Any], bool]]] = {
 
 @functools.cache
 def _declared(options: type) -> list[tuple[str, list[Any], bool]]:
-    """Name, types by the class and its bases, and whether it has to be given, of each field."""
+    """For each field: its name, its types in the class and its bases, and whether it is required."""
     hints = [typing.get_type_hints(base, include_extras=True) for base in options.__mro__ if dataclasses.is_dataclass(base)]
     required = lambda field: field.default is field.default_factory is dataclasses.MISSING
     types_of = lambda name: list(dict.fromkeys(hint[name] for hint in hints if name in hint))

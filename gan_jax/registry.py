@@ -1,4 +1,4 @@
-"""Tables of methods by name, and the one line of text that picks a method and its settings.
+"""Tables of methods by name, and the parser of the one-line text that selects a method and its settings.
 
 build(PENALTIES, 'wgan_gp:weight=0.1,one_sided=True')
 """
@@ -16,7 +16,7 @@ T = TypeVar('T')
 
 
 class Table(dict[str, T]):
-    """Name -> factory. An unknown name is refused with the nearest known ones; `noun` says what the table holds."""
+    """Name -> factory. Raises `InputError` for an unknown name, suggesting similar ones; `noun` describes the members."""
 
     def __init__(self, noun: str, members: dict[str, T]) -> None:
         super().__init__(members)
@@ -29,11 +29,11 @@ class Table(dict[str, T]):
 
 
 def build(table: Table[Callable[..., T]], text: str, **context: Any) -> T:
-    """The member of a table that `NAME` or `NAME:setting=value,setting=value` asks for.
+    """The member of a table selected by `NAME` or `NAME:setting=value,setting=value`.
 
-    Values are Python literals; what is none is a string. `context` is what the caller knows and the text need not say: a
-    factory is given those of its parameters that stand in it. A value is of its parameter's annotated type and in its range
-    (`gan_jax.ranges`). Raises `InputError` for a name, a setting or a value that does not work.
+    Values are parsed as Python literals and fall back to strings. `context` supplies arguments only the caller knows; each
+    factory receives those that it has parameters for. A value must have its parameter's annotated type and be in its range
+    (`gan_jax.ranges`). Raises `InputError` for an invalid name, setting or value.
     """
     name, colon, settings = text.partition(':')
     factory = table[name]
@@ -44,7 +44,7 @@ def build(table: Table[Callable[..., T]], text: str, **context: Any) -> T:
     for item in settings.split(',') if colon else ():
         key, separator, value = item.partition('=')
         if not separator:
-            raise InputError(f'{table.noun} {text!r}: settings are written name=value, not {item!r}')
+            raise InputError(f'{table.noun} {text!r}: settings must be written name=value, not {item!r}')
         if key not in own and not (open_ended and key.isidentifier()):
             raise InputError(f'{table.noun} {name} has no setting {key!r}; it has: {", ".join(own) or "none"}')
         if key in given:
@@ -60,7 +60,7 @@ def build(table: Table[Callable[..., T]], text: str, **context: Any) -> T:
 
 
 def _whole(value: Any, annotation: Any) -> Any:
-    """2.0 as 2 where that would be of the type."""
+    """Converts 2.0 to 2 if only the latter is valid for the annotation."""
     if isinstance(value, float) and value.is_integer() and fault(annotation, value) and not fault(annotation, int(value)):
         return int(value)
     return value

@@ -1,6 +1,7 @@
-"""The game, the train step, and the unroll.
+"""The game, the train step and the unroll.
 
-A game is four pure functions; whatever returns a `Game` can be trained, unrolled, run in parallel, checkpointed and resumed.
+A game is four pure functions. Anything that returns a `Game` can be trained, unrolled, run in parallel, checkpointed and
+resumed.
 """
 
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from gan_jax.typing import Array, Batch, Key, Metrics, Variables
 
 
 class PlayFunction(Protocol):
-    """What `Game.play` is."""
+    """The type of `Game.play`."""
 
     def __call__(self, variables: Variables, batch: Batch, key: Key, *, train: bool = True) -> tuple[Any, Variables]: ...
 
@@ -26,25 +27,25 @@ class PlayFunction(Protocol):
 class Game(NamedTuple):
     """A two-player game as four pure functions. Losses are scalars, means over the (local) batch.
 
-    The play is whatever the generator's side puts on the table: images, or a pytree of them. Keeping it apart from the
-    losses lets an unrolled discriminator answer a fixed play, so the generator runs once a step.
+    The play is whatever the generator's side produces: images, or a pytree of them. It is separate from the losses so that an
+    unrolled discriminator can respond to a fixed play, and the generator runs only once per step.
 
-    The key is the same on every device of a parallel run; `parallel.example_keys` makes of it one key per example.
+    The key is the same on every device of a parallel run; `parallel.example_keys` derives one key per example from it.
     """
 
     init: Callable[[Batch, Key], tuple[Variables, Variables]]
     """`(batch, key) -> (generator variables, discriminator variables)`"""
     play: PlayFunction
-    """`(generator variables, batch, key, train=True) -> (play, generator state)`; train=False is inference, for sampling."""
+    """`(generator variables, batch, key, train=True) -> (play, generator state)`; use train=False for sampling."""
     discriminator_loss: Callable[[Variables, Any, Batch, Key], tuple[Array, tuple[Variables, Metrics]]]
     """`(discriminator variables, play, batch, key) -> (loss, (discriminator state, metrics))`"""
     generator_loss: Callable[[Variables, Any, Batch, Key], tuple[Array, Metrics]]
-    """`(discriminator variables, play, batch, key) -> (loss, metrics)`; it may not advance the discriminator's state."""
+    """`(discriminator variables, play, batch, key) -> (loss, metrics)`. It cannot update the discriminator's state."""
 
 
 @struct.dataclass
 class Player:
-    """One side of the game: parameters, the other Flax collections (batch statistics, ...), and the optimizer's state."""
+    """One side of the game: parameters, other Flax collections (batch statistics, ...) and the optimizer's state."""
 
     params: Any
     state: Variables
@@ -52,19 +53,20 @@ class Player:
 
     @property
     def variables(self) -> Variables:
+        """The parameters and the other collections as one Flax dict."""
         return {'params': self.params, **self.state}
 
 
 @struct.dataclass
 class TrainState:
-    """All that a run is: arrays only. The random numbers of step n come from `fold_in(key, n)`."""
+    """The complete state of a run, arrays only. The random numbers of step n come from `fold_in(key, n)`."""
 
     step: Array
     key: Key
     generator: Player
     discriminator: Player
     ema: Variables
-    """Exponential moving average of the generator's variables."""
+    """The exponential moving average of the generator's variables."""
 
 
 Step = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
@@ -73,9 +75,16 @@ Step = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 def init(
     game: Game, g_optimizer: optax.GradientTransformation, d_optimizer: optax.GradientTransformation, batch: Batch, key: Key
 ) -> TrainState:
-    """The state at step 0. Of `batch` (one minibatch, leaves `[batch, ...]`) games use shapes, at most.
+    """The state at step 0.
 
-    Only `games.semi_supervised` starts from its values too, if its classifier does.
+    Games read only the shapes of `batch`; `semi_supervised` also uses its values when initialisation is data-dependent.
+
+    Args:
+        game: the game to train.
+        g_optimizer: the generator's optimizer.
+        d_optimizer: the discriminator's optimizer.
+        batch: one minibatch, with leaves `[batch, ...]`.
+        key: the key of the run, for initialisation and for all steps.
     """
     init_key, key = jax.random.split(key)
 
@@ -86,8 +95,8 @@ def init(
 
     generator, discriminator = (
         {'params': {}, **variables} for variables in game.init(batch, init_key)
-    )  # a fixed player has none
-    ema = jax.tree.map(jnp.copy, generator)  # own buffers: a donated state may hold none of them twice
+    )  # a fixed player has no parameters
+    ema = jax.tree.map(jnp.copy, generator)  # separate buffers: a donated state must not contain a buffer twice
     return TrainState(jnp.int32(0), key, player(generator, g_optimizer), player(discriminator, d_optimizer), ema)
 
 
@@ -96,7 +105,7 @@ def _descend(
     optimizer: optax.GradientTransformation,
     player: Player,
 ) -> tuple[Player, Array, Metrics, Any]:
-    """One update of one player by `loss(params) -> (loss, (state, metrics, play))`, with one all-reduce."""
+    """One update of one player on `loss(params) -> (loss, (state, metrics, play))`, with a single all-reduce."""
     (value, (state, metrics, play)), gradient = jax.value_and_grad(loss, has_aux=True)(player.params)
     gradient, state, value, metrics = parallel.pmean((gradient, state, value, metrics))
     updates, opt_state = optimizer.update(gradient, player.opt_state, player.params)
@@ -130,17 +139,27 @@ def unroll(
     steps: int,
     recompute: bool = False,
 ) -> Player:
-    """The discriminator after `steps` more updates against a fixed play (Metz et al. 2017, eqs. 4-6).
+    """The discriminator after `steps` further updates against a fixed play (Metz et al. 2017, eqs. 4-6).
 
-    Differentiable in the play through every update, the optimizer's included: the optimizer goes on from its present state
-    (with a fresh Adam the first step would be the gradient's sign, whose derivative is zero). What the unrolled steps do to
-    parameters, statistics and optimizer is the returned player's alone; the caller's is not touched.
+    The result is differentiable with respect to the play through every update, including the optimizer's, which continues from
+    its current state (the first step of a fresh Adam would be the sign of the gradient, whose derivative is zero). The unrolled
+    changes of parameters, statistics and optimizer state affect only the returned player, never `discriminator` itself.
 
-    Memory grows by what the backward pass of an update reads, for each step; with `recompute` by one `Player` a step, and the
-    backward pass takes every update again (a fifth of the time of a DCGAN's step with 5 unrolled ones).
+    Memory grows with each step by what the backward pass of an update reads. With `recompute` it grows by one `Player` per
+    step, and the backward pass repeats every update, which takes a fifth of the time of a DCGAN step with 5 unrolled updates.
 
-    Adam is differentiable at a gradient that has always been zero only with an `eps_root` above 0, as in
-    `gan_jax.optimizers`: a dead unit makes not-a-numbers otherwise.
+    Adam is differentiable where all past gradients are zero only if its `eps_root` is above 0, as in `gan_jax.optimizers`;
+    otherwise a dead unit produces NaN.
+
+    Args:
+        game: the game, of which only `discriminator_loss` is used.
+        optimizer: the discriminator's optimizer.
+        discriminator: the player to start from.
+        play: the generator's play, the same for all updates.
+        batch: one minibatch, the same for all updates.
+        key: split into one key per update.
+        steps: the number of updates; 0 returns `discriminator` itself.
+        recompute: whether to recompute the updates in the backward pass, to save memory.
     """
 
     @compilation.exact
@@ -152,7 +171,7 @@ def unroll(
     if recompute:
         update = jax.checkpoint(update)
     keys = jax.random.split(key, steps)
-    # Outside the scan, the first update is differentiated in the play alone, since nothing else in it depends on the play.
+    # Outside the scan, the first update is differentiated only with respect to the play, as no other input depends on it.
     player = update(discriminator, keys[0])
     if steps == 1:
         return player
@@ -162,7 +181,14 @@ def unroll(
 def minibatches_of_step(
     discriminator_steps: int = 1, generator_steps: int = 1, generator_batches: int = 1, own_minibatches: bool = False
 ) -> int:
-    """How many minibatches `make_train_step` takes with these options; of more than one they are the batch's first axis."""
+    """The number of minibatches that a step of `make_train_step` takes; if it exceeds 1, they are the batch's first axis.
+
+    Args:
+        discriminator_steps: discriminator updates per step.
+        generator_steps: generator updates per step.
+        generator_batches: minibatches joined for each generator update.
+        own_minibatches: whether the generator uses minibatches that the discriminator does not.
+    """
     of_generator = generator_steps * generator_batches
     return discriminator_steps + of_generator if own_minibatches else max(discriminator_steps, of_generator)
 
@@ -181,33 +207,43 @@ def make_train_step(
     simultaneous: bool = False,
     ema_decay: float = 0.999,
 ) -> Step:
-    """A pure `step(state, batch) -> (state, metrics)`, for the caller to compile (`parallel.RUNNERS`, `jax.jit`).
+    """Returns a pure `step(state, batch) -> (state, metrics)`, which the caller compiles (`parallel.RUNNERS`, `jax.jit`).
 
-    Alternating (Goodfellow et al. 2014, algorithm 1): `discriminator_steps` updates of the discriminator, then
-    `generator_steps` of the generator against the new discriminator, or against what that would be after `unroll_steps` more
-    updates. Simultaneous: one update each, both from the same parameters and the same play.
+    By default updates alternate (Goodfellow et al. 2014, algorithm 1): first the discriminator is updated, then the generator
+    against the new discriminator, or against what that discriminator would be after `unroll_steps` further updates.
+    Simultaneous updates are one per player, both computed from the same parameters and the same play.
 
-    With `recompute` the unrolled updates are taken again in the backward pass, which needs less memory (see `unroll`).
+    Every update draws fresh noise. Leaves of `batch` are `[batch, ...]` if a step takes one minibatch, and
+    `[minibatches_of_step(...), batch, ...]` otherwise: one minibatch for each update of the discriminator, and
+    `generator_batches` joined into one for each update of the generator. Metrics are scalars, averaged over a player's updates.
+    The generator's average is computed by `optimizers.moving_average`.
 
-    Every update has fresh noise. Leaves of `batch` are `[batch, ...]`, one minibatch; of a step that takes more they are
-    `[minibatches_of_step(...), batch, ...]`: a minibatch for each update of the discriminator, `generator_batches` joined into
-    one for each of the generator. The generator's are the first of the discriminator's again, or with `own_minibatches` those
-    after them: real examples that no update of this step has seen (as in the code of Salimans et al. 2016). Metrics are scalars,
-    means over a player's steps.
+    Args:
+        game: the game to train.
+        g_optimizer: the generator's optimizer.
+        d_optimizer: the discriminator's optimizer.
+        discriminator_steps: discriminator updates per step.
+        generator_steps: generator updates per step.
+        generator_batches: minibatches joined into one for each generator update.
+        own_minibatches: whether the generator's minibatches follow the discriminator's in the batch, so that its real examples
+            are new in this step (as in the code of Salimans et al. 2016). Otherwise it reuses the first ones.
+        unroll_steps: further discriminator updates that the generator anticipates; see `unroll`.
+        recompute: whether the backward pass recomputes the unrolled updates, to save memory; see `unroll`.
+        simultaneous: whether the updates are simultaneous.
+        ema_decay: decay of the generator's average, in [0, 1].
 
-    The average of the generator is `optimizers.moving_average`.
-
-    Raises `ValueError` for counts out of range, and for simultaneous updates of more than one step.
+    Raises `ValueError` for counts out of range, for `ema_decay` out of range, and for simultaneous updates with more than one
+    update per player or with `own_minibatches`.
     """
     if min(discriminator_steps, generator_steps, generator_batches) < 1 or unroll_steps < 0:
         counts = f'{discriminator_steps=}, {generator_steps=}, {generator_batches=}, {unroll_steps=}'
-        raise ValueError(f'each player takes at least one step and nothing unrolls a negative number of steps, got {counts}')
+        raise ValueError(f'each player must take at least one step and unroll_steps must not be negative, got {counts}')
     once = (discriminator_steps, generator_steps, generator_batches) == (1, 1, 1)
     if simultaneous and (own_minibatches or not once):
         counts = f'{discriminator_steps=}, {generator_steps=}, {generator_batches=}, {own_minibatches=}'
-        raise ValueError(f'simultaneous updates are one of each player, on one minibatch; got {counts}')
+        raise ValueError(f'simultaneous updates must be one per player, on one minibatch, got {counts}')
     if not 0 <= ema_decay <= 1:
-        raise ValueError(f'ema_decay is from 0 to 1, got {ema_decay}')
+        raise ValueError(f'ema_decay must be from 0 to 1, got {ema_decay}')
 
     def discriminator_update(player: Player, generator: Player, batch: Batch, key: Key) -> tuple[Player, Metrics]:
         play_key, loss_key = jax.random.split(key)
@@ -231,7 +267,7 @@ def make_train_step(
     ) -> tuple[Player, Metrics]:
         if once:
             return update(player, opponent, batch, key)[:2]
-        # Joined example by example: a device's share of the joined minibatch is then of its shares of the minibatches.
+        # Interleave the examples, so that a device's share of the joined minibatch consists of its shares of the minibatches.
         together = lambda x: x.reshape(steps, batches, *x.shape[1:]).swapaxes(1, 2).reshape(steps, -1, *x.shape[2:])
         xs = (jax.tree.map(lambda x: together(x[: steps * batches]), batch), jax.random.split(key, steps))
         player, metrics = lax.scan(lambda player, x: update(player, opponent, *x)[:2], player, xs)
@@ -260,17 +296,17 @@ def make_train_step(
 
 
 class Trainer(NamedTuple):
-    """How a game is trained, as a pair of pure functions."""
+    """The training of a game as a pair of pure functions."""
 
     init: Callable[[Batch, Key], TrainState]
-    """`(batch, key) -> state` at step 0; see `init`."""
+    """`(batch, key) -> state` at step 0; see the function `init`."""
     step: Step
     minibatches: int
-    """How many minibatches a step takes; of more than one they are its batch's first axis."""
+    """The number of minibatches that a step takes; if it exceeds 1, they are the first axis of its batch."""
 
 
 def trainer(game: Game, optimizers: Optimizers, **options: Any) -> Trainer:
-    """A game under both players' optimizers; the options are those of `make_train_step`, but for D's steps.
+    """A game with the optimizers of both players; the options are those of `make_train_step` except `discriminator_steps`.
 
     Raises `ValueError` as `make_train_step` does.
     """
@@ -283,10 +319,10 @@ def trainer(game: Game, optimizers: Optimizers, **options: Any) -> Trainer:
 
 
 def many_steps(step: Step, draw: Callable[[Any, Array], Batch], capacity: int) -> Callable:
-    """`(state, data, n) -> (state, metrics [capacity])`: n <= capacity steps in one call, on batches `draw(data, step)`.
+    """Returns `(state, data, n) -> (state, metrics [capacity])`: n <= capacity steps in one call, on batches `draw(data, step)`.
 
-    `n` is traced, so one compiled program serves every length and a run stopped anywhere goes on bit for bit. Rows of the
-    metrics from `n` on are not a number.
+    `n` is traced, so one compiled program serves every length, and a run stopped anywhere resumes bit for bit. Rows of the
+    metrics from `n` on are NaN.
     """
 
     def run(state: TrainState, data: Any, n: Array) -> tuple[TrainState, Metrics]:
@@ -304,9 +340,14 @@ def many_steps(step: Step, draw: Callable[[Any, Array], Batch], capacity: int) -
 
 
 def sample(game: Game, state: TrainState, batch: Batch | int, key: Key, *, ema: bool = True) -> Any:
-    """The generator's play in inference mode, by its averaged variables (`ema=False`: by its present ones).
+    """The generator's play in inference mode, by default with its averaged variables.
 
-    `batch` conditions the samples; of an unconditional game it is their number.
+    Args:
+        game: the game that was trained.
+        state: its state.
+        batch: conditions the samples; for an unconditional game it may be their number.
+        key: determines the samples.
+        ema: whether to use the averaged variables rather than the current ones.
     """
     batch = jnp.zeros(batch) if isinstance(batch, int) else batch
     return game.play(state.ema if ema else state.generator.variables, batch, key, train=False)[0]

@@ -1,4 +1,4 @@
-"""The types that the library's signatures speak of."""
+"""The types used in the library's signatures."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -15,6 +15,6 @@ Batch = Any
 Variables = Mapping[str, Any]
 """A Flax collection dict: `{'params': ..., 'batch_stats': ..., ...}`."""
 Metrics = dict[str, Any]
-"""Named scalars, for people to look at."""
+"""Named scalars for display."""
 Sampler = Callable[[Key, int], Array]
-"""`(key, n) -> [n, ...]` examples of a distribution."""
+"""`(key, n) -> [n, ...]` samples of a distribution."""

@@ -181,14 +181,14 @@ def test_chain_applies_in_turn_with_keys_of_their_own():
 @pytest.mark.parametrize(
     ('make', 'message'),
     [
-        (lambda: augmentations.instance_noise(-0.1), 'sigma is from 0 to 1000'),
-        (lambda: augmentations.instance_noise(0.1, updates=0), 'updates is at least 1, not 0'),
-        (lambda: augmentations.packing(0), 'size is from 1 to 1000, not 0'),
-        (lambda: augmentations.diff_augment(probability=1.5), 'probability is from 0 to 1'),
+        (lambda: augmentations.instance_noise(-0.1), 'sigma must be from 0 to 1000'),
+        (lambda: augmentations.instance_noise(0.1, updates=0), 'updates must be at least 1, not 0'),
+        (lambda: augmentations.packing(0), 'size must be from 1 to 1000, not 0'),
+        (lambda: augmentations.diff_augment(probability=1.5), 'probability must be from 0 to 1'),
         (lambda: augmentations.diff_augment('colour'), "unknown transform 'colour'; did you mean color"),
-        (lambda: augmentations.adaptive(target=2.0), 'target is from -1 to 1'),
-        (lambda: augmentations.chain(augmentations.packing(2), augmentations.packing(2)), 'the last of a chain'),
-        (lambda: augmentations.diff_augment().apply((), jnp.zeros((2, 3)), keys(2)), 'is for images'),
+        (lambda: augmentations.adaptive(target=2.0), 'target must be from -1 to 1'),
+        (lambda: augmentations.chain(augmentations.packing(2), augmentations.packing(2)), 'must come last in a chain'),
+        (lambda: augmentations.diff_augment().apply((), jnp.zeros((2, 3)), keys(2)), 'requires images'),
     ],
 )
 def test_what_does_not_work_is_refused(make, message):

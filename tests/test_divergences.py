@@ -261,12 +261,12 @@ def test_refusals():
     with pytest.raises(gan_jax.InputError, match='did you mean jensen_shannon'):
         DIVERGENCES['jenson_shannon']
     for pi in (0, 1):
-        with pytest.raises(ValueError, match='pi is above 0 and below 1'):
+        with pytest.raises(ValueError, match='pi must be above 0 and below 1'):
             DIVERGENCES['jensen_shannon_weighted'](pi)
     for a in (0, 1.0):
         with pytest.raises(ValueError, match='neither 0 nor 1'):
             DIVERGENCES['alpha'](a)
-    with pytest.raises(ValueError, match='one shape'):
+    with pytest.raises(ValueError, match='the same shape'):
         quadrature(DIVERGENCES['kl'](), jnp.zeros(3), jnp.zeros((3, 1)), jnp.zeros(3))
 
 

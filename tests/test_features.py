@@ -40,7 +40,7 @@ def test_common_contract(name):
     with jax.enable_x64(True):
         real, fake = np.random.default_rng(0).normal(size=(2, 6, 3))
         np.testing.assert_allclose(loss(jnp.asarray(real), jnp.asarray(fake)), 2 * REFERENCES[name](real, fake), rtol=1e-12)
-    with pytest.raises(ValueError, match='weight is from 0 to 1000000, not -'):
+    with pytest.raises(ValueError, match='weight must be from 0 to 1000000, not -'):
         FEATURES[name](weight=-0.1)
 
 

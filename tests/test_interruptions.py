@@ -39,7 +39,7 @@ def test_a_command_that_is_stopped_says_so_in_one_line(number, monkeypatch, caps
     with pytest.raises(SystemExit) as stop:
         commandline.run(main, Options)
     assert stop.value.code == 128 + number and not done
-    assert capsys.readouterr().err.splitlines()[-1].endswith(': stopped; what was saved before is whole')
+    assert capsys.readouterr().err.splitlines()[-1].endswith(': stopped; earlier saves are intact')
     assert [signal.getsignal(n) for n in SIGNALS] == before
 
 
@@ -125,7 +125,7 @@ def test_a_program_that_is_stopped_while_it_starts_says_so_in_one_line(arguments
     ended = started(tmp_path, number, *arguments)
     name = arguments[0].removeprefix('-m') or arguments[1]
     assert ended.returncode == 128 + number
-    assert ended.stderr == f'python -m {name}: stopped; what was saved before is whole\n' and not ended.stdout
+    assert ended.stderr == f'python -m {name}: stopped; earlier saves are intact\n' and not ended.stdout
 
 
 def test_who_imports_the_library_keeps_its_handlers(tmp_path):

@@ -98,17 +98,17 @@ def test_against_numpy(name, settings):
 @pytest.mark.parametrize('name', OBJECTIVES)
 def test_shapes_that_would_broadcast_are_refused(name):
     for loss in OBJECTIVES[name]()[:2]:
-        with pytest.raises(ValueError, match='one shape'):
+        with pytest.raises(ValueError, match='the same shape'):
             loss(jnp.zeros((4, 1)), jnp.zeros(4))
 
 
 @pytest.mark.parametrize(
     ('name', 'settings', 'message'),
     [
-        ('energy_margin', {'margin': 0.0}, 'margin is above 0 and at most 1000000, not 0.0'),
+        ('energy_margin', {'margin': 0.0}, 'margin must be above 0 and at most 1000000, not 0.0'),
         ('least_squares', {'a': 1.0}, 'a and b .* differ'),
-        ('minimax', {'smoothing': 1.0}, 'smoothing is at least 0 and below 1'),
-        ('non_saturating', {'smoothing': -0.1}, 'smoothing is at least 0 and below 1'),
+        ('minimax', {'smoothing': 1.0}, 'smoothing must be at least 0 and below 1'),
+        ('non_saturating', {'smoothing': -0.1}, 'smoothing must be at least 0 and below 1'),
         ('f_gan', {'divergence': 'kll'}, "unknown divergence 'kll'; did you mean kl"),
     ],
 )

@@ -143,11 +143,11 @@ def test_average_parameters_is_the_train_steps_average():
 @pytest.mark.parametrize(
     ('make', 'message'),
     [
-        (lambda: optimizers.clip_weights(0.0), 'limit is above 0, not 0.0'),
-        (lambda: optimizers.historical_averaging(-1.0), 'weight is from 0 to 1000000, not -1.0'),
-        (lambda: optimizers.average_parameters(1.5), 'decay is from 0 to 1'),
-        (lambda: optimizers.adam(-1e-3), 'learning_rate is at least 0, not -0.001'),
-        (lambda: optimizers.wgan(-1e-3), 'learning_rate is at least 0, not -0.001'),
+        (lambda: optimizers.clip_weights(0.0), 'limit must be above 0, not 0.0'),
+        (lambda: optimizers.historical_averaging(-1.0), 'weight must be from 0 to 1000000, not -1.0'),
+        (lambda: optimizers.average_parameters(1.5), 'decay must be from 0 to 1'),
+        (lambda: optimizers.adam(-1e-3), 'learning_rate must be at least 0, not -0.001'),
+        (lambda: optimizers.wgan(-1e-3), 'learning_rate must be at least 0, not -0.001'),
     ],
 )
 def test_impossible_settings_are_refused(make, message):

@@ -45,7 +45,7 @@ def test_common_contract(name):
             twice = jax.grad(lambda p, once=once: sum(jnp.square(x).sum() for x in jax.tree.leaves(once(p))))
             for tree in (mean(params), once(params), twice(params)):
                 assert all(np.isfinite(x).all() for x in jax.tree.leaves(tree))
-    with pytest.raises(ValueError, match=f'{WEIGHTED[name]} is from 0 to 1000000, not -1'):
+    with pytest.raises(ValueError, match=f'{WEIGHTED[name]} must be from 0 to 1000000, not -1'):
         PENALTIES[name](**{WEIGHTED[name]: -1.0})
 
 
@@ -150,7 +150,7 @@ def test_roth_closed_forms():
 
 
 def test_roth_wants_one_logit_for_each_example():
-    with pytest.raises(ValueError, match='one for each'):
+    with pytest.raises(ValueError, match='one logit per example'):
         penalties.roth()(lambda x: x, jnp.ones((2, 3)), jnp.ones((2, 3)), KEY)
 
 
@@ -174,7 +174,7 @@ def test_scheduled_penalties():
 @pytest.mark.parametrize(
     ('make', 'message'),
     [
-        (lambda: penalties.scheduled(penalties.r1(), every=0), 'every 1 or more updates'),
+        (lambda: penalties.scheduled(penalties.r1(), every=0), 'every must be at least 1'),
         (lambda: penalties.annealing(0.0, 10), r'a share in \(0, 1\]'),
         (lambda: penalties.annealing(0.1, 1), 'at least 2 updates'),
     ],

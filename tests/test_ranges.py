@@ -55,27 +55,32 @@ def test_every_number_of_every_experiment_has_a_range(module):
 @pytest.mark.parametrize(
     ('annotation', 'good', 'bad', 'words'),
     [
-        (Count, (1, 2**31 - 1, np.int32(3)), (0, -1), 'is at least 1, not '),
-        (Count, (), (2**31, 99999999999), 'is finite, and at most 2147483647, not '),
-        (Count, (), (1.5, 'x', True, None), 'is a whole number, not '),
-        (Count | None, (None, 1), (0,), 'is at least 1, not 0'),
-        (Seed, (0, 2**32 - 1), (-1, 2**32), 'is from 0 to 4294967295, not '),
-        (Share, (0, 1, 0.5), (-0.1, 1.1, math.nan, math.inf), 'is from 0 to 1, not '),
-        (ShareAbove0, (1e-9, 1.0), (0, math.nan), 'is above 0 and at most 1, not '),
-        (ShareBelow1, (0, 0.999), (1, math.nan), 'is at least 0 and below 1, not '),
-        (Weight, (0, 1e6), (1e300, math.inf, math.nan, -1), 'is from 0 to 1000000, not '),
-        (Annotated[float, Range()], (-1e30, 0, 1), (math.nan, math.inf, -math.inf), 'is finite'),
-        (tuple[Share, ...], ((), (0.5, 1.0)), ((0.5, 2.0),), 'is from 0 to 1, not 2.0'),
-        (tuple[Share, Share], ((0.5, 1.0),), ((0.5,), (0.5, 0.5, 0.5)), 'has 2 values, not '),
+        (Count, (1, 2**31 - 1, np.int32(3)), (0, -1), 'must be at least 1, not '),
+        (Count, (), (2**31, 99999999999), 'must be finite and at most 2147483647, not '),
+        (Count, (), (1.5, 'x', True, None), 'must be a whole number, not '),
+        (Count | None, (None, 1), (0,), 'must be at least 1, not 0'),
+        (Seed, (0, 2**32 - 1), (-1, 2**32), 'must be from 0 to 4294967295, not '),
+        (Share, (0, 1, 0.5), (-0.1, 1.1, math.nan, math.inf), 'must be from 0 to 1, not '),
+        (ShareAbove0, (1e-9, 1.0), (0, math.nan), 'must be above 0 and at most 1, not '),
+        (ShareBelow1, (0, 0.999), (1, math.nan), 'must be at least 0 and below 1, not '),
+        (Weight, (0, 1e6), (1e300, math.inf, math.nan, -1), 'must be from 0 to 1000000, not '),
+        (Annotated[float, Range()], (-1e30, 0, 1), (math.nan, math.inf, -math.inf), 'must be finite'),
+        (tuple[Share, ...], ((), (0.5, 1.0)), ((0.5, 2.0),), 'must be from 0 to 1, not 2.0'),
+        (tuple[Share, Share], ((0.5, 1.0),), ((0.5,), (0.5, 0.5, 0.5)), 'must have 2 values, not '),
         (Names, ((), ('a', 'b')), (('a', 'b', 'a'),), 'names a twice'),
-        (SomeNames, (('a',),), ((),), 'names at least one'),
+        (SomeNames, (('a',),), ((),), 'must name at least one'),
         (Text, ('a',), ('', ' '), 'is empty'),
-        (Annotated[str, RunName()], ('a', 'a/b'), ('', '.', '..', 'a/../..', '/a'), 'is the name of a folder below --runs-dir'),
+        (
+            Annotated[str, RunName()],
+            ('a', 'a/b'),
+            ('', '.', '..', 'a/../..', '/a'),
+            'must be the name of a folder below --runs-dir',
+        ),
         (Annotated[str, Folder()], ('.', 'no/such', str(ROOT)), ('/dev/null', '/dev/null/x', __file__), 'is a file'),
         (Annotated[str, FileToWrite()], ('a.json', '-', f'{ROOT}/no/a.json'), (str(ROOT), '', '/dev/null/a'), 'folder'),
-        (Literal['a', 3], ('a', 3), ('b', None), 'is a or 3, not '),
-        (bool, (True, False), (1, 'x'), 'is True or False, not '),
-        (int | str, (1, 'x'), (1.5,), 'is a whole number or a string, not 1.5'),
+        (Literal['a', 3], ('a', 3), ('b', None), 'must be a or 3, not '),
+        (bool, (True, False), (1, 'x'), 'must be True or False, not '),
+        (int | str, (1, 'x'), (1.5,), 'must be a whole number or a string, not 1.5'),
         (np.ndarray | None, (None, np.ones(2), 'whatever'), (), ''),
     ],
 )
@@ -95,8 +100,8 @@ class Example(Checked):
 def test_options_are_checked_as_they_are_made():
     example = Example('x', 2, (0.5,))
     for change, message in (
-        ({'batch_size': 0}, '--batch-size is at least 1, not 0'),
-        ({'shares': (0.5, math.nan)}, '--shares is from 0 to 1, not nan'),
+        ({'batch_size': 0}, '--batch-size must be at least 1, not 0'),
+        ({'shares': (0.5, math.nan)}, '--shares must be from 0 to 1, not nan'),
         ({'source': ''}, 'SOURCE is empty'),
     ):
         with pytest.raises(InputError, match=message):
@@ -122,5 +127,5 @@ def test_factories_are_checked_as_they_are_called():
 
     assert factory(2) == factory(weight=2.0, other='x', a='y') == 2 and factory(np.float32(3)) == 3
     for bad in (-1, math.nan, 'x', None):
-        with pytest.raises(ValueError, match=r'weight is .*, not '):
+        with pytest.raises(ValueError, match=r'weight must be .*, not '):
             factory(bad)

@@ -19,7 +19,7 @@ TABLES = {
 
 def example(scale: float = 1.0, name: str = 'x', flag: bool = False, place: str | None = None):
     if scale < 0:
-        raise ValueError(f'scale is at least 0, got {scale}')
+        raise ValueError(f'scale must be at least 0, got {scale}')
     return scale, name, flag, place
 
 
@@ -62,16 +62,16 @@ def test_context_goes_to_those_who_take_it():
     [
         ('exmple', "unknown example 'exmple'; did you mean example"),
         ('example:scal=1', 'example example has no setting .scal.; it has: scale, name'),
-        ('example:scale', 'settings are written name=value'),
-        ('example:scale=-1', "example 'example:scale=-1': scale is at least 0, got -1"),
+        ('example:scale', 'settings must be written name=value'),
+        ('example:scale=-1', "example 'example:scale=-1': scale must be at least 0, got -1"),
         ('example:scale=a', 'example .example:scale=a.'),
         ('bare:x=1', 'has no setting .x.; it has: none'),
-        ('typed:count=1.5', "example 'typed:count=1.5': count is a whole number, not 1.5"),
-        ('typed:count=True', 'count is a whole number, not True'),
-        ('typed:count=1e999', 'count is a whole number, not inf'),
-        ('typed:share=a', "share is a number, not 'a'"),
-        ('typed:flag=1', 'flag is True or False, not 1'),
-        ('typed:name=3', 'name is a string, not 3'),
+        ('typed:count=1.5', "example 'typed:count=1.5': count must be a whole number, not 1.5"),
+        ('typed:count=True', 'count must be a whole number, not True'),
+        ('typed:count=1e999', 'count must be a whole number, not inf'),
+        ('typed:share=a', "share must be a number, not 'a'"),
+        ('typed:flag=1', 'flag must be True or False, not 1'),
+        ('typed:name=3', 'name must be a string, not 3'),
     ],
 )
 def test_what_does_not_work_is_one_line(text, message):
@@ -93,16 +93,16 @@ def test_settings_of_a_named_divergence():
         (penalties.PENALTIES, 'wgan_gp:scale=x', "has no setting 'scale'; it has: weight, one_sided"),
         (objectives.OBJECTIVES, 'relativistic_average:scale=x', "has no setting 'scale'; it has: none"),
         (MINIBATCH_LAYERS, 'stddev:parent=x', "has no setting 'parent'; it has: group_size"),
-        (MINIBATCH_LAYERS, 'stddev:group_size=0', 'group_size is at least 1, not 0'),
-        (penalties.PENALTIES, 'r1:gamma=1e999', 'gamma is from 0 to 1000000, not inf'),
+        (MINIBATCH_LAYERS, 'stddev:group_size=0', 'group_size must be at least 1, not 0'),
+        (penalties.PENALTIES, 'r1:gamma=1e999', 'gamma must be from 0 to 1000000, not inf'),
         (penalties.PENALTIES, 'r1:gamma=1,gamma=2', 'sets gamma twice'),
-        (penalties.PENALTIES, 'r1:', "settings are written name=value, not ''"),
-        (penalties.PENALTIES, f'r1:gamma={"(" * 300}', 'gamma is a number, not '),
-        (optimizers.OPTIMIZERS, 'adam:beta1=2', 'beta1 is at least 0 and below 1, not 2'),
-        (optimizers.OPTIMIZERS, 'ttur:discriminator_rate=inf', "discriminator_rate is a number, not 'inf'"),
-        (augmentations.AUGMENTATIONS, 'packing:size=0', 'size is from 1 to 1000, not 0'),
-        (augmentations.AUGMENTATIONS, 'adaptive:target=1.5', 'target is from -1 to 1, not 1.5'),
-        (divergences.DIVERGENCES, 'alpha:a=1e400', 'a is from -1000 to 1000, not inf'),
+        (penalties.PENALTIES, 'r1:', "settings must be written name=value, not ''"),
+        (penalties.PENALTIES, f'r1:gamma={"(" * 300}', 'gamma must be a number, not '),
+        (optimizers.OPTIMIZERS, 'adam:beta1=2', 'beta1 must be at least 0 and below 1, not 2'),
+        (optimizers.OPTIMIZERS, 'ttur:discriminator_rate=inf', "discriminator_rate must be a number, not 'inf'"),
+        (augmentations.AUGMENTATIONS, 'packing:size=0', 'size must be from 1 to 1000, not 0'),
+        (augmentations.AUGMENTATIONS, 'adaptive:target=1.5', 'target must be from -1 to 1, not 1.5'),
+        (divergences.DIVERGENCES, 'alpha:a=1e400', 'a must be from -1000 to 1000, not inf'),
     ],
 )
 def test_settings_are_known_and_have_ranges(table, text, message):

@@ -1,1 +1,1 @@
-"""The benchmark: what is timed (`steps`, `torch_steps`, `metrics`), and how (`timing`, `worker`)."""
+"""The benchmark: what is timed (`steps`, `torch_steps`, `metrics`) and how (`timing`, `worker`)."""

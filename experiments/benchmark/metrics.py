@@ -1,4 +1,4 @@
-"""The metrics that are timed: the same number by our route and by the routes of others."""
+"""The metrics that are timed: the same number computed by this library and by other packages."""
 
 import contextlib
 import functools
@@ -29,7 +29,7 @@ def _moments(dimension: int, samples: int) -> tuple[FeatureMoments, FeatureMomen
 
 
 def frechet(dimension: int, samples: int) -> dict[str, Candidate]:
-    """The Fréchet distance of two sets of moments by `frechet_distance`, on the host and compiled."""
+    """Candidates for the Fréchet distance between two sets of moments by `frechet_distance`, on the host and compiled."""
     a, b = _moments(dimension, samples)
     on_device = [jax.tree.map(jnp.asarray, x)._replace(size=jnp.int32(samples)) for x in (a, b)]
     compiled = compilation.jit(frechet_distance)
@@ -40,7 +40,7 @@ def frechet(dimension: int, samples: int) -> dict[str, Candidate]:
 
 
 def frechet_elsewhere(dimension: int, samples: int) -> dict[str, Candidate]:
-    """The same distance as the packages of others compute it."""
+    """Candidates for the same distance as other packages compute it."""
     import scipy.linalg
 
     a, b = _moments(dimension, samples)
@@ -63,7 +63,7 @@ def _batch(size: int) -> np.ndarray:
 
 
 def inception(batch_size: int) -> dict[str, Candidate]:
-    """Inception's features of a batch of 299 x 299 images, with random weights."""
+    """Candidate for Inception's features of a batch of 299 x 299 images, with random weights."""
     from gan_jax.metrics.extractors import inception as network
     from gan_jax.metrics.extractors.inception import convert
 
@@ -73,7 +73,7 @@ def inception(batch_size: int) -> dict[str, Candidate]:
 
 
 def inception_elsewhere(batch_size: int) -> dict[str, Candidate]:
-    """The same features in PyTorch. Raises `ImportError` where torch-fidelity is not installed."""
+    """Candidates for the same features in PyTorch. Raises `ImportError` if torch-fidelity is not installed."""
     import torch
 
     from gan_jax.metrics.extractors.inception import convert
@@ -95,9 +95,9 @@ def inception_elsewhere(batch_size: int) -> dict[str, Candidate]:
 
 
 def torch_fidelity_network(arrays: dict[str, np.ndarray], outputs: Sequence[str]) -> Any:
-    """torch-fidelity's network with these weights. Raises `ImportError` where it is not installed.
+    """torch-fidelity's network with the given weights. Raises `ImportError` if it is not installed.
 
-    Only its one module is imported: the package wants torchvision, and a download.
+    Only that one module is imported, because importing the package requires torchvision and a download.
     """
     spec = importlib.util.find_spec('torch_fidelity')
     if spec is None:
@@ -118,7 +118,7 @@ def torch_fidelity_network(arrays: dict[str, np.ndarray], outputs: Sequence[str]
 
 
 def torch_state(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The state dict that the PyTorch release of these weights would have."""
+    """The state dict that PyTorch's release of these weights would have."""
     kinds = {'gamma': 'bn.weight', 'beta': 'bn.bias', 'mean': 'bn.running_mean', 'variance': 'bn.running_var'}
     kinds |= {'kernel': 'conv.weight'}
     axes = {4: (3, 2, 0, 1), 2: (1, 0), 1: (0,)}
@@ -134,11 +134,11 @@ METRICS: dict[str, tuple[Callable[..., dict[str, Candidate]], Callable[..., dict
     'frechet': (frechet, frechet_elsewhere),
     'inception': (inception, inception_elsewhere),
 }
-"""Name -> candidates by what computes them: ours, and those of others."""
+"""Name -> (factory of our candidates, factory of the candidates of other packages)."""
 
 
 def candidates(name: str, **settings: Any) -> dict[str, Candidate]:
-    """Ours, and those of others as far as they are installed."""
+    """Our candidates for a metric, and those of other packages as far as they are installed."""
     own, others = METRICS[name]
     found = own(**settings)
     with contextlib.suppress(ImportError):
@@ -147,10 +147,10 @@ def candidates(name: str, **settings: Any) -> dict[str, Candidate]:
 
 
 def ours(name: str, **settings: Any) -> Candidate:
-    """Our default route."""
+    """The candidate of our default route."""
     return next(iter(METRICS[name][0](**settings).values()))
 
 
 def theirs(name: str, **settings: Any) -> Candidate:
-    """The fastest route that PyTorch's users have. Raises `ImportError` where it is not installed."""
+    """The candidate of the fastest route available to users of PyTorch. Raises `ImportError` if it is not installed."""
     return [candidate for label, candidate in METRICS[name][1](**settings).items() if 'torch-fidelity' in label][-1]

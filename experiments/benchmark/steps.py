@@ -1,4 +1,4 @@
-"""The train steps that are timed. A new one is a function here, an entry of `STEPS`, and its twin in `torch_steps`."""
+"""The train steps that are timed. To add one, write a function here, its twin in `torch_steps`, and an entry in each `STEPS`."""
 
 import time
 from collections.abc import Callable
@@ -18,25 +18,25 @@ from gan_jax.optimizers import Optimizers, adam
 
 
 class Training(NamedTuple):
-    """A game and what it is trained on."""
+    """A game and the data it is trained on."""
 
     game: gan_jax.Game
     feed: data.Feed
     batch_size: int
     start: Any
-    """The batch that `init` is given."""
+    """The batch that is passed to `init`."""
     optimizers: Optimizers = adam()
     unroll_steps: int = 0
     seeds: int = 0
-    """As many runs in one program; 0 for a single run without that axis."""
+    """Number of seeds trained in one program; 0 for a single run without the axis of seeds."""
 
     def images_per_step(self) -> int:
-        """Real examples that the discriminator sees in a step of all seeds."""
+        """Number of real examples that the discriminator sees in one step of all seeds."""
         return self.batch_size * max(self.seeds, 1)
 
 
 def timed(training: Training, calls: int, *, scanned: bool = True) -> Timed:
-    """So many steps, in one program or by one call each."""
+    """The timing of `calls` steps, run as one scanned program or with one call per step."""
     init, run, arguments = _programs(training, calls, scanned)
     state = init(jax.random.key(0))
     start = time.perf_counter()
@@ -88,7 +88,7 @@ def dcgan(
 
 
 def sngan(size: int = 32, width: int = 32, batch_size: int = 32) -> Training:
-    """SNGAN's residual networks, spectral norm and hinge loss, one step of each player."""
+    """SNGAN's residual networks with spectral normalization and the hinge loss, one step of each player."""
     game = games.adversarial(
         networks.SNGANGenerator(size, 3, width),
         networks.SNGANDiscriminator(width),
@@ -99,7 +99,7 @@ def sngan(size: int = 32, width: int = 32, batch_size: int = 32) -> Training:
 
 
 def wgan_gp(size: int = 32, width: int = 32, batch_size: int = 32) -> Training:
-    """WGAN-GP's residual networks and penalty, one step of each player."""
+    """WGAN-GP's residual networks and gradient penalty, one step of each player."""
     game = games.adversarial(
         networks.SNGANGenerator(size, 3, width),
         networks.SNGANDiscriminator(width, norm='none', pool='mean', last_bias=True),
@@ -111,7 +111,7 @@ def wgan_gp(size: int = 32, width: int = 32, batch_size: int = 32) -> Training:
 
 
 def pix2pix(size: int = 64, width: int = 32, batch_size: int = 4) -> Training:
-    """pix2pix's U-Net and PatchGAN of 34 pixels, with instance norm."""
+    """pix2pix's U-Net and PatchGAN with a receptive field of 34 pixels, with instance norm."""
     game = games.paired_translation(
         translation.UNet(3, width, norm='instance'), translation.PatchDiscriminator(34, width, 'instance')
     )
@@ -119,7 +119,7 @@ def pix2pix(size: int = 64, width: int = 32, batch_size: int = 4) -> Training:
 
 
 def cyclegan(size: int = 64, width: int = 24, blocks: int = 3, batch_size: int = 2) -> Training:
-    """CycleGAN with its pools, without the identity loss."""
+    """CycleGAN with its image pools, without the identity loss."""
     generator, discriminator = (
         translation.ResNetGenerator(3, width, blocks),
         translation.PatchDiscriminator(34, width, 'instance'),
@@ -138,7 +138,7 @@ def _two_sets(names: tuple[str, str], size: int, batch_size: int) -> tuple[data.
 def unrolled_ring(
     width: int = 128, batch_size: int = 512, latent_size: int = 256, unroll_steps: int = 0, seeds: int = 0
 ) -> Training:
-    """Unrolled GAN's game of points in the plane."""
+    """The game of the unrolled GAN on points in the plane."""
     game = games.adversarial(
         mlp.MLP((width, width, 2)),
         mlp.MLP((width, 1), squeeze=True),
@@ -151,7 +151,7 @@ def unrolled_ring(
 
 
 def r3gan_step(size: int = 32, batch_size: int = 32) -> Training:
-    """R3GAN's small networks under the relativistic loss with R1 and R2."""
+    """R3GAN's small networks with the relativistic loss, R1 and R2."""
     game = games.adversarial(
         r3gan.R3GANGenerator(size),
         r3gan.R3GANDiscriminator(),
@@ -163,7 +163,7 @@ def r3gan_step(size: int = 32, batch_size: int = 32) -> Training:
 
 
 def improved_gan(batch_size: int = 100) -> Training:
-    """Improved GAN's semi-supervised MNIST with feature matching."""
+    """Improved GAN's semi-supervised MNIST classifier with feature matching."""
     game = games.semi_supervised(
         networks.SemiSupervisedGenerator(),
         networks.SemiSupervisedClassifier(),
@@ -193,4 +193,4 @@ STEPS: dict[str, Callable[..., Training]] = {
     'r3gan': r3gan_step,
     'improved_gan': improved_gan,
 }
-"""Name -> factory of a training; its keywords are the sizes, and `torch_steps.STEPS` has the same."""
+"""Name -> factory of a `Training`. Its keywords are the sizes; `torch_steps.STEPS` has the same names and keywords."""

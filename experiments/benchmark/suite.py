@@ -1,4 +1,4 @@
-"""The suite: every kind of step of this library, and two metrics, each beside PyTorch's fastest way on the same machine."""
+"""The suite: every kind of train step of the library and two metrics, next to PyTorch's fastest route on the same machine."""
 
 import contextlib
 import importlib.util
@@ -18,15 +18,16 @@ from gan_jax.errors import InputError
 
 
 class Entry(NamedTuple):
-    """A row of the table."""
+    """A row of the suite's table."""
 
     name: str
-    """In `steps.STEPS` or `metrics.METRICS`."""
+    """A key of `steps.STEPS` or `metrics.METRICS`."""
     settings: dict[str, Any]
+    """Keyword arguments of its factory."""
     steps: int = 1
-    """In one timing."""
+    """Number of steps in one timing."""
     compiles: bool = True
-    """Whether `torch.compile` can do it: not where gradients are differentiated again."""
+    """Whether `torch.compile` supports it, which it does not where gradients are differentiated again."""
 
 
 SUITE: dict[str, Entry] = {
@@ -47,7 +48,7 @@ SUITE: dict[str, Entry] = {
 
 
 def measure(entry: Entry, repetitions: int, against_torch: bool) -> list[dict[str, Any]]:
-    """One row for each framework: its timings of a step in seconds, and what its process said."""
+    """One row per framework: the time of a step in seconds, and what the process reported."""
     frameworks: list[Framework] = ['jax']
     if against_torch:
         frameworks += ['torch', 'torch, compiled'] if entry.compiles else ['torch']
@@ -56,16 +57,20 @@ def measure(entry: Entry, repetitions: int, against_torch: bool) -> list[dict[st
 
 
 def time_works(works: list[Work], repetitions: int) -> list[tuple[Work, dict[str, Any]]]:
-    """The works in turns, with a row for each; of another framework's that cannot be built one line says why."""
+    """Times the works in turns and returns a row for each.
+
+    A work of another framework that cannot be built is left out, and one line says why. Raises `InputError` if one of ours cannot
+    be built.
+    """
     started: list[tuple[Work, Worker]] = []
     with contextlib.ExitStack() as stack:
-        for work in works:  # one by one: compiling disturbs no other
+        for work in works:  # one at a time, so that compilations do not disturb each other
             try:
                 started.append((work, stack.enter_context(worker(work))))
             except InputError as error:
                 if work.framework.startswith('jax'):
                     raise
-                tqdm.write(f'left out: {work.name} by {work.framework}: {error}')
+                tqdm.write(f'skipped {work.name} in {work.framework}: {error}')
         times = take_turns({str(i): one.time for i, (_, one) in enumerate(started)}, repetitions)
         facts = [one.end() for _, one in started]
     return [
@@ -75,30 +80,33 @@ def time_works(works: list[Work], repetitions: int) -> list[tuple[Work, dict[str
 
 
 def check_torch() -> None:
-    """Raises `InputError` where PyTorch is not installed."""
+    """Raises `InputError` if PyTorch is not installed."""
     if importlib.util.find_spec('torch') is None:
-        raise InputError('--against torch needs PyTorch: pip install torch')
+        raise InputError('--against torch requires PyTorch: pip install torch')
 
 
 def run(repetitions: int, against_torch: bool, only: tuple[str, ...]) -> dict[str, list[dict[str, Any]]]:
-    """Label -> rows, of the entries whose label contains one of `only`, if there are any."""
+    """Label -> rows, for the entries whose label contains one of `only`, or for all entries if `only` is empty.
+
+    Raises `InputError` if no label matches, or if PyTorch is required but not installed.
+    """
     if against_torch:
         check_torch()
     chosen = {label: entry for label, entry in SUITE.items() if not only or any(part in label for part in only)}
     if not chosen:
-        raise InputError(f'--only {" ".join(only)}: no workload has that in its name; there are {", ".join(SUITE)}')
+        raise InputError(f'--only {" ".join(only)}: no workload has such a name; the workloads are {", ".join(SUITE)}')
     bar = tqdm(chosen.items(), unit='workload', leave=False)
     return {label: measure(entry, repetitions, against_torch) for label, entry in bar}
 
 
 def ratio(rows: list[dict[str, Any]]) -> float:
-    """Our time divided by the fastest other's; NaN if there is no other."""
+    """Our time divided by the fastest of the others; NaN if there are no others."""
     ours, *theirs = (row['seconds'] for row in rows)
     return ours / min(theirs) if theirs else np.nan
 
 
 def report(found: dict[str, list[dict[str, Any]]], earlier: dict[str, Any]) -> None:
-    """Prints the table, with the times of an earlier one if it is not empty."""
+    """Prints the table, and the change from an earlier one unless `earlier` is empty."""
     table: list[tuple] = [('', 'ms / step', 'images / s', 'compile, s', 'GB', 'PyTorch: ms', 'GB', 'ratio', 'before')]
     for label, (ours, *theirs) in found.items():
         best = min(theirs, key=lambda row: row['seconds'], default=None)
@@ -107,7 +115,7 @@ def report(found: dict[str, list[dict[str, Any]]], earlier: dict[str, Any]) -> N
         then = earlier.get(label)
         before = f'{ours["seconds"] / then[0]["seconds"]:.2f}' if then else ''
         table.append((label, _ms(ours), images, f'{ours["compile_seconds"]:.1f}', _gigabytes(ours), *other, before))
-    print(runs.table(table, title=f"medians; ratio: of PyTorch's fastest; before: of --compare's; {jax.default_backend()}"))
+    print(runs.table(table, title=f"medians; ratio: to PyTorch's fastest; before: to --compare's; {jax.default_backend()}"))
     if ratios := [ratio(rows) for rows in found.values() if len(rows) > 1]:
         print(f'geometric mean of {len(ratios)} ratios {np.exp(np.mean(np.log(ratios))):.3f}, largest {max(ratios):.2f}')
 
@@ -121,13 +129,13 @@ def _gigabytes(row: dict[str, Any]) -> str:
 
 
 def save(path: pathlib.Path, found: dict[str, list[dict[str, Any]]]) -> None:
-    """Writes what `load` reads."""
+    """Writes the file that `load` reads."""
     machine = {'machine': platform.processor() or platform.machine(), 'backend': jax.default_backend(), 'jax': jax.__version__}
     runs.write_json(path, {**machine, 'workloads': found})
 
 
 def load(path: pathlib.Path) -> dict[str, Any]:
-    """The workloads of an earlier suite. Raises `InputError` for a file that is none."""
+    """The workloads of an earlier suite. Raises `InputError` if the file is not one that `save` has written."""
     try:
         return json.loads(path.read_text())['workloads']
     except (OSError, ValueError, KeyError, TypeError) as error:

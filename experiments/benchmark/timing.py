@@ -1,4 +1,4 @@
-"""What is timed, and taking turns."""
+"""Timing functions, and alternating between candidates."""
 
 import functools
 import time
@@ -9,27 +9,30 @@ import numpy as np
 
 
 class Timed(NamedTuple):
-    """Something to be timed, warmed up already."""
+    """A function to be timed, already warmed up."""
 
     run: Callable[[], Any]
     """Returns once the work is done."""
     steps: int = 1
-    """How many steps a call takes."""
+    """Number of steps in a call."""
     images: int = 0
-    """Examples in a step; 0 where there are none."""
+    """Number of examples in a step; 0 if there are none."""
     compile_seconds: float = 0.0
-    """Of the program, or of the first call where these are one."""
+    """Time to compile the program, or of the first call where the two cannot be separated."""
 
 
 def seconds(function: Callable[[], Any]) -> float:
-    """How long a call takes."""
+    """The duration of one call, in seconds."""
     start = time.perf_counter()
     function()
     return time.perf_counter() - start
 
 
 def take_turns(candidates: Mapping[str, Callable[[], float]], repetitions: int) -> dict[str, list[float]]:
-    """What each candidate says, such as how long it took, in turns: a busy machine then slows all of them alike."""
+    """Calls the candidates in turns, `repetitions` times, and returns the values of each.
+
+    A value is typically a duration: when candidates alternate, a busy machine slows all of them alike.
+    """
     said: dict[str, list[float]] = {name: [] for name in candidates}
     for _ in range(repetitions):
         for name, candidate in candidates.items():
@@ -38,6 +41,6 @@ def take_turns(candidates: Mapping[str, Callable[[], float]], repetitions: int) 
 
 
 def median_seconds(candidates: dict[str, Callable[[], Any]], repetitions: int) -> dict[str, float]:
-    """The median time of a call of each, in turns."""
+    """The median duration of a call of each candidate, in seconds, measured in turns."""
     timed = {name: functools.partial(seconds, run) for name, run in candidates.items()}
     return {name: float(np.median(times)) for name, times in take_turns(timed, repetitions).items()}

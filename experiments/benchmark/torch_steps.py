@@ -1,6 +1,6 @@
-"""The twins in PyTorch of the steps in `steps`: the same layers, losses, optimizers and number of passes.
+"""PyTorch twins of the steps in `steps`, with the same layers, losses, optimizers and number of passes.
 
-Each factory returns `(one_step, modules)`: a call takes a training step, and the modules may be compiled before the first one.
+Each factory returns a `Step`, whose `run` takes one training step; its modules may be compiled before the first one.
 """
 
 import itertools
@@ -21,16 +21,19 @@ DEVICE = 'cuda' if torch.cuda.is_available() else 'cpu'
 
 
 class Step(NamedTuple):
-    """A training step, and what it calls."""
+    """A training step and the modules it calls."""
 
     run: Callable[[], None]
     modules: Sequence[nn.Module]
     images: int
-    """Real examples in a step."""
+    """Number of real examples in a step."""
 
 
 def timed(step: Step, calls: int, *, compiled: bool = False) -> Timed:
-    """So many steps; compiled, each module by `torch.compile`, whose gradients cannot be differentiated again."""
+    """The timing of `calls` steps.
+
+    If `compiled`, each module is compiled by `torch.compile`, whose gradients cannot be differentiated again.
+    """
     for module in step.modules if compiled else ():
         module.compile()
 
@@ -82,7 +85,7 @@ def _alternating(
     g_loss: Callable[[Tensor], Tensor],
     betas: tuple[float, float] = (0.5, 0.999),
 ) -> Step:
-    """`d_loss(real, fake images)` and `g_loss(fake images)`, one step of each player."""
+    """One step of each player, with losses `d_loss(real, fake images)` and `g_loss(fake images)`."""
     g_optimizer, d_optimizer = (_adam([module], betas=betas) for module in (generator, discriminator))
 
     def run() -> None:
@@ -139,6 +142,7 @@ class TorchDCGANDiscriminator(nn.Module):
 def dcgan(
     size: int = 32, channels: int = 3, width: int = 64, kernel_size: int = 5, batch_size: int = 64, unroll_steps: int = 0
 ) -> Step:
+    """Twin of `steps.dcgan`."""
     sizes = (size, channels, width, kernel_size)
     generator, discriminator = _placed(TorchDCGANGenerator(*sizes)), _placed(TorchDCGANDiscriminator(*sizes))
     latent = lambda: _normal(batch_size, 100)
@@ -146,7 +150,7 @@ def dcgan(
 
 
 def _unrolled(generator: Any, discriminator: Any, real: Tensor, latent: Callable[[], Tensor], unroll_steps: int) -> Step:
-    """The non-saturating game, in which G looks through `unroll_steps` differentiable Adam steps of D."""
+    """The non-saturating game, in which G is differentiated through `unroll_steps` Adam steps of D."""
 
     def d_loss(judge: Callable[[Tensor], Tensor], fake: Tensor) -> Tensor:
         return (F.softplus(-judge(real)) + F.softplus(judge(fake))).mean()
@@ -227,7 +231,7 @@ class ResNetDiscriminator(nn.Module):
             nn.ModuleList([conv(width, 3), conv(width, 3), *([conv(width, 1)] if shrinks else [])])
             for shrinks in (True, False, False)
         )
-        self.head = wrap(nn.Linear(width, 1, bias=pool == 'mean'))  # SNGAN's has none, WGAN-GP's has one
+        self.head = wrap(nn.Linear(width, 1, bias=pool == 'mean'))  # SNGAN's head has no bias, WGAN-GP's has one
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.first[1](F.relu(self.first[0](x)))
@@ -240,6 +244,7 @@ class ResNetDiscriminator(nn.Module):
 
 
 def sngan(size: int = 32, width: int = 32, batch_size: int = 32) -> Step:
+    """Twin of `steps.sngan`."""
     generator = _placed(TorchResNetGenerator(size, width))
     discriminator = _placed(ResNetDiscriminator(width, spectral_norm, 'sum'))
     d_loss = lambda real, fake: (F.relu(1 - discriminator(real)) + F.relu(1 + discriminator(fake))).mean()
@@ -249,6 +254,7 @@ def sngan(size: int = 32, width: int = 32, batch_size: int = 32) -> Step:
 
 
 def wgan_gp(size: int = 32, width: int = 32, batch_size: int = 32) -> Step:
+    """Twin of `steps.wgan_gp`."""
     generator = _placed(TorchResNetGenerator(size, width))
     discriminator = _placed(ResNetDiscriminator(width, lambda layer: layer, 'mean'))
 
@@ -306,6 +312,7 @@ class TorchPatchDiscriminator(nn.Module):
 
 
 def pix2pix(size: int = 64, width: int = 32, batch_size: int = 4) -> Step:
+    """Twin of `steps.pix2pix`."""
     generator, discriminator = _placed(TorchUNet(size, width)), _placed(TorchPatchDiscriminator(6, width))
     source, target = _images(batch_size, size), _images(batch_size, size)
     judge = lambda x: discriminator(torch.cat([source, x], 1))
@@ -336,6 +343,7 @@ class TranslationResNet(nn.Module):
 
 
 def cyclegan(size: int = 64, width: int = 24, blocks: int = 3, batch_size: int = 2) -> Step:
+    """Twin of `steps.cyclegan`."""
     generators = [_placed(TranslationResNet(width, blocks)) for _ in range(2)]
     discriminators = [_placed(TorchPatchDiscriminator(3, width)) for _ in range(2)]
     to_b, to_a = generators
@@ -372,7 +380,7 @@ def cyclegan(size: int = 64, width: int = 24, blocks: int = 3, batch_size: int =
 
 
 class Dense(nn.Module):
-    """A linear layer, or one for each seed: `[seeds, n, a] -> [seeds, n, b]`."""
+    """A linear layer, or one linear layer per seed: `[seeds, n, a] -> [seeds, n, b]`."""
 
     def __init__(self, a: int, b: int, seeds: int) -> None:
         super().__init__()
@@ -385,6 +393,7 @@ class Dense(nn.Module):
 
 
 def unrolled_ring(width: int = 128, batch_size: int = 512, latent_size: int = 256, unroll_steps: int = 0, seeds: int = 0) -> Step:
+    """Twin of `steps.unrolled_ring`, whose networks have an axis of seeds if there are several."""
     shape = (seeds, batch_size) if seeds else (batch_size,)
     dense = lambda a, b: Dense(a, b, seeds)
     generator: Any = nn.Sequential(dense(latent_size, width), nn.ReLU(), dense(width, width), nn.ReLU(), dense(width, 2))
@@ -451,6 +460,7 @@ class TorchR3GANDiscriminator(nn.Module):
 
 
 def r3gan(size: int = 32, batch_size: int = 32) -> Step:
+    """Twin of `steps.r3gan_step`."""
     generator = _placed(TorchR3GANGenerator(size, (96, 96, 64, 32)))
     discriminator = _placed(TorchR3GANDiscriminator(size, (32, 64, 96, 96)))
     images = _images(batch_size, size)
@@ -507,6 +517,7 @@ class SoftplusGenerator(nn.Module):
 
 
 def improved_gan(batch_size: int = 100) -> Step:
+    """Twin of `steps.improved_gan`."""
     generator, classifier = SoftplusGenerator().to(DEVICE), TorchClassifier().to(DEVICE)
     labelled, unlabelled = torch.rand(2, batch_size, 784, device=DEVICE)
     labels = torch.randint(10, (batch_size,), device=DEVICE)
@@ -532,4 +543,4 @@ STEPS: dict[str, Callable[..., Step]] = {
     'r3gan': r3gan,
     'improved_gan': improved_gan,
 }
-"""Name -> factory, of `steps.STEPS`'s names and keywords."""
+"""Name -> factory of a `Step`, with the names and keywords of `steps.STEPS`."""

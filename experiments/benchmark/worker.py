@@ -2,8 +2,8 @@
 
     python -m experiments.benchmark.worker '{"framework": "jax", "name": "dcgan", "settings": {"size": 32}, "steps": 3}'
 
-The process says `{"steps", "images", "compile_seconds"}` once it is ready, answers every line of its input with the seconds of
-a call, and at the end of its input says `{"peak_bytes"}`; one line of JSON each.
+The process writes JSON, one line at a time: `{"steps", "images", "compile_seconds"}` once it is ready, the duration of a call in
+seconds for every line of its input, and `{"peak_bytes"}` at the end of its input.
 """
 
 import contextlib
@@ -21,21 +21,21 @@ from gan_jax import compilation
 from gan_jax.errors import InputError
 
 Framework = Literal['jax', 'jax, plain', 'torch', 'torch, compiled']
-"""`jax` takes its steps in one program, and `jax, plain` by a call each; `torch, compiled` is by `torch.compile`."""
+"""`jax` takes its steps in one program and `jax, plain` with one call per step; `torch, compiled` uses `torch.compile`."""
 
 
 class Work(NamedTuple):
-    """What a process times."""
+    """A workload for one process."""
 
     framework: Framework
     name: str
     settings: dict[str, Any]
     steps: int = 1
-    """In a timing."""
+    """Number of steps in one timing."""
 
 
 def build(work: Work) -> Timed:
-    """The workload, warmed up. Raises `ImportError` where PyTorch, or a package with its twin, is not installed."""
+    """The workload, warmed up. Raises `ImportError` if PyTorch, or the package that computes the metric, is not installed."""
     from experiments.benchmark import metrics
 
     if work.name in metrics.METRICS:
@@ -53,7 +53,7 @@ def build(work: Work) -> Timed:
 
 
 class Worker:
-    """A process that times a workload when it is asked to."""
+    """A process that times a workload on request."""
 
     def __init__(self, process: subprocess.Popen[str], errors: IO[str]) -> None:
         assert process.stdin and process.stdout
@@ -64,23 +64,26 @@ class Worker:
         line = self._output.readline()
         if not line:
             self._errors.seek(0)
-            raise InputError((self._errors.read().strip().splitlines() or ['the timing process died'])[-1])
+            raise InputError((self._errors.read().strip().splitlines() or ['the timing process has died'])[-1])
         return json.loads(line)
 
     def time(self) -> float:
-        """The seconds of a step."""
+        """The duration of a step, in seconds. Raises `InputError` if the process has died."""
         print(file=self._input, flush=True)
         return self._read() / self._facts['steps']
 
     def end(self) -> dict[str, Any]:
-        """All that the process said beside the timings."""
+        """Everything the process reported apart from the timings."""
         self._input.close()
         return {**self._facts, **self._read()}
 
 
 @contextlib.contextmanager
 def worker(work: Work) -> Iterator[Worker]:
-    """A process that is ready to time, and ends with the block. Raises `InputError` with its last words if it cannot."""
+    """A process that is ready to time and ends with the block.
+
+    Raises `InputError` with the last line of its errors if it fails.
+    """
     command = [sys.executable, '-m', 'experiments.benchmark.worker', json.dumps(work._asdict())]
     root, pipe = pathlib.Path(__file__).parents[2], subprocess.PIPE
     with (
@@ -94,8 +97,8 @@ def worker(work: Work) -> Iterator[Worker]:
 
 
 def main(work: Work) -> None:
-    """Answers the other process."""
-    compilation.configure(cache=False)  # compile times are measured, and steps compiled as for long runs
+    """Serves the other process."""
+    compilation.configure(cache=False)  # compile times are measured, and steps are compiled as for long runs
     with contextlib.redirect_stdout(sys.stderr):
         timed = build(work)
     say = lambda value: print(json.dumps(value), flush=True)

@@ -1,1 +1,1 @@
-"""Class-conditional GANs: the players, and whether samples show the class that they were asked for."""
+"""Class-conditional GANs, and how often samples show the class they are conditioned on."""

@@ -1,4 +1,4 @@
-"""Whether samples show the class that they were asked for, and how varied they are within it."""
+"""How often samples show the class they are conditioned on, and how varied they are within a class."""
 
 from typing import Any, NamedTuple
 
@@ -11,18 +11,20 @@ from gan_jax.metrics.frechet import frechet_distance_from_features
 
 
 class Recognition(NamedTuple):
-    """What the classifier sees in images that ought to be of given classes."""
+    """A classifier's reading of images with known labels."""
 
     accuracy: float
-    """Share of images read as their label."""
+    """Share of images that are read as their label."""
     accuracies: np.ndarray
-    """The same of each class, `[classes]`."""
+    """The same for each class, `[classes]`."""
     variance: float
-    """Mean squared distance of the features to their class's mean: near 0 for a generator of one image for each class."""
+    """Mean squared distance of the features from the mean of their class: near 0 for a generator of one image per class."""
     features: np.ndarray
+    """`[n, d]`"""
 
 
 def read(classifier: Classifier, images: np.ndarray, labels: np.ndarray) -> Recognition:
+    """The classifier's reading of images `[n, h, w, c]` with labels int `[n]`."""
     right = classifier.probabilities(images).argmax(1) == labels
     features = classifier.features(images)
     classes = range(labels.max() + 1)
@@ -32,7 +34,7 @@ def read(classifier: Classifier, images: np.ndarray, labels: np.ndarray) -> Reco
 
 
 def evaluate(trained: runs.Trained) -> dict[str, Any]:
-    """The end table: samples, as many of each class, beside held-out real images."""
+    """The end table: equally many samples of each class, next to held-out real images."""
     config: Any = trained.config
     found: LabelledData = trained.study.data
     train, test = found.train, found.test
@@ -47,9 +49,9 @@ def evaluate(trained: runs.Trained) -> dict[str, Any]:
         ('read as their label', ours.accuracy, real.accuracy),
         (f'  of class {train.classes[worst]}, the worst', float(ours.accuracies[worst]), float(real.accuracies[worst])),
         ('variance within a class, classifier features', ours.variance, real.variance),
-        ('Frechet distance, classifier features', distance, f'{floor:.4g} (train)'),
+        ('Fréchet distance, classifier features', distance, f'{floor:.4g} (train)'),
     ]
-    trained.tell(f'judge: a classifier trained on {config.dataset}; no FID')
+    trained.tell(f'judge: a classifier trained on {config.dataset}; not an FID')
     title = f'{config.dataset}, {config.condition}, after {trained.steps} steps, {config.samples} samples'
     trained.tell(runs.table(rows, title=title))
     return {

@@ -1,1 +1,1 @@
-"""CycleGAN."""
+"""CycleGAN (Zhu et al. 2017): `python -m experiments.cyclegan`."""

@@ -1,12 +1,17 @@
-"""CycleGAN (Zhu et al. 2017): between two sets of images without pairs.
+"""CycleGAN (Zhu et al. 2017), which translates between two sets of images without pairs.
 
     python -m experiments.cyclegan
+    python -m experiments.cyclegan --dataset mnist
     python -m experiments.cyclegan --task coloured --dataset mnist
     python -m experiments.cyclegan --task facades
     python -m experiments.cyclegan --task horse2zebra --size 256 --width 64 --blocks 9 --receptive-field 70 --batch-size 1
 
-Digits to inverted digits, and grey digits to coloured ones, have one right answer, which training never sees and the end table
-compares with.
+For digits to inverted digits and for grey digits to coloured ones, there is one right answer, which training never sees and with
+which the end table compares.
+
+Expected, with `--dataset mnist` (seed 0): 2 min 13 s on one core of an AMD EPYC with AVX-512; mean absolute error from the true
+inverse .0266 in both directions, in pixels in [0, 1] (.152 for the mean training image). The right answer is not the only one
+that the losses allow: a run of 1,000 steps ended at .149.
 """
 
 import dataclasses
@@ -32,14 +37,14 @@ class Config(SetOptions):
     name: str = 'cyclegan'
     steps: Count = 3_000
     blocks: Annotated[int, Range(1, 100)] = 3
-    """Of the generators; the paper has 6 at 128 pixels and 9 at 256."""
+    """Residual blocks of the generators; the paper has 6 at 128 pixels and 9 at 256."""
     objective: str = 'least_squares'
     objective_weight: Weight = 2.0
-    """Of the objective in the generators' loss; least squares are halved here, and not in the paper."""
+    """Weight of the objective in the generators' loss; least squares are halved here, but not in the paper."""
     cycle_weight: Weight = 10.0
-    """Of the mean absolute difference after a round trip, in [-1, 1]."""
+    """Weight of the mean absolute difference after a round trip, in [-1, 1]."""
     pool_size: Annotated[int, Range(0, 1_000_000)] = 50
-    """Generated images that each D remembers; 0 for none."""
+    """Number of generated images that each D remembers; 0 for none."""
     schedule: str = 'linear:start=0.5'
 
     def network(self, channels: int) -> networks.ResNetGenerator:
@@ -47,7 +52,7 @@ class Config(SetOptions):
         return networks.ResNetGenerator(channels, self.width, self.blocks, self.g_norm, jnp.dtype(self.dtype))
 
     def translator(self, direction: str | None, size: int, channels: dict[str, int]) -> runs.Translator:
-        """How the trained generators translate, from A to B if the direction is not given; `channels` are those of each set."""
+        """How the trained generators translate, by default from A to B; `channels` are those of each set."""
         direction = direction or 'a_to_b'
         source, target = direction.split('_to_')
         network = self.network(channels[target])
@@ -56,7 +61,7 @@ class Config(SetOptions):
 
 
 def study(config: Config) -> runs.Study:
-    """The run of the options. Refuses what cannot work, before anything is written."""
+    """The run for these options. Raises `InputError` for what cannot work, before anything is written."""
     config.check()
     sets = load(config)
     size, channels = sets.held_out['a'].shape[1], {side: images.shape[-1] for side, images in sets.train.items()}
@@ -96,7 +101,7 @@ def study(config: Config) -> runs.Study:
 
 
 def main(config: Config) -> dict[str, Any]:
-    """Trains, draws and evaluates; returns the end table's figures."""
+    """Trains, draws and evaluates; returns the figures of the end table. Raises `InputError`."""
     return runs.conclude(config, study(config), evaluate)
 
 

@@ -1,4 +1,4 @@
-"""What comes out of CycleGAN: the end table, and pictures of held-out images there and back."""
+"""CycleGAN's end table, and pictures of held-out images translated there and back."""
 
 from typing import Any
 
@@ -13,11 +13,11 @@ from gan_jax.games.unpaired_translation import Translations
 from gan_jax.typing import AnyArray
 
 SHOWN = 8
-"""How many held-out images are drawn."""
+"""Number of held-out images that are drawn."""
 
 
 def columns(sets: Sets, images: dict[str, np.ndarray], made: Translations, direction: str) -> Columns:
-    """Input, output, the right answer where there is one, and the round trip."""
+    """Input, output, the right answer if there is one, and the round trip."""
     source, target = direction[0], direction[1]
     truth = [('truth', images[target])] if sets.paired else []
     back = made.cycle_a if source == 'a' else made.cycle_b
@@ -26,7 +26,7 @@ def columns(sets: Sets, images: dict[str, np.ndarray], made: Translations, direc
 
 
 def evaluate(trained: runs.Trained) -> dict[str, dict[str, float]]:
-    """The end table of one seed: mean absolute errors, of pixels in [0, 1]."""
+    """The end table of one seed: mean absolute errors of pixels in [0, 1]."""
     config: Any = trained.config
     sets: Sets = trained.study.data
     made: Translations = trained.plays(sets.held_out, block=50)
@@ -62,5 +62,5 @@ def errors(sets: Sets, made: Translations) -> dict[str, dict[str, float]]:
 
 
 def _error(x: AnyArray, y: AnyArray) -> float:
-    """The mean absolute error of images in [-1, 1], in the scale of [0, 1]."""
+    """The mean absolute error of images in [-1, 1], on the scale of [0, 1]."""
     return float(np.abs(x - y).mean()) / 2

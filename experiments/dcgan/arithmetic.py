@@ -1,6 +1,6 @@
 """Vector arithmetic on latents (Radford et al. 2016, section 6.3.2); a classifier chooses the exemplars and judges the results.
 
-The concepts are a class and a weight: of bright strokes on a black ground, mean brightness is how heavy they are.
+A concept is a class and a weight: for bright strokes on black, the mean brightness measures how heavy the strokes are.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,21 +15,21 @@ from gan_jax.typing import AnyArray, Key
 
 EXEMPLARS = 3
 COLUMNS = 3 * (EXEMPLARS + 2) + 5
-"""Of the picture: three concepts with their mean and a gap each, and five results."""
+"""Columns of the picture: three concepts, each with its mean and a gap, and five results."""
 Generate = Callable[[Any], AnyArray]
 
 
 class Sight(NamedTuple):
-    """What the classifier sees in samples, `[n]` each."""
+    """The classifier's view of samples, each array `[n]`."""
 
     labels: np.ndarray
     confidence: np.ndarray
     weight: np.ndarray
-    """Mean brightness, from 0 to 1."""
+    """Mean brightness, in [0, 1]."""
 
 
 class Concepts(NamedTuple):
-    """Of each class that has enough samples: latents of exemplars, `[3, size]`, and the median weight."""
+    """For each class with enough samples: latents of its exemplars, `[3, size]`, and its median weight."""
 
     heavy: dict[int, np.ndarray]
     light: dict[int, np.ndarray]
@@ -37,15 +37,18 @@ class Concepts(NamedTuple):
 
 
 def look(generate: Generate, classifier: Classifier, z: Any) -> Sight:
-    """What is seen in the samples of `z [n, size]`."""
+    """The classifier's view of the samples of `z [n, size]`."""
     images = np.asarray(generate(z))
     probabilities = classifier.probabilities(images)
     return Sight(probabilities.argmax(1), probabilities.max(1), (images.mean((1, 2, 3)) + 1) / 2)
 
 
 def find_concepts(z: np.ndarray, seen: Sight, classes: int) -> Concepts:
-    """Exemplars among samples that are recognised with probability >= .9: of the heaviest and of the lightest tenth of each class
-    the first three. A class whose tenth is fewer has none."""
+    """Exemplars among the samples that are recognised with probability >= .9.
+
+    They are the first three samples within the heaviest and within the lightest tenth of each class. A class whose tenth has
+    fewer than three samples is left out.
+    """
     found = Concepts({}, {}, {})
     for label in range(classes):
         own = np.flatnonzero((seen.labels == label) & (seen.confidence >= 0.9))
@@ -58,7 +61,10 @@ def find_concepts(z: np.ndarray, seen: Sight, classes: int) -> Concepts:
 
 
 def judge(generate: Generate, classifier: Classifier, concepts: Concepts) -> dict[str, Any]:
-    """Is heavy a - light a + light b a heavy b? Shares over every two classes; beside them, those of the exemplars' means."""
+    """Whether heavy a - light a + light b is a heavy b: shares over all ordered pairs of classes.
+
+    The shares of the exemplars' own means are included for comparison.
+    """
     heavy, light, median = concepts
     pairs = [(a, b) for a in median for b in median if a != b]
     target, middle = np.array([b for _, b in pairs]), np.array([median[b] for _, b in pairs])
@@ -77,8 +83,11 @@ def judge(generate: Generate, classifier: Classifier, concepts: Concepts) -> dic
 
 
 def picture_rows(generate: Generate, concepts: Concepts, pairs: Sequence[tuple[int, int]], key: Key) -> np.ndarray:
-    """A row of images for each pair, `[len(pairs) * COLUMNS, h, w, c]`: heavy a, light a and light b, three exemplars and the
-    image of their mean; the result, and four more with noise U(-.25, .25) added to its latent, as in the paper."""
+    """A row of images for each pair, `[len(pairs) * COLUMNS, h, w, c]`.
+
+    Each row shows heavy a, light a and light b, with three exemplars and the image of their mean for each, then the result and
+    four variants with noise U(-.25, .25) added to its latent, as in the paper.
+    """
     heavy, light, _ = concepts
     size = next(iter(heavy.values())).shape[1]
     noise = np.asarray(jax.random.uniform(key, (4, size), minval=-0.25, maxval=0.25))

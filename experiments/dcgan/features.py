@@ -1,4 +1,4 @@
-"""What a DCGAN's discriminator has learned: its filters, and what a linear classifier makes of its features."""
+"""The filters that a DCGAN's discriminator has learned, and the accuracy of a linear classifier on its features."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,11 +16,11 @@ from gan_jax.metrics.probe import Probe, linear_probe, pooled_features
 from gan_jax.typing import Array, Variables
 
 LABELLED = (1000, 10_000)
-"""Training images of a probe."""
+"""Numbers of labelled training images for the probes."""
 
 
 def discriminator_of(trained: runs.Trained) -> tuple[nn.Module, Variables, Variables]:
-    """The discriminator, its variables, and others before training, from another key than the run's."""
+    """The discriminator, its variables, and untrained variables, which are drawn from a key that the run has not used."""
     config: Any = trained.config
     train = trained.study.data.train
     _, network = config.networks(train.size, train.channels)
@@ -31,8 +31,10 @@ def discriminator_of(trained: runs.Trained) -> tuple[nn.Module, Variables, Varia
 
 
 def filters(trained: runs.Trained) -> tuple[np.ndarray, int]:
-    """The first layer's filters as uint8 images, and in how many columns: at most 32, each about mid-grey by its own largest
-    weight, and below them those of an untrained one."""
+    """The filters of the first layer as uint8 images, and the number of columns in which to draw them.
+
+    At most 32 filters, each scaled about mid-grey by its own largest weight; below them, those of an untrained discriminator.
+    """
     _, *both = discriminator_of(trained)
     learned, fresh = (first_filters(variables, trained.study.data.train.channels) for variables in both)
     columns = min(16, len(learned))
@@ -40,7 +42,7 @@ def filters(trained: runs.Trained) -> tuple[np.ndarray, int]:
 
 
 def first_filters(variables: Variables, channels: int) -> np.ndarray:
-    """uint8 `[n, k, k, channels]`, in whole rows of 16 if there are more than those."""
+    """Filters as uint8 `[n, k, k, channels]`: 32 if there are as many, else at most 16."""
     kernels = [leaf for leaf in jax.tree.leaves(variables['params']) if leaf.ndim == 4 and leaf.shape[2] == channels]
     filters = np.moveaxis(np.asarray(kernels[0], np.float32), 3, 0)
     filters = filters[: 32 if len(filters) >= 32 else min(16, len(filters))]
@@ -48,7 +50,7 @@ def first_filters(variables: Variables, channels: int) -> np.ndarray:
 
 
 def probes(trained: runs.Trained) -> dict[str, dict[str, Any]]:
-    """The probe's accuracy on held-out images, by features and by the number of labelled training images."""
+    """The probe's accuracy on held-out images, by features and by number of labelled training images."""
     _, train, held_out = trained.study.data
     network, variables, fresh = discriminator_of(trained)
     sizes = [n for n in LABELLED if n <= len(train.images)] or [len(train.images)]
@@ -68,7 +70,7 @@ def probes(trained: runs.Trained) -> dict[str, dict[str, Any]]:
 
 
 def features_of(discriminator: nn.Module, variables: Variables) -> Callable[[np.ndarray], Array]:
-    """uint8 images to all convolutional features, each map max-pooled to 4 x 4."""
+    """The function from uint8 images to all convolutional features, with each map max-pooled to 4 x 4."""
 
     def features(x: Array) -> Array:
         (_, maps), _ = apply_network(discriminator, variables, data.to_float(x), train=False, features_too=True)
@@ -78,8 +80,10 @@ def features_of(discriminator: nn.Module, variables: Variables) -> Callable[[np.
 
 
 def with_statistics(discriminator: nn.Module, variables: Variables, images: np.ndarray) -> Variables:
-    """The variables with batch statistics of training images alone, as in the authors' code: those of a GAN are also of samples,
-    and an untrained network has none. Batch norm's averages forget a tenth with every batch, and after 200 all that was before.
+    """The variables with batch statistics of training images alone, as in the authors' code.
+
+    The statistics of a GAN's discriminator also cover samples, and an untrained network has none. Batch norm's averages forget a
+    tenth with every batch, so that nothing earlier remains after 200 batches.
     """
     rows = np.random.default_rng(0).integers(0, len(images), (200, 64))
 
@@ -91,7 +95,10 @@ def with_statistics(discriminator: nn.Module, variables: Variables, images: np.n
 
 
 def blocks_of(function: Callable[[Any], Any], size: int = 500) -> Callable[[Any], Any]:
-    """The function of `[n, ...]` by blocks, of which the last is filled up with its own rows again: it is compiled once."""
+    """Applies a function of `[n, ...]` in blocks of `size` rows.
+
+    The last block is padded with its own rows, so that the function is compiled only once.
+    """
 
     def run(x: Any) -> Any:
         filled = np.pad(x, [(0, -len(x) % size), *[(0, 0)] * (x.ndim - 1)], mode='wrap')

@@ -14,11 +14,11 @@ from gan_jax.networks.autoencoder import mean_energy
 from gan_jax.runs import pictures
 
 Energies = dict[str, np.ndarray]
-"""Of sets of images by name, `[n]` each."""
+"""Energies `[n]` of each set of images, by name."""
 
 
 def save_reconstructions(trained: runs.Trained, network: nn.Module, *sets: np.ndarray) -> None:
-    """Images and, below each row of them, what the autoencoder makes of it: real ones, then generated ones."""
+    """Writes a picture of images above their reconstructions by the autoencoder: real images, then generated ones."""
     rows = []
     for images in sets:
         found = network.apply(trained.state.discriminator.variables, image_gan.floats(images), method='reconstruct')
@@ -28,7 +28,7 @@ def save_reconstructions(trained: runs.Trained, network: nn.Module, *sets: np.nd
 
 
 def histograms(panels: dict[float, Energies]) -> Any:
-    """A figure of energies, one panel for each margin, which is a dashed line."""
+    """A figure of energies with one panel for each margin, which is drawn as a dashed line."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6, 2.2 * len(panels)))
@@ -48,7 +48,7 @@ def histograms(panels: dict[float, Energies]) -> Any:
 
 
 def figures(seen: dict[str, np.ndarray], energies: Energies, classifier: Classifier) -> dict[str, Any]:
-    """The end table's figures, by set of images."""
+    """The figures of the end table, by set of images."""
     floats = {name: image_gan.floats(images) for name, images in seen.items()}
     features = {name: classifier.features(images) for name, images in floats.items()}
     results: dict[str, Any] = {'mean_image_energy': float(mean_energy(jnp.asarray(floats['training'])))}
@@ -72,12 +72,13 @@ ROWS = {
     'confident': 'recognised with probability >= .9',
     'class_entropy': 'entropy of the classes, nats',
     'rarest_class': 'rarest class, share',
-    'frechet_distance': 'Frechet distance, classifier features',
+    'frechet_distance': 'Fréchet distance, classifier features',
 }
+"""Figure -> row title."""
 
 
 def table(config: Any, results: dict[str, Any]) -> str:
-    """The figures of one run."""
+    """The table of one run."""
     sets = ('generated', 'held-out', 'training')
     rows: list[tuple] = [('', *sets)]
     rows += [(title, *(results[name].get(key, '') for name in sets)) for key, title in ROWS.items()]
@@ -87,7 +88,7 @@ def table(config: Any, results: dict[str, Any]) -> str:
 
 def sweep_table(config: Any, results: dict[float, Any]) -> str:
     """One row for each margin."""
-    head = ('margin', 'E real', 'E generated', 'recognised', 'entropy', 'rarest', 'Frechet')
+    head = ('margin', 'E real', 'E generated', 'recognised', 'entropy', 'rarest', 'Fréchet')
     rows: list[tuple] = [head]
     for margin, found in results.items():
         own = found['generated']

@@ -1,4 +1,4 @@
-"""LAPGAN's end table and its picture: every stage of samples beside those of real images."""
+"""LAPGAN's end table, and the picture of every stage of samples next to those of real images."""
 
 from typing import Any, cast
 
@@ -14,12 +14,14 @@ from gan_jax.runs import pictures
 from gan_jax.typing import Array, Key
 
 Stages = tuple[np.ndarray, ...]
-"""Images at every size, finest first, `[n, h, w, c]` in about [-1, 1]."""
+"""Images at every size, finest first, `[n, h, w, c]`, approximately in [-1, 1]."""
 
 
 def evaluate(trained: runs.Trained) -> dict[str, Any]:
-    """The end table: every level's losses, and every stage's distance from held-out images, or from training images if there
-    are no others. The losses are those of a run of one seed."""
+    """The end table: the losses of every level, and the distance of every stage from held-out images.
+
+    If there are no held-out images, distances are from training images. Losses are reported for runs of a single seed.
+    """
     config: Any = trained.config
     _, train, test = trained.study.data
     known, held_out = (
@@ -30,7 +32,7 @@ def evaluate(trained: runs.Trained) -> dict[str, Any]:
     logged = trained.read_log()[-1] if config.seeds == 1 else {}
     losses = ('discriminator_loss', 'generator_loss')
     table: list[tuple] = [
-        ('level', 'size', 'loss of D', 'loss of G', 'Frechet distance', 'given real low-pass', 'training images')
+        ('level', 'size', 'loss of D', 'loss of G', 'Fréchet distance', 'given real low-pass', 'training images')
     ]
     results: dict[str, Any] = {}
     for k in reversed(range(config.halvings + 1)):
@@ -49,12 +51,12 @@ def evaluate(trained: runs.Trained) -> dict[str, Any]:
 
 
 def real_stages(config: Any, images: np.ndarray) -> Stages:
-    """uint8 images at every size, finest first, in [-1, 1]."""
+    """uint8 images as floats in [-1, 1] at every size, finest first."""
     return tuple(np.asarray(stage) for stage in pyramids.gaussian(jnp.asarray(image_gan.floats(images)), config.halvings))
 
 
 def from_real(trained: runs.Trained, images: np.ndarray) -> Stages:
-    """What each level alone makes of the low-pass images of real ones, finest first."""
+    """The output of each level conditioned on the low-pass images of real ones, finest first."""
     config, game = cast(Any, trained.config), cast(gan_jax.Game, trained.study.game)
 
     def one(state: gan_jax.TrainState, images: Array, key: Key) -> Any:
@@ -67,13 +69,13 @@ def from_real(trained: runs.Trained, images: np.ndarray) -> Stages:
 
 
 def pixel_distance(real: np.ndarray, fake: np.ndarray) -> float:
-    """The Frechet distance of images in [-1, 1], clipped to it, pixels being the features."""
+    """The Fréchet distance between images clipped to [-1, 1], with pixels as features."""
     flat = [np.clip(images, -1, 1).reshape(len(images), -1) for images in (real, fake)]
     return float(frechet_distance_from_features(*flat))
 
 
 def judged(trained: runs.Trained, seen: dict[str, np.ndarray]) -> dict[str, Any]:
-    """What a classifier of the data set makes of the finest images; printed, and returned."""
+    """Prints and returns a classifier's scores of the finest images."""
     config: Any = trained.config
     train = trained.study.data.train
     classifier = train_classifier(train.images, train.labels, name=config.dataset, cache=True)
@@ -86,15 +88,16 @@ def judged(trained: runs.Trained, seen: dict[str, np.ndarray]) -> dict[str, Any]
     rows: list[tuple] = [('', *seen)]
     rows.append(('recognised with probability >= .9', *confident.values()))
     rows.append(('entropy of the classes, nats', *entropy.values()))
-    rows.append(('Frechet distance, classifier features', *(distances.get(name, '') for name in seen)))
-    trained.tell(runs.table(rows, title=f'judged by a classifier of {config.dataset}; no FID'))
+    rows.append(('Fréchet distance, classifier features', *(distances.get(name, '') for name in seen)))
+    trained.tell(runs.table(rows, title=f'judged by a classifier of {config.dataset}; not an FID'))
     return {'confident': confident, 'class_entropy': entropy, 'frechet_distance': distances}
 
 
 def save_stages(trained: runs.Trained, *sets: Stages) -> None:
-    """A row for each sample, from coarse to fine: the coarsest image, then each high-pass image and what it makes of the last.
+    """Writes `stages.png`, with one row per sample from coarse to fine.
 
-    Generated ones to the left, real pyramids to the right; a high-pass image is grey where it is 0.
+    Each row starts with the coarsest image, followed by each high-pass image and the image that it completes. Samples are on the
+    left, real pyramids on the right; a high-pass image is grey where it is 0.
     """
     blocks = []
     for stages in sets:

@@ -1,1 +1,1 @@
-"""The cures for mode collapse side by side: a method, a data set and a report in a file each."""
+"""Remedies for mode collapse side by side: methods, data sets and reports in one file each."""

@@ -1,4 +1,4 @@
-"""One cell of `experiments.mode_collapse`: every seed of a method trains in one program, is counted over time, and resumes."""
+"""A cell of `experiments.mode_collapse`: all seeds of one method, trained in one program, evaluated over time, resumable."""
 
 import dataclasses
 import json
@@ -30,26 +30,26 @@ from gan_jax.typing import Array, Key
 
 CLASSIFIER_STEPS = 2000
 BLOCK = 5000
-"""Examples that one seed draws at a time."""
+"""Number of examples that one seed draws at a time."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Config(runs.GameOptions, problems.ProblemOptions):
-    """A method on a data set: the recipe's options, with what the method changes."""
+    """A method on a data set: the recipe's options, with the changes of the method."""
 
     method: str = 'gan'
     learning_rate: Rate = 1e-3
-    """For methods that bring an optimizer of their own."""
+    """Learning rate of methods that bring their own optimizer."""
     recipe_batch_size: BatchSize | None = None
-    """Where the method has changed it."""
+    """The recipe's batch size, if the method has changed it."""
     seeds: SeedCount = 10
     evaluations: Count = 20
-    """Over training; of AdaGAN, at the end of each component."""
+    """Number of evaluations over training; AdaGAN is evaluated at the end of each component."""
     ema_decay: Share = 0.0
-    """Of the averaged generator, which draws; 0 for the present one."""
+    """Decay of the averaged generator, which draws the samples; 0 draws with the present one."""
 
     def generator(self, size: int) -> runs.Generator:
-        """How the trained generator of stacked digits is drawn from."""
+        """How to draw from the trained generator of stacked digits."""
         network, _ = stacked_networks(self.networks, size)
         generate = lambda weights, z, _: apply_network(network, weights, z, train=False)[0]
         latent = problems.stacked_latent(self.networks, self.latent_size)
@@ -57,16 +57,16 @@ class Config(runs.GameOptions, problems.ProblemOptions):
 
 
 class Cell(NamedTuple):
-    """What a cell's study holds as its data."""
+    """The `data` of a cell's study."""
 
     problem: Problem
     trial: Trial
     moments: tuple[int, ...]
-    """The steps after which the seeds are counted."""
+    """The steps after which the seeds are evaluated."""
 
 
 def trial_of(config: Config, problem: Problem) -> Trial:
-    """The method of the options. Raises `InputError` for one that the data set cannot have."""
+    """The method of the options. Raises `InputError` for one that the data set does not support."""
     batch_size = config.recipe_batch_size or config.batch_size
     setting = Setting(problem.networks, problem.latent, batch_size, config.learning_rate, problem.unrolled)
     try:
@@ -76,18 +76,18 @@ def trial_of(config: Config, problem: Problem) -> Trial:
 
 
 def changed(recipe: Config, problem: Problem) -> Config:
-    """The recipe's options with what its method changes. Raises `InputError` for what does not go together."""
+    """The recipe's options with the changes of its method. Raises `InputError` for combinations that cannot work."""
     config = dataclasses.replace(recipe, recipe_batch_size=recipe.batch_size, **trial_of(recipe, problem).changes)
     config.check()
     return config
 
 
 def study(config: Config, problem: Problem | None = None) -> runs.Study:
-    """The run of the options, which have the method's changes. `problem` is the one of the options, if it is made already."""
+    """The run for these options, which include the method's changes. `problem` is that of the options, if it exists already."""
     problem = problem or problems.make(config)
     trial = trial_of(config, problem)
     game = trial.game(config)
-    part = max(1, config.steps // trial.components)  # of the steps, that a component is trained for
+    part = max(1, config.steps // trial.components)  # steps for which each component is trained
     every = max(1, config.steps // config.evaluations)
     moments = sorted({*range(every, config.steps, every), config.steps})
     if trial.components > 1:
@@ -108,7 +108,7 @@ def study(config: Config, problem: Problem | None = None) -> runs.Study:
 
 
 def count(config: Config, cell: Cell, game: gan_jax.Game, run: runs.RunDirectory) -> runs.Callback:
-    """Counts the modes of every seed at the cell's moments."""
+    """A callback that counts the modes of every seed at the cell's moments."""
     observe, history = cell.problem.observer(), History(cell.problem, run.path)
     sample_keys = keys.named(keys.roots(config.seed, config.seeds), 'evaluations')
 
@@ -127,9 +127,9 @@ def count(config: Config, cell: Cell, game: gan_jax.Game, run: runs.RunDirectory
 
 
 def train(config: Config, study: runs.Study) -> dict[str, Any]:
-    """Trains the cell, from where it was stopped, and returns its figures, which become its `results.json`.
+    """Trains the cell, or resumes it, and returns its figures, which are also written to `results.json`.
 
-    That every seed diverges is a result, too.
+    If every seed diverges, that is a result as well.
     """
     run, start, cell = runs.RunDirectory(config), time.perf_counter(), study.data
     clock = run.path / 'seconds.json'
@@ -140,7 +140,7 @@ def train(config: Config, study: runs.Study) -> dict[str, Any]:
         print(error)
         finite = (False,) * config.seeds
     finally:
-        seconds = round(before + time.perf_counter() - start, 2)  # of all its sessions, compilation included
+        seconds = round(before + time.perf_counter() - start, 2)  # over all sessions, including compilation
         runs.write_whole(clock, json.dumps(seconds).encode())
     results = {'settings': cell.trial.settings, 'diverged': [not ok for ok in finite], 'seconds': seconds}
     counted = hosts.agreed(lambda: History(cell.problem, run.path).result(cell.moments, config.seeds))
@@ -150,8 +150,9 @@ def train(config: Config, study: runs.Study) -> dict[str, Any]:
 
 
 def boost(config: Config, study: runs.Study, run: runs.RunDirectory) -> tuple[bool, ...]:
-    """AdaGAN: each component is a game of its own, and the mixtures of the first 1, 2, ... are its history. Returns which seeds
-    are finite.
+    """Trains AdaGAN. Each component is a separate game, and the mixtures of the first 1, 2, ... components are its history.
+
+    Returns which seeds are finite.
     """
     game, (problem, trial, moments) = study.game, study.data
     assert game is not None
@@ -173,7 +174,7 @@ def boost(config: Config, study: runs.Study, run: runs.RunDirectory) -> tuple[bo
 
     def look(ensemble: Ensemble, key: Key, number: Array) -> tuple[Array, Array, Array]:
         first = jnp.arange(trial.components) < number
-        # Those that come later are left out: what is not a number there would count here too.
+        # Later components are set to 0, so that NaN in them has no effect here.
         there = lambda x: jnp.where(first.reshape(-1, *[1] * (x.ndim - 1)), x, 0)
         components = jax.tree.map(there, ensemble.components)
         ensemble = dataclasses.replace(ensemble, components=components, weights=first / number)
@@ -189,6 +190,7 @@ def boost(config: Config, study: runs.Study, run: runs.RunDirectory) -> tuple[bo
 
 
 def path_of(config: Config) -> pathlib.Path:
+    """The directory of a cell."""
     return pathlib.Path(config.runs_dir, config.name)
 
 
@@ -199,7 +201,7 @@ def restored(config: Config, study: runs.Study) -> gan_jax.TrainState:
 
 
 def in_blocks(block: Callable[[Key, int], Array], key: Key, n: int) -> Array:
-    """`block(key, m)` of `m <= BLOCK` examples at a time, n in all."""
+    """n examples `[n, ...]` by `block(key, m)`, with `m <= BLOCK` examples at a time."""
     if n <= BLOCK:
         return block(key, n)
     rows = jax.lax.map(lambda key: block(key, BLOCK), jax.random.split(key, -(-n // BLOCK)))
@@ -207,5 +209,5 @@ def in_blocks(block: Callable[[Key, int], Array], key: Key, n: int) -> Array:
 
 
 def all_finite(tree: Any) -> Array:
-    """Whether every number is one."""
+    """Whether every number is finite."""
     return jnp.stack([jnp.isfinite(x).all() for x in jax.tree.leaves(tree)]).all()

@@ -1,4 +1,4 @@
-"""What a cell of `experiments.mode_collapse` counts over training, on disk, so that a cell that was stopped has its history."""
+"""The evaluations of a cell of `experiments.mode_collapse`, kept on disk so that an interrupted cell has its history."""
 
 import io
 import json
@@ -14,22 +14,23 @@ from gan_jax import compilation, runs
 from gan_jax.typing import AnyArray
 
 WORST = {'modes': 0.0, 'high_quality': 0.0, 'recognised': 0.0}
-"""Scores of a seed that diverged; others are infinite."""
+"""Scores of a seed that has diverged; the scores that are not listed are infinite."""
 
 
 class History:
-    """The evaluations of a cell in its directory."""
+    """The evaluations of a cell, in its directory."""
 
     choosing = 2500
-    """Samples that the best checkpoint is chosen on, which no score is reported of."""
+    """Number of samples on which the best checkpoint is chosen, which enter no reported score."""
 
     def __init__(self, problem: Problem, path: pathlib.Path) -> None:
         self.problem, self.path = problem, path
         self._score = compilation.jit(jax.vmap(problem.score))
 
     def write(self, step: int, observed: AnyArray, finite: AnyArray, shown: AnyArray) -> None:
-        """Keeps scores of `observed [seeds, choosing + samples, ...]`, and what the first seed that has not diverged makes, of
-        `shown [seeds, n, ...]`.
+        """Writes the scores of `observed [seeds, choosing + samples, ...]`.
+
+        Also writes what the first seed that has not diverged generates, from `shown [seeds, n, ...]`.
         """
         row = {
             'step': step,
@@ -42,14 +43,14 @@ class History:
         runs.write_whole(self.path / f'evaluations/{step:07d}.json', json.dumps(row, allow_nan=False).encode())
 
     def _scores(self, observed: AnyArray, finite: AnyArray) -> dict[str, list]:
-        """A seed that diverged covers nothing, whatever its samples are taken for."""
+        """Scores by name. A seed that has diverged covers nothing, whatever its samples are classified as."""
         scores = self._score(observed)
         return {name: listed(np.where(finite, value, WORST.get(name, np.inf))) for name, value in scores.items()}
 
     def result(self, moments: Sequence[int], seeds: int) -> dict[str, Any]:
-        """Scores at the last step and at each seed's best, and all of them over time.
+        """Scores at the last step, at each seed's best evaluation, and over time.
 
-        A moment without an evaluation is one that no seed came to: all had diverged.
+        A moment without an evaluation was not reached by any seed: all had diverged.
         """
         nothing = {name: listed(np.full(seeds, WORST.get(name, np.inf))) for name in self.problem.columns}
         files = [self.path / f'evaluations/{step:07d}.json' for step in moments]
@@ -68,10 +69,10 @@ class History:
 
 
 def listed(values: np.ndarray) -> list[float | None]:
-    """For JSON, which has no infinity."""
+    """A list for JSON, which has no infinity: values that are not finite become None."""
     return [float(x) if np.isfinite(x) else None for x in values]
 
 
 def unlisted(values: list[float | None]) -> np.ndarray:
-    """The inverse: what was not finite is infinite."""
+    """The inverse of `listed`: None becomes infinity."""
     return np.array([np.inf if x is None else x for x in values])

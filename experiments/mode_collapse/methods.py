@@ -1,4 +1,4 @@
-"""The cures for mode collapse that `experiments.mode_collapse` compares. A new one is one entry in METHODS."""
+"""The methods that `experiments.mode_collapse` compares. To add one, write its factory and an entry in `METHODS`."""
 
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, NamedTuple
@@ -13,42 +13,42 @@ from gan_jax.registry import Table
 from gan_jax.typing import Array, Key
 
 BOOSTED = 20_000
-"""Examples that AdaGAN weights, the same for all seeds; other methods draw afresh."""
+"""Number of examples that AdaGAN weights, the same for all seeds; other methods draw fresh ones."""
 
 
 class Setting(NamedTuple):
-    """What every method is given."""
+    """The arguments of every method."""
 
     make: Callable[..., tuple[nn.Module, nn.Module]]
-    """`(minibatch=None, outputs=None) -> (generator, discriminator)`; with outputs the logits are `[batch, outputs]`."""
+    """`(minibatch=None, outputs=None) -> (generator, discriminator)`; with `outputs`, logits are `[batch, outputs]`."""
     latent: Callable[[Key], Array]
     batch_size: int
-    """The recipe's."""
+    """The recipe's batch size."""
     learning_rate: float
-    """For methods that bring an optimizer of their own."""
+    """Learning rate of methods that bring their own optimizer."""
     unrolled: dict[str, Any]
-    """Changes of the options that Metz et al. 2017 have on such data."""
+    """Changes to the options that Metz et al. 2017 make on such data."""
 
 
 class Trial(NamedTuple):
     """A method on a data set."""
 
     game: Callable[[runs.GameOptions], Game]
-    """Of the recipe with the changes."""
+    """The game for the recipe's options with the changes."""
     changes: Mapping[str, Any] = {}
-    """Options that are not the recipe's."""
+    """Options that differ from the recipe's."""
     others: Mapping[str, Any] = {}
-    """What else of it is not the recipe's."""
+    """Other differences from the recipe."""
     pick: Callable[[Any, Key], Array] = lambda play, key: play
     """`(play, key) -> examples [batch, ...]`"""
     components: int = 1
-    """Of AdaGAN; they share the steps."""
+    """Number of AdaGAN's components, which share the steps."""
     generator: nn.Module | None = None
-    """None for a model of several."""
+    """None for a model of several generators."""
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What of it is not the recipe's."""
+        """All differences from the recipe."""
         return {**self.changes, **self.others}
 
 
@@ -56,7 +56,7 @@ Method = Callable[[Setting], Trial]
 
 
 def standard(**changes: Any) -> Method:
-    """The standard game under other `GameOptions`, in whose optimizers RATE stands for the setting's learning rate."""
+    """The standard game with other `GameOptions`. RATE in its optimizers stands for the setting's learning rate."""
     return lambda setting: _trial(setting, changes)
 
 
@@ -68,7 +68,7 @@ def _trial(setting: Setting, changes: dict[str, Any]) -> Trial:
 
 
 def gan() -> Method:
-    """The recipe as it is, non-saturating."""
+    """The unchanged recipe, with the non-saturating loss."""
     return standard()
 
 
@@ -78,40 +78,43 @@ def unrolled(steps: UnrollSteps = 5) -> Method:
 
 
 def packing(size: Annotated[int, Range(1, 1000)] = 2, keep: Literal['examples', 'packs'] = 'examples') -> Method:
-    """PacGAN (Lin et al. 2018). A batch has as many examples as any other's, and so fewer packs; or, as in the authors' code,
-    with keep=packs as many packs as another's has examples."""
+    """PacGAN (Lin et al. 2018).
+
+    By default, a batch has the same number of examples as for other methods, and therefore fewer packs. With keep=packs, it has
+    as many packs as other methods have examples, as in the authors' code.
+    """
     packed = {'augmentations': (f'packing:size={size}',)}
     batches = 1 if keep == 'examples' else size
     return lambda setting: _trial(setting, packed | ({'batch_size': batches * setting.batch_size} if batches > 1 else {}))
 
 
 def minibatch_discrimination(features: Width = 16, dimensions: Width = 5) -> Method:
-    """Salimans et al. 2016, section 3.2."""
+    """Minibatch discrimination in D (Salimans et al. 2016, section 3.2)."""
     return standard(minibatch=f'discrimination:features={features},dimensions={dimensions}')
 
 
 def feature_matching(weight: Weight = 1.0) -> Method:
-    """Salimans et al. 2016, section 3.1: G's only loss."""
+    """Feature matching as G's only loss (Salimans et al. 2016, section 3.1)."""
     return standard(features=(f'feature_matching:weight={weight}',), objective_weight=0.0)
 
 
 def historical_averaging(weight: Weight = 1.0) -> Method:
-    """Salimans et al. 2016, section 3.3, of both players."""
+    """Historical averaging for both players (Salimans et al. 2016, section 3.3)."""
     return standard(historical_averaging=weight)
 
 
 def wasserstein(clip: Positive = 0.1) -> Method:
-    """Arjovsky et al. 2017, algorithm 1: RMSProp, 5 steps of the critic, clipped weights."""
+    """Arjovsky et al. 2017, algorithm 1: RMSProp, 5 steps of the critic and clipped weights."""
     return standard(objective='wasserstein', optimizers=f'wgan:learning_rate=RATE,clip={clip}')
 
 
 def wasserstein_gp(weight: Weight = 0.1) -> Method:
-    """Gulrajani et al. 2017: Adam(0, .9), 5 steps of the critic; the weight of their toy script."""
+    """Gulrajani et al. 2017: Adam(0, .9), 5 steps of the critic, and the penalty's weight from their toy script."""
     return standard(objective='wasserstein', penalties=(f'wgan_gp:weight={weight}',), optimizers='wgan_gp:learning_rate=RATE')
 
 
 def r3gan(objective: str, *penalties: str) -> Callable[..., Method]:
-    """A row of the ablation of Huang et al. 2024: Adam without momentum, penalties on real and on generated examples."""
+    """A row of the ablation of Huang et al. 2024: Adam without momentum, penalties on real and generated examples."""
 
     def method(gamma: Weight = 1.0) -> Method:
         return standard(
@@ -125,9 +128,11 @@ def r3gan(objective: str, *penalties: str) -> Callable[..., Method]:
 
 
 def madgan(generators: Annotated[int, Range(1, 100)] = 4) -> Method:
-    """Ghosh et al. 2018: generators that share all layers but the last two, and a discriminator that tells them apart. Each
-    makes a batch, so that D sees K generated ones for a real one. Its rate is K times theirs: at one rate D can not tell moving
-    generators apart, and they merge."""
+    """Ghosh et al. 2018: generators that share all but their last two layers, and a discriminator that identifies them.
+
+    Each generator makes a batch, so D sees K generated examples for each real one. D's learning rate is K times that of the
+    generators: at equal rates, D cannot distinguish moving generators, and they merge.
+    """
 
     def trial(setting: Setting) -> Trial:
         generator, discriminator = setting.make(outputs=generators + 1)
@@ -139,7 +144,7 @@ def madgan(generators: Annotated[int, Range(1, 100)] = 4) -> Method:
             layers.extend(params)
             weighted.extend(name for name in params if 'kernel' in params[name])
 
-        jax.eval_shape(build, jax.random.key(0))  # whose results would have their names in alphabetical order
+        jax.eval_shape(build, jax.random.key(0))  # its results would list the names in alphabetical order
         trunk = layers[: layers.index(weighted[-2])]
         game = multi_generator(
             generator,
@@ -157,7 +162,7 @@ def madgan(generators: Annotated[int, Range(1, 100)] = 4) -> Method:
 
 
 def adagan(components: Annotated[int, Range(1, 1000)] = 4) -> Method:
-    """Tolstikhin et al. 2017: components trained one after the other, with a share of the steps each."""
+    """Tolstikhin et al. 2017: components trained one after another, each with an equal share of the steps."""
 
     def trial(setting: Setting) -> Trial:
         game = lambda options: options.game(*setting.make(), setting.latent)
@@ -185,4 +190,4 @@ METHODS: Table[Callable[..., Method]] = Table(
         'gan_r1': r3gan('non_saturating', 'r1'),
     },
 )
-"""Name -> factory of a `Method`; its keywords are the settings of the command line."""
+"""Name -> factory of a `Method`, whose keywords are its settings on the command line."""

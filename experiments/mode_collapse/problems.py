@@ -1,4 +1,4 @@
-"""The data sets of `experiments.mode_collapse`: what is drawn, which networks play, how modes are counted, what is shown."""
+"""The data sets of `experiments.mode_collapse`: sampling, networks, counting of modes, and pictures."""
 
 import dataclasses
 import functools
@@ -22,74 +22,74 @@ from gan_jax.typing import Array, Key
 
 STACKED = 'stacked_mnist'
 MIXTURES = {'ring': 'ring_veegan', 'grid': 'grid_veegan', 'gmm1d': 'madgan_1d'}
-"""Short names."""
+"""Short names of mixtures."""
 Scores = dict[str, Any]
 RECOGNISED = 0.9
-"""Probability with which a classifier has to read a digit: noise is read as something too."""
+"""Probability with which a classifier must read a digit to recognise it, since noise is also classified as something."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ProblemOptions(Checked):
-    """A data set whose modes are known, and the networks on it."""
+    """A data set with known modes, and the networks trained on it."""
 
     data: str = 'ring'
-    """ring, grid, gmm1d, stacked_mnist, or any other mixture, such as ring_unrolled or gmm:modes=10,seed=1."""
+    """ring, grid, gmm1d, stacked_mnist, or another mixture such as ring_unrolled or gmm:modes=10,seed=1."""
     latent_size: Width | None = None
-    """16 on mixtures; on stacked_mnist the networks'."""
+    """Size of the latents; by default 16 on mixtures, and that of the networks' paper on stacked_mnist."""
     width: Width = 128
-    """Of hidden layers, on mixtures."""
+    """Width of the hidden layers, on mixtures."""
     networks: str = 'metz_quarter'
-    """On stacked_mnist: metz_quarter, metz_half, metz, veegan or r3gan."""
+    """Networks on stacked_mnist: metz_quarter, metz_half, metz, veegan or r3gan."""
     digits: Text = 'mnist'
-    """What is stacked: mnist, or digits, which needs no download."""
+    """Digits to stack: mnist, or digits, which requires no download."""
     size: Side | None = None
-    """Height and width of what is stacked; the data set's own if it is not given (16 for the digits)."""
+    """Height and width of the stacked digits; by default the data set's own (16 for the digits)."""
     data_dir: Text | None = None
-    """Where TFDS data sets are prepared; TFDS_DATA_DIR if it is not given."""
+    """Directory of prepared TFDS data sets; by default TFDS_DATA_DIR."""
 
     def check_problem(self) -> None:
-        """Raises `InputError` for options of other data, before anything is loaded."""
+        """Raises `InputError` for options that apply to other data, before anything is loaded."""
         STACKED_MNIST[self.networks]
         ignored = ('width',) if self.data == STACKED else ('networks', 'digits', 'size', 'data_dir')
         for name in ignored:
             if getattr(self, name) != getattr(ProblemOptions, name):
-                raise InputError(f'{flag(name)} is not of --data {self.data}')
+                raise InputError(f'{flag(name)} does not apply to --data {self.data}')
 
 
 class Problem(NamedTuple):
-    """A data set whose modes are known."""
+    """A data set with known modes."""
 
     feed: Callable[[int, int], data.Feed]
-    """`(batch size, minibatches a step) -> Feed`"""
+    """`(batch size, minibatches per step) -> Feed`"""
     example: Array
-    """One example, of a batch of it: zeros `[1, ...]`."""
+    """A batch of one example, zeros `[1, ...]`."""
     networks: Callable[..., tuple[nn.Module, nn.Module]]
     """`(minibatch=None, outputs=None) -> (generator, discriminator)`"""
     classifier: nn.Module
-    """AdaGAN's, of data against mixture."""
+    """AdaGAN's classifier of data and mixture."""
     latent: Callable[[Key], Array]
     unrolled: dict[str, Any]
     """Options of Metz et al. 2017 on such data."""
     observer: Callable[[], Callable[[Array], Array]]
-    """Makes the function from examples `[n, ...]` to what is counted, `[n, ...]`; it may take a minute."""
+    """Makes the function from examples `[n, ...]` to the observations that are counted, `[n, ...]`; this may take a minute."""
     score: Callable[[Array], Scores]
-    """What was observed, `[n, ...]`, to scalars by name."""
+    """Observations `[n, ...]` -> scalar scores by name."""
     columns: tuple[str, ...]
-    """The names of the scores, in the table's order."""
+    """Names of the scores, in the order of the table."""
     rank: Callable[[Scores], Array]
-    """The greater, the better a checkpoint."""
+    """Rank of a checkpoint by its scores; higher is better."""
     panel: Callable[[Any, np.ndarray], None]
-    """`(matplotlib axes, examples)`"""
+    """`(matplotlib axes, examples)`, which draws the examples."""
     shown: int
-    """How many examples a panel has."""
+    """Number of examples in a panel."""
     note: Callable[[int], str]
-    """Of n samples: what a perfect sampler would have."""
+    """Number of samples -> description of a perfect sampler's scores."""
     images: bool = False
-    """Whether examples are images, made by convolutions."""
+    """Whether examples are images, generated by convolutions."""
 
 
 def make(options: ProblemOptions) -> Problem:
-    """The data set of the options. Raises `InputError` for one that is not there."""
+    """The data set of the options. Raises `InputError` for unknown names and for options that do not apply."""
     options.check_problem()
     if options.data == STACKED:
         digits = data.load(options.digits, size=options.size, data_dir=options.data_dir)
@@ -99,7 +99,7 @@ def make(options: ProblemOptions) -> Problem:
 
 
 def mixture_problem(mixture: data.Mixture, *, width: int, latent_size: int) -> Problem:
-    """A mixture of Gaussians, shifted and scaled so that its centres reach from -1 to 1, to which no score is sensitive."""
+    """A mixture of Gaussians, shifted and scaled so that its centres span -1 to 1, which changes no score."""
     low, high = mixture.centres.min(0), mixture.centres.max(0)
     scale = (high - low).max() / 2 or 1.0  # a single mode has no extent
     mixture = data.Mixture((mixture.centres - (low + high) / 2) / scale, mixture.stds / scale)
@@ -139,25 +139,28 @@ def mixture_problem(mixture: data.Mixture, *, width: int, latent_size: int) -> P
 
 
 def stacked_latent(pair: str, latent_size: int | None) -> Callable[[Key], Array]:
-    """What the generator of a pair of networks takes, by default of their paper's size."""
+    """The latent distribution of a pair of networks; by default with the size from their paper."""
     latent_size = latent_size or STACKED_MNIST[pair].latent_size
     return latents.uniform(latent_size) if pair == 'veegan' else latents.normal(latent_size)
 
 
 def stacked_problem(digits: data.Images, name: str, *, pair: str, latent_size: int | None) -> Problem:
-    """Stacked digits, 1000 modes, counted by a classifier of single digits on each channel."""
+    """Stacked digits, which have 1000 modes, counted by a classifier of single digits on each channel.
+
+    Raises `InputError` unless the digits are labelled 0 to 9.
+    """
     size = digits.images.shape[1]
 
     labels = digits.labels
     if labels is None or set(labels.tolist()) != set(range(10)):
-        raise InputError(f'{name} is not labelled 0 to 9, so its stacks have no modes to count')
+        raise InputError(f'{name} is not labelled 0 to 9, so the modes of its stacks cannot be counted; use mnist or digits')
 
     @functools.cache
     def observer() -> Callable[[Array], Array]:
         classify = train_classifier(digits.images, labels, name=name, cache=True).extractor.apply
 
         def observe(images: Array) -> Array:
-            """Each stack's label, and how many of its digits are recognised, int `[n, 2]`."""
+            """The label of each stack, and how many of its digits are recognised, int `[n, 2]`."""
             channels = images.transpose(0, 3, 1, 2).reshape(-1, size, size, 1)
             probabilities = jax.nn.softmax(classify(channels).logits).reshape(-1, 3, 10)
             recognised = (probabilities.max(-1) >= RECOGNISED).sum(-1)
@@ -175,7 +178,7 @@ def stacked_problem(digits: data.Images, name: str, *, pair: str, latent_size: i
         floor = coverage_floor(n, 1000)
         alike = jnp.repeat(data.to_float(jnp.asarray(digits.images[:2000])), 3, -1)
         recognised = float(score(observer()(alike))['recognised'])
-        return f"{floor.modes:.1f} modes, KL {floor.kl:.4f} and that of the digits' own frequencies, {recognised:.1%} recognised"
+        return f"{floor.modes:.1f} modes, KL {floor.kl:.4f} plus that of the digits' own frequencies, {recognised:.1%} recognised"
 
     return Problem(
         feed=lambda batch_size, minibatches: data.stacked_digits(digits.images, batch_size, minibatches=minibatches),

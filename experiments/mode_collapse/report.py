@@ -1,4 +1,4 @@
-"""What `experiments.mode_collapse` says at its end: the table, published values beside it, the picture, and times."""
+"""The reports of `experiments.mode_collapse`: the table with published values, the picture, and the comparison of times."""
 
 import dataclasses
 import pathlib
@@ -70,11 +70,11 @@ TITLES = {
 }  # fmt: skip
 SHARES = ('high_quality', 'recognised')
 COLUMNS = 5
-"""Moments in the picture."""
+"""Number of moments in the picture."""
 
 
 def report(data: str, title: str, problem: Problem, results: dict[str, dict[str, Any]], samples: int) -> str:
-    """The table, and what it needs to be read. `data` is what published values are found under."""
+    """The table and its legend. `data` is the key of the published values."""
     names = problem.columns
     heads = [f'{TITLES[name]}, {moment}' for moment in ('last', 'best') for name in names]
     rows: list[tuple] = [('method', *heads, 'diverged', 's', 'published')]
@@ -93,20 +93,20 @@ def report(data: str, title: str, problem: Problem, results: dict[str, dict[str,
         f'a perfect sampler: {problem.note(samples)}',
         'published: ' + ' / '.join(TITLES[name] for name in names if name != 'recognised'),
         *(f'  {name}: {source}' for name, source in SOURCES.items() if f'({name}' in published),
-        'not as in the recipe:',
+        'differences from the recipe:',
         *(f'  {text}: {settings_text(result["settings"])}' for text, result in results.items() if result['settings']),
     ]
     return '\n'.join(lines)
 
 
 def settings_text(settings: dict[str, Any]) -> str:
-    """As on a command line."""
+    """Settings as they are written on a command line."""
     text = lambda value: ' '.join(value) if isinstance(value, list | tuple) else f'{value}'
     return ', '.join(f'{name.replace("_", " ")} {text(value)}' for name, value in settings.items())
 
 
 def picture(problem: Problem, folders: dict[str, pathlib.Path]) -> Any:
-    """A figure of what the first seed makes that has not diverged: methods are rows, moments columns."""
+    """A figure of what the first seed that has not diverged generates, with methods as rows and moments as columns."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(1.6 * COLUMNS + 1, 1.7 * len(folders)))
@@ -125,7 +125,15 @@ def picture(problem: Problem, folders: dict[str, pathlib.Path]) -> Any:
 
 
 def compare_serial(cells: dict[str, tuple[Config, runs.Study]], *, steps: int = 100, repetitions: int = 3) -> dict[str, float]:
-    """Prints the time of all seeds in one program, beside that of as many single runs, and returns the ratios of step times."""
+    """Compares the time of all seeds in one program with that of the same number of single runs.
+
+    Prints a table and returns the ratios of step times by method.
+
+    Args:
+        cells: The options and the study of each method.
+        steps: Number of steps in one timing.
+        repetitions: Number of timings, of which the median is used.
+    """
     ratios: dict[str, float] = {}
     rows: list[tuple] = [('method', 'ms / step', 'single runs, ms', 'ratio', 'compile, s', 'single', 'ratio of whole runs')]
     for text, (config, study) in cells.items():
@@ -140,12 +148,12 @@ def compare_serial(cells: dict[str, tuple[Config, runs.Study]], *, steps: int = 
         whole = (sides[0].compilation + total * one) / (count * (sides[1].compilation + total * single))
         figures = [1e3 * one, 1e3 * count * single, ratios[text], sides[0].compilation, count * sides[1].compilation, whole]
         rows.append((text, *(f'{value:.3g}' for value in figures)))
-    print(runs.table(rows, title=f'{count} seeds in one program, beside {count} runs of one seed'))
+    print(runs.table(rows, title=f'{count} seeds in one program, next to {count} runs of one seed'))
     return ratios
 
 
 class _Timed:
-    """A cell that is compiled and runs, but is not counted."""
+    """A cell that is compiled and run, but not evaluated."""
 
     def __init__(self, config: Config, study: runs.Study, steps: int) -> None:
         start = time.perf_counter()

@@ -1,7 +1,7 @@
-"""What `experiments.mode_collapse --invert` measures of trained generators (Metz et al. 2017, section 3.4).
+"""The measurements of `experiments.mode_collapse --invert` on trained generators (Metz et al. 2017, section 3.4).
 
-Inference via optimisation: how near comes the generator to real examples, searched by L-BFGS from three latents each? And the
-distances between pairs of samples, beside those between pairs of real examples.
+Inference via optimisation finds how closely a generator can reproduce real examples, by L-BFGS from three latents each. The
+distances between pairs of samples are compared with those between pairs of real examples.
 """
 
 from typing import Any, NamedTuple
@@ -15,21 +15,23 @@ from gan_jax import compilation, inversion, keys, runs
 from gan_jax.metrics.distances import PairDistances, pair_distances
 
 PAIRED = 1000
-"""Samples whose pairs are counted."""
+"""Number of samples whose pairs are counted."""
 
 
 class Search(NamedTuple):
-    """A method's trained generators."""
+    """Results for the trained generators of a method, over seeds."""
 
     errors: np.ndarray
-    """`[seeds, targets]`, mean squared error of an entry"""
+    """Mean squared error per entry, `[seeds, targets]`."""
     distances: list[PairDistances]
-    """Of each seed."""
+    """Distances between pairs, for each seed."""
 
 
 def search(config: cells.Config, study: runs.Study, targets: int) -> Search | None:
-    """Searches the latents of the first `targets` real examples, the same for every method; None for a model of several
-    generators, which has no one latent space."""
+    """Searches the latents of the first `targets` real examples, which are the same for every method.
+
+    None for a model of several generators, which does not have a single latent space.
+    """
     problem, trial, _ = study.data
     if trial.generator is None:
         return None
@@ -42,19 +44,19 @@ def search(config: cells.Config, study: runs.Study, targets: int) -> Search | No
         found = inversion.invert(generate, real[:targets], latent, keys.named(root, 'search'))
         return found.errors, generate(jax.vmap(latent)(jax.random.split(keys.named(root, 'pairs'), PAIRED)))
 
-    # Under vmap, convolutions of several networks are slow on the CPU.
+    # Under vmap, the convolutions of several networks are slow on a CPU.
     errors, samples = runs.over_seeds(one, config.seeds, side_by_side=False)(state.generator.variables)
     return Search(np.asarray(errors), [pair_distances(x, real[:PAIRED]) for x in np.asarray(samples)])
 
 
 def examples(config: cells.Config, study: runs.Study, targets: int) -> jax.Array:
-    """Real examples, at least `targets` of them."""
+    """At least `targets` real examples, `[n, ...]`."""
     feed = study.data.problem.feed(max(targets, PAIRED), 1)
     return compilation.jit(feed.draw)(feed.data, keys.named(keys.roots(config.seed, 1)[0], 'real'), jnp.int32(0))
 
 
 def report(searches: dict[str, Search], images: bool) -> str:
-    """A row for each method; `best` is the share of the examples that it comes nearest to, of all methods."""
+    """A row for each method; `best` is the share of the examples for which it has the smallest error of all methods."""
     scale = 0.25 if images else 1.0
     rows: list[tuple] = [('method', 'inversion, MSE', 'best for, %', "median distance of pairs / the data's")]
     every = np.stack([found.errors for found in searches.values()])
@@ -68,7 +70,7 @@ def report(searches: dict[str, Search], images: bool) -> str:
 
 
 def picture(searches: dict[str, Search]) -> Any:
-    """Histograms of the distances within each method's samples, all seeds together, and within the data."""
+    """Histograms of the distances within each method's samples, one line per seed, and within the data."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5.5, 3.5), layout='constrained')

@@ -3,8 +3,13 @@
     python -m experiments.pix2pix --dataset facades
     python -m experiments.pix2pix --dataset PAIRS --direction a_to_b --size 256 --width 64 --receptive-field 70 --batch-size 1
 
-`facades` is the unpacked folder of the authors' facades.tar.gz: photographs to the left, labels to the right. Ends with the L1
-distance from the validation photographs, beside that of their mean image and of a U-Net trained on L1 alone.
+`facades` is the unpacked folder of the authors' facades.tar.gz, with photographs on the left and labels on the right. The end
+table has the L1 distance of translations from the validation photographs, next to those of the mean photograph and of a U-Net
+trained on L1 alone.
+
+Expected on facades at 64 pixels, with `--seed 1` and `--compare-features squeezenet:path=FILE`: 4 min 40 s on one core; L1 in
+[-1, 1] .3184 for pix2pix, .3006 for L1 alone and .3254 for the mean photograph. After these 15 epochs (the paper has 200),
+textures are still wrong.
 """
 
 import dataclasses
@@ -32,49 +37,52 @@ class Config(TranslationOptions):
     name: str = 'pix2pix'
     dataset: Text = 'facades'
     """A folder of pairs: images side by side, A to the left of B, or folders A and B with images of the same names. Folders
-    train, val and test are splits; without any, every tenth pair is held out."""
+    train, val and test are splits; without them, every tenth pair is held out."""
     direction: Literal['a_to_b', 'b_to_a'] = 'b_to_a'
-    """What is made of what; b_to_a makes facades' photographs of labels."""
+    """Direction of the translation; b_to_a turns the labels of facades into photographs."""
     size: Side = 64
-    """Height and width, a power of two; the paper has 256. Training images are loaded at 286 / 256 of it, cropped at
+    """Height and width, a power of two; the paper has 256. Training images are loaded at 286 / 256 of this size, cropped at
     random and mirrored."""
     steps: Count = 1_500
     width: Width = 24
+    """Channels of the first layer of every network; the paper has 64."""
     l1_weight: Weight = 100.0
-    """Of the mean absolute difference from the target, in [-1, 1], in G's loss."""
+    """Weight, in G's loss, of the mean absolute difference from the target, in [-1, 1]."""
     receptive_field: Count = 34
-    """The side of the square that one logit of D judges: 1, 16, 34, 70, 142 or 286. The paper has 70, at 256 pixels."""
+    """Side of the square that one logit of D judges: 1, 16, 34, 70, 142 or 286. The paper has 70, at 256 pixels."""
     statistics: Literal['running', 'batch'] = 'batch'
-    """By which G with batch norm translates: each image's own, a test batch of one as in the authors' test script, or the
+    """Statistics of G's batch norm in translation: each image's own, like a test batch of one in the authors' test script, or
     running averages."""
     dropout: ShareBelow1 = 0.5
-    """In the three innermost layers on the way up, at any time: G's only noise."""
+    """Dropout rate in the three innermost layers of the decoder, also in translation: G's only source of noise."""
     compare_l1: bool = True
-    """Train the same U-Net on L1 alone, too."""
+    """Also train the same U-Net on L1 alone."""
     compare_features: str | None = None
     """Compare outputs with photographs in the features of this extractor of gan_jax.metrics, such as squeezenet:path=FILE,
     inception or pixels."""
     samples: Compared = 200
+    """Maximal number of held-out pairs in the end table."""
 
     free: ClassVar[tuple[str, ...]] = (*TranslationOptions.free, 'compare_l1', 'compare_features')
     renamed: ClassVar[dict[str, str]] = TranslationOptions.renamed | {'--validation': '--samples'}
 
     @property
     def l1_alone(self) -> bool:
-        """Whether G learns by L1 alone; D has a few weights then, and does nothing."""
+        """Whether G is trained on L1 alone; D then has only a few weights and no effect."""
         return self.objective_weight == 0 and not self.features
 
     def check(self) -> None:
+        """Raises `InputError` for options that cannot work, before anything is loaded or written."""
         if moved := next((text for text in self.features if text.partition(':')[0] in EXTRACTORS), None):
             raise InputError(f'--features {moved} is --compare-features {moved} now')
         super().check()
         if self.g_norm != 'batch':
-            refuse_given(self, 'statistics', because=f'is of batch norm, and --g-norm is {self.g_norm}')
+            refuse_given(self, 'statistics', because=f'applies to batch norm, and --g-norm is {self.g_norm}')
         unet_halvings((self.size, self.size))
         if not self.l1_alone:
             patch_outputs(self.size, self.receptive_field)
         elif not self.l1_weight:
-            raise InputError('--objective-weight and --l1-weight are not both 0')
+            raise InputError('--objective-weight and --l1-weight must not both be 0')
 
     def network(self, channels: int) -> networks.UNet:
         """The generator of images with this number of channels."""
@@ -83,7 +91,10 @@ class Config(TranslationOptions):
         return networks.UNet(channels, self.width, dtype=dtype, **options)
 
     def translator(self, direction: str | None, channels: list[int]) -> runs.Translator:
-        """How the trained generator translates; `channels` are the input's and the output's."""
+        """How the trained generator translates; `channels` are those of the input and the output.
+
+        Raises `InputError` for a direction that the run has not learned.
+        """
         if direction not in (None, self.direction):
             raise InputError(f'this run has learned --direction {self.direction} only, not {direction}')
         network = self.network(channels[1])
@@ -92,7 +103,7 @@ class Config(TranslationOptions):
         return runs.Translator(translate, self.size, channels[0])
 
     def drawn(self, draw: Callable[[Array, Key], Array], x: Array, key: Key) -> Array:
-        """`draw(x, key)`, of each image by itself where batch norm goes by what it is given."""
+        """`draw(x, key)`, applied to each image separately if batch norm uses the statistics of its input."""
         if self.g_norm != 'batch' or self.statistics == 'running':
             return draw(x, key)
         return jax.lax.map(lambda one: draw(one[0][None], one[1])[0], (x, parallel.example_keys(len(x), key)))
@@ -101,11 +112,11 @@ class Config(TranslationOptions):
 ALONE: dict[str, Any] = {
     'objective_weight': 0.0, 'features': (), 'penalties': (), 'augmentations': (), 'unroll_steps': 0, 'init_from': None,
 }  # fmt: skip
-"""What makes of a run that of L1 alone."""
+"""The changes that turn a run into one on L1 alone."""
 
 
 def study(config: Config) -> runs.Study:
-    """The run of the options. Refuses what cannot work, before anything is written."""
+    """The run for these options. Raises `InputError` for what cannot work, before anything is written."""
     config.check()
     return of_pairs(config, load(config))
 
@@ -138,7 +149,7 @@ def of_pairs(config: Config, pairs: Pairs) -> runs.Study:
 
 
 def main(config: Config) -> dict[str, Any]:
-    """Trains, draws and evaluates; returns the end table's figures by model."""
+    """Trains, draws and evaluates; returns the figures of the end table by model. Raises `InputError`."""
     one, alone = study(config), None
     trained = runs.train(config, one)
     hosts.agreed(lambda: save_progress(trained.run, ('input', 'output', 'target'), 1))

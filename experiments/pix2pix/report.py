@@ -1,4 +1,4 @@
-"""What pix2pix learns from and is compared with: the pairs, the end table, and the picture of held-out pairs."""
+"""pix2pix's pairs, end table, and picture of held-out pairs."""
 
 from typing import Any, NamedTuple
 
@@ -16,33 +16,33 @@ from gan_jax.metrics.protocols import collect
 from gan_jax.registry import build
 
 SHOWN = 8
-"""How many held-out images are drawn."""
+"""Number of held-out images that are drawn."""
 COMPARED = 4
-"""Fewest images of which the kernel distance has a standard error."""
+"""Minimal number of images for a standard error of the kernel distance."""
 
 
 class Pairs(NamedTuple):
-    """Images uint8 `{'input': [n, ...], 'target': [n, ...]}`, and what outputs are compared in."""
+    """uint8 images `{'input': [n, ...], 'target': [n, ...]}`, and the extractor of the features in which outputs are compared."""
 
     train: dict[str, np.ndarray]
-    """At the size that they are cropped from."""
+    """The training images, at the size they are cropped from."""
     held_out: dict[str, np.ndarray]
     extractor: Extractor | None
 
 
 def load(config: Any) -> Pairs:
-    """The pairs of the options, and what outputs are compared in. Raises `InputError` for what cannot be read."""
+    """The pairs and the extractor of the options. Raises `InputError` for what cannot be read or compared."""
     extractor = build(EXTRACTORS, config.compare_features) if config.compare_features else None
     options: dict[str, Any] = {'skip_broken': config.skip_broken, 'direction': config.direction}
     train, held_out = load_pairs(config.dataset, config.size, config.samples, **options)
     if extractor and len(held_out['input']) < COMPARED:
         count = len(held_out['input'])
-        raise InputError(f'--compare-features compares sets of at least {COMPARED} images, and there are {count}')
+        raise InputError(f'--compare-features requires at least {COMPARED} held-out images; there are {count}')
     return Pairs(train, held_out, extractor)
 
 
 def evaluate(trained: runs.Trained, alone: runs.Trained | None) -> dict[str, dict[str, float]]:
-    """The figures of one seed, and of the same seed of the run on L1 alone, if that has not diverged."""
+    """The figures of one seed, and of the same seed of the run on L1 alone, unless that has diverged."""
     config: Any = trained.config
     pairs: Pairs = trained.study.data
     models = {'L1 alone' if config.l1_alone else 'pix2pix': trained}
@@ -56,7 +56,7 @@ def evaluate(trained: runs.Trained, alone: runs.Trained | None) -> dict[str, dic
     results = figures(outputs, central(pairs.train['target'], config.size), pairs.held_out['target'], pairs.extractor)
     rows_of: list[tuple] = [('', 'L1, [-1, 1]')]
     if pairs.extractor is not None:
-        rows_of = [('', 'L1, [-1, 1]', 'kernel distance', '+-', 'Frechet distance', 'pair distances')]
+        rows_of = [('', 'L1, [-1, 1]', 'kernel distance', '+-', 'Fréchet distance', 'pair distances')]
         trained.tell(f'features: {pairs.extractor.name}')
     for model, result in results.items():
         values = [result.get('l1', ''), *(value for name, value in result.items() if name != 'l1')]
@@ -69,7 +69,16 @@ def evaluate(trained: runs.Trained, alone: runs.Trained | None) -> dict[str, dic
 def figures(
     outputs: dict[str, np.ndarray], train: np.ndarray, targets: np.ndarray, extractor: Extractor | None
 ) -> dict[str, dict[str, float]]:
-    """Every model's outputs in [-1, 1], and the label-blind mean of the training targets, beside the held-out targets."""
+    """The figures of every model's outputs in [-1, 1] and of the mean training target, which ignores the labels.
+
+    Both are compared with the held-out targets, in L1 and, if there is an extractor, in its features.
+
+    Args:
+        outputs: Outputs of each model, `[n, h, w, c]` in [-1, 1].
+        train: Training targets, uint8.
+        targets: Held-out targets, uint8.
+        extractor: Extractor of features, or None.
+    """
     blind = np.broadcast_to(floats(train).mean(0), targets.shape)
     truth = floats(targets)
     results = {model: {'l1': float(np.abs(x - truth).mean())} for model, x in {**outputs, 'mean training image': blind}.items()}

@@ -1,1 +1,1 @@
-"""Few labels and many images: the experiment, what it is compared with, and the errors that are counted."""
+"""Semi-supervised learning from few labels (Salimans et al. 2016), `python -m experiments.semi_supervised`, and its baseline."""

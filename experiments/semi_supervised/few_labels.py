@@ -1,4 +1,4 @@
-"""The few labelled images of a run, and the classifier that learns from them alone."""
+"""The labelled images of a run, and the baseline: a classifier trained on them alone."""
 
 from collections.abc import Callable
 from typing import Any
@@ -19,12 +19,12 @@ from gan_jax.typing import Array, Batch, Key
 
 
 def few_labels(config: Any, train: labelled.Labelled, minibatches: int | None = None) -> data.Feed:
-    """Minibatches of labelled images, which each seed draws for itself by its key."""
+    """Minibatches of labelled images, which each seed draws with its own key."""
 
     def subset(key: Key) -> Batch:
         seed = int(jax.random.bits(named(key, 'subset')))
         rows = data.labelled_subset(train.labels, config.labels, classes=len(train.classes), seed=seed)
-        rows = np.tile(rows, -(-config.batch_size // len(rows)))  # fewer labels than a batch come several times in it
+        rows = np.tile(rows, -(-config.batch_size // len(rows)))  # labels are repeated if there are fewer than a batch
         return {'image': jnp.asarray(train.images[rows]), 'label': jnp.asarray(train.labels[rows])}
 
     minibatches = config.minibatches if minibatches is None else minibatches
@@ -40,7 +40,17 @@ def supervised(
     steps: int,
     key: Key,
 ) -> gan_jax.Player:
-    """The classifier after so many steps on labelled images alone: their cross-entropy, the same noise, norm and optimizer."""
+    """The classifier after training on the cross-entropy of labelled images alone.
+
+    It has the noise, the norm and the optimizer of the game.
+
+    Args:
+        classifier: The classifier.
+        optimizer: Its optimizer.
+        draw: `step -> batch` with 'image' and 'label'.
+        steps: Number of steps.
+        key: Random key.
+    """
     init_key, noise_key, key = jax.random.split(key, 3)
     state = dict(classifier.init({'params': init_key, 'noise': noise_key}, draw(jnp.int32(0))['image']))
     params = state.pop('params')

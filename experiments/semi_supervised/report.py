@@ -1,4 +1,4 @@
-"""The test images that classifiers get wrong, over training and at its end."""
+"""The test images that classifiers get wrong, during training and at its end."""
 
 import dataclasses
 import functools
@@ -16,13 +16,13 @@ from gan_jax.runs import pictures
 from gan_jax.typing import Array, Key
 
 PUBLISHED = {20: '1677 +- 452', 50: '221 +- 136', 100: '93 +- 6.5', 200: '90 +- 4.2'}
-"""Errors of 10,000 by the number of labels (Salimans et al. 2016, table 1), with feature matching: mean and standard deviation of
-10 runs."""
+"""Number of labels -> errors of 10,000 with feature matching: mean and standard deviation of 10 runs (Salimans et al. 2016, table
+1)."""
 LOG = 'errors.jsonl'
 
 
 def evaluate(trained: runs.Trained) -> dict[str, Any]:
-    """How many test images a seed's classifier gets wrong, and the one that learned from the seed's labels alone."""
+    """Test errors of a seed's classifier, and of the classifier trained on the seed's labels alone."""
     config: Any = trained.config
     found: labelled.LabelledData = trained.study.data
     classifier, feed = config.classifier(len(found.train.classes)), few_labels(config, found.train, 1)
@@ -51,7 +51,7 @@ def evaluate(trained: runs.Trained) -> dict[str, Any]:
 
 
 def beside_published(config: Any, results: dict[str, Any]) -> str:
-    """Means and standard deviations over the seeds, as the paper has them."""
+    """Means and standard deviations over the seeds, as the paper reports them."""
     known = config.dataset == 'mnist' and config.objective_weight == 0
     rows: list[tuple] = [('errors', 'mean +- standard deviation', 'published')]
     for name, title in (('labels_alone', f'{config.labels} labels alone'), ('semi_supervised', 'and unlabelled images')):
@@ -63,12 +63,12 @@ def beside_published(config: Any, results: dict[str, Any]) -> str:
 
 
 def errors(classifier: nn.Module, player: gan_jax.Player, images: Array, labels: Array) -> Array:
-    """How many images the classifier's average gets wrong."""
+    """The number of images that the classifier's averaged parameters misclassify."""
     return (classify(classifier, player, data.to_float(images)).argmax(-1) != labels).sum()
 
 
 def errors_over_training(config: Any, classifier: nn.Module, test: labelled.Labelled, run: runs.RunDirectory) -> runs.Callback:
-    """Writes every seed's errors on the test images to a log, and draws them."""
+    """A callback that logs and draws the errors of every seed on the test images."""
     count = functools.partial(errors, classifier)
     every = runs.over_seeds(count, config.seeds, side_by_side=False) if config.seeds > 1 else compilation.jit(count)
     names = [f'seed {config.seed + i}' for i in range(config.seeds)]
@@ -83,7 +83,7 @@ def errors_over_training(config: Any, classifier: nn.Module, test: labelled.Labe
 
 
 def learning_curve(config: Any, rows: list[dict[str, float]], alone: float | None = None) -> Any:
-    """A figure of each seed's errors over the steps, above the errors with the labels alone."""
+    """A figure of the errors of each seed over training; `alone` adds a line at the errors with the labels alone."""
     title = f'{config.dataset}, {config.labels} labels: errors on the test images'
     figure = pictures.curves(rows, [[name for name in rows[0] if name != 'step']], title=title)
     (ax,) = figure.axes

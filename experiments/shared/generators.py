@@ -1,4 +1,4 @@
-"""Trained runs, opened to draw with their generators: without their data, by their checkpoints or the weights kept of them."""
+"""Loads the generators of trained runs from their checkpoints or exported weights, without their data."""
 
 import dataclasses
 import pathlib
@@ -20,21 +20,28 @@ from gan_jax.typing import AnyArray, Variables
 
 
 class Drawable(NamedTuple):
-    """A run, what its experiment makes of it, and its generator's weights."""
+    """A trained run that images can be drawn with."""
 
     path: pathlib.Path
     made: Any
     """A `runs.Generator` or a `runs.Translator`."""
     weights: Variables
+    """The weights of the averaged generator."""
     step: int
+    """The step of these weights."""
 
 
 def load(path: pathlib.Path, kind: str, checkpoint: int | None = None, **told: Any) -> Drawable:
-    """A run by its newest checkpoint, or that of a step; if it has none, by the weights that were kept of it.
+    """Loads a run from its newest checkpoint, from that of a given step, or, if it has no checkpoints, from its exported weights.
 
-    `kind` is 'generator' or 'translator', the method of the experiment's `Config` that says how to draw; it is told what
-    `generator.json` has of the data set, and `told`. Of several seeds it is the first that has not diverged. Raises `InputError`
-    for a directory that is not a run, a run of another kind or version, and one that has not been trained yet or has diverged.
+    Of several seeds, the first that has not diverged is loaded. Raises `InputError` for a directory that is not a run, for a run
+    of another kind or version, and for one that has not been trained yet or has diverged.
+
+    Args:
+        path: The run's directory.
+        kind: 'generator' or 'translator', the method of the experiment's `Config` that defines how to draw.
+        checkpoint: Step of the checkpoint; by default the newest.
+        **told: Arguments of that method, in addition to those in `generator.json`, which describe the data set.
     """
     if not path.is_dir():
         raise InputError(f'there is no run {path}')
@@ -43,7 +50,7 @@ def load(path: pathlib.Path, kind: str, checkpoint: int | None = None, **told: A
     try:
         made = _method(path, kind)(**told, **found['data'])
     except TypeError as error:
-        raise InputError(f'{path / DESCRIPTION} is of another version: {error}') from error
+        raise InputError(f'{path / DESCRIPTION} was written by another version: {error}') from error
     if checkpoint is None and not saved_steps(path) and (path / WEIGHTS).is_file():
         step, weights = load_weights(path / WEIGHTS)
     else:
@@ -57,42 +64,45 @@ def load(path: pathlib.Path, kind: str, checkpoint: int | None = None, **told: A
 
 
 def _method(path: pathlib.Path, kind: str) -> Any:
-    """The method of the run's own `Config`."""
+    """The method of the `Config` of the run's experiment. Raises `InputError` if it has none."""
     config_class = experiment_of(path).Config
     if not hasattr(config_class, kind):
         other = 'translate RUN IN OUT' if kind == 'generator' else 'generate RUN --out FOLDER'
         name = module_name(config_class)
-        raise InputError(f'{path} is a run of {name}: its images are made by python -m experiments.{other}')
+        raise InputError(f'{path} is a run of {name}; its images are made by python -m experiments.{other}')
     return getattr(config_class.at(path), kind)
 
 
 @dataclasses.dataclass(frozen=True)
 class DrawOptions(Checked):
-    """What is drawn by which run."""
+    """A run and the latents to draw from it."""
 
     run: Annotated[Text, tyro.conf.Positional]
     """The run's directory, such as runs/dcgan."""
     checkpoint: Whole | None = None
-    """The step of the checkpoint to draw with; the newest if it is not given."""
+    """Step of the checkpoint to draw with; by default the newest."""
     seed: Seed = 0
-    """Of the latents. Image i of a seed is the same, whatever the number of images."""
+    """Seed of the latents. Image i of a seed is the same for any number of images."""
     truncation: Positive | None = None
-    """Draw latents again whose entries are beyond this (Brock et al. 2019): smaller values give more typical and less varied
-    images. Of normal latents only; about 1 is a usual choice."""
+    """Redraw latents with entries beyond this value (Brock et al. 2019): smaller values give more typical and less varied images.
+    Applies only to normal latents; a common choice is about 1."""
     of: tuple[str, ...] = ()
-    """Draw only these classes, or captions that the run was trained on; of a run with labels or captions."""
+    """Draw only these classes, or these captions among those the run was trained on; for runs with labels or captions."""
     latents: Text | None = None
-    """Your own latents instead: a .npy or .npz file of numbers [n, size]."""
+    """Draw from your own latents: a .npy or .npz file of numbers [n, size]."""
 
     def load(self) -> Drawable:
-        """The run, with a generator that draws what was asked for. Raises `InputError`."""
+        """The run, with a generator that draws according to these options.
+
+        Raises `InputError` as the function `load` does, and for options that do not apply to the run.
+        """
         trained = load(pathlib.Path(self.run), 'generator', self.checkpoint)
         generator: runs.Generator = trained.made
         size = _latent_size(generator)
         if self.truncation is not None:
             if self.latents or not generator.normal:
-                these = 'those of --latents' if self.latents else "this run's, which are uniform"
-                raise InputError(f'--truncation is for normal latents that are drawn, not for {these}')
+                these = 'those of --latents' if self.latents else 'the uniform ones of this run'
+                raise InputError(f'--truncation applies to normal latents that are drawn, not to {these}')
             generator = generator._replace(latent=latents.truncated_normal(size, self.truncation))
         if self.of:
             generator = generator._replace(shares=self._shares(generator))
@@ -100,19 +110,22 @@ class DrawOptions(Checked):
 
     def _shares(self, generator: runs.Generator) -> tuple[float, ...]:
         if not generator.conditions:
-            raise InputError(f'--of is for runs with labels or captions, and {self.run} has none')
+            raise InputError(f'--of requires a run with labels or captions; {self.run} has none')
         if unknown := [name for name in self.of if name not in generator.conditions]:
             known = ', '.join(generator.conditions[:10]) + (', ...' if len(generator.conditions) > 10 else '')
             raise InputError(f'{self.run} does not know {unknown[0]!r}; it knows {known}')
         return tuple(float(name in self.of) / len(set(self.of)) for name in generator.conditions)
 
     def own_latents(self, generator: runs.Generator) -> np.ndarray | None:
-        """Those of --latents, float32 `[n, size]`. Raises `InputError` for a file that has none."""
+        """The latents of --latents, float32 `[n, size]`, or None if there are none.
+
+        Raises `InputError` for a file that does not hold such latents.
+        """
         if self.latents is None:
             return None
         arrays = load_arrays(self.latents)
         if len(arrays) != 1:
-            raise InputError(f'{self.latents} holds {len(arrays)} arrays ({", ".join(arrays)}), and latents are one')
+            raise InputError(f'{self.latents} holds {len(arrays)} arrays ({", ".join(arrays)}); latents are a single array')
         ((_, found),) = arrays.items()
         numbers = np.issubdtype(found.dtype, np.number) and not np.iscomplexobj(found)
         rows = np.atleast_2d(found.astype(np.float32)) if numbers else np.empty(0)
@@ -129,7 +142,7 @@ def _latent_size(generator: runs.Generator) -> int:
 
 
 def latents_of(generator: runs.Generator, seed: int, number: int) -> tuple[np.ndarray, np.ndarray]:
-    """The first latents `[number, size]` and conditions int `[number]` of a seed: those that `sampler.bin` draws, too."""
+    """The first latents `[number, size]` and conditions int `[number]` of a seed, which are those that `sampler.bin` draws."""
     key = jax.random.key(seed)
     block = compilation.jit(lambda b: draw_latents(generator, BLOCK, jax.random.fold_in(key, b)))
     parts = [jax.tree.map(np.asarray, block(np.uint32(b))) for b in range(-(-number // BLOCK))]
@@ -138,7 +151,7 @@ def latents_of(generator: runs.Generator, seed: int, number: int) -> tuple[np.nd
 
 
 def images_of(trained: Drawable, z: AnyArray, conditions: AnyArray) -> Iterator[np.ndarray]:
-    """The images of latents `[n, size]` under conditions int `[n]`, uint8, in blocks `[BLOCK, h, w, c]`; the last is shorter.
+    """The images of latents `[n, size]` under conditions int `[n]`, uint8, in blocks `[BLOCK, h, w, c]`; the last may be shorter.
 
     Raises `InputError` for images that are not finite.
     """
@@ -146,7 +159,7 @@ def images_of(trained: Drawable, z: AnyArray, conditions: AnyArray) -> Iterator[
     for i in range(0, len(z), BLOCK):
         rows, which = (np.asarray(x[i : i + BLOCK]) for x in (z, conditions))
         filled = BLOCK - len(rows)
-        # Their own rows again: a generator may normalise by the block's statistics.
+        # The block is padded with its own rows, because a generator may normalise by its statistics.
         z_block, which = np.pad(rows, [(0, filled), (0, 0)], mode='wrap'), np.pad(which, (0, filled), mode='wrap')
         images = block(trained.weights, z_block, which.astype(np.int32))
         yield np.asarray(data.to_uint8(images))[: len(rows)]

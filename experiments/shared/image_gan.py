@@ -1,4 +1,4 @@
-"""What experiments on images share, from their options to the end table; a paper's file adds its networks and settings."""
+"""Options, study and end table shared by experiments on images; each experiment adds its networks and settings."""
 
 import dataclasses
 from collections.abc import Callable, Iterator
@@ -24,57 +24,57 @@ from gan_jax.typing import Array, Key
 
 @dataclasses.dataclass(frozen=True)
 class ImageOptions(runs.GameOptions, runs.DataOptions):
-    """One generator and one discriminator of images."""
+    """A generator and a discriminator of images."""
 
     latent_size: Width = 128
-    """Standard normal."""
+    """Size of the latents, which are standard normal."""
     dtype: Literal['float32', 'bfloat16'] = 'float32'
-    """What the layers compute in; parameters, logits and losses are float32."""
+    """Dtype of the layers' computations; parameters, logits and losses are float32."""
 
     def networks(self, size: data.Size, channels: int) -> tuple[nn.Module, nn.Module]:
-        """The generator and the discriminator of such images."""
+        """The generator and the discriminator for images of this size and number of channels."""
         raise NotImplementedError
 
     def make_game(self, size: data.Size, channels: int) -> gan_jax.Game:
-        """The game on such images."""
+        """The game on such images. Raises `InputError`."""
         return self.game(*self.networks(size, channels), latents.normal(self.latent_size))
 
     def generator(self, size: data.Size | list[int], channels: int) -> runs.Generator:
-        """How the trained generator of such images is drawn from; JSON has lists for tuples."""
+        """How to draw from the trained generator of such images. A size from JSON is a list."""
         network, _ = self.networks(data.size_of(*size) if isinstance(size, list) else size, channels)
         generate = lambda weights, z, _: apply_network(network, weights, z, train=False)[0]
         return runs.Generator(latents.normal(self.latent_size), generate)
 
     def others(self, size: data.Size, channels: int) -> dict[str, 'Draw']:
-        """What else draws such images and is scored, by what it is called."""
+        """Further ways to draw such images that are scored as well, by name."""
         del size, channels
         return {}
 
     def check(self) -> None:
-        """Refuses what cannot work, before anything is loaded or written."""
+        """Raises `InputError` for options that cannot work, before anything is loaded or written."""
         super().check()
         size = self.shape
         if size is not None and size != 'native':
             self.check_size(size)
 
     def check_size(self, size: data.Size) -> None:
-        """Raises `InputError` for images that the networks cannot make: those of DCGAN have 28 pixels, or 4 * 2^n."""
+        """Raises `InputError` for sizes that the networks do not support; DCGAN's support 28 and 4 * 2^n pixels."""
         dcgan.smallest_map(size)
 
 
 class ImageData(NamedTuple):
-    """What a run learns from and is compared with."""
+    """The data a run is trained on and compared with."""
 
     source: data.Images | data.ImageSource
-    """The training images, held in memory if they are not too many."""
+    """The training images, held in memory if they fit within the memory limit."""
     train: data.Images
-    """Those in memory; of a source at most 20,000 of them."""
+    """The training images in memory; of a source, at most 20,000."""
     held_out: data.Images | None
-    """None of a data set without a test set."""
+    """None for a data set without a test set."""
 
 
 def load(config: ImageOptions) -> ImageData:
-    """The data set of the options; what it is is printed. Raises `InputError` for one that cannot be learned from."""
+    """Loads the data set of the options and prints its description. Raises `InputError` for one that cannot be used."""
     source = data.load_or_open(
         config.dataset,
         split='train',
@@ -85,14 +85,14 @@ def load(config: ImageOptions) -> ImageData:
         skip_broken=config.skip_broken,
     )
     if config.score_every and not source.classes:
-        raise InputError(f'--score-every needs labels to train a classifier on, and {config.dataset} has none')
+        raise InputError(f'--score-every requires labels to train a classifier; {config.dataset} has none')
     print(data.describe(config.dataset, source))
     config.check_size(source.size)
     return ImageData(source, at_most(source, 20_000), held_out_images(config, source))
 
 
 def study(config: ImageOptions) -> runs.Study:
-    """The run of the options. Refuses what cannot work, before anything is written."""
+    """The run for these options. Raises `InputError` for what cannot work, before anything is written."""
     config.check()
     images = load(config)
     size, channels = images.source.size, images.source.channels
@@ -120,7 +120,10 @@ Draw = Callable[[gan_jax.TrainState, Key, int], Array]
 
 
 def judge(name: str, train: data.Images) -> runs.Judge:
-    """What scores a run as it trains: a classifier of the data set, and the training images in its features."""
+    """The scorer of a run during training.
+
+    It is a classifier of the data set, with the moments of the training images in its features.
+    """
     assert train.labels is not None
     extractor = train_classifier(train.images, train.labels, name=name, cache=True).extractor
     reference = collect(extractor, [train.images], {'moments'}).moments
@@ -129,7 +132,7 @@ def judge(name: str, train: data.Images) -> runs.Judge:
 
 
 def evaluate(trained: runs.Trained) -> dict[str, Any]:
-    """The end table: samples beside held-out real images, where the data set has some; of what else draws, the same again."""
+    """The end table: samples next to held-out real images, if the data set has them, for each way to draw."""
     config: Any = trained.config
     images: ImageData = trained.study.data
     results = compare(trained, trained.images(config.samples))
@@ -140,7 +143,7 @@ def evaluate(trained: runs.Trained) -> dict[str, Any]:
 
 
 def compare(trained: runs.Trained, fakes: np.ndarray, *, draw: bool = True) -> dict[str, Any]:
-    """The figures of samples, uint8, and if it is to be drawn the picture of their nearest training images."""
+    """The figures of uint8 samples `[n, h, w, c]`; with `draw`, also a picture of their nearest training images."""
     config: Any = trained.config
     source, train, held_out = trained.study.data
     if held_out is None:
@@ -158,7 +161,7 @@ def compare(trained: runs.Trained, fakes: np.ndarray, *, draw: bool = True) -> d
 
 
 def blocks_of(source: data.Images | data.ImageSource, size: int = 8192) -> Iterator[np.ndarray]:
-    """All images, in blocks of float32 `[n, h, w, c]` from 0 to 2."""
+    """All images, in blocks of float32 `[n, h, w, c]` in [0, 2]."""
     count = len(source.images) if isinstance(source, data.Images) else len(source)
     for i in range(0, count, size):
         rows = range(i, min(i + size, count))
@@ -167,7 +170,7 @@ def blocks_of(source: data.Images | data.ImageSource, size: int = 8192) -> Itera
 
 
 def at_most(source: data.Images | data.ImageSource, limit: int) -> data.Images:
-    """Images in memory as they are; of those on disk at most `limit`."""
+    """Images in memory as they are; of those on disk, at most `limit` at random."""
     if isinstance(source, data.Images):
         return source
     rows = np.random.default_rng(0).permutation(len(source))[:limit]
@@ -176,14 +179,14 @@ def at_most(source: data.Images | data.ImageSource, limit: int) -> data.Images:
 
 
 def at_random(images: np.ndarray, limit: int) -> np.ndarray:
-    """At most `limit` of the images: folders have them class by class."""
+    """At most `limit` of the images, at random, because folders list them class by class."""
     return images[np.random.default_rng(0).permutation(len(images))[:limit]]
 
 
 def held_out_images(config: ImageOptions, like: data.Images | data.ImageSource, limit: int = 10_000) -> data.Images | None:
-    """At most `limit` held-out images of the size and the channels of `like`; all digits, and None where there are none.
+    """Held-out images of the size and channels of `like`: at most `limit`, but all digits; None if there are none.
 
-    Raises `InputError` if there is but one.
+    Raises `InputError` if there is only one.
     """
     if not data.has_test_set(config.dataset, config.data_dir):
         return None
@@ -192,7 +195,7 @@ def held_out_images(config: ImageOptions, like: data.Images | data.ImageSource, 
         return data.load(config.dataset, **options)
     found = at_most(data.open_source(config.dataset, skip_broken=config.skip_broken, **options), limit)
     if len(found.images) < 2:
-        raise InputError(f'{config.dataset} has 1 test image, and samples are compared with at least 2')
+        raise InputError(f'{config.dataset} has 1 test image; samples are compared with at least 2')
     return found
 
 
@@ -203,7 +206,15 @@ def beside_real(
     train: data.Images,
     held_out: data.Images,
 ) -> dict[str, Any]:
-    """The figures of samples beside those of held-out images."""
+    """The figures of samples next to those of held-out images.
+
+    Args:
+        trained: The run.
+        fakes: Samples, uint8 `[n, h, w, c]`.
+        source: All training images, for the distances to the nearest.
+        train: Training images in memory, for the classifier.
+        held_out: Held-out images.
+    """
     config: Any = trained.config
     test = memorisation_test(fakes / np.float32(127.5), blocks_of(source), held_out.images / np.float32(127.5))
     rows: list[tuple] = [('', 'samples', 'held-out real images')]
@@ -233,15 +244,16 @@ def beside_real(
             ('mean confidence', a.confidence, b.confidence),
             (f'class entropy (log {len(b.class_shares)} = {np.log(len(b.class_shares)):.4g})', a.class_entropy, b.class_entropy),
             ('rarest class, share', float(a.class_shares.min()), float(b.class_shares.min())),
-            ('Frechet distance, classifier features', distance, f'{floor:.4g} (train)'),
+            ('Fréchet distance, classifier features', distance, f'{floor:.4g} (train)'),
         ]
-        trained.tell(f'judge: a classifier trained on {config.dataset}, {100 * accuracy:.1f} % right on held-out images; no FID')
+        trained.tell(f'judge: classifier of {config.dataset}, {100 * accuracy:.1f} % accurate on held-out images; not an FID')
     rows.append(('median distance to nearest training image', test.generated, test.held_out))
     rows.append(('  as a share of real', test.ratio, 1.0))
-    rows.append(('  p-value of not being nearer than real', test.p_value, '-'))
+    rows.append(('  p-value of being no nearer than real', test.p_value, '-'))
     trained.tell(runs.table(rows, title=f'{config.dataset} after {trained.steps} steps, {len(fakes)} samples'))
     return results
 
 
 def floats(images: np.ndarray) -> np.ndarray:
+    """uint8 images as float32 in [-1, 1]."""
     return np.asarray(data.to_float(jnp.asarray(images)))

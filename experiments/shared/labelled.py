@@ -1,4 +1,4 @@
-"""Labelled images, for experiments that learn from the labels."""
+"""Loading of labelled images, for experiments that learn from labels."""
 
 import dataclasses
 import math
@@ -14,7 +14,7 @@ from gan_jax.errors import InputError
 from gan_jax.ranges import Text
 
 TRAIN, TEST = 20_000, 10_000
-"""Images at most that are looked at of sets that are read as they are needed."""
+"""Maximal numbers of training and test images in memory, for data sets that are read as needed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,32 +22,32 @@ class LabelledOptions(runs.GameOptions, runs.DataOptions):
     """A game on labelled images."""
 
     dataset: Text = 'mnist'
-    """A TFDS name of labelled images, 'digits' (offline), or a folder with a folder of images for each class; it may hold
-    folders train and test, and otherwise every tenth image is held out."""
+    """A TFDS name of labelled images, 'digits' (offline), or a folder with one folder of images per class. It may hold folders
+    train and test; otherwise every tenth image is held out."""
 
 
 class Labelled(NamedTuple):
-    """Images of one split in memory; every class has examples."""
+    """Images of one split, in memory. Every class has examples."""
 
     images: np.ndarray
     """uint8, `[n, height, width, channels]`"""
     labels: np.ndarray
     """int32, `[n]`"""
     classes: tuple[str, ...]
-    """A name for each label."""
+    """Names of the labels."""
 
 
 class LabelledData(NamedTuple):
-    """What a run learns from and is judged by."""
+    """The data a run is trained on and judged by."""
 
     source: Any
     """`{'image': [n, h, w, c], 'label': [n]}`, or a source of such batches."""
     train: Labelled
-    """The training images; of a source at most TRAIN, drawn at random."""
+    """The training images; of a source, at most TRAIN, drawn at random."""
     test: Labelled
 
     def judge(self, name: str) -> runs.Judge:
-        """What scores a run as it trains; `name` is the data set's."""
+        """The scorer of a run during training; `name` is that of the data set."""
         return image_gan.judge(name, data.Images(*self.train))
 
     def feed(self, config: LabelledOptions, *, labels: bool) -> Feed | Stream:
@@ -62,7 +62,7 @@ class LabelledData(NamedTuple):
 
 
 class Part(NamedTuple):
-    """Some examples of a source, as a source."""
+    """Some of a source's examples, as a source."""
 
     source: data.ImageSource
     rows: np.ndarray
@@ -75,17 +75,17 @@ class Part(NamedTuple):
 
 
 def load(config: LabelledOptions) -> LabelledData:
-    """The training and the test set of the options; what they are is printed.
+    """Loads the training and test set of the options and prints their description.
 
-    Of a data set without a test set every tenth image of each class is held out. Raises `InputError` unless every class has
-    examples, and every example a class.
+    Without a test set, every tenth image of each class is held out. Raises `InputError` unless every class has examples and every
+    example has a class.
     """
     options: dict[str, Any] = {'data_dir': config.data_dir, 'skip_broken': config.skip_broken}
     limit = config.memory_limit * 1e9
     shape: dict[str, Any] = {'size': config.shape, 'channels': config.channels}
     found = data.load_or_open(config.dataset, split='train', memory_limit=limit, **shape, **options)
     if not found.classes:
-        folder = '; each class is a folder of its images' if data.is_folder(config.dataset, config.data_dir) else ''
+        folder = '; put the images of each class into one folder' if data.is_folder(config.dataset, config.data_dir) else ''
         raise InputError(f'{config.dataset} has no labels to learn from{folder}')
     print(data.describe(config.dataset, found))
     source = _source(found)
@@ -95,7 +95,7 @@ def load(config: LabelledOptions) -> LabelledData:
         test = _source(data.load_or_open(config.dataset, split='test', memory_limit=limit, **shape, **options))
     else:
         rows = data.held_out_examples(found.labels if isinstance(found, data.Images) else found.every_label())
-        print(f'of which {rows.sum():,} are held out: every tenth of each class')
+        print(f'of which {rows.sum():,} are held out: every tenth image of each class')
         source, test = _part(source, ~rows), _part(source, rows)
     train = _in_memory(source, found.classes, TRAIN)
     arrays = {'image': train.images, 'label': train.labels}
@@ -112,7 +112,7 @@ def _part(source: Any, chosen: np.ndarray) -> Any:
 
 
 def _in_memory(source: Any, classes: tuple[str, ...], limit: int) -> Labelled:
-    """The examples that are in memory already, or so many at most."""
+    """The examples that are in memory already, or at most `limit` at random."""
     if isinstance(source, Rows):
         batch = source.arrays
     else:

@@ -1,4 +1,4 @@
-"""What experiments on mixtures of Gaussians in the plane share, from their options to the end table."""
+"""Options, study and end table shared by experiments on mixtures of Gaussians in the plane."""
 
 import dataclasses
 import json
@@ -20,7 +20,7 @@ from gan_jax.runs import pictures, samples, seeds
 from gan_jax.typing import Array, Key
 
 SHOWN = 5
-"""Seeds in a picture, and moments in a picture of a run's course."""
+"""Number of seeds in a picture, and of moments in a picture of a run's course."""
 HEAD = ('modes', 'high quality, %', 'reverse KL')
 
 
@@ -29,16 +29,18 @@ class MixtureOptions(runs.GameOptions):
     """A game on a mixture in the plane."""
 
     data: str = 'ring_wgan_gp'
-    """A mixture in the plane: ring_unrolled, ring_veegan, ring_wgan_gp, grid_veegan, grid_wgan_gp."""
+    """A mixture in the plane: ring_unrolled, ring_veegan, ring_wgan_gp, grid_veegan or grid_wgan_gp."""
     seeds: SeedCount = 10
     batch_size: BatchSize = 256
     latent_size: Width = 16
+    """Size of the latents, which are standard normal."""
     width: Width = 128
+    """Width of the hidden layers."""
     samples: Compared = 2500
-    """Points that the modes are counted on."""
+    """Number of points on which the modes are counted."""
     sample_every: Count = 150
     ema_decay: Share = 0.0
-    """Of the averaged generator, which draws; 0 for the present one."""
+    """Decay of the averaged generator, which draws the samples; 0 draws with the present one."""
 
 
 Networks = Callable[[Any], tuple[nn.Module, nn.Module]]
@@ -46,12 +48,12 @@ Networks = Callable[[Any], tuple[nn.Module, nn.Module]]
 
 
 def study(config: MixtureOptions, networks: Networks) -> runs.Study:
-    """The run of the options. Refuses what cannot work, before anything is written."""
+    """The run for these options. Raises `InputError` for what cannot work, before anything is written."""
     mixture = data.mixture(config.data)
     if mixture.centres.shape[1] != 2:
-        raise InputError(f'{config.data} is not in the plane; this experiment draws points of the plane')
+        raise InputError(f'{config.data} is not in the plane, which this experiment requires; ring_unrolled is')
     config.check()
-    refuse_given(config, 'memory_limit', because='is of data sets; points are drawn as they are needed')
+    refuse_given(config, 'memory_limit', because='applies to data sets; points are drawn as needed')
     game = config.game(*networks(config), latents.normal(config.latent_size))
     return runs.Study(
         game,
@@ -65,7 +67,7 @@ def study(config: MixtureOptions, networks: Networks) -> runs.Study:
 
 
 def draw_points(config: MixtureOptions, game: gan_jax.Game, mixture: data.Mixture, run: runs.RunDirectory) -> runs.Callback:
-    """Draws the points of a few seeds side by side, and keeps the first seed's, as `points/STEP.json`."""
+    """A callback that draws the points of a few seeds side by side and saves those of the first seed as `points/STEP.json`."""
     roots = keys.named(keys.roots(config.seed, config.seeds), 'shown')[:SHOWN]
 
     def draw(state: gan_jax.TrainState, key: Key) -> Array:
@@ -88,19 +90,19 @@ def draw_points(config: MixtureOptions, game: gan_jax.Game, mixture: data.Mixtur
 
 
 def course(path: pathlib.Path) -> list[tuple[int, np.ndarray]]:
-    """The first seed's points `[n, 2]` at a few moments of the run at `path`, by their steps."""
+    """The first seed's points `[n, 2]` at a few moments of the run at `path`, each with its step."""
     moments = sorted(file for file in path.glob('points/*.json') if file.stem.isdecimal())
     chosen = [moments[i] for i in np.linspace(0, len(moments) - 1, min(SHOWN, len(moments))).astype(int)]
     return [(int(file.stem), np.array(runs.read_json(file))) for file in chosen]
 
 
 def limit(mixture: data.Mixture) -> float:
-    """How far a picture reaches from the origin."""
+    """Half the side of the square that a picture shows."""
     return 1.4 * float(np.abs(mixture.centres).max())
 
 
 def coverage(trained: runs.Trained) -> dict[str, float]:
-    """Modes, high-quality share and reverse KL of one seed's points."""
+    """Modes, high-quality share and reverse KL (in nats) of one seed's points."""
     config: Any = trained.config
     mixture: data.Mixture = trained.study.data
     found = mode_coverage(trained.plays(config.samples), mixture.centres, mixture.stds)
@@ -108,7 +110,7 @@ def coverage(trained: runs.Trained) -> dict[str, float]:
 
 
 def evaluate(trained: runs.Trained) -> dict[str, Any]:
-    """The same, with its table."""
+    """Prints and returns `coverage`."""
     config: Any = trained.config
     found = coverage(trained)
     title = f'{config.data} after {trained.steps} steps, {config.samples} points'
@@ -117,7 +119,7 @@ def evaluate(trained: runs.Trained) -> dict[str, Any]:
 
 
 def cells(results: dict[str, Any]) -> tuple[str, str, str]:
-    """Of what `runs.conclude` returned: modes, high quality in percent, and reverse KL, with 95 % intervals over the seeds."""
+    """Modes, high quality in percent and reverse KL of the results of `runs.conclude`, with 95 % intervals over the seeds."""
     every = [figures for figures in results.get('seeds', [results]) if figures is not None]
     modes, quality, kl = (
         runs.spread([figures[name] for figures in every], scale)

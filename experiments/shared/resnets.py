@@ -1,4 +1,4 @@
-"""What WGAN-GP and SNGAN share: a pair of residual networks, and how both papers train it on CIFAR-10."""
+"""The residual networks that WGAN-GP and SNGAN share, and the training of both papers on CIFAR-10."""
 
 import dataclasses
 from typing import Annotated, Any, Literal
@@ -20,7 +20,7 @@ from gan_jax.typing import Array, Key
 
 @dataclasses.dataclass(frozen=True)
 class ResNetOptions(image_gan.ImageOptions):
-    """The residual networks that WGAN-GP and SNGAN share, and how both papers train them on CIFAR-10."""
+    """Options of WGAN-GP and SNGAN with residual networks."""
 
     dataset: Text = 'cifar10'
     g_norm: str = 'batch'
@@ -29,20 +29,20 @@ class ResNetOptions(image_gan.ImageOptions):
     d_width: Width = 128
     """Channels of every layer of D."""
     pool: Literal['sum', 'mean'] = 'mean'
-    """Of D's last features, over positions."""
+    """Pooling of D's last features over positions."""
     last_bias: bool = True
     """Whether D's last layer has a bias."""
     statistics: Literal['running', 'batch'] = 'running'
-    """By which G's batch norm draws: running averages, or those of the batch that is drawn."""
+    """Statistics of G's batch norm when drawing: running averages, or those of the batch that is drawn."""
     ema_decay: Share = 0.0
-    """Of the generator that draws; 0 for the present one, as in the papers."""
+    """Decay of the averaged generator, which draws the samples; 0 draws with the present one, as in the papers."""
     average: Share = 0.999
-    """Decay of the average of G's parameters, whose figures stand beside those of the generator that draws. Batch norm in it
-    goes by the batch that is drawn: no running averages are of these parameters."""
+    """Decay of a further average of G's parameters, whose scores are reported separately. Its batch norm uses the statistics of
+    the batch that is drawn, because running averages belong to other parameters."""
     schedule: str = 'linear'
     discriminator_steps: PlayerSteps | None = 5
-    generator_batches: Annotated[int, Range(1, 1000)] = 2  # type: ignore[misc]  # here, it can be chosen
-    """G learns from so many times as many samples as D: 128 in the papers, to D's 64 real and 64 generated images."""
+    generator_batches: Annotated[int, Range(1, 1000)] = 2  # type: ignore[misc]  # an option here, a constant in the base class
+    """Multiple of D's batch on which G is trained: in the papers, 128 samples to D's 64 real and 64 generated images."""
     samples: Compared = 5000
     sample_every: Count = 500
 
@@ -54,7 +54,7 @@ class ResNetOptions(image_gan.ImageOptions):
         return generator, networks.SNGANDiscriminator(self.d_width, dtype, **judges)
 
     def players(self) -> Optimizers:
-        """G's optimizer keeps an average of its parameters."""
+        """Both optimizers, with G's also averaging its parameters."""
         pair = super().players()
         return pair._replace(generator=optax.chain(pair.generator, average_parameters(self.average)))
 
@@ -68,24 +68,24 @@ class ResNetOptions(image_gan.ImageOptions):
         return {'average of G': draw}
 
     def trainer(self, game: gan_jax.Game) -> Trainer:
-        """On dequantised images."""
+        """The trainer on dequantised images."""
         made = super().trainer(game)
         return made._replace(step=dequantised(made.step))
 
     def check(self) -> None:
         super().check()
         if self.g_norm != 'batch':
-            refuse_given(self, 'statistics', because=f'is of batch norm, and --g-norm is {self.g_norm}')
+            refuse_given(self, 'statistics', because=f'applies to batch norm, and --g-norm is {self.g_norm}')
         if self.minibatch != 'none':
             raise InputError('the residual discriminator has no --minibatch layer')
 
 
 def dequantised(step: Step) -> Step:
-    """The step on real pixels with noise U(-1/255, 1/255), which fills a grey level of [-1, 1], and which rounding takes away."""
+    """The step on real pixels with noise U(-1/255, 1/255), which spans one grey level in [-1, 1] and which rounding removes."""
 
     def noisy(state: gan_jax.TrainState, batch: Any) -> Any:
         key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), 0xFFFFFFFF)  # apart from the step's own keys
-        rows = batch.reshape(-1, *batch.shape[-4:])  # minibatches first, if there are several
+        rows = batch.reshape(-1, *batch.shape[-4:])  # several minibatches have a leading axis
         keys = jax.vmap(lambda key: parallel.example_keys(rows.shape[1], key))(jax.random.split(key, len(rows)))
         noise = lambda key: jax.random.uniform(key, rows.shape[2:], minval=-1 / 255, maxval=1 / 255)
         return step(state, (rows + jax.vmap(jax.vmap(noise))(keys)).reshape(batch.shape))

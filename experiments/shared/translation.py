@@ -1,4 +1,4 @@
-"""What pix2pix and CycleGAN share: their flags, and pictures of the same images over training."""
+"""Flags of pix2pix and CycleGAN, and their pictures of the same images over training."""
 
 import dataclasses
 import pathlib
@@ -18,35 +18,39 @@ from gan_jax.typing import AnyArray
 
 @dataclasses.dataclass(frozen=True)
 class TranslationOptions(runs.GameOptions):
-    """Generators of images from images."""
+    """Generators that translate images."""
 
     batch_size: BatchSize = 4
-    """1 in the papers, for 200 epochs."""
+    """Examples in a minibatch; 1 in the papers, for 200 epochs."""
     width: Width = 16
     """Channels of the first layer of every network; the papers have 64."""
     g_norm: str = 'instance'
-    """In G: batch, instance, layer, spectral, weight or none."""
+    """Normalization in G: batch, instance, layer, spectral, weight or none."""
     d_norm: str = 'instance'
-    """In D: the same."""
+    """Normalization in D, likewise."""
     dtype: Literal['float32', 'bfloat16'] = 'float32'
-    """What the layers compute in; parameters, logits and losses are float32."""
+    """Dtype of the layers' computations; parameters, logits and losses are float32."""
     samples: Compared = 500
-    """At most so many held-out images in the end table."""
+    """Maximal number of held-out images in the end table."""
     sample_every: Count = 250
     skip_broken: bool = False
-    """Leave out the images of a folder that cannot be read, with their partners, and count them."""
+    """Leave out unreadable images of a folder, with their partners, and report their number."""
 
     def check(self) -> None:
+        """Raises `InputError` for options that cannot work, before anything is loaded or written."""
         super().check()
         if self.score_every:
             raise InputError(
-                '--score-every is for images with labels; the end table is of held-out images and their translations'
+                '--score-every requires images with labels; the end table compares held-out images and their translations'
             )
         if self.minibatch != 'none':
-            raise InputError('--minibatch is for a D of whole images; here D judges patches')
+            raise InputError('--minibatch requires a D that judges whole images; here D judges patches')
 
     def played(self, rules: Callable[..., gan_jax.Game], *networks: Any, **settings: Any) -> gan_jax.Game:
-        """`games.paired_translation` or `unpaired_translation` of these networks, with what was chosen. Raises `InputError`."""
+        """The game `rules` of these networks with these options. Raises `InputError`.
+
+        `rules` is `games.paired_translation` or `games.unpaired_translation`, and `settings` are its keyword arguments.
+        """
 
         def chosen(_: Any, __: Any, objective: Any, *, latent: Any, **options: Any) -> gan_jax.Game:
             del latent
@@ -59,10 +63,18 @@ class TranslationOptions(runs.GameOptions):
 def load_pairs(
     path: str | pathlib.Path, size: int, limit: int, *, skip_broken: bool = False, **options: Any
 ) -> tuple[dict[str, np.ndarray], ...]:
-    """Pairs to train on, at the size that they are cropped from (`data.loading_size`), and at most `limit` held-out ones.
+    """Pairs to train on, at the size they are cropped from (`data.loading_size`), and held-out pairs, at `size`.
 
-    Those are the split 'val', or 'test'; of a folder without splits, every tenth pair. `options` are `data.PairSource`'s.
-    Raises `InputError` for a folder that cannot be read, or that has too few pairs.
+    The held-out pairs are the split 'val', or else 'test'; in a folder without splits, every tenth pair. Both are uint8
+    `{'input': [n, ...], 'target': [n, ...]}`. Prints their number. Raises `InputError` for a folder that cannot be read or has
+    too few pairs.
+
+    Args:
+        path: The folder of pairs.
+        size: Height and width.
+        limit: Maximal number of held-out pairs.
+        skip_broken: Whether to leave out images that cannot be read.
+        **options: Further options of `data.PairSource`.
     """
     split = next((split for split in ('val', 'test') if split in data.pair_splits(path)), 'train')
     options |= {'skip_broken': skip_broken}
@@ -72,16 +84,16 @@ def load_pairs(
     if split == 'train':
         rows, judged = rows[rows % 10 > 0], judged[::10]
     if min(len(rows), len(judged)) < 2:
-        raise InputError(f'{path} has {len(source)} pairs to train on, held-out ones included: at least 2 of each are needed')
+        raise InputError(f'{path} has {len(source)} pairs to train on, including those held out; at least 2 of each are required')
     judged = judged[:limit]
-    broken = dict.fromkeys([*source.broken, *held_out.broken])  # of a folder without splits, they are the same
+    broken = dict.fromkeys([*source.broken, *held_out.broken])  # without splits, both name the same files
     found = f'{len(rows):,} pairs of images to train on, {len(judged):,} held out'
     print(f'{path}: {found}{left_out(list(broken))}')
     return {name: images[rows] for name, images in train.items()}, held_out.read(judged.tolist())
 
 
 def central(images: np.ndarray, size: int) -> np.ndarray:
-    """The central squares of images."""
+    """The central squares of images, `[n, size, size, c]`."""
     cut = (images.shape[1] - size) // 2
     return images[:, cut : cut + size, cut : cut + size]
 
@@ -89,7 +101,7 @@ def central(images: np.ndarray, size: int) -> np.ndarray:
 _GAP = 2
 
 Columns = Sequence[tuple[str, AnyArray]]
-"""Titled columns of images, each `[n, h, w, 1 or 3]`, uint8 or in [-1, 1]: row i is about one image."""
+"""Titled columns of images, each `[n, h, w, 1 or 3]`, uint8 or in [-1, 1]. Row i shows one image and its translations."""
 
 
 def table_of_images(columns: Columns) -> np.ndarray:
@@ -106,7 +118,7 @@ def save_titled(path: pathlib.Path, columns: Columns) -> None:
 
 
 def titled(picture: np.ndarray, titles: Sequence[str]) -> Any:
-    """A figure of a picture whose columns, of one width, have titles; pixel for pixel."""
+    """A figure of a picture with titles above its columns, which have equal width; it keeps every pixel."""
     from matplotlib.figure import Figure
 
     dpi = 110
@@ -122,10 +134,15 @@ def titled(picture: np.ndarray, titles: Sequence[str]) -> Any:
 
 
 def save_progress(run: runs.RunDirectory | None, titles: Sequence[str], changing: int, *, steps: int = 6) -> None:
-    """Writes `progress.png` of an open run: of column `changing` what was drawn at several steps, ever further apart, and the
-    others once.
+    """Writes `progress.png` of an open run: column `changing` at several steps, geometrically spaced, and the other columns once.
 
     Pictures that cannot be read are left out.
+
+    Args:
+        run: The run.
+        titles: Titles of the columns.
+        changing: Index of the column that is shown at several steps.
+        steps: Maximal number of steps to show.
     """
     from PIL import Image
 

@@ -1,1 +1,1 @@
-"""The taxonomy of generative models, measured: a model in each file, and `python -m experiments.taxonomy`."""
+"""The taxonomy of generative models, measured, with one model per file: `python -m experiments.taxonomy`."""

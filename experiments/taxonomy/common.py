@@ -1,6 +1,6 @@
-"""What a generative model of binary vectors is, here: pure functions that one loop trains and one table compares.
+"""The interface of the generative models of binary vectors: pure functions, which one loop trains and one table compares.
 
-Vectors x are `[n, d]`, of zeros and ones in float32; log-likelihoods are in nats.
+Vectors x are `[n, d]`, zeros and ones in float32; log-likelihoods are in nats.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,42 +22,42 @@ Update = Callable[[Any, Array], tuple[Any, Metrics]]
 
 
 class Sample(NamedTuple):
-    """What a model draws, `[n, d]` each."""
+    """Samples of a model, each array `[n, d]`."""
 
     pixels: Array
     """0 or 1"""
     probabilities: Array
-    """Of a 1 in the draw that made the pixel, given all that was drawn before it."""
+    """Probability of a 1 in the draw that produced the pixel, conditioned on everything drawn before it."""
 
 
 class Model(NamedTuple):
-    """A generative model. Its state is arrays only, and has a `step`."""
+    """A generative model. Its state holds arrays only, one of which is `step`."""
 
     init: Callable[[Key], Any]
     step: Update
     parameters: Callable[[Any], Any]
-    """`state -> what was learned`"""
+    """`state -> learned parameters`"""
     sample: Callable[[Any, Key, int], Sample]
     """`(state, key, n) -> sample`"""
     passes: int
-    """How often a sample passes through the network, one pass after the other."""
+    """Number of sequential network passes that a sample requires."""
     evaluate: Mapping[str, Callable[[Any, Array, Key], Estimate]] = {}
-    """What is known of log p(x): its kind -> `(state, x, key) -> mean over x`. The best kind comes first."""
+    """What can be computed of log p(x), the best first: kind -> `(state, x, key) -> mean over x`."""
     distribution: Callable[[Any], Array] | None = None
-    """`state -> log p` of every vector, in the order of `every_vector`, `[2^d]`. Only for few units."""
+    """`state -> log p` of every vector, `[2^d]`, in the order of `every_vector`. Feasible only for a few units."""
     walk: Callable[[Any, Key], Array] | None = None
-    """`(state, key) -> probabilities [1 + passes, d]` along one sample's chain, from where it starts."""
+    """`(state, key) -> probabilities [1 + passes, d]` along the chain of one sample, including its start."""
 
 
 @struct.dataclass
 class State:
-    """Of a model that descends one loss. The random numbers of step n come from `fold_in(key, n)`."""
+    """State of a model that descends a single loss. The random numbers of step n come from `fold_in(key, n)`."""
 
     step: Array
     key: Key
     params: Any
     memory: Any
-    """What the loss keeps from step to step."""
+    """What the loss carries from step to step."""
     opt_state: optax.OptState
 
 
@@ -68,7 +68,7 @@ Loss = Callable[[Any, Any, Array, Key], tuple[Array, Any]]
 def learner(
     init: Callable[[Key], tuple[Any, Any]], loss: Loss, optimizer: optax.GradientTransformation
 ) -> tuple[Callable[[Key], State], Update]:
-    """`init` and `step` of a model that descends one loss; `init(key) -> (params, memory)`."""
+    """`init` and `step` of a model that descends a single loss, given `init(key) -> (params, memory)`."""
 
     def initial(key: Key) -> State:
         init_key, key = jax.random.split(key)
@@ -85,17 +85,17 @@ def learner(
 
 
 def bernoulli_log_prob(x: AnyArray, logits: Array) -> Array:
-    """log p(x) of independent units, `[..., d] -> [...]`: the sum of x l - softplus(l)."""
+    """log p(x) of independent units, `[..., d] -> [...]`: the sum of x l - softplus(l) over the logits l, in nats."""
     return (x * logits - jax.nn.softplus(logits)).sum(-1)
 
 
 def bernoulli(key: Key, probabilities: Array) -> Array:
-    """Zeros and ones in float, of the shape of the probabilities."""
+    """Independent zeros and ones with the given probabilities, of their shape and dtype."""
     return jax.random.bernoulli(key, probabilities).astype(probabilities.dtype)
 
 
 def each(log_likelihood: Callable[[Any, Array, Key], Array]) -> Callable[[Any, Array, Key], Estimate]:
-    """The mean over x `[n, d]` of `(params, x [d], key) -> nats`, a hundred vectors at a time, each with its own key."""
+    """The mean over x `[n, d]` of `(params, x [d], key) -> nats`, computed for 100 vectors at a time, each with its own key."""
 
     def evaluate(state: Any, x: Array, key: Key) -> Estimate:
         keys = jax.random.split(key, len(x))
@@ -105,29 +105,29 @@ def each(log_likelihood: Callable[[Any, Array, Key], Array]) -> Callable[[Any, A
 
 
 def every_vector(d: int) -> np.ndarray:
-    """All 2^d vectors as rows, counting in binary: the first unit is the most significant."""
+    """All 2^d vectors as rows, `[2^d, d]`, counting in binary with the first unit as the most significant."""
     return ((np.arange(2**d)[:, None] >> np.arange(d)[::-1]) & 1).astype(np.float32)
 
 
 Transition = Callable[[Array, Key], Sample]
-"""`(pixels, key) -> the chain's next sample`"""
+"""`(pixels, key) -> next sample of the chain`"""
 
 
 def coin_tosses(key: Key, n: int, d: int) -> Sample:
-    """Where chains start."""
+    """Independent fair coin tosses, `[n, d]`, from which chains start."""
     probabilities = jnp.full((n, d), 0.5)
     return Sample(bernoulli(key, probabilities), probabilities)
 
 
 def run_chain(transition: Transition, key: Key, n: int, d: int, steps: int) -> Sample:
-    """The last samples of n chains."""
+    """The last samples of n chains of the given number of steps."""
     start_key, key = jax.random.split(key)
     step = lambda sample, key: (transition(sample.pixels, key), None)
     return lax.scan(step, coin_tosses(start_key, n, d), jax.random.split(key, steps))[0]
 
 
 def walk_chain(transition: Transition, key: Key, d: int, steps: int) -> Array:
-    """Probabilities along one chain, `[1 + steps, d]`: what `run_chain` passes through, by the same key."""
+    """Probabilities along one chain, `[1 + steps, d]`: those that `run_chain` passes through with the same key."""
     start_key, key = jax.random.split(key)
     start = coin_tosses(start_key, 1, d)
 

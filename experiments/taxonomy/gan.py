@@ -1,4 +1,4 @@
-"""A generative adversarial network (Goodfellow et al. 2014), by the library's own game: samples in one pass, and no density."""
+"""A generative adversarial network (Goodfellow et al. 2014): samples in one pass, without a density."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -15,7 +15,10 @@ from gan_jax.typing import Array, Key, Metrics
 
 
 def model(d: int, *, hidden: int, latent: int, optimizer: optax.GradientTransformation, gamma: float = 1.0) -> Model:
-    """Two hidden layers in each player, R1 on the discriminator; the averaged generator's tanh, cut at 0, is the sample."""
+    """The library's non-saturating game with R1 on the discriminator and two hidden layers in each player.
+
+    A sample is the averaged generator's tanh output, thresholded at 0.
+    """
     generator = networks.MLPGenerator((d,), (hidden, hidden))
     discriminator = networks.MLP((hidden, hidden, 1), squeeze=True, activation=lambda x: nn.leaky_relu(x, 0.2))
     game = games.adversarial(generator, discriminator, non_saturating(), latent=latents.normal(latent), penalties=[r1(gamma)])

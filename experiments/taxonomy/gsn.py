@@ -1,4 +1,4 @@
-"""A denoising chain (Bengio et al. 2013, 2014): it learns to undo noise, and samples by adding and undoing it; no density."""
+"""A denoising chain (Bengio et al. 2013, 2014): it learns to undo noise and samples by adding and undoing it; no density."""
 
 import flax.linen as nn
 import jax
@@ -22,7 +22,7 @@ from gan_jax.typing import AnyArray, Array, Key
 
 
 def corrupt(x: Array, key: Key, noise: float) -> Array:
-    """Salt and pepper: each pixel, with probability `noise`, becomes the toss of a fair coin."""
+    """Salt-and-pepper noise: with probability `noise`, each pixel is replaced by the toss of a fair coin."""
     u = jax.random.uniform(key, x.shape)
     return jnp.where(u < noise / 2, 0.0, jnp.where(u < noise, 1.0, x))
 
@@ -36,10 +36,19 @@ def model(
     walkback: int = 3,
     sampling_steps: int = 200,
 ) -> Model:
-    """The Markov chain x -> corrupt -> network -> x'. Samples come from chains of `sampling_steps` from noise.
+    """The Markov chain x -> corrupt -> network -> x'. Samples come from chains of `sampling_steps` steps that start from noise.
 
-    The noise is in the pixels alone (a generalised denoising auto-encoder). With walkback the network learns to return to x from
-    where so many steps of its own chain lead, too (Bengio et al. 2013, algorithm 1, with a fixed number of steps).
+    The noise acts on the pixels alone (a generalised denoising auto-encoder). With walkback, the network also learns to return to
+    x from the states that `walkback` steps of its own chain lead to (Bengio et al. 2013, algorithm 1, with a fixed number of
+    steps).
+
+    Args:
+        d: Number of pixels.
+        hidden: Units in the hidden layer.
+        optimizer: Optimizer of the network.
+        noise: Probability that a pixel is corrupted.
+        walkback: Number of steps of the chain in the loss.
+        sampling_steps: Number of steps from noise to a sample.
     """
     network = networks.MLP((hidden, d), activation=nn.tanh)
 
@@ -55,7 +64,7 @@ def model(
         return network.init(key, jnp.zeros((1, d))), ()  # type: ignore[return-value]
 
     def loss(params: dict, memory: tuple, x: Array, key: Key) -> tuple[Array, tuple]:
-        """-log p(x | corrupted), the mean along the walk."""
+        """-log p(x | corrupted), averaged along the walk."""
 
         def step(here: Array, key: Key) -> tuple[Array, Array]:
             noise_key, key = jax.random.split(key)
@@ -66,7 +75,7 @@ def model(
         return lax.scan(step, x, jax.random.split(key, walkback))[1].mean(), memory
 
     def distribution(state: State) -> Array:
-        """After `sampling_steps` steps from coin tosses, by the chain's own 2^d x 2^d matrix."""
+        """log p after `sampling_steps` steps from coin tosses, by the chain's 2^d x 2^d transition matrix."""
         x = every_vector(d)
         out = logits(state.params, x)
         undo = jnp.exp(out @ x.T - jax.nn.softplus(out).sum(-1, keepdims=True))  # [corrupted, next]

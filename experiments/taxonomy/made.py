@@ -1,4 +1,4 @@
-"""A fully visible belief network: MADE (Germain et al. 2015), whose likelihood is exact, and whose samples are sequential."""
+"""A fully visible belief network: MADE (Germain et al. 2015), whose likelihood is exact and whose sampling is sequential."""
 
 from collections.abc import Sequence
 
@@ -14,10 +14,10 @@ from gan_jax.typing import AnyArray, Array, Key
 
 
 def masks(d: int, hidden: Sequence[int]) -> list[np.ndarray]:
-    """0 or 1 for every weight, `[inputs, outputs]` of each layer (eqs. 8 and 9).
+    """Masks of zeros and ones for the weights of each layer, `[inputs, outputs]` (Germain et al. 2015, eqs. 8 and 9).
 
-    Pixel i has degree i, from 1 to d; hidden units have degrees 1 to d - 1 in turn. A hidden unit sees degrees up to its own, an
-    output only those below its own: output i is a function of pixels 1 to i - 1.
+    Pixel i has degree i, from 1 to d; hidden units have degrees 1 to d - 1 in turn. A hidden unit sees units of degree up to its
+    own, an output only those of a lower degree, so output i is a function of pixels 1 to i - 1.
     """
     pixels = np.arange(d) + 1
     degrees = [pixels, *(np.arange(width) % max(1, d - 1) + 1 for width in hidden)]
@@ -26,8 +26,9 @@ def masks(d: int, hidden: Sequence[int]) -> list[np.ndarray]:
 
 
 class MADE(nn.Module):
-    """`x [..., d] -> logits [..., d]` of each pixel given those before it. Without hidden layers: a logistic regression each
-    (Frey et al. 1996).
+    """`x [..., d] -> logits [..., d]` of each pixel, conditioned on those before it.
+
+    Without hidden layers, this is one logistic regression per pixel (Frey et al. 1996).
     """
 
     hidden: Sequence[int]
@@ -41,7 +42,7 @@ class MADE(nn.Module):
 
 
 def model(d: int, *, hidden: Sequence[int], optimizer: optax.GradientTransformation) -> Model:
-    """p(x) = prod_i p(x_i | x_1 ... x_{i-1}), row by row from the top left pixel."""
+    """p(x) = prod_i p(x_i | x_1 ... x_{i-1}), with pixels in row-major order from the top left."""
     network = MADE(tuple(hidden))
 
     def logits(params: dict, x: AnyArray) -> Array:
@@ -57,7 +58,7 @@ def model(d: int, *, hidden: Sequence[int], optimizer: optax.GradientTransformat
         return -log_likelihood(params, x).mean(), memory
 
     def sample(state: State, key: Key, n: int) -> Sample:
-        """One pass for each pixel: what it is drawn from depends on every pixel before."""
+        """One pass per pixel, because each pixel depends on all pixels before it."""
 
         def draw(sample: Sample, step: tuple[Array, Key]) -> tuple[Sample, None]:
             i, key = step

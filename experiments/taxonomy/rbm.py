@@ -1,4 +1,4 @@
-"""A restricted Boltzmann machine by persistent contrastive divergence (Tieleman 2008): a density up to its partition function."""
+"""A restricted Boltzmann machine trained by persistent contrastive divergence (Tieleman 2008): an unnormalised density."""
 
 from typing import NamedTuple
 
@@ -12,11 +12,11 @@ from gan_jax.metrics.estimates import Estimate
 from gan_jax.typing import AnyArray, Array, Key
 
 ENUMERABLE = 16
-"""Most hidden units whose states are enumerated for the partition function."""
+"""Largest number of hidden units whose states are enumerated for the partition function."""
 
 
 class Parameters(NamedTuple):
-    """p(v, h) is proportional to exp(v'Wh + b'v + c'h)."""
+    """The parameters of p(v, h), which is proportional to exp(v'Wh + b'v + c'h)."""
 
     weights: Array
     """W, `[d, hidden]`"""
@@ -27,12 +27,12 @@ class Parameters(NamedTuple):
 
 
 def free_energy(params: Parameters, v: Array) -> Array:
-    """F(v), `[n, d] -> [n]`: -log of the sum over h of exp(v'Wh + b'v + c'h), so that p(v) = exp(-F(v)) / Z."""
+    """F(v), `[n, d] -> [n]`: minus the log of the sum over h of exp(v'Wh + b'v + c'h), so that p(v) = exp(-F(v)) / Z."""
     return -(v @ params.visible + jax.nn.softplus(v @ params.weights + params.hidden).sum(-1))
 
 
 def gibbs(params: Parameters, v: Array, key: Key) -> Sample:
-    """One step of block Gibbs sampling: all hidden units given v `[n, d]`, then all visible ones."""
+    """One step of block Gibbs sampling: all hidden units given v `[n, d]`, then all visible units."""
     h_key, v_key = jax.random.split(key)
     h = bernoulli(h_key, jax.nn.sigmoid(v @ params.weights + params.hidden))
     probabilities = jax.nn.sigmoid(h @ params.weights.T + params.visible)
@@ -40,7 +40,7 @@ def gibbs(params: Parameters, v: Array, key: Key) -> Sample:
 
 
 def log_partition(params: Parameters) -> Array:
-    """log Z, exactly: the sum over every state of the hidden units, the visible ones summed out."""
+    """The exact log Z: a sum over all states of the hidden units, with the visible units summed out analytically."""
     h = every_vector(len(params.hidden))
     terms = lambda h: h @ params.hidden + jax.nn.softplus(params.weights @ h + params.visible).sum()
     return jax.nn.logsumexp(lax.map(terms, h, batch_size=1024))
@@ -51,9 +51,16 @@ def annealed_log_partition(
 ) -> tuple[Array, Array]:
     """log Z by annealed importance sampling (Salakhutdinov and Murray 2008, eqs. 10 to 18), and its standard error.
 
-    From independent pixels of logits `base [d]`, by machines of visible biases (1 - t) base + t b and of t W and t c. The mean
-    weight estimates Z without bias; its logarithm is too small on average, and more so than the error says if few chains carry
-    the weight.
+    Starts from independent pixels with logits `base [d]` and anneals through machines with visible biases (1 - t) base + t b,
+    weights t W and hidden biases t c. The mean weight is an unbiased estimate of Z. Its logarithm is too small on average, and by
+    more than the standard error suggests if few chains carry the weight.
+
+    Args:
+        params: The machine.
+        base: Logits of the pixels at the start, `[d]`.
+        key: Random key.
+        temperatures: Number of annealing steps.
+        chains: Number of independent chains.
     """
     start_key, key = jax.random.split(key)
     ladder = jnp.linspace(0, 1, temperatures + 1)
@@ -81,9 +88,15 @@ def model(
     sampling_steps: int = 1000,
     temperatures: int = 5000,
 ) -> Model:
-    """A machine whose visible biases start from the pixels' frequencies, `marginals [d]`, each between 0 and 1.
+    """A machine whose visible biases start from the pixels' frequencies.
 
-    `chains` go on from update to update, one Gibbs step each. Samples come from chains of `sampling_steps` from noise.
+    Args:
+        marginals: Frequencies of the pixels, `[d]`, each between 0 and 1.
+        hidden: Number of hidden units.
+        optimizer: Optimizer of the parameters.
+        chains: Number of persistent chains, which take one Gibbs step per update.
+        sampling_steps: Number of Gibbs steps from noise to a sample.
+        temperatures: Number of annealing steps for the partition function.
     """
     d, base = len(marginals), jnp.log(marginals) - jnp.log1p(-marginals)
 
@@ -93,7 +106,7 @@ def model(
         return Parameters(weights, base, jnp.zeros(hidden)), coin_tosses(chains_key, chains, d).pixels
 
     def loss(params: Parameters, memory: Array, x: Array, key: Key) -> tuple[Array, Array]:
-        """Its gradient is that of -log p(x), with the chains in the place of the model."""
+        """A surrogate whose gradient is that of -log p(x), with the chains in place of the model's expectation."""
         memory = gibbs(lax.stop_gradient(params), memory, key).pixels
         return free_energy(params, x).mean() - free_energy(params, memory).mean(), memory
 

@@ -1,4 +1,4 @@
-"""The taxonomy's table and pictures."""
+"""The table and the pictures of the taxonomy."""
 
 import pathlib
 from typing import Any
@@ -11,11 +11,11 @@ from gan_jax.runs import pictures
 
 TITLES = {'vae': 'VAE', 'made': 'MADE', 'rbm': 'RBM', 'gsn': 'GSN', 'gan': 'GAN', 'real': 'real'}
 SHOWN = 20
-"""Images in a row of a picture."""
+"""Number of images in a row of a picture."""
 
 
 def table(results: dict[str, Any], real: dict[str, float], title: str) -> str:
-    """A row for each model, one more for each further bound, and one for real images."""
+    """A row for each model, another for each further bound, and one for real images."""
     head = (
         '',
         'log p(x)',
@@ -24,7 +24,7 @@ def table(results: dict[str, Any], real: dict[str, float], title: str) -> str:
         'ms/step',
         'passes',
         'ms/sample',
-        'of 100',
+        'batch of 100',
         'recognised',
         'entropy',
         'Parzen',
@@ -41,8 +41,10 @@ def table(results: dict[str, Any], real: dict[str, float], title: str) -> str:
 
 
 def draw(path: pathlib.Path, arrays: dict[str, dict[str, np.ndarray]]) -> list[str]:
-    """Writes `samples.png`, for each model its pixels above its probabilities, and `chains.png`, if there are chains, at moments
-    that grow by a factor; returns their names.
+    """Writes the pictures to `path` and returns their names.
+
+    `samples.png` shows each model's pixels above their probabilities. `chains.png` shows the chains, if there are any, at
+    geometrically spaced steps.
     """
     strips = [
         (TITLES[name] if i == 0 else '', a[kind][:SHOWN]) for name, a in arrays.items() for i, kind in enumerate(Sample._fields)
@@ -60,7 +62,7 @@ def draw(path: pathlib.Path, arrays: dict[str, dict[str, np.ndarray]]) -> list[s
 
 
 def rows_of_images(rows: list[tuple[str, np.ndarray]]) -> Any:
-    """A figure with a row for each title, of vectors `[n, d]` from 0 to 1."""
+    """A figure with one titled row for each pair of a title and vectors `[n, d]` in [0, 1]."""
     from matplotlib.figure import Figure
 
     longest = max(len(vectors) for _, vectors in rows)

@@ -1,4 +1,4 @@
-"""Bars and stripes: so few units that a model's whole distribution is known, and can be held against the data's."""
+"""Bars and stripes: few enough units to know a model's whole distribution and compare it with that of the data."""
 
 from typing import Any, NamedTuple
 
@@ -13,17 +13,18 @@ from gan_jax.typing import Array, Key
 ROWS, COLUMNS = 3, 4
 UNITS = ROWS * COLUMNS
 DRAWS = 20_000
-"""Samples that are counted."""
+"""Number of samples that are counted."""
 SETTINGS: dict[str, Any] = {
     'hidden': 64, 'latent_size': 2, 'gibbs_steps': 200, 'denoising_steps': 400, 'noise': 0.1, 'walkback': 1,
 }  # fmt: skip
-"""Of the models. Two latents, so that VAE's integral is a sum; little noise, since twelve pixels say little about each other."""
+"""Settings of the models. Two latents make the VAE's integral a sum; the noise is low because 12 pixels determine each other
+weakly."""
 
 
 def bars_and_stripes() -> np.ndarray:
     """The probability of every image of 3 x 4 pixels, `[4096]`, in the order of `every_vector` (MacKay 2003, section 43.3).
 
-    A coin chooses rows or columns, and another one for each of them whether it is on: 22 images.
+    A coin toss chooses rows or columns, and another one for each of them decides whether it is on, which gives 22 images.
     """
     images = every_vector(UNITS).reshape(-1, ROWS, COLUMNS)
     of_rows, of_columns = ((images == images.max(axis, keepdims=True)).all((1, 2)) for axis in (2, 1))
@@ -31,7 +32,7 @@ def bars_and_stripes() -> np.ndarray:
 
 
 def draw(key: Key, n: int) -> Array:
-    """n of the images, `[n, 12]`."""
+    """Draws n images, `[n, 12]`."""
     p = bars_and_stripes()
     support = np.flatnonzero(p)
     rows = jax.random.categorical(key, jnp.log(jnp.asarray(p[support])), shape=(n,))
@@ -39,26 +40,27 @@ def draw(key: Key, n: int) -> Array:
 
 
 def histogram(pixels: Array) -> np.ndarray:
-    """The share of every vector among `pixels [n, d]`."""
+    """The share of every vector in `pixels [n, d]`, `[2^d]`."""
     d = pixels.shape[1]
     numbers = np.asarray(pixels, int) @ (1 << np.arange(d)[::-1])
     return np.bincount(numbers, minlength=2**d) / len(pixels)
 
 
 class Fit(NamedTuple):
-    """A distribution against the data's."""
+    """A model's distribution compared with that of the data."""
 
     kl: float
-    """KL(data || model) in nats; infinite if the model has no probability where the data have"""
+    """KL(data || model) in nats; infinite if the model assigns probability 0 to a pattern of the data."""
     total_variation: float
+    """Total variation distance between the two."""
     legal: float
-    """Probability of images that the data hold."""
+    """Probability that the model assigns to patterns of the data."""
     patterns: int
-    """How many of these have a probability above 0."""
+    """Number of patterns of the data that have a probability above 0."""
 
 
 def compare(p: np.ndarray, q: np.ndarray) -> Fit:
-    """How well q, `[vectors]`, fits p."""
+    """How well q fits p, both `[vectors]`."""
     support = p > 0
     with np.errstate(divide='ignore'):
         kl = p[support] @ (np.log(p[support]) - np.log(q[support]))
@@ -66,7 +68,10 @@ def compare(p: np.ndarray, q: np.ndarray) -> Fit:
 
 
 def measure(model: Model, state: Any, key: Key) -> dict[str, dict[str, float]]:
-    """The model's own distribution against the data's where it is known, and that of its samples; for JSON."""
+    """Compares the data's distribution with the model's own, where it is known, and with that of its samples.
+
+    Returns the fields of each `Fit`, for JSON.
+    """
     p = bars_and_stripes()
     pixels = compilation.jit(lambda state, key: model.sample(state, key, DRAWS).pixels)(state, key)
     fits = {'counted': compare(p, histogram(pixels))}
@@ -76,7 +81,7 @@ def measure(model: Model, state: Any, key: Key) -> dict[str, dict[str, float]]:
 
 
 def report(results: dict[str, dict[str, dict[str, Any]]], steps: int, seed: int) -> str:
-    """A row for each model, and one for as many samples of the data."""
+    """A row for each model, and one for the same number of samples from the data."""
     p = bars_and_stripes()
     itself = compare(p, histogram(draw(jax.random.key(seed + 2), DRAWS)))
     head = ('', 'KL(data || model)', 'total variation', 'legal, %', 'counted: total variation', 'legal, %', 'patterns of 22')
@@ -86,5 +91,5 @@ def report(results: dict[str, dict[str, dict[str, Any]]], steps: int, seed: int)
         cells = (f'{exact.kl:.4f}', f'{exact.total_variation:.3f}', f'{100 * exact.legal:.1f}') if exact else ('-', '-', '-')
         counted = Fit(**fits['counted'])
         rows.append((name, *cells, f'{counted.total_variation:.3f}', f'{100 * counted.legal:.1f}', counted.patterns))
-    title = f'bars and stripes, 3 x 4 pixels, {steps} steps: the exact distribution of every model that has one; {DRAWS} samples'
+    title = f'bars and stripes, 3 x 4 pixels, {steps} steps: exact distributions where known, and {DRAWS} samples'
     return runs.table(rows, title=title)

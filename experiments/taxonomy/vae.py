@@ -1,4 +1,4 @@
-"""A variational auto-encoder (Kingma and Welling 2014): an explicit density, of which a lower bound can be computed."""
+"""A variational auto-encoder (Kingma and Welling 2014): an explicit density with a tractable lower bound."""
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ from gan_jax import networks
 from gan_jax.typing import Array, Key
 
 GRID = 121
-"""Points of `distribution` along each latent, from -6 to 6."""
+"""Number of points along each latent in `distribution`, from -6 to 6."""
 
 
 def kl_to_standard_normal(mu: Array, log_variance: Array) -> Array:
@@ -21,7 +21,14 @@ def kl_to_standard_normal(mu: Array, log_variance: Array) -> Array:
 def model(d: int, *, hidden: int, latent: int, optimizer: optax.GradientTransformation, samples: int = 50) -> Model:
     """p(x) = integral of N(z; 0, I) prod_i Bernoulli(x_i; z) dz, with an encoder q(z|x) = N(mu, diag(sigma^2)).
 
-    `samples` is k of the importance-weighted bound. Both networks have one hidden layer.
+    Encoder and decoder have one hidden layer each.
+
+    Args:
+        d: Number of pixels.
+        hidden: Units in the hidden layers.
+        latent: Latent size.
+        optimizer: Optimizer of both networks.
+        samples: k of the importance-weighted bound (Burda et al. 2016, eq. 8).
     """
     encoder, decoder = networks.MLP((hidden, 2 * latent)), networks.MLP((hidden, d))
 
@@ -34,17 +41,17 @@ def model(d: int, *, hidden: int, latent: int, optimizer: optax.GradientTransfor
         return decoder.apply(params['decoder'], z)  # type: ignore[return-value]
 
     def encode(params: dict, x: Array) -> tuple[Array, Array]:
-        """mu and log sigma^2, `[n, latent]` each."""
+        """mu and log sigma^2, each `[n, latent]`."""
         return tuple(jnp.split(encoder.apply(params['encoder'], x), 2, axis=-1))  # type: ignore[arg-type, return-value]
 
     def elbo(params: dict, x: Array, key: Key) -> Array:
-        """One draw of z for each x, `[n]`: eq. 10 with the KL in closed form."""
+        """The bound of eq. 10 with one draw of z for each x and the KL in closed form, `[n]`."""
         mu, log_variance = encode(params, x)
         z = mu + jnp.exp(log_variance / 2) * jax.random.normal(key, mu.shape)
         return bernoulli_log_prob(x, decode(params, z)) - kl_to_standard_normal(mu, log_variance)
 
     def importance_weighted(params: dict, x: Array, key: Key) -> Array:
-        """The bound on log p(x `[d]`) of Burda et al. 2016, eq. 8: the log of the mean of k weights p(x, z) / q(z|x)."""
+        """The bound on log p(x) of Burda et al. 2016, eq. 8, for x `[d]`: the log of the mean of k weights p(x, z) / q(z|x)."""
         mu, log_variance = (value[0] for value in encode(params, x[None]))
         noise = jax.random.normal(key, (samples, latent))
         z = mu + jnp.exp(log_variance / 2) * noise
@@ -60,9 +67,9 @@ def model(d: int, *, hidden: int, latent: int, optimizer: optax.GradientTransfor
         return Sample(bernoulli(x_key, probabilities), probabilities)
 
     def distribution(state: State) -> Array:
-        """The integral over z by the trapezoidal rule, of at most two latents."""
+        """The integral over z by the trapezoidal rule. Raises `ValueError` for more than two latents."""
         if latent > 2:
-            raise ValueError(f'the integral is over one or two latents, not {latent}')
+            raise ValueError(f'the integral requires one or two latents, not {latent}')
         points = jnp.stack(jnp.meshgrid(*[jnp.linspace(-6, 6, GRID)] * latent), -1).reshape(-1, latent)
         log_weights = jax.nn.log_softmax(-(points**2).sum(-1) / 2)
         logits = decode(state.params, points)

@@ -1,1 +1,1 @@
-"""Images of captions: the experiment, how captions become vectors, and what is read in the images."""
+"""Text to image (Reed et al. 2016): the experiment, the encoding of captions, and the reading of images."""

@@ -1,14 +1,17 @@
-"""Text to image: matching-aware GAN-CLS, interpolated GAN-INT, both, or a plain conditional GAN (Reed et al., ICML 2016).
+"""Text to image (Reed et al., ICML 2016): GAN-CLS (matching-aware), GAN-INT (interpolated), both, or a plain conditional GAN.
 
     python -m experiments.text_to_image
     python -m experiments.text_to_image.say runs/text_to_image "a large red seven, top left"
     python -m experiments.text_to_image --method gan --name text_gan
     python -m experiments.text_to_image --data path/to/folder --name photos
 
-By default on captioned digits, which need no download: a digit in a colour, a place and a size, some colours of each digit held
-out of training. Ends with the share of samples on which a classifier and the pixels find what their caption says, of seen and
-of unseen combinations. A folder holds images and a captions.csv with columns `file` and `caption`. The images and the encoder
-are the same for every seed.
+The default data are captioned digits, which require no download: a digit of some colour, place and size. Some colours of each
+digit are held out of training. The end table has the share of samples on which a classifier and the pixels find what the caption
+says, for seen and for unseen combinations. A folder holds images and a captions.csv with columns `file` and `caption`. The images
+and the encoder are the same for every seed.
+
+Expected with the defaults: 12 min on one core. All four attributes are right on .894 and .883 of the samples (seeds 0 and 1) of
+seen combinations, and on .792 and .741 of unseen ones; .977 and .974 on real images of held-out digits, .0017 by chance.
 """
 
 import dataclasses
@@ -40,9 +43,10 @@ METHODS: Table[dict[str, Any]] = Table(
         'cls_int': {'mismatch_weight': 0.5, 'interpolation_weight': 1.0},
     },
 )
+"""Name -> weights of the losses on mismatched and on interpolated captions."""
 ENCODER = 'encoder.npz'
 _SAID = 1000
-"""Training captions that the saved generator knows."""
+"""Number of training captions that the exported generator supports."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,56 +57,58 @@ class Config(runs.GameOptions):
     data: Text = 'captioned_digits'
     """'captioned_digits' (offline), a folder of images with a CSV of captions, or caltech_birds2011 or oxford_flowers102."""
     captions: Text | None = None
-    """Of a folder: the CSV in it, captions.csv if it is not given. Of a TFDS data set: the folder of its captions, a text
-    file for each image."""
+    """For a folder, the CSV file in it; by default captions.csv. For a TFDS data set, the folder of its captions, with one text
+    file per image."""
     digits: Text = 'digits'
-    """What captioned digits are made of: 'digits' (offline), or mnist."""
+    """Digits of the captioned digits: 'digits' (offline) or mnist."""
     scenes: Samples = 20_000
-    """How many captioned digits there are to learn from."""
+    """Number of captioned digits to train on."""
     held_out: Count = 50
-    """Labels that are not learned from: images of a folder, classes of a TFDS data set."""
+    """Number of labels held out of training: images of a folder, classes of a TFDS data set."""
     data_dir: DataDir | None = None
-    """Where TFDS data sets are prepared; TFDS_DATA_DIR if it is not given."""
+    """Directory of prepared TFDS data sets; by default TFDS_DATA_DIR."""
     skip_broken: bool = False
-    """Leave out the images of a folder that cannot be read, with their captions, and count them."""
+    """Leave out unreadable images of a folder, with their captions, and report their number."""
     size: Side | None = None
-    """Height and width, 4 * 2^n; 64 if it is not given. Captioned digits are of 32."""
+    """Height and width, 4 * 2^n; by default 64. Captioned digits have 32."""
     method: str = 'cls'
-    """gan (plain conditional), cls (matching-aware), int (interpolated), or cls_int."""
+    """gan (plain conditional), cls (matching-aware), int (interpolated) or cls_int."""
     encoder: str = 'joint'
-    """joint (learned together with features of the images, first), bag_of_words, or a file of vectors FILE.npz."""
+    """joint (first trained together with features of the images), bag_of_words, or a file of vectors FILE.npz."""
     encoder_size: Width = 128
-    """Of the vectors of a joint encoder."""
+    """Size of the vectors of a joint encoder."""
     encoder_steps: Count = 1500
+    """Training steps of a joint encoder."""
     mismatches: str | None = None
-    """The false captions of cls and cls_int: any (another image's, the paper's), or near (true but for one attribute), which only
-    captioned digits have, by default. Another image's caption is rarely false by the digit alone."""
+    """False captions of cls and cls_int: any (another image's, as in the paper) or near (true except for one attribute). The
+    default is near for captioned digits, where another image's caption is rarely false in the digit alone; other data support
+    only any."""
     averaged: Annotated[int, Range(1, 1000)] = 1
-    """How many of an image's captions a step averages into one vector, drawn anew; the authors have 4."""
+    """Number of an image's captions that a step averages into one vector, drawn anew each time; the authors have 4."""
     steps: Count = 12_000
     batch_size: BatchSize = 16
-    """Few images learn faster from many small steps; the paper has 64."""
+    """Real examples in a minibatch. Few images are learned faster in many small steps; the paper has 64."""
     width: Width = 32
-    """Of the generator: channels at half the image's size, doubled at each halving. The paper's has 128."""
+    """Channels of the generator at half the image's size, doubled at each halving; the paper has 128."""
     d_width: Width = 32
-    """Of the discriminator; the paper's has 64."""
+    """The same for the discriminator; the paper has 64."""
     text_features: Width = 128
-    """What each player makes of a caption's vector."""
+    """Features that each player extracts from a caption's vector."""
     latent_size: Width = 32
-    """The paper's is 100."""
+    """Size of the latents, which are standard normal; the paper has 100."""
     penalties: tuple[str, ...] = ('r1:gamma=0.3',)
-    """Any of r1, r2, roth, wgan_gp, dragan. R1 keeps D from winning at once; the paper has none."""
+    """Any of r1, r2, roth, wgan_gp, dragan. R1 keeps D from winning early; the paper has no penalty."""
     optimizers: str = 'adam:learning_rate=5e-4,beta1=0,beta2=0.99,discriminator_rate=1e-3'
-    """Both players', by paper: adam (whose default is the paper's 2e-4), wgan, wgan_gp, ttur. Without momentum and
-    with a slower G strokes change less from step to step, and G's average is sharper."""
+    """Optimizers of both players, by paper: adam (whose default is the paper's 2e-4), wgan, wgan_gp, ttur. Without momentum and
+    with a slower G, strokes change less from step to step, and G's average is sharper."""
     schedule: str = 'cosine:end=0.1'
     d_norm: str = 'none'
-    """The paper's is batch; with none each image is judged by itself."""
+    """Normalization in D. The paper has batch; with none, each image is judged independently."""
     g_norm: str = 'batch'
     dtype: Literal['float32', 'bfloat16'] = 'float32'
-    """What the layers compute in; parameters, logits and losses are float32."""
+    """Dtype of the layers' computations; parameters, logits and losses are float32."""
     samples: Compared = 2000
-    """Captions in the end table, as many of seen as of unseen combinations."""
+    """Captions in the end table, for seen and for unseen combinations each."""
     sample_every: Count = 500
 
     renamed: ClassVar[dict[str, str]] = runs.GameOptions.renamed | {
@@ -112,6 +118,7 @@ class Config(runs.GameOptions):
 
     @property
     def on_digits(self) -> bool:
+        """Whether the data are captioned digits."""
         return self.data == 'captioned_digits'
 
     @property
@@ -121,38 +128,39 @@ class Config(runs.GameOptions):
 
     @property
     def image_size(self) -> int:
+        """Height and width of the images."""
         return scenes.CANVAS if self.on_digits else self.size or 64
 
     @property
     def encoder_file(self) -> pathlib.Path:
-        """The encoder of the run."""
+        """The file of the run's encoder."""
         return pathlib.Path(self.runs_dir) / self.name / ENCODER
 
     def check(self) -> None:
-        """Refuses what cannot work, before anything is loaded or written."""
+        """Raises `InputError` for options that cannot work, before anything is loaded or written."""
         super().check()
-        nothing: Any = None  # a game is made of its networks only when it is initialised
+        nothing: Any = None  # a game uses its networks only when it is initialised
         self.game(nothing, nothing, nothing, rules=self.matching())
         if self.on_digits and self.size not in (None, scenes.CANVAS):
-            raise InputError(f'captioned digits are of {scenes.CANVAS} pixels, not {self.size}')
+            raise InputError(f'captioned digits have {scenes.CANVAS} pixels, not {self.size}')
         if self.mismatches not in (None, 'any', 'near') or (self.mismatches == 'near' and not self.on_digits):
-            known = 'any, near' if self.on_digits else 'any: only captioned digits have near ones'
+            known = 'any, near' if self.on_digits else 'any (near requires captioned digits)'
             raise InputError(f'unknown mismatches {self.mismatches!r}; known: {known}')
         if self.mismatches and not METHODS[self.method]['mismatch_weight']:
-            raise InputError(f'--mismatches is of cls and cls_int, not of {self.method}')
+            raise InputError(f'--mismatches applies to cls and cls_int, not to {self.method}')
         if self.score_every and not self.on_digits:
-            raise InputError('--score-every is for captioned digits, whose digits a classifier learns')
+            raise InputError('--score-every requires captioned digits, whose digits a classifier learns')
         if self.on_digits:
-            of_others = 'is of a folder or a TFDS name, not of captioned digits'
+            of_others = 'applies to a folder or a TFDS name, not to captioned digits'
             refuse_given(self, 'captions', 'skip_broken', 'held_out', because=of_others)
         else:
-            refuse_given(self, 'digits', 'scenes', because=f'is of captioned digits, not of --data {self.data}')
+            refuse_given(self, 'digits', 'scenes', because=f'applies to captioned digits, not to --data {self.data}')
         if self.encoder != 'joint':
-            refuse_given(self, 'encoder_size', 'encoder_steps', because=f'is of the joint encoder, not of {self.encoder}')
+            refuse_given(self, 'encoder_size', 'encoder_steps', because=f'applies to the joint encoder, not to {self.encoder}')
         halvings(self.image_size)
         share = self.batch_size // (len(placement.all_devices()) if self.seeds == 1 else 1)
         if METHODS[self.method]['interpolation_weight'] and share % 2:
-            raise InputError(f'captions are interpolated in pairs: --batch-size {self.batch_size} leaves one without another')
+            raise InputError(f'captions are interpolated in pairs; --batch-size {self.batch_size} leaves one without a partner')
         if self.encoder not in ('joint', 'bag_of_words') and not self.encoder.endswith('.npz'):
             raise InputError(f'unknown encoder {self.encoder!r}; known: joint, bag_of_words, or a file of vectors FILE.npz')
 
@@ -161,6 +169,7 @@ class Config(runs.GameOptions):
         return functools.partial(games.text_to_image, **METHODS[self.method])
 
     def make_game(self) -> gan_jax.Game:
+        """The game of these options. Raises `InputError`."""
         dtype = jnp.dtype(self.dtype)
         discriminator = networks.TextDiscriminator(self.d_width, self.text_features, dtype, self.d_norm)
         return self.game(self.network(), discriminator, latents.normal(self.latent_size), self.matching())
@@ -171,7 +180,7 @@ class Config(runs.GameOptions):
         return networks.TextGenerator(self.image_size, 3, self.width, self.text_features, dtype, self.g_norm)
 
     def generator(self, captions: list[str], encoder: text.TextEncoder | None = None) -> runs.Generator:
-        """How the trained generator is drawn from: images of these captions, each as often, by the run's encoder."""
+        """How to draw from the trained generator: images of these captions, equally often, by the run's encoder."""
         network, encoder = self.network(), encoder or text.load(self.encoder_file)
         vectors = jnp.asarray(encoder.encode(captions))
         generate = lambda weights, z, which: apply_network(network, weights, z, vectors[which], train=False)[0]
@@ -180,13 +189,13 @@ class Config(runs.GameOptions):
 
 
 def study(config: Config) -> runs.Study:
-    """The run of the options, whose directory holds its encoder."""
+    """The run for these options, whose directory holds its encoder. Raises `InputError` for what cannot work."""
     config.check()
     return study_of(config, captioned.load(config), text.load(config.encoder_file))
 
 
 def study_of(config: Config, found: captioned.Data, encoder: text.TextEncoder) -> runs.Study:
-    """The run of the options on such images, with such an encoder."""
+    """The run for these options on the given images and with the given encoder."""
     train, game = found.train, config.make_game()
     arrays = {'image': train.images, 'label': train.labels, **caption_vectors.caption_vectors(encoder, train)}
     captions = list(dict.fromkeys(texts[0] for texts in train.captions))[:_SAID]
@@ -216,16 +225,16 @@ def study_of(config: Config, found: captioned.Data, encoder: text.TextEncoder) -
 
 
 def main(config: Config) -> dict[str, Any]:
-    """Trains, draws and evaluates, and returns the end table's figures."""
+    """Trains, draws and evaluates; returns the figures of the end table. Raises `InputError`."""
     config.check()
     found = captioned.load(config)
     encoder = captioned.fixed_encoder(config, found.train)
     made = study_of(config, found, encoder or captioned.unlearned_encoder(config))
     check(config, made)
-    run = runs.RunDirectory(config)  # once nothing more can be refused
+    run = runs.RunDirectory(config)  # only after all options have been checked
 
     def encoder_of_run() -> text.TextEncoder:
-        if config.encoder_file.exists():  # of a resumed run, or written by another process
+        if config.encoder_file.exists():  # of a resumed run, or written by process 0
             return text.load(config.encoder_file)
         made = encoder or captioned.learned_encoder(config, found.train)
         text.save(config.encoder_file, made)
@@ -235,7 +244,7 @@ def main(config: Config) -> dict[str, Any]:
     caption_vectors.tell_unknown(encoder, [caption for captions in found.unseen.captions for caption in captions])
     made = study_of(config, found, encoder)
     results = runs.conclude(config, made, report.evaluate, run=run)
-    print(f'your own: python -m experiments.text_to_image.say {run.path} "{found.train.captions[0][0]}"')
+    print(f'to draw other captions: python -m experiments.text_to_image.say {run.path} "{found.train.captions[0][0]}"')
     return results
 
 

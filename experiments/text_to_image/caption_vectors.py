@@ -1,4 +1,4 @@
-"""Captions as the vectors that a step sees."""
+"""Captions as vectors, as the train step receives them."""
 
 from collections.abc import Sequence
 
@@ -10,9 +10,9 @@ from gan_jax import data, text
 
 
 def caption_vectors(encoder: text.TextEncoder, source: data.Captioned) -> dict[str, np.ndarray]:
-    """The vectors of each image's captions, `texts [n, most, size]`, and how many there are, `captions [n]`.
+    """The vectors of each image's captions, `texts [n, most, size]`, and the number of its captions, `captions [n]`.
 
-    Where the images have wrong captions, as many each, theirs too: `wrong [n, captions, size]`.
+    If the images have wrong captions, equally many each, their vectors are included as `wrong [n, captions, size]`.
     """
     counts = np.array([len(own) for own in source.captions], np.int32)
     encode = lambda captions: encoder.encode([caption for own in captions for caption in own])
@@ -23,9 +23,9 @@ def caption_vectors(encoder: text.TextEncoder, source: data.Captioned) -> dict[s
 
 
 def one_text(example: dict[str, jax.Array], key: jax.Array, averaged: int) -> dict[str, jax.Array]:
-    """An example with one vector: the mean of `averaged` of its captions', drawn without replacement, or of all it has.
+    """An example with one vector: the mean of `averaged` of its captions, drawn without replacement, or of all it has.
 
-    As 'mismatched' one of its wrong captions', if it has any.
+    If it has wrong captions, the vector of one of them is 'mismatched'.
     """
     texts, count = example['texts'], example['captions']
     order = jnp.where(jnp.arange(len(texts)) < count, jax.random.uniform(key, (len(texts),)), jnp.inf).argsort()
@@ -38,7 +38,7 @@ def one_text(example: dict[str, jax.Array], key: jax.Array, averaged: int) -> di
 
 
 def tell_unknown(encoder: text.TextEncoder, captions: Sequence[str]) -> None:
-    """Says which words the encoder does not know."""
+    """Prints the words that the encoder does not know."""
     if unknown := encoder.unknown(captions):
         more = f' and {len(unknown) - 10} more' if len(unknown) > 10 else ''
         print(f'words that the text encoder does not know, read as one unknown word: {", ".join(unknown[:10])}{more}')

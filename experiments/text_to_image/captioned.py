@@ -1,4 +1,4 @@
-"""What text-to-image learns from: images with captions, an encoder of the captions, and what scores samples over training."""
+"""The data of text to image: images with captions, an encoder of the captions, and the scorer of samples during training."""
 
 from typing import Any, NamedTuple
 
@@ -13,21 +13,21 @@ from gan_jax.errors import InputError
 
 
 class Data(NamedTuple):
-    """What is learned from, and what is held out. No seed of a run changes them."""
+    """Training data and held-out data, which are the same for all seeds of a run."""
 
     train: data.Captioned
     unseen: data.Captioned
 
 
 def load(config: Any) -> Data:
-    """The images of the options; what they are is printed. Raises `InputError` for data that cannot be learned from."""
+    """Loads the images of the options and prints their description. Raises `InputError` for data that cannot be used."""
     if config.on_digits:
         digits = data.load(config.digits, split='train', data_dir=config.data_dir)
         draw = lambda n, **options: data.captioned_scenes(digits, n, seed=0, **options).data
         return Data(draw(config.scenes, wrong=config.near), draw(100, unseen=True))
     if config.data in FILE_NAMES:
         if config.captions is None:
-            raise InputError(f'--data {config.data} wants --captions, the folder of its captions')
+            raise InputError(f'--data {config.data} requires --captions, the folder of its captions')
         source = data.TfdsSource(config.data, 'train', size=config.image_size, data_dir=config.data_dir)
         every = data.captioned_source(source, config.captions, FILE_NAMES[config.data])
     elif data.is_folder(config.data):
@@ -35,7 +35,7 @@ def load(config: Any) -> Data:
         every = data.captioned_folder(config.data, config.image_size, captions=table, skip_broken=config.skip_broken)
     else:
         known = ', '.join(('captioned_digits', *FILE_NAMES))
-        raise InputError(f'--data {config.data!r} is no folder, and none of {known}')
+        raise InputError(f'--data {config.data!r} is neither a folder nor one of {known}')
     labels = np.random.default_rng(0).permutation(np.unique(every.labels))
     if len(labels) <= config.held_out:
         raise InputError(f'--held-out {config.held_out} of {len(labels)} labels leaves nothing to learn from')
@@ -47,7 +47,10 @@ def load(config: Any) -> Data:
 
 
 def fixed_encoder(config: Any, train: data.Captioned) -> text.TextEncoder | None:
-    """An encoder that learns nothing; None if it is one that learns."""
+    """An encoder that is not trained, or None if the encoder is to be trained.
+
+    Raises `InputError` for a file that cannot be read.
+    """
     if config.encoder == 'joint':
         return None
     if config.encoder == 'bag_of_words':
@@ -56,7 +59,7 @@ def fixed_encoder(config: Any, train: data.Captioned) -> text.TextEncoder | None
 
 
 def unlearned_encoder(config: Any) -> text.TextEncoder:
-    """Stands for the joint embedding before that is learned: its vectors are 0."""
+    """A placeholder for the joint embedding before it is trained, with vectors of 0."""
     zeros = lambda texts: np.zeros((len(texts), config.encoder_size), np.float32)
     return text.TextEncoder(config.encoder_size, zeros, lambda texts: [], {})
 
@@ -68,6 +71,6 @@ def learned_encoder(config: Any, train: data.Captioned) -> text.TextEncoder:
 
 
 def judge(config: Any, train: data.Captioned) -> runs.Judge:
-    """What scores samples as a run trains: a classifier of the digit on the training images."""
+    """The scorer of samples during training: a classifier of the digit, trained on the training images."""
     images, labels = train.images[:20_000], scenes.digits_of(train.labels[:20_000])
     return image_gan.judge(f'captioned {config.digits}', data.Images(images, labels, scenes.DIGITS))

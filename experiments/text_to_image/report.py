@@ -1,4 +1,4 @@
-"""What text-to-image looks at: pictures of captions beside images, and what is on a captioned digit."""
+"""Pictures of captions next to images, and the reading of captioned digits."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ from gan_jax.typing import Array, Key
 
 
 def figure(captions: Sequence[str], images: np.ndarray, *, note: str = '') -> Any:
-    """Captions over rows of their images, uint8 `[rows, columns, h, w, c]`."""
+    """A figure of captions above rows of their images, uint8 `[rows, columns, h, w, c]`."""
     from matplotlib.figure import Figure
 
     rows, columns, height, width, _ = images.shape
@@ -34,15 +34,17 @@ def figure(captions: Sequence[str], images: np.ndarray, *, note: str = '') -> An
 
 
 class Looked(NamedTuple):
-    """What a finished run is looked at by."""
+    """The data and the encoder by which a finished run is evaluated."""
 
     found: captioned.Data
     encoder: text.TextEncoder
 
 
 def pictures_of(game: gan_jax.Game, found: captioned.Data, encoder: text.TextEncoder) -> tuple[Callable, Callable]:
-    """What a study shows, and its picture: a real image and samples of up to four captions that were learned from, and of as many
-    that were not."""
+    """The `show` and `picture` of a study.
+
+    They show a real image and samples for up to four captions that were trained on, and for up to four that were not.
+    """
     chosen = [
         (kind, source.take(np.arange(min(4, len(source.images))))) for kind, source in zip(('seen', 'unseen'), found, strict=True)
     ]
@@ -61,13 +63,13 @@ def pictures_of(game: gan_jax.Game, found: captioned.Data, encoder: text.TextEnc
 
 
 def drawn(trained: runs.Trained, captions: Sequence[str], use: str) -> np.ndarray:
-    """An image of each caption, uint8 `[n, h, w, c]`."""
+    """One image per caption, uint8 `[n, h, w, c]`; `use` names the random key."""
     images = trained.plays({'text': trained.study.data.encoder.encode(captions)}, use).image
     return np.asarray(data.to_uint8(images))
 
 
 def evaluate(trained: runs.Trained) -> dict[str, Any]:
-    """The end table of captioned digits: what is found on samples of captions, and on real renderings of held-out digits."""
+    """The end table for captioned digits: what is read from samples, and from real renderings of held-out digits."""
     config: Any = trained.config
     if not config.on_digits:
         return {}
@@ -94,7 +96,7 @@ def evaluate(trained: runs.Trained) -> dict[str, Any]:
 
 
 def train_judge(digits: data.Images, name: str) -> Classifier:
-    """A classifier of the digit on a canvas, of any combination, blind to colour. Trained once, and cached."""
+    """A classifier of the digit on a canvas, for any combination, which ignores colour. Trained once and cached."""
     rng = np.random.default_rng(0)
     shown = np.concatenate([scenes.draw_scenes(n, rng, unseen=unseen) for n, unseen in ((16_667, False), (3_333, True))])
     images = scenes.render(digits, shown, rng).max(-1, keepdims=True)
@@ -102,10 +104,11 @@ def train_judge(digits: data.Images, name: str) -> Classifier:
 
 
 def read_scenes(judge: Classifier, images: np.ndarray) -> np.ndarray:
-    """Digit, colour, position and size of images `[n, 32, 32, 3]`, as `[n, 4]`.
+    """Digit, colour, position and size in images `[n, 32, 32, 3]`, as `[n, 4]`.
 
-    The digit is the classifier's; the colour is the palette's nearest in direction to the mean of the bright pixels, the
-    position the nearest to their middle, and the size the nearest to their extent. Bright is half as bright as the brightest.
+    The digit is read by the classifier. The colour is the one in the palette that is nearest in direction to the mean of the
+    bright pixels, the position the one nearest to their centre, and the size the one nearest to their extent. Pixels are bright
+    if they are at least half as bright as the brightest one.
     """
     grey = images.max(-1).astype(np.float64)
     bright = grey >= np.maximum(grey.max((1, 2), keepdims=True) / 2, 1)
@@ -129,5 +132,5 @@ def read_scenes(judge: Classifier, images: np.ndarray) -> np.ndarray:
 
 
 def _extent(occupied: np.ndarray) -> np.ndarray:
-    """From the first to the last place that is occupied, `[n, places] -> [n]`."""
+    """Number of places from the first to the last occupied one, `[n, places] -> [n]`."""
     return np.where(occupied.any(1), occupied.shape[1] - occupied[:, ::-1].argmax(1) - occupied.argmax(1), 0)

@@ -1,6 +1,8 @@
-"""Draws captions by a trained run of text-to-image, eight samples each.
+"""Draws eight samples per caption with a trained run of text to image.
 
-python -m experiments.text_to_image.say runs/text_to_image "a large red seven, top left"
+    python -m experiments.text_to_image.say runs/text_to_image "a large red seven, top left"
+
+The picture is written to `said` in the run's directory.
 """
 
 import dataclasses
@@ -27,21 +29,25 @@ class Config(Checked):
     run: Annotated[Text, tyro.conf.Positional]
     """The run's directory, such as runs/text_to_image."""
     captions: Annotated[tuple[str, ...], tyro.conf.Positional]
+    """The captions to draw."""
     seed: Seed = 0
-    """Of the samples."""
+    """Seed of the samples."""
     data_dir: DataDir | None = None
-    """Where TFDS data sets are prepared; TFDS_DATA_DIR if it is not given."""
+    """Directory of prepared TFDS data sets; by default TFDS_DATA_DIR."""
 
 
 def main(config: Config) -> pathlib.Path:
-    """Draws, and returns the picture's file."""
+    """Draws the captions and returns the file of the picture.
+
+    Raises `InputError` if there are no captions, if one cannot be encoded, or if the directory is not such a run.
+    """
     if not config.captions:
-        raise InputError('say which captions to draw')
+        raise InputError('no captions are given; write them after RUN, in quotes')
     path, captions = pathlib.Path(config.run), list(config.captions)
     text_to_image.Config.of_run(path)
     encoder = text.load(path / text_to_image.ENCODER)
     caption_vectors.tell_unknown(encoder, captions)
-    encoder.encode(captions)  # says what is wrong with a caption before anything is built
+    encoder.encode(captions)  # raises for invalid captions before anything is built
     trained = runs.load(path, data_dir=config.data_dir)
     images = report.drawn(
         trained.seed(trained.shown), [caption for caption in captions for _ in range(_SAMPLES)], f'say {config.seed}'

@@ -1,6 +1,6 @@
-"""AdaGAN: a mixture of generators, each trained on the data that those before it cover least (Tolstikhin et al. 2017).
+"""AdaGAN: a mixture of generators, each trained on the data that its predecessors cover least (Tolstikhin et al. 2017).
 
-Pure functions; `runs.boost` is the loop around them.
+Everything here is a pure function; `runs.boost` is the loop around them.
 """
 
 from gan_jax.boosting.ensemble import Booster, Ensemble, adagan

@@ -18,33 +18,33 @@ from gan_jax.typing import Array, Key
 
 @struct.dataclass
 class Ensemble:
-    """All that boosting carries from one component to the next: arrays only, with room for T components."""
+    """The state that boosting carries from one component to the next: arrays only, with room for T components."""
 
     size: Array
     """The number of components so far."""
     components: Any
-    """`[T, ...]`"""
+    """`[T, ...]`, the variables of the components."""
     weights: Array
-    """`[T]`, of the components in the mixture; 0 for those to come."""
+    """`[T]`, the weights of the components in the mixture; 0 for those not yet trained."""
     data_weights: Array
-    """`[n]`, of the data for the next component."""
+    """`[n]`, the weights of the data for the next component."""
     thresholds: Array
-    """`[T]`, the lambda by which the data of each component were weighted; 1 for the first, which has all data."""
+    """`[T]`, the lambda with which the data of each component were weighted; 1 for the first, which uses all data."""
     found: Array
-    """`[T]`, whether there was one; where not, the data had equal weights."""
+    """`[T]`, whether a finite lambda existed; otherwise the data had equal weights."""
 
 
 class Booster(NamedTuple):
-    """Algorithm 1 around any way to train a component, as pure functions."""
+    """Algorithm 1 as pure functions, independent of how a component is trained."""
 
     init: Callable[[Any, int], Ensemble]
-    """`(a component or its shapes, number of data) -> the empty ensemble`"""
+    """`(a component or its shapes, number of data) -> an empty ensemble`"""
     append: Callable[[Ensemble, Any], Ensemble]
-    """`(ensemble, trained component) -> ensemble`: the others' weights are multiplied by 1 - beta, its own is beta."""
+    """`(ensemble, trained component) -> ensemble`: multiplies the other weights by 1 - beta and gives the new component beta."""
     reweigh: Callable[[Ensemble, Array, Key], Ensemble]
-    """`(ensemble, data [n, ...], key) -> ensemble` with the next component's data weights, from as many samples as data."""
+    """`(ensemble, data [n, ...], key) -> ensemble` with the data weights of the next component, computed from n samples."""
     sample: Callable[[Ensemble, int, Key], Array]
-    """`(ensemble, n, key) -> samples [n, ...]`, each of a component drawn by weight."""
+    """`(ensemble, n, key) -> samples [n, ...]`, each from a component drawn according to the weights."""
 
 
 def adagan(
@@ -58,15 +58,17 @@ def adagan(
     reweighting: Reweighting | None = None,
     mixing: Mixing | None = None,
 ) -> Booster:
-    """Implements algorithm 1 of Tolstikhin et al. 2017, but for the training of the components.
+    """Implements algorithm 1 of Tolstikhin et al. 2017, except for the training of the components.
 
     Args:
-        sampler: `(component, n, key) -> samples [n, ...]`; of a game, `game.play(component, jnp.zeros(n), key, train=False)[0]`.
-        classifier: `classifier(examples, train=) -> logits [n]` of data against the mixture, trained anew for each component.
-        components: T, the room in the ensemble.
-        classifier_steps: and `batch_size`, `optimizer`: of `fit_classifier`.
-        reweighting: `star()` unless given.
-        mixing: `uniform()` unless given.
+        sampler: `(component, n, key) -> samples [n, ...]`; for a game,
+            `game.play(component, jnp.zeros(n), key, train=False)[0]`.
+        classifier: `classifier(examples, train=) -> logits [n]` of data against the mixture, retrained for each component.
+        components: T, the capacity of the ensemble.
+        classifier_steps: the number of training steps of the classifier.
+        batch_size: this and `optimizer` are as in `fit_classifier`.
+        reweighting: `star()` by default.
+        mixing: `uniform()` by default.
     """
     reweighting, mixing = reweighting or star(), mixing or uniform()
 
@@ -111,7 +113,7 @@ def adagan(
 
 
 def _sample_block(sampler: Callable[[Any, int, Key], Array], ensemble: Ensemble, n: int, key: Key) -> Array:
-    """Every component that has a weight draws n samples, and each example takes that of its own component."""
+    """Every component with a nonzero weight draws n samples, and each example is taken from the component chosen for it."""
     choice_key, sample_key = jax.random.split(key)
     choice = jax.random.categorical(choice_key, jnp.log(ensemble.weights), shape=(n,))
     blank = jax.eval_shape(lambda c: sampler(jax.tree.map(lambda x: x[0], c), n, sample_key), ensemble.components)

@@ -14,14 +14,14 @@ from gan_jax.numerics import Descent, descend
 from gan_jax.typing import Array, Key, Variables
 
 BLOCK = 1000
-"""Examples that are sampled or judged at a time."""
+"""The number of examples to sample or classify at a time."""
 
 
 def density_ratios(logits: Array) -> Array:
-    """dP_g / dP_d = (1 - D) / D = exp(-logit) at points with these logits of "data", of a classifier of as many of either.
+    """dP_g / dP_d = (1 - D) / D = exp(-logit), `[n] -> [n]`, from the logits of "data" of a classifier trained on equal numbers.
 
-    From the logit the ratio needs no small number in its denominator. Where float32 overflows it is infinite, which the
-    reweightings take for what it means: a point that needs no more weight.
+    Computing the ratio from the logit avoids a small denominator. Where float32 overflows, the ratio is infinite, which the
+    reweightings interpret correctly: the point needs no additional weight.
     """
     return jnp.exp(-logits)
 
@@ -38,9 +38,19 @@ def fit_classifier(
 ) -> Callable[[Array], Array]:
     """Trains `network(examples, train=) -> logits [n]` to tell data from samples; returns `examples [n, ...] -> logits [n]`.
 
-    `real` and `fake` are `[n, ...]`, uint8 pixels or floats; a step takes `batch_size` of each with replacement, by Adam(1e-3)
-    unless an optimizer is given. They go through the network in one batch, with common batch statistics, since it has to
-    judge examples whose kind it is not told. A layer that compares the examples of a batch has no place in it.
+    Data and samples pass through the network in one batch, with common batch statistics, because it must later judge examples
+    of unknown kind. The network must not contain a layer that compares the examples of a batch.
+
+    Args:
+        network: the classifier.
+        real: the data, `[n, ...]`, uint8 pixels or floats.
+        fake: samples, `[n, ...]`, uint8 pixels or floats.
+        key: the key of initialisation and training.
+        steps: the number of training steps.
+        batch_size: how many of each a step draws, with replacement.
+        optimizer: Adam(1e-3) by default.
+
+    Raises `ValueError` if the network does not return one logit per example.
     """
     optimizer = optax.adam(1e-3) if optimizer is None else optimizer
     init_key, key = jax.random.split(key)
@@ -53,7 +63,7 @@ def fit_classifier(
         examples = jnp.concatenate([to_float(real[rows[0]]), to_float(fake[rows[1]])])
         logits, state = network.apply({'params': params, **state}, examples, train=True, mutable=list(state))
         if logits.shape != labels.shape:
-            raise ValueError(f'a classifier has one logit for each example, {labels.shape}, got {logits.shape}')
+            raise ValueError(f'a classifier must return one logit per example, {labels.shape}, got {logits.shape}')
         return optax.sigmoid_binary_cross_entropy(logits, labels).mean(), state
 
     params = variables.pop('params')

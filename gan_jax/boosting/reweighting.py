@@ -1,7 +1,7 @@
-"""The distribution that the next component is to learn, and its weight (Tolstikhin et al. 2017).
+"""The distribution that the next component should learn, and its weight (Tolstikhin et al. 2017).
 
-Symbols are the paper's: P_d the data, P_g the mixture so far, Q the distribution that the next component is to have, beta its
-weight, so that the new mixture is (1 - beta) P_g + beta Q.
+Symbols are the paper's: P_d is the data, P_g the mixture so far, Q the target distribution of the next component, and beta its
+weight. The new mixture is (1 - beta) P_g + beta Q.
 """
 
 import math
@@ -16,30 +16,30 @@ from gan_jax.typing import Array
 
 
 class NextComponent(NamedTuple):
-    """The distribution Q of the next component over the points of P_d."""
+    """The target distribution Q of the next component over the points of P_d."""
 
     q: Array
-    """`[n]`, sums to 1; P_d itself if `found` is false."""
+    """`[n]`, sums to 1; equals P_d if `found` is false."""
     threshold: Array
-    """lambda; for `top_k` the largest ratio that is kept."""
+    """lambda; for `top_k`, the largest ratio that is kept."""
     found: Array
-    """Whether the threshold is a finite number: no ratio is not a number, and the theorem's condition holds."""
+    """Whether the threshold is finite: no ratio is NaN, and the theorem's condition holds."""
 
 
 Reweighting = Callable[[Array, Array, Array | float], NextComponent]
-"""`(p_d [n], p_g [n], beta in (0, 1)) -> NextComponent`: measures of the points, of which only p_d has to sum to 1."""
+"""`(p_d [n], p_g [n], beta in (0, 1)) -> NextComponent`; both are measures of the points, and only p_d must sum to 1."""
 
 
 def star() -> Reweighting:
-    """The minimiser of D_f((1 - beta) P_g + beta Q || P_d) for every f (theorem 1), exactly.
+    """The exact minimiser of D_f((1 - beta) P_g + beta Q || P_d) over Q, for every f (theorem 1).
 
-    Q = (lambda P_d - (1 - beta) P_g)_+ / beta. If P_g is at most P_d / (1 - beta), lambda is 1 and the new mixture is P_d.
+    Q = (lambda P_d - (1 - beta) P_g)_+ / beta. If P_g is at most P_d / (1 - beta), then lambda is 1 and the new mixture is P_d.
     """
 
     def reweigh(p_d: Array, p_g: Array, beta: Array | float) -> NextComponent:
         d, g = _cumulative(p_d, p_g)
-        # sum_i (lambda d_i - (1 - beta) g_i)_+ is beta at one lambda. Over the points of any set the sum without the positive
-        # part is at most that, so each prefix in the order of g / d gives a bound from above, and the right one is tight.
+        # sum_i (lambda d_i - (1 - beta) g_i)_+ equals beta at one lambda. Over any set of points the sum without the positive
+        # part is at most that, so each prefix in the order of g / d gives an upper bound, and the right one is tight.
         threshold = jnp.min((beta + (1 - beta) * g) / d)
         return _next(p_d, threshold * p_d - (1 - beta) * p_g, threshold)
 
@@ -47,15 +47,15 @@ def star() -> Reweighting:
 
 
 def dagger() -> Reweighting:
-    """The minimiser of D_f(P_g || (P_d - beta Q) / (1 - beta)) over beta Q <= P_d for every f (theorem 2), exactly.
+    """The exact minimiser of D_f(P_g || (P_d - beta Q) / (1 - beta)) over beta Q <= P_d, for every f (theorem 2).
 
-    Q = (P_d - lambda (1 - beta) P_g)_+ / beta: what the next component may leave to P_g comes as near to P_g as it can. There
-    is none if P_g leaves out more than beta of P_d; where it leaves out just beta, the least lambda of many.
+    Q = (P_d - lambda (1 - beta) P_g)_+ / beta: what the next component leaves to P_g is as close to P_g as possible. Lambda
+    does not exist if P_g misses more than beta of P_d. If it misses exactly beta, many values are valid and the least is used.
     """
 
     def reweigh(p_d: Array, p_g: Array, beta: Array | float) -> NextComponent:
         d, g = _cumulative(p_d, p_g)
-        # As in `star`, with bounds from below. A prefix without mass of P_g bounds nothing, unless it is too large already.
+        # As in `star`, with lower bounds. A prefix without mass of P_g gives no bound, unless its mass of P_d exceeds beta.
         empty = jnp.where(d > beta, jnp.inf, -jnp.inf)
         threshold = jnp.max(jnp.where(g == 0, empty, (d - beta) / ((1 - beta) * jnp.where(g == 0, 1, g))))
         return _next(p_d, p_d - threshold * (1 - beta) * p_g, threshold)
@@ -65,7 +65,10 @@ def dagger() -> Reweighting:
 
 @checked
 def top_k(share: ShareAbove0 = 0.5) -> Reweighting:
-    """P_d on the share of the points with the least ratios alone, a heuristic. Raises `ValueError` unless 0 < share <= 1."""
+    """P_d restricted to the given share of the points, those with the smallest ratios: a heuristic.
+
+    Raises `ValueError` unless 0 < share <= 1.
+    """
 
     def reweigh(p_d: Array, p_g: Array, beta: Array | float) -> NextComponent:
         del beta
@@ -77,7 +80,7 @@ def top_k(share: ShareAbove0 = 0.5) -> Reweighting:
 
 
 def bagging() -> Reweighting:
-    """P_d always: components that know nothing of each other, the paper's "ensemble"."""
+    """Always P_d: independent components, the paper's "ensemble"."""
     return lambda p_d, p_g, beta: NextComponent(p_d, jnp.ones_like(p_d[0]), jnp.bool_(True))
 
 
@@ -88,9 +91,9 @@ REWEIGHTINGS: Table[Callable[..., Reweighting]] = Table(
 
 
 def optimal_weights(ratios: Array, beta: Array | float, reweighting: Reweighting) -> NextComponent:
-    """The weights W_t of a sample of P_d, from the density ratios dP_g / dP_d at its points, `[n]` (algorithm 1).
+    """The weights W_t of a sample of P_d, `[n]`, from the density ratios dP_g / dP_d at its points, `[n]` (algorithm 1).
 
-    They sum to 1 whatever the ratios are, by the choice of lambda: estimated ratios need no second normalisation.
+    They sum to 1 for any ratios, by the choice of lambda: estimated ratios do not have to be normalised again.
     """
     n = len(ratios)
     p_g = ratios / n
@@ -98,24 +101,24 @@ def optimal_weights(ratios: Array, beta: Array | float, reweighting: Reweighting
 
 
 def _cumulative(p_d: Array, p_g: Array) -> tuple[Array, Array]:
-    """Cumulative sums of both in the order of p_g / p_d."""
+    """Cumulative sums of both measures in the order of p_g / p_d."""
     order = jnp.argsort(p_g / p_d)
     return p_d[order].cumsum(), p_g[order].cumsum()
 
 
 def _next(p_d: Array, q: Array, threshold: Array) -> NextComponent:
     q = jnp.maximum(q, 0)
-    total = q.sum()  # beta by the choice of lambda, up to rounding; of top_k any share
+    total = q.sum()  # beta by the choice of lambda, up to rounding; arbitrary for top_k
     found = jnp.isfinite(total) & (total > 0) & jnp.isfinite(threshold)
     return NextComponent(jnp.where(found, q / total, p_d), threshold, found)
 
 
 Mixing = Callable[[Array], Array]
-"""`number of the component, from 2 -> beta`; the first component is the whole mixture."""
+"""`number of the component, from 2 -> beta`; the first component forms the whole mixture."""
 
 
 def uniform() -> Mixing:
-    """beta_t = 1 / t, with which all components weigh the same."""
+    """beta_t = 1 / t, which gives all components equal weight."""
     return lambda number: 1 / number
 
 

@@ -1,4 +1,4 @@
-"""Data: images by name, mixtures by name, and minibatches that are a pure function of (seed, step)."""
+"""Data: images and mixtures by name, and minibatches that are a pure function of (seed, step)."""
 
 from gan_jax.data.captioned_digits import CaptionedDigits, captioned_scenes
 from gan_jax.data.captions import Captioned, captioned_folder, captioned_source

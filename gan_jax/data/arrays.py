@@ -1,4 +1,4 @@
-"""Arrays of images as others write them: their axes, their range, and the files they are in."""
+"""Arrays of images in the forms that other programs write: their axes, their value range, and their files."""
 
 import pathlib
 
@@ -10,20 +10,21 @@ from gan_jax.errors import InputError
 from gan_jax.files import load_arrays
 
 SUFFIXES = ('.npy', '.npz')
+"""Suffixes of files of arrays."""
 _CHANNELS = (1, 3)
 
 
 def array_file(file: str | pathlib.Path, *, size: Size | None = None, channels: int | None = None) -> Images:
-    """The images of a `.npy` or `.npz` file, uint8 `[n, h, w, 1 or 3]`; with `size` cropped and resized to it.
+    """Loads the images of a `.npy` or `.npz` file as uint8 `[n, h, w, 1 or 3]`, cropped and resized if `size` is given.
 
-    Of an `.npz` file that is its one array of images, in any form that `as_images` takes. Raises `InputError` for a file that
-    cannot be read, and for one that holds no array of images or several.
+    An `.npz` file must contain exactly one array of images. The array can have any form that `as_images` accepts. Raises
+    `InputError` for a file that cannot be read, and for one with no array of images or with several.
     """
     arrays = load_arrays(file)
     pictures = {name: x for name, x in arrays.items() if x.ndim == 4} or {name: x for name, x in arrays.items() if x.ndim == 3}
     if len(pictures) != 1:
         what = ', '.join(f'{name} {x.dtype}{list(x.shape)}' for name, x in arrays.items()) or 'nothing'
-        raise InputError(f'{file} has {len(pictures)} arrays of images [n, h, w, c], and not one; it has {what}')
+        raise InputError(f'{file} must have one array of images [n, h, w, c], not {len(pictures)}; it has {what}')
     ((_, array),) = pictures.items()
     try:
         images = recoloured(as_images(array), channels)
@@ -33,33 +34,34 @@ def array_file(file: str | pathlib.Path, *, size: Size | None = None, channels: 
 
 
 def as_images(array: np.ndarray) -> np.ndarray:
-    """Any array of images as uint8 `[n, h, w, 1 or 3]`.
+    """Converts any array of images to uint8 `[n, h, w, 1 or 3]`.
 
-    Its axes are `[n, h, w, c]`, `[n, c, h, w]` (where the last axis cannot be channels) or `[n, h, w]`, with 1 or 3 channels.
-    Its numbers are booleans; unsigned integers of 8 or 16 bits over their whole range; other integers from 0 to 255; or floats
-    over [0, 1], [-1, 1] or [0, 255], whichever is the first to hold them all. Raises `ValueError` for any other, for an empty
-    array, and for numbers of 16 bits that are those of 8.
+    The axes must be `[n, h, w, c]`, `[n, c, h, w]` (if the last axis cannot be channels) or `[n, h, w]`, with 1 or 3 channels.
+    The values can be booleans; unsigned integers of 8 or 16 bits over their whole range; other integers from 0 to 255; or floats
+    over [0, 1], [-1, 1] or [0, 255], whichever is the first to contain them all.
+
+    Raises `ValueError` for any other array, for an empty one, and for uint16 values that are all below 256.
     """
     if array.ndim == 3:
         array = array[..., None]
     if array.ndim != 4 or not array.size:
-        raise ValueError(f'images are [n, h, w, c], [n, c, h, w] or [n, h, w], and there are some, not {list(array.shape)}')
+        raise ValueError(f'images must be a non-empty [n, h, w, c], [n, c, h, w] or [n, h, w], not {list(array.shape)}')
     if array.shape[3] not in _CHANNELS:
         if array.shape[1] not in _CHANNELS:
-            raise ValueError(f'images have 1 or 3 channels, in the last axis or the second, not {list(array.shape)}')
+            raise ValueError(f'images must have 1 or 3 channels in the last or second axis, not {list(array.shape)}')
         array = array.transpose(0, 2, 3, 1)
     return _as_bytes(array)
 
 
 def _as_bytes(x: np.ndarray) -> np.ndarray:
-    """Pixels as uint8, by their type and range."""
+    """Converts pixels to uint8 according to their dtype and range."""
     x = x.astype(x.dtype.newbyteorder('='), copy=False)
     if x.dtype == np.uint8:
         return x
     if x.dtype == bool:
         return x.astype(np.uint8) * np.uint8(255)
     if not (np.issubdtype(x.dtype, np.integer) or np.issubdtype(x.dtype, np.floating)):
-        raise ValueError(f'pixels are numbers, not {x.dtype}')
+        raise ValueError(f'pixels must be numbers, not {x.dtype}')
     low, high = float(x.min()), float(x.max())
     if x.dtype == np.uint16 and high > 255:
         return np.round(x / 257).astype(np.uint8)
@@ -68,7 +70,7 @@ def _as_bytes(x: np.ndarray) -> np.ndarray:
             if start <= low and high <= end:
                 return np.round((x.astype(np.float32) - start) * (255 / (end - start))).astype(np.uint8)
     elif x.dtype == np.uint16:
-        raise ValueError(f'uint16 pixels from 0 to {high:g} may have 8 bits or 16: make them uint8')
+        raise ValueError(f'uint16 pixels from 0 to {high:g} may have 8 or 16 bits; convert them to uint8')
     if low >= 0 and high <= 255:
         return np.round(x).astype(np.uint8)
-    raise ValueError(f'{x.dtype} pixels from {low:g} to {high:g} are not over 0 to 1, -1 to 1 or 0 to 255')
+    raise ValueError(f'{x.dtype} pixels from {low:g} to {high:g} are not in the range 0 to 1, -1 to 1 or 0 to 255')

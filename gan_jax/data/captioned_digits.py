@@ -1,7 +1,7 @@
-"""Captioned digits: a handwritten digit in a colour, a place and a size on a black canvas, and what is to be said of it.
+"""Captioned digits: a handwritten digit with a colour, a position and a size on a black canvas, and captions that describe it.
 
-No download is needed: the digits are scikit-learn's, or any others. Every digit is never shown for training in one of the
-colours (`HELD_OUT`), so that a model can be asked for what it has only met in parts.
+The digits are scikit-learn's, which require no download, or any others. Each digit has one colour in which it is never shown in
+training (`HELD_OUT`), so that a model can be tested on combinations of which it has seen only the parts.
 """
 
 from typing import NamedTuple
@@ -13,6 +13,7 @@ from gan_jax.data.images import Images, resize
 from gan_jax.errors import InputError
 
 CANVAS = 32
+"""Side of the images in pixels."""
 COLOURS = {
     'red': (255, 40, 40),
     'green': (40, 220, 60),
@@ -21,14 +22,17 @@ COLOURS = {
     'purple': (200, 50, 230),
     'white': (245, 245, 245),
 }
+"""Name -> RGB levels from 0 to 255."""
 POSITIONS = {'top left': (9, 9), 'top right': (9, 23), 'bottom left': (23, 9), 'bottom right': (23, 23), 'centre': (16, 16)}
-"""Row and column of the digit's middle, before it is moved by up to a pixel."""
+"""Row and column of the digit's centre, before it is moved by up to one pixel."""
 SIZES = {'small': 9, 'large': 15}
-"""Height of the digit in pixels, or width where that is more."""
+"""Height of the digit in pixels, or its width if that is larger."""
 DIGITS = ('zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine')
+"""The names of the digits."""
 HELD_OUT = tuple(d % len(COLOURS) for d in range(10))
-"""The colour that each digit is never trained in."""
+"""For each digit, the colour in which it never occurs in training."""
 ATTRIBUTES = ('digit', 'colour', 'position', 'size')
+"""The columns of scenes."""
 _COUNTS = (10, len(COLOURS), len(POSITIONS), len(SIZES))
 _SYNONYMS = {
     'small': ('small', 'little', 'tiny'),
@@ -49,21 +53,28 @@ _PHRASES = (
 
 
 class CaptionedDigits(NamedTuple):
-    """Captioned digits, and what is on them."""
+    """Captioned digits and their attributes."""
 
     data: Captioned
+    """Images `[n, 32, 32, 3]`, captions and labels."""
     scenes: np.ndarray
-    """int `[n, 4]`: digit, colour, position and size, by their order in DIGITS, COLOURS, POSITIONS and SIZES."""
+    """int `[n, 4]`: digit, colour, position and size, as indices into DIGITS, COLOURS, POSITIONS and SIZES."""
 
 
 def captioned_scenes(
     digits: Images, n: int, *, seed: int, unseen: bool = False, captions: int = 5, wrong: bool = True
 ) -> CaptionedDigits:
-    """n scenes, drawn by the seed: of combinations for training, or with `unseen` of those that are held out.
+    """Draws n scenes with their captions.
 
-    `digits` are grey images labelled 0 to 9, as of `data.load('digits')`. Each scene has `captions` captions in as many
-    phrasings as there are; its label is its combination. With `wrong`, scenes for training have a wrong caption for each
-    attribute, true but for that. Raises `InputError` for images of another kind.
+    Args:
+        digits: grey images labelled 0 to 9, such as `data.load('digits')`.
+        n: number of scenes.
+        seed: seed of the scenes, images and captions.
+        unseen: whether to draw combinations that are held out of training instead of combinations for training.
+        captions: number of captions of each scene, in different phrasings as far as there are enough.
+        wrong: whether scenes for training also have one wrong caption for each attribute, in which only that attribute is false.
+
+    The label of a scene is its combination. Raises `InputError` for images of another kind.
     """
     rng = np.random.default_rng(seed)
     scenes = draw_scenes(n, rng, unseen=unseen)
@@ -76,24 +87,24 @@ def captioned_scenes(
 
 
 def digits_of(labels: np.ndarray) -> np.ndarray:
-    """The digits, int32 `[n]`, of scenes with these labels."""
+    """Returns the digits, int32 `[n]`, of scenes with these labels."""
     return np.unravel_index(labels, _COUNTS)[0].astype(np.int32)
 
 
 def draw_scenes(n: int, rng: np.random.Generator, *, unseen: bool) -> np.ndarray:
-    """n scenes `[n, 4]`, evenly over those that are, or are not, held out."""
+    """Draws n scenes `[n, 4]`, uniformly over the combinations that are held out if `unseen`, and over the others if not."""
     every = np.stack(np.unravel_index(np.arange(np.prod(_COUNTS)), _COUNTS), 1)
     allowed = every[is_held_out(every) == unseen]
     return allowed[rng.integers(len(allowed), size=n)]
 
 
 def is_held_out(scenes: np.ndarray) -> np.ndarray:
-    """Whether scenes `[n, 4]` are held out of training, by digit and colour."""
+    """Returns whether scenes `[n, 4]` are held out of training, by their digit and colour: bool `[n]`."""
     return np.asarray(HELD_OUT)[scenes[:, 0]] == scenes[:, 1]
 
 
 def change(scenes: np.ndarray, attribute: int, rng: np.random.Generator) -> np.ndarray:
-    """Scenes `[n, 4]` with another digit, colour, position or size (attribute 0 to 3), none of them held out of training."""
+    """Changes one attribute (0 to 3: digit, colour, position, size) of scenes `[n, 4]`; no result is held out of training."""
     values = np.arange(_COUNTS[attribute])
     others = np.repeat(scenes[:, None], len(values), 1)
     others[..., attribute] = values
@@ -103,7 +114,7 @@ def change(scenes: np.ndarray, attribute: int, rng: np.random.Generator) -> np.n
 
 
 def _wrong_captions(scenes: np.ndarray, rng: np.random.Generator) -> list[list[str]]:
-    """Of each scene, one for each attribute, in any phrasing."""
+    """Returns wrong captions for each scene, one for each attribute, in random phrasings."""
     changed = np.stack([change(scenes, attribute, rng) for attribute in range(len(_COUNTS))], 1)
     phrasings = rng.integers(len(_PHRASES), size=changed.shape[:2])
     pairs = (zip(*rows, strict=True) for rows in zip(changed, phrasings, strict=True))
@@ -111,7 +122,7 @@ def _wrong_captions(scenes: np.ndarray, rng: np.random.Generator) -> list[list[s
 
 
 def caption(scene: np.ndarray, rng: np.random.Generator | None = None, phrasing: int = 0) -> str:
-    """What is to be said of a scene, in a phrasing, with synonyms at random; without `rng` in plain words."""
+    """Describes a scene in one phrasing, with random synonyms, or in plain words if `rng` is None."""
     digit, colour, position, size = (int(x) for x in scene)
     words = {'size': list(SIZES)[size], 'position': list(POSITIONS)[position]}
     names = (DIGITS[digit], str(digit))
@@ -122,9 +133,12 @@ def caption(scene: np.ndarray, rng: np.random.Generator | None = None, phrasing:
 
 
 def render(digits: Images, scenes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Pictures of the scenes, uint8 `[n, 32, 32, 3]`, each of a handwritten digit drawn at random from those of its label."""
+    """Draws pictures of the scenes, uint8 `[n, 32, 32, 3]`, each with a random handwritten digit of the right label.
+
+    Raises `InputError` unless `digits` are grey images labelled 0 to 9, or for a digit whose image is blank.
+    """
     if digits.labels is None or digits.channels != 1 or set(np.unique(digits.labels)) != set(range(10)):
-        raise InputError('captioned digits are made of grey images labelled 0 to 9')
+        raise InputError('captioned digits require grey images labelled 0 to 9')
     of_label = [np.flatnonzero(digits.labels == label) for label in range(10)]
     palette, places, sides = (np.array(list(table.values())) for table in (COLOURS, POSITIONS, SIZES))
     canvases = np.zeros((len(scenes), CANVAS, CANVAS, 3), np.uint8)
@@ -140,11 +154,14 @@ def render(digits: Images, scenes: np.ndarray, rng: np.random.Generator) -> np.n
 
 
 def ink(image: np.ndarray, side: int) -> np.ndarray:
-    """The square about what is drawn on a grey image `[h, w, 1]`, resized to `[side, side, 1]`."""
+    """Crops a grey image `[h, w, 1]` to a square around its drawing, resized to `[side, side, 1]`.
+
+    Raises `InputError` if the image is blank.
+    """
     drawn = image[..., 0] > 64
     rows, columns = np.flatnonzero(drawn.any(1)), np.flatnonzero(drawn.any(0))
     if not len(rows):
-        raise InputError('there is nothing on the image of a digit')
+        raise InputError('the image of a digit is blank')
     height, width = rows[-1] + 1 - rows[0], columns[-1] + 1 - columns[0]
     length = max(height, width)
     square = np.zeros((length, length, 1), np.uint8)

@@ -1,4 +1,4 @@
-"""Images with captions: a folder with a CSV, and TFDS data sets with a folder of text files."""
+"""Images with captions: a folder with a CSV file, and TFDS data sets with a folder of text files."""
 
 import csv
 import pathlib
@@ -12,9 +12,10 @@ from gan_jax.data.reading import files_below, read_image
 from gan_jax.errors import InputError
 
 FILE_COLUMNS = ('file', 'image', 'filename', 'file_name')
+"""Accepted names of the column with the image's file."""
 CAPTION_COLUMN = 'caption'
 FILE_NAMES = {'caltech_birds2011': 'image/filename', 'caltech_birds2010': 'image/filename', 'oxford_flowers102': 'file_name'}
-"""The feature of a TFDS data set that names an image's file."""
+"""For each TFDS data set, the feature that contains the file names of its images."""
 
 
 class Captioned(NamedTuple):
@@ -23,17 +24,17 @@ class Captioned(NamedTuple):
     images: np.ndarray
     """uint8, `[n, size, size, channels]`"""
     captions: list[list[str]]
-    """Of each image, at least one."""
+    """At least one for each image."""
     labels: np.ndarray
-    """int32, `[n]`: what the captions are about. Captions of one label may be true of each other's images."""
+    """int32, `[n]`: what the captions describe. Captions may be true of all images with the same label."""
     wrong: list[list[str]] | None = None
-    """Captions that are nearly true of each image, and false; None if there are none but other images' captions."""
+    """False but nearly true captions of each image; None if other images' captions are the only false ones."""
 
     broken: tuple[str, ...] = ()
-    """Files that could not be read and were left out."""
+    """Files that were left out because they could not be read."""
 
     def take(self, rows: np.ndarray) -> 'Captioned':
-        """The images of these rows."""
+        """Returns the images of these rows with their captions and labels."""
         wrong = self.wrong and [self.wrong[i] for i in rows]
         return Captioned(self.images[rows], [self.captions[i] for i in rows], self.labels[rows], wrong)
 
@@ -41,12 +42,21 @@ class Captioned(NamedTuple):
 def captioned_folder(
     path: str | pathlib.Path, size: int, *, captions: str = 'captions.csv', channels: int = 3, skip_broken: bool = False
 ) -> Captioned:
-    """A folder of images and its CSV of captions: columns `file` (or `image`) and `caption`, any others, several rows an image.
+    """Loads a folder of images with captions in a CSV file.
 
-    Files are named relative to the folder, or to its folder `images`. A caption in the last column may have commas without
-    quotes about it. Images are cropped to their central square and resized; each has a label of its own. Raises `InputError`,
-    with file and line, for columns that are missing, a row without a caption or with too many columns, a quote that is not
-    closed, and for an image that is missing or that cannot be read; `skip_broken` leaves out the latter.
+    The columns are `file` (or `image`) and `caption`; other columns are ignored, and an image can have several rows. Files are
+    named relative to the folder or to its subfolder `images`. A caption in the last column may contain commas without being
+    quoted. Images are cropped to their central square and resized; each has its own label.
+
+    Args:
+        path: the folder.
+        size: side to which images are resized.
+        captions: name of the CSV file in the folder.
+        channels: number of channels, 1 or 3.
+        skip_broken: whether to leave out images that cannot be read.
+
+    Raises `InputError`, with file and line, for missing columns, a row without a caption or with too many columns, an unclosed
+    quote, a missing image and, unless `skip_broken`, an image that cannot be read.
     """
     path = pathlib.Path(path)
     if not path.is_dir():
@@ -58,7 +68,7 @@ def captioned_folder(
         if file is None:
             raise InputError(f'{place}: no image {name!r} in {path}')
         if any(find(cell.strip()) for line in caption.splitlines()[1:] for cell in line.split(',')):
-            raise InputError(f'{place}: the caption of {name} goes on into other rows: a quote is not closed')
+            raise InputError(f'{place}: the caption of {name} continues into other rows: a quote is not closed')
         texts.setdefault(file, []).append(caption)
     read = lambda files: read_image(files[0], size, channels)
     examples = [(file,) for file in texts]
@@ -69,21 +79,21 @@ def captioned_folder(
 
 
 def _rows(file: pathlib.Path) -> Iterator[tuple[str, str, str]]:
-    """`(image, caption, where that stands)` of each row."""
+    """Yields `(image, caption, position in the file)` for each row."""
     rows = _cells(file)
     _, columns = next(rows, (0, []))
     name = next((column for column in FILE_COLUMNS if column in columns), None)
     if name is None or CAPTION_COLUMN not in columns:
-        raise InputError(f"{file} has columns {', '.join(columns) or 'none'}; captions are in columns 'file' and 'caption'")
+        raise InputError(f"{file} must have columns 'file' and 'caption'; its columns: {', '.join(columns) or 'none'}")
     empty = True
     for line, cells in rows:
         empty, place = False, f'{file} line {line}'
         if len(cells) > len(columns) and columns[-1] != CAPTION_COLUMN:
-            raise InputError(f'{place}: {len(cells)} columns, and not {len(columns)}; a caption with a comma is put in quotes')
+            raise InputError(f'{place}: {len(cells)} columns instead of {len(columns)}; captions with a comma must be quoted')
         cells[len(columns) - 1 :] = [','.join(cells[len(columns) - 1 :])]
         row = dict(zip(columns, (cell.strip() for cell in cells), strict=False))
         if not row[name]:
-            raise InputError(f'{place}: no file is named')
+            raise InputError(f'{place}: the file name is empty')
         if not any(c.isalnum() for c in row.get(CAPTION_COLUMN, '')):
             raise InputError(f'{place}: the caption of {row[name]} is empty')
         yield row[name], row[CAPTION_COLUMN], place
@@ -92,7 +102,7 @@ def _rows(file: pathlib.Path) -> Iterator[tuple[str, str, str]]:
 
 
 def _cells(file: pathlib.Path) -> Iterator[tuple[int, list[str]]]:
-    """The cells of each row of a CSV that is not empty, and the line that it begins in."""
+    """Yields the first line and the cells of each row that is not empty."""
     line = 1
     try:
         with open(file, newline='', encoding='utf-8-sig') as lines:
@@ -103,30 +113,30 @@ def _cells(file: pathlib.Path) -> Iterator[tuple[int, list[str]]]:
                 line = reader.line_num + 1
     except csv.Error as error:
         quoted = 'end of data' in str(error) or 'expected after' in str(error)
-        why = 'a quote is not closed, or text follows where it is' if quoted else error
+        why = 'a quote is not closed, or text follows its end' if quoted else error
         raise InputError(f'{file} line {line}: {why}') from error
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f'cannot read captions {file}: {error}') from error
 
 
 class NamedSource(Protocol):
-    """A data set on disk whose images have file names, as `TfdsSource` is."""
+    """A data set on disk whose images have file names, such as a `TfdsSource`."""
 
     def __len__(self) -> int: ...
 
     def read(self, indices: Sequence[int]) -> dict[str, np.ndarray]:
-        """`image`, uint8 `[n, size, size, channels]`, and `label`, int32 `[n]`, where there are labels."""
+        """Returns `image`, uint8 `[n, size, size, channels]`, and, if there are labels, `label`, int32 `[n]`."""
 
     def column(self, name: str) -> list:
-        """One feature of all records, in order."""
+        """Returns one feature of all records, in order."""
 
 
 def captioned_source(source: NamedSource, folder: str | pathlib.Path, file_name: str) -> Captioned:
-    """A data set of files and the captions of each, from `folder/**/STEM.txt`, a caption in each line.
+    """Loads a data set of image files together with captions from `folder/**/STEM.txt`, one caption per line.
 
-    That is the form of the captions that Reed et al. published for CUB-200 and Oxford flowers; FILE_NAMES has the two sets'
-    `file_name` features. Labels are the data set's classes, or one for each image if it has none. Raises `InputError` for a
-    folder that holds no text files, for images without a file of captions, by name, and for an empty one.
+    This is the format in which Reed et al. published captions for CUB-200 and Oxford flowers; FILE_NAMES contains `file_name`
+    for these sets. Labels are the classes of the data set, or one for each image if it has none. Raises `InputError` for a
+    folder without text files, for images without a file of captions, and for a file without captions.
     """
     captions = join_captions([pathlib.PurePosixPath(_text(name)) for name in source.column(file_name)], pathlib.Path(folder))
     batch = source.read(range(len(source)))
@@ -135,14 +145,17 @@ def captioned_source(source: NamedSource, folder: str | pathlib.Path, file_name:
 
 
 def join_captions(names: Sequence[pathlib.PurePath], folder: pathlib.Path) -> list[list[str]]:
-    """The captions of each image by its file's name, whatever folder and suffix; see `captioned_source`."""
+    """Returns the captions of each image by the stem of its file name, in whatever folder; see `captioned_source`.
+
+    Raises `InputError` if there are no text files, if two have the same stem, or if an image has no captions.
+    """
     files: dict[str, pathlib.Path] = {}
     for file in files_below(folder, ('.txt',)):
         if file.stem in files:
-            raise InputError(f'{file} and {files[file.stem]} are captions of one name')
+            raise InputError(f'{file} and {files[file.stem]} are captions of the same name')
         files[file.stem] = file
     if not files:
-        raise InputError(f'no text files of captions in {folder}')
+        raise InputError(f'no text files with captions in {folder}')
     missing = [str(name) for name in names if name.stem not in files]
     if missing:
         more = f' and {len(missing) - 3} more' if len(missing) > 3 else ''

@@ -1,4 +1,4 @@
-"""Many images at once: decoded by threads, left out if they are broken, and kept until a file changes."""
+"""Decoding many images in threads, skipping broken ones, with a cache that is valid until a file changes."""
 
 import contextlib
 import os
@@ -16,24 +16,27 @@ from gan_jax.files import cache_directory, fingerprint, load_arrays
 T = TypeVar('T')
 R = TypeVar('R')
 Files: TypeAlias = tuple[pathlib.Path, ...]
-"""What one example is made of."""
+"""The files of one example."""
 
 _READER = 'read_image 2'
-"""Part of what cached pixels are known by. It changes with what `read_image` makes of a file."""
+"""Part of the identity of cached pixels; change it whenever `read_image` decodes files differently."""
 _BLOCK = 512
 
 
 class Decoded(NamedTuple):
-    """Examples of files in memory."""
+    """Examples in memory, decoded from files."""
 
     images: np.ndarray
-    """uint8 `[m, ...]`, of those that can be read."""
+    """uint8 `[m, ...]`, of the examples that can be read."""
     readable: np.ndarray
-    """Which they are, bool `[n]`."""
+    """bool `[n]`, whether each example can be read."""
 
 
 def in_threads(function: Callable[[T], R], items: Sequence[T], *, title: str = '') -> Iterator[R]:
-    """The function of each item, in order, with a progress bar if there is a title and it takes more than a second."""
+    """Yields the results of the function for all items, in order.
+
+    A progress bar with the title, if there is one, appears after a second.
+    """
     from tqdm import tqdm
 
     bar = tqdm(total=len(items), desc=title, unit='image', delay=1, disable=not title)
@@ -45,7 +48,7 @@ def in_threads(function: Callable[[T], R], items: Sequence[T], *, title: str = '
 
 
 def unless_broken(read: Callable[[T], R], skip_broken: bool) -> Callable[[T], R | None]:
-    """The function, which with `skip_broken` is None of what cannot be read."""
+    """Returns the function, which with `skip_broken` returns None instead of raising `BrokenImage`."""
 
     def one(item: T) -> R | None:
         try:
@@ -61,16 +64,16 @@ def unless_broken(read: Callable[[T], R], skip_broken: bool) -> Callable[[T], R 
 def decode(
     examples: Sequence[Files], read: Callable[[Files], np.ndarray], *, folder: pathlib.Path, form: str, skip_broken: bool
 ) -> Decoded:
-    """All examples, of which those that cannot be read are left out, or raise. They are decoded once and kept in the cache.
+    """Decodes all examples, or loads them from the cache if their files have not changed.
 
     Args:
-        examples: the files of each.
-        read: makes uint8 arrays of one shape of them.
-        folder: which they are below.
-        form: says what `read` makes of files: a folder has one entry in the cache for each form.
+        examples: the files of each example.
+        read: decodes the files of one example to a uint8 array; all arrays must have the same shape.
+        folder: folder that contains the files.
+        form: identifies what `read` returns: a folder has one entry in the cache for each form.
         skip_broken: whether to leave out examples that cannot be read.
 
-    Raises `InputError` if there is nothing that can be read.
+    Raises `InputError` if no example can be read and, unless `skip_broken`, for any that cannot.
     """
     entry, state = _entry('folders', str(folder.resolve()), form), _state_of(examples, folder)
     kept = _kept(entry, state)
@@ -84,12 +87,15 @@ def decode(
 
 
 def readable(examples: Sequence[Files], read: Callable[[Files], np.ndarray], *, folder: pathlib.Path) -> np.ndarray:
-    """Which examples can be read, bool `[n]`, for which each is decoded once. Raises `InputError` if none can."""
+    """Returns whether each example can be read, bool `[n]`, by decoding all of them once.
+
+    The result is cached until a file changes. Raises `InputError` if no example can be read.
+    """
     entry, state = _entry('readable', str(folder.resolve())), _state_of(examples, folder)
     kept = _kept(entry, state)
     if kept is not None:
         return kept['readable']
-    images = in_threads(unless_broken(read, True), examples, title=f'{folder}, for broken images')
+    images = in_threads(unless_broken(read, True), examples, title=f'checking {folder} for broken images')
     found = np.array([image is not None for image in images])
     if not found.any():
         raise InputError(f'none of the {len(examples)} images in {folder} can be read')
@@ -98,9 +104,10 @@ def readable(examples: Sequence[Files], read: Callable[[Files], np.ndarray], *, 
 
 
 def common_channels(files: Sequence[pathlib.Path], skip_broken: bool = False) -> int:
-    """1 if every image is grey, and 3 otherwise. Raises `InputError` for an image that cannot be opened, or passes over it.
+    """Returns 1 if every image is grey, and 3 otherwise.
 
-    Each is opened, up to the first that is not grey; the answer is kept in the cache until one of them changes.
+    Files are opened up to the first that is not grey; the result is cached until one of them changes. Raises `InputError` for an
+    image that cannot be opened, unless `skip_broken`.
     """
     grey = unless_broken(is_grey, skip_broken)
     fits = lambda file: grey(file) is not False
@@ -111,13 +118,20 @@ def common_channels(files: Sequence[pathlib.Path], skip_broken: bool = False) ->
     kept = _kept(entry, state)
     if kept is not None:
         return int(kept['channels'])
-    channels = 1 if all(in_threads(fits, files, title='colours of the images')) else 3
+    channels = 1 if all(in_threads(fits, files, title='checking images for colour')) else 3
     _keep(entry, state, channels=np.array(channels))
     return channels
 
 
 def kept_or_made(kind: str, name: str, state: str, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Arrays that were kept in the cache under a name, if they were made in this state; else `make`'s, which are kept."""
+    """Returns arrays from the cache if they were made in this state; otherwise makes them and stores them there.
+
+    Args:
+        kind: folder of the cache.
+        name: identifies the arrays among those of the kind.
+        state: identifies the state of what they are made from.
+        make: makes the arrays.
+    """
     entry = _entry(kind, name)
     kept = _kept(entry, state)
     if kept is None:
@@ -127,15 +141,15 @@ def kept_or_made(kind: str, name: str, state: str, make: Callable[[], dict[str, 
 
 
 def state_of(folder: pathlib.Path) -> str:
-    """Says which files are in a folder, and in which state, as that of decoded examples."""
+    """Returns a fingerprint of the files in a folder and their state, as used for decoded examples."""
     from PIL import __version__ as pillow
 
     return fingerprint(_READER, pillow, *(f'{file.name} {_state(file)}' for file in sorted(folder.iterdir())))
 
 
 def left_out(broken: Sequence[str]) -> str:
-    """The end of a line on a data set: how many files were left out; empty if none was."""
-    return f'; {len(broken):,} unreadable ones left out, {broken[0]} the first' if broken else ''
+    """Returns the end of a line on a data set that says how many files were left out; empty if none were."""
+    return f'; unreadable files left out: {len(broken):,} (first: {broken[0]})' if broken else ''
 
 
 def _collected(images: Iterable[np.ndarray | None], count: int) -> Decoded:
@@ -150,9 +164,9 @@ def _collected(images: Iterable[np.ndarray | None], count: int) -> Decoded:
 
 
 def _state_of(examples: Sequence[Files], folder: pathlib.Path) -> str:
-    """Says which files these are, which of them make one example, and in which state they are.
+    """Returns a fingerprint of these files, their grouping into examples, and their state.
 
-    A file that is written, replaced or renamed makes another.
+    It changes if a file is written, replaced or renamed.
     """
     from PIL import __version__ as pillow
 
@@ -173,7 +187,7 @@ def _entry(kind: str, *name: str) -> pathlib.Path:
 
 
 def _kept(entry: pathlib.Path, state: str) -> dict[str, np.ndarray] | None:
-    """What was kept in this state; None if nothing was, or if it is damaged."""
+    """Returns the arrays that were cached in this state; None if there are none, or if they are damaged."""
     try:
         kept = load_arrays(entry)
     except InputError:
@@ -182,7 +196,7 @@ def _kept(entry: pathlib.Path, state: str) -> dict[str, np.ndarray] | None:
 
 
 def _keep(entry: pathlib.Path, state: str, **arrays: np.ndarray) -> None:
-    """Writes arrays to the cache, in place of what is there; a cache that cannot be written is none."""
+    """Writes arrays to the cache, in place of earlier ones. A cache that cannot be written is ignored."""
     part = entry.with_name(f'.{entry.stem}.{os.getpid()}.npz')
     with contextlib.suppress(OSError):
         entry.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""From data to minibatches, `[batch_size, ...]` or `[minibatches, batch_size, ...]`. Batch t is a pure function of (key, t)."""
+"""Minibatches of data, `[batch_size, ...]` or `[minibatches, batch_size, ...]`. Batch t is a pure function of (key, t)."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, overload
@@ -15,31 +15,31 @@ from gan_jax.typing import AnyArray, Array, Batch, Key
 
 
 class Feed(NamedTuple):
-    """Data that live on the device, and how a step draws its batch from them."""
+    """Data on the device, and how a step draws its batch from them."""
 
     data: Any
     """A pytree of arrays, replicated over the devices and shared by the seeds of a run."""
     draw: Callable[[Any, Any, Array], Batch]
-    """`(data, own, step) -> this device's share of the batch`; pure, to be called inside the step."""
+    """`(data, own, step) -> this device's share of the batch`, a pure function that is called inside the step."""
     own: Callable[[int, Key], Any] = lambda _, key: key
-    """`(number, key) -> own`: what the seed of this number has for itself; by default its key, the source of its order."""
+    """`(number, key) -> own`: what belongs to the seed with this number; by default its key, which determines its order."""
 
     def by(self, key: Key) -> Callable[[Any, Array], Batch]:
-        """`(data, step) -> batch` of one seed, for `gan_jax.many_steps`."""
+        """Returns `(data, step) -> batch` for a single seed, as required by `gan_jax.many_steps`."""
         own = self.own(0, key)
         return lambda data, step: self.draw(data, own, step)
 
 
 def to_float(x: Array) -> Array:
-    """uint8 pixels become float32 in [-1, 1]; anything else stays as it is."""
+    """Converts uint8 pixels to float32 in [-1, 1]; other dtypes are returned unchanged."""
     return x.astype(jnp.float32) / 127.5 - 1 if x.dtype == jnp.uint8 else x
 
 
 def to_uint8(x: AnyArray) -> Array:
-    """The inverse of `to_float`, rounded and clipped.
+    """Inverts `to_float`, with rounding and clipping: floats in [-1, 1] to uint8.
 
-    Raises `InputError` for images that are not finite: no pixel means that. Under a transformation (`jax.jit`) they cannot be
-    seen, so it is called outside where images may come of a generator that has diverged.
+    Raises `InputError` for images that are not finite, for which no pixel stands. Values cannot be checked under a
+    transformation such as `jax.jit`, so images of a generator that may have diverged should be converted outside of it.
     """
     if not isinstance(x, jax.core.Tracer):
         finite = np.isfinite(np.asarray(x, np.float32)).all(tuple(range(1, np.ndim(x))))
@@ -49,13 +49,19 @@ def to_uint8(x: AnyArray) -> Array:
 
 
 Transform = Callable[[Any, Key], Any]
-"""Makes of one example and one key the example that is drawn, such as `data.jitter`."""
+"""Maps an example and a key to the example that is drawn, such as `data.jitter`."""
 
 
 def resident(arrays: Any, batch_size: int, *, minibatches: int = 1, transform: Transform | None = None) -> Feed:
-    """A small data set, held on the device: a pytree of arrays `[n, ...]`, shuffled anew each epoch.
+    """A small data set held on the device, reshuffled every epoch.
 
-    Raises `InputError` if the set is smaller than a batch.
+    Args:
+        arrays: a pytree of arrays `[n, ...]`.
+        batch_size: number of examples in a minibatch.
+        minibatches: number of minibatches in a step; more than one are stacked on a leading axis.
+        transform: applied to each drawn example, such as `data.jitter`.
+
+    Raises `InputError` if the data set is smaller than a batch.
     """
     size = len(jax.tree.leaves(arrays)[0])
     _check_size(size, batch_size)
@@ -68,22 +74,29 @@ def resident(arrays: Any, batch_size: int, *, minibatches: int = 1, transform: T
 
 
 def _prepared(batch: Any, transform: Transform | None, key: Key, number: Array) -> Batch:
-    """A minibatch as the step sees it."""
+    """Converts a minibatch to what the step receives."""
     batch = jax.tree.map(to_float, batch)
     if transform is None:
         return batch
-    key = jax.random.fold_in(jax.random.fold_in(key, 0xFFFFFFFF), number)  # of no epoch, whose order has the key of its number
+    key = jax.random.fold_in(jax.random.fold_in(key, 0xFFFFFFFF), number)  # no epoch's order has this key
     return jax.vmap(transform)(batch, parallel.example_keys(len(jax.tree.leaves(batch)[0]), key))
 
 
 def weighted(arrays: Any, weights: AnyArray, batch_size: int, *, minibatches: int = 1) -> Feed:
-    """A data set on the device whose examples are drawn with replacement, each with a probability proportional to its weight.
+    """A data set on the device, sampled with replacement with probabilities proportional to weights.
 
-    `weights` is `[n]`. The size of a batch is not bounded by the data set's. Raises `ValueError` as `share_edges` does, and if
-    there is not one weight for each example.
+    A batch can be larger than the data set.
+
+    Args:
+        arrays: a pytree of arrays `[n, ...]`.
+        weights: weights of the examples, `[n]`.
+        batch_size: number of examples in a minibatch.
+        minibatches: number of minibatches in a step; more than one are stacked on a leading axis.
+
+    Raises `ValueError` if there is not one weight for each example, and for weights that `share_edges` rejects.
     """
     if len(weights) != len(jax.tree.leaves(arrays)[0]):
-        raise ValueError(f'{len(jax.tree.leaves(arrays)[0])} examples want as many weights, got {len(weights)}')
+        raise ValueError(f'{len(jax.tree.leaves(arrays)[0])} examples require as many weights, got {len(weights)}')
 
     def minibatch(data: Any, key: Key, number: Array) -> Batch:
         local = batch_size // parallel.axis_size()
@@ -94,26 +107,26 @@ def weighted(arrays: Any, weights: AnyArray, batch_size: int, *, minibatches: in
 
 
 def share_edges(weights: AnyArray) -> Array:
-    """What `weighted_rows` draws by: where each example's share of [0, 2^31) ends, uint32, `[..., n]` of weights `[..., n]`.
+    """Computes the edges from which `weighted_rows` draws: `[..., n]` weights to uint32 `[..., n]`.
 
-    In integers, because a running sum of float32 would round the small weights of a large set away. Raises `ValueError` for
-    weights that are negative, not finite or all zero.
+    They are the ends of the examples' shares of [0, 2^31). They are integers because a float32 cumulative sum would lose the
+    small weights of a large data set. Raises `ValueError` for weights that are negative, not finite or all zero.
     """
     w = np.asarray(weights, np.float64)
     ends = w.cumsum(-1)
     if not (np.isfinite(w).all() and (w >= 0).all() and (ends[..., -1] > 0).all()):
-        raise ValueError('weights are finite and at least 0, and some are above 0')
+        raise ValueError('weights must be finite and at least 0, and not all 0')
     return jnp.asarray(np.round(ends / ends[..., -1:] * 2**31), jnp.uint32)
 
 
 def weighted_rows(edges: Array, keys: Key) -> Array:
-    """One row of the data for each of the keys, `[n], [batch] -> [batch]`, with the probabilities of `share_edges`."""
+    """Draws one row of the data for each key, with the probabilities of `share_edges`: `[n], [batch] -> [batch]`."""
     points = jax.vmap(lambda key: jax.random.bits(key, (), jnp.uint32) >> 1)(keys)
     return jnp.searchsorted(edges, points, side='right')
 
 
 def generated(sampler: Callable[[Key], Batch], batch_size: int, *, minibatches: int = 1) -> Feed:
-    """Data drawn afresh from a distribution, such as `Mixture.sample`: one example from one key."""
+    """Data drawn from a distribution by `sampler(key) -> example`, such as `Mixture.sample`."""
 
     def minibatch(data: Any, key: Key, number: Array) -> Batch:
         local = batch_size // parallel.axis_size()
@@ -123,7 +136,10 @@ def generated(sampler: Callable[[Key], Batch], batch_size: int, *, minibatches: 
 
 
 def several(minibatch: Callable[[Any, Any, Array], Batch], count: int) -> Callable[[Any, Any, Array], Batch]:
-    """`minibatch(data, own, number)` as a feed's `draw(data, own, step)`: of a count above 1, so many on a leading axis."""
+    """Turns `minibatch(data, own, number)` into the `draw(data, own, step)` of a feed, with `count` minibatches in a step.
+
+    More than one are stacked on a leading axis.
+    """
     if count == 1:
         return minibatch
     return lambda data, own, step: jax.vmap(lambda i: minibatch(data, own, step * count + i))(jnp.arange(count))
@@ -135,46 +151,52 @@ class Source(Protocol):
     def __len__(self) -> int: ...
 
     def read(self, indices: Sequence[int]) -> Any:
-        """The examples as a pytree of numpy arrays, `[len(indices), ...]`."""
+        """Returns the examples as a pytree of NumPy arrays, `[len(indices), ...]`."""
 
 
 class Rows(NamedTuple):
-    """A pytree of arrays `[n, ...]` in the host's memory, as a source."""
+    """A source of arrays in the memory of the host."""
 
     arrays: Any
+    """A pytree of arrays `[n, ...]`."""
 
     def __len__(self) -> int:
         return len(jax.tree.leaves(self.arrays)[0])
 
     def read(self, indices: Sequence[int]) -> Any:
+        """Returns the examples as a pytree of NumPy arrays, `[len(indices), ...]`."""
         return jax.tree.map(lambda x: x[np.asarray(indices)], self.arrays)
 
 
 class Stream(NamedTuple):
-    """A data set too large for the device, read ahead by threads, in the order in which `resident` would draw it."""
+    """A data set too large for the device, read ahead by threads in the same order in which `resident` would draw it."""
 
     source: Source
+    """The data set."""
     batch_size: int
+    """Number of examples in a minibatch."""
     minibatches: int = 1
+    """Number of minibatches in a step; more than one are stacked on a leading axis."""
     transform: Transform | None = None
+    """Applied to each drawn example, inside the step."""
     pick: Callable[[Any], Any] = lambda batch: batch
-    """What of the source's examples a batch is."""
+    """Maps what the source reads to a batch."""
 
     def own(self, number: int, key: Key) -> Key:
-        """What the seed of this number has for itself, as of a `Feed`."""
+        """Returns what belongs to the seed with this number, as in a `Feed`."""
         del number
         return key
 
     def batches(self, own: Key, start: int, rows: slice = slice(None)) -> Iterator[Batch]:
-        """Batches `start`, `start + 1`, ... as they lie on disk; a resumed run gives `start` and goes on bit for bit.
+        """Yields batches `start`, `start + 1`, ... as stored on disk; a resumed run gives `start` and continues bit for bit.
 
-        `rows` are those of a batch that this process reads.
+        Only `rows` of each minibatch are read.
         """
         read = stream(self.source, self.batch_size, own, start=start, minibatches=self.minibatches, rows=rows)
         return (self.pick(batch) for batch in read)
 
     def prepare(self, batch: Any, own: Key, step: Array) -> Batch:
-        """A batch as the step sees it; pure, to be called inside the step."""
+        """Converts a batch to what the step receives; a pure function that is called inside the step."""
         if self.minibatches == 1:
             return _prepared(batch, self.transform, own, step)
         numbers = step * self.minibatches + jnp.arange(self.minibatches)
@@ -182,25 +204,27 @@ class Stream(NamedTuple):
 
 
 class Joined(NamedTuple):
-    """Several sets as one that is read as it is needed, whose batch is a dict of theirs; some may live on the device."""
+    """Several data sets streamed as one, whose batch is a dict of their batches; some of them may be on the device."""
 
     feeds: Mapping[str, Feed | Stream]
+    """Name -> feed; at least one is a `Stream`."""
 
     @property
     def minibatches(self) -> int:
+        """Number of minibatches in a step."""
         return next(feed.minibatches for feed in self.feeds.values() if isinstance(feed, Stream))
 
     def own(self, number: int, key: Key) -> Any:
-        """What the seed of this number has for itself, as of a `Feed`."""
+        """Returns what belongs to the seed with this number, as in a `Feed`."""
         return {name: feed.own(number, named(key, name)) for name, feed in self.feeds.items()}
 
     def batches(self, own: Any, start: int, rows: slice = slice(None)) -> Iterator[Batch]:
-        """Batches `start`, `start + 1`, ... of what is on disk, as they lie there."""
+        """Yields `rows` of batches `start`, `start + 1`, ... of the streamed data sets, as stored on disk."""
         reading = {name: feed.batches(own[name], start, rows) for name, feed in self.feeds.items() if isinstance(feed, Stream)}
         return (dict(zip(reading, parts, strict=True)) for parts in zip(*reading.values(), strict=True))
 
     def prepare(self, batch: Batch, own: Any, step: Array) -> Batch:
-        """A batch as the step sees it; pure, to be called inside the step."""
+        """Converts a batch to what the step receives; a pure function that is called inside the step."""
         part = lambda name, feed: (
             feed.draw(feed.data, own[name], step) if isinstance(feed, Feed) else feed.prepare(batch[name], own[name], step)
         )
@@ -212,7 +236,7 @@ def joined(feeds: Mapping[str, Feed]) -> Feed: ...
 @overload
 def joined(feeds: Mapping[str, Feed | Stream]) -> Feed | Joined: ...
 def joined(feeds: Mapping[str, Any]) -> Feed | Joined:
-    """Several feeds as one, whose batch is a dict of theirs: for sets that are drawn independently."""
+    """Combines feeds of independently drawn data sets into one, whose batch is a dict of theirs."""
     resident = {name: feed for name, feed in feeds.items() if isinstance(feed, Feed)}
     if len(resident) < len(feeds):
         return Joined(feeds)
@@ -229,14 +253,17 @@ def feed(
     pick: Callable[[Any], Any] = lambda batch: batch,
     memory_limit: float = 2e9,
 ) -> Feed | Stream:
-    """A data set on the device if it is not too large, and else read as it is needed.
+    """Holds a data set on the device if it is small enough, and streams it otherwise.
 
     Args:
-        source: a pytree of arrays `[n, ...]`, or a `Source`, which is on disk because it is too large.
-        batch_size: and `minibatches`: of a step.
-        transform: of single examples, as of `resident`.
-        pick: what of a source's examples a batch is; of arrays it is applied to them all.
-        memory_limit: in bytes, of arrays.
+        source: a pytree of arrays `[n, ...]`, or a `Source`, which is always streamed.
+        batch_size: number of examples in a minibatch.
+        minibatches: number of minibatches in a step; more than one are stacked on a leading axis.
+        transform: applied to each drawn example, as in `resident`.
+        pick: maps what a source reads to a batch; arrays are mapped once, all of them together.
+        memory_limit: maximum size of arrays on the device, in bytes.
+
+    Raises `InputError` if the data set is smaller than a batch.
     """
     if hasattr(source, 'read'):
         _check_size(len(source), batch_size)
@@ -258,9 +285,20 @@ def stream(
     rows: slice = slice(None),
     threads: int = 8,
 ) -> Iterator[Batch]:
-    """Batches `start`, `start + 1`, ... of a data set too large for the device, read ahead by threads (grain).
+    """Yields batches `start`, `start + 1`, ... of a data set too large for the device, read ahead by threads (grain).
 
-    In the same order as `resident` would draw them with this key. Of each minibatch only `rows` are read.
+    The order is that in which `resident` would draw them with this key.
+
+    Args:
+        source: the data set.
+        batch_size: number of examples in a minibatch.
+        key: determines the order.
+        start: number of the first batch.
+        minibatches: number of minibatches in a batch; more than one are stacked on a leading axis.
+        rows: which examples of each minibatch are read; with several processes, those of the devices of this one.
+        threads: number of threads that read.
+
+    Raises `InputError` if the data set is smaller than a batch.
     """
     import grain
 

@@ -1,4 +1,4 @@
-"""Image data sets as arrays: what they are, the handwritten digits, and one size for all."""
+"""Image data sets as arrays: their type, the handwritten digits, and conversion of size and colour."""
 
 import importlib.util
 import pathlib
@@ -16,28 +16,31 @@ class Images(NamedTuple):
     images: np.ndarray
     """uint8, `[n, height, width, channels]`"""
     labels: np.ndarray | None
-    """int32, `[n]`, or None"""
+    """int32, `[n]`, or None."""
     classes: tuple[str, ...] = ()
     """A name for each label; empty without labels."""
     broken: tuple[str, ...] = ()
-    """Files that could not be read and were left out."""
+    """Files that were left out because they could not be read."""
 
     @property
     def size(self) -> Size:
+        """Side of squares, or height and width."""
         return size_of(*self.images.shape[1:3])
 
     @property
     def channels(self) -> int:
+        """Number of channels."""
         return self.images.shape[3]
 
 
 def digits(split: str = 'train') -> Images:
-    """Scikit-learn's 1,797 handwritten digits, 8 x 8 pixels, 16 grey levels (Alpaydin and Kaynak 1998). No network needed.
+    """Scikit-learn's 1,797 handwritten digits, 8 x 8 pixels with 16 grey levels (Alpaydin and Kaynak 1998), without a download.
 
-    The set has no split of its own. Here 'test' is 360 images, 20 %, drawn once by a fixed seed, and 'train' the other 1,437.
+    The data set comes without splits. Here 'test' consists of 360 images, 20 %, drawn once by a fixed seed, and 'train' of the
+    other 1,437. Raises `InputError` for any other split.
     """
     if split not in ('train', 'test'):
-        raise InputError(f"the digits have splits 'train' and 'test', not {split!r}")
+        raise InputError(f"the digits have no split {split!r}; they have 'train' and 'test'")
     images, labels = _scikit_learn_digits()
     order = np.random.default_rng(0).permutation(len(images))
     chosen = np.sort(order[:360] if split == 'test' else order[360:])
@@ -46,7 +49,7 @@ def digits(split: str = 'train') -> Images:
 
 
 def _scikit_learn_digits() -> tuple[np.ndarray, np.ndarray]:
-    """Images `[n, 8, 8]` from 0 to 16, and labels, from the file in the package: importing scikit-learn takes seconds."""
+    """Reads images `[n, 8, 8]` from 0 to 16 and labels from the package's file, because importing scikit-learn takes seconds."""
     package = importlib.util.find_spec('sklearn')
     for folder in (package and package.submodule_search_locations) or ():
         file = pathlib.Path(folder) / 'datasets' / 'data' / 'digits.csv.gz'
@@ -60,7 +63,7 @@ def _scikit_learn_digits() -> tuple[np.ndarray, np.ndarray]:
 
 
 def resize(images: np.ndarray, size: Size) -> np.ndarray:
-    """uint8 images `[n, h, w, c]`, cropped about their centres to the shape of `size` and resized to it, antialiased."""
+    """Crops uint8 images `[n, h, w, c]` around their centres to the shape of `size`, and resizes them to it with antialiasing."""
     from PIL import Image
 
     if images.shape[1:3] == sides(size):
@@ -70,7 +73,10 @@ def resize(images: np.ndarray, size: Size) -> np.ndarray:
 
 
 def recoloured(images: np.ndarray, channels: int | None) -> np.ndarray:
-    """uint8 images `[n, h, w, 1 or 3]` with this number of channels: grey in all three, or the luma of ITU-R 601, as Pillow's."""
+    """Converts uint8 images `[n, h, w, 1 or 3]` to this number of channels, or leaves them unchanged if it is None.
+
+    Grey is repeated in all three channels; colour becomes the luma of ITU-R 601, as in Pillow.
+    """
     if channels in (None, images.shape[3]):
         return images
     if channels == 3:

@@ -1,4 +1,4 @@
-"""Labels at the data boundary: nothing can be raised inside a compiled step, so what is wrong with them is said here."""
+"""Checks of labels at the boundary of the data, since a compiled step cannot raise errors."""
 
 from typing import Any
 
@@ -8,44 +8,50 @@ from gan_jax.errors import InputError
 
 
 def check_labels(labels: Any, classes: int) -> np.ndarray:
-    """The labels of a data set as int32 `[n]`, each from 0 to `classes - 1`, and each of those at least once.
+    """Returns the labels of a data set as int32 `[n]`, after checking that they cover exactly the range 0 to `classes - 1`.
 
-    Raises `InputError` for labels that are no integers or out of range, and for a class with no example.
+    Raises `InputError` for labels that are not integers or are out of range, and for a class without examples.
     """
     labels = np.asarray(labels)
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
-        raise InputError(f'labels are one integer for each example, not {labels.dtype} of shape {labels.shape}')
+        raise InputError(f'labels must be one integer for each example, not {labels.dtype} of shape {labels.shape}')
     outside = np.flatnonzero((labels < 0) | (labels >= classes))
     if len(outside):
         first = outside[0]
-        raise InputError(f'label {labels[first]} of example {first} is not from 0 to {classes - 1} ({len(outside)} such labels)')
+        raise InputError(f'label {labels[first]} of example {first} is outside 0 to {classes - 1} ({len(outside)} such labels)')
     missing = np.flatnonzero(np.bincount(labels, minlength=classes) == 0)
     if len(missing):
-        raise InputError(f'no example of class {", ".join(map(str, missing))}: each of the {classes} classes wants one')
+        raise InputError(f'no example of class {", ".join(map(str, missing))}: each of the {classes} classes requires one')
     return labels.astype(np.int32)
 
 
 def labelled_subset(labels: Any, total: int, *, classes: int, seed: int) -> np.ndarray:
-    """The examples whose labels a semi-supervised run may see: `total` indices, sorted, equally many of each class.
+    """Draws the examples whose labels a semi-supervised run may see: `total` sorted indices, equally many from each class.
 
-    They are drawn by the seed, without replacement. Raises `InputError` for labels that `check_labels` refuses, for a total
-    that is no multiple of the number of classes, and for more than a class has.
+    Args:
+        labels: labels of all examples, `[n]`.
+        total: number of labels to keep.
+        classes: number of classes.
+        seed: seed of the draw, which is without replacement.
+
+    Raises `InputError` for labels that `check_labels` rejects, for a total that is not a multiple of the number of classes, and
+    for one that requires more examples than a class has.
     """
     labels = check_labels(labels, classes)
     each, rest = divmod(total, classes)
     if each < 1 or rest:
-        raise InputError(f'{total} labels are not the same number of each of {classes} classes; give a multiple of {classes}')
+        raise InputError(f'{total} labels cannot be split evenly among {classes} classes; give a multiple of {classes}')
     counts = np.bincount(labels)
     if counts.min() < each:
-        raise InputError(f'{total} labels are {each} of each class, and class {counts.argmin()} has {counts.min()} examples')
+        raise InputError(f'{total} labels require {each} of each class, but class {counts.argmin()} has {counts.min()} examples')
     rng = np.random.default_rng(seed)
     return np.sort(np.concatenate([rng.choice(np.flatnonzero(labels == k), each, replace=False) for k in range(classes)]))
 
 
 def held_out_examples(labels: Any) -> np.ndarray:
-    """Which examples to hold out of training where a data set has no test set, bool `[n]`: every tenth of each class.
+    """Selects examples to hold out of training if a data set has no test set, bool `[n]`: every tenth of each class.
 
-    Raises `InputError` for a class of a single example.
+    Raises `InputError` for a class with a single example.
     """
     labels = np.asarray(labels)
     held_out = np.zeros(len(labels), bool)

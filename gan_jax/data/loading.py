@@ -1,6 +1,6 @@
-"""One name for every image data set: `digits`, the path of a folder or of a file of arrays, or a TFDS name.
+"""Image data sets by name: `digits`, the path of a folder or of a file of arrays, or a TFDS name.
 
-Of the digits and of TFDS a name may have a split, `mnist:test`, which then takes the place of 'train'.
+The name of the digits or of a TFDS data set can include a split, as in `mnist:test`, which then replaces 'train'.
 """
 
 import math
@@ -17,8 +17,9 @@ from gan_jax.data.tfds import TfdsSource, has_held_out, held_out, is_known
 from gan_jax.errors import InputError
 
 DIGITS_SIZE = 16
-"""The digits are 8 x 8; by default they are enlarged to this."""
+"""Default size of the digits, which are 8 x 8 originally."""
 FOLDER_SIZE = 64
+"""Default size of the images of a folder."""
 
 ImageSource: TypeAlias = TfdsSource | FolderSource
 """An image data set on disk, read by index."""
@@ -33,26 +34,26 @@ def load(
     channels: int | None = None,
     skip_broken: bool = False,
 ) -> Images:
-    """An image data set in memory, uint8 `[n, height, width, channels]`.
+    """Loads an image data set into memory, uint8 `[n, height, width, channels]`.
 
     Args:
         name: 'digits', the path of a folder of images (see `FolderSource`) or of a `.npz` or `.npy` file (see
             `arrays.array_file`), or a TFDS name (see `tfds.parse`).
-        split: which of its splits; 'test' is the validation split of a set without another.
-        size: the side of squares, or height and width, to which images are cropped and resized; the data set's own if it is not
-            given, which has to be square: 16 for the digits, 64 for a folder.
-        data_dir: where TFDS data sets are prepared.
-        channels: 1 or 3; the data set's own if it is not given.
-        skip_broken: leave out the images of a folder that cannot be read.
+        split: name of the split; 'test' is the validation split of a data set that has no other.
+        size: side of squares, or height and width, to which images are cropped and resized; None for the size of the data
+            set, which must then be square: 16 for the digits, 64 for a folder.
+        data_dir: folder of prepared TFDS data sets.
+        channels: 1 or 3; None for those of the data set.
+        skip_broken: whether to leave out images of a folder that cannot be read.
 
-    Raises `InputError` for a name that is not a data set's, and for a split that it does not have.
+    Raises `InputError` for an unknown name or split, and for images that cannot be read.
     """
     if is_digits(name):
         data = digits(_digits_split(name, split))
         return data._replace(images=recoloured(resize(data.images, size or DIGITS_SIZE), channels))
     if is_array_file(name):
         if split != 'train':
-            raise InputError(f'{name} has no splits, not {split!r}')
+            raise InputError(f'{name} has no split {split!r}: a file of arrays has no splits')
         images = array_file(name, size=size, channels=channels)
         return _squares(name, images) if size is None else images
     return _open(name, split, size, data_dir, channels, skip_broken).load()
@@ -67,7 +68,18 @@ def open_source(
     channels: int | None = None,
     skip_broken: bool = False,
 ) -> ImageSource:
-    """A folder or a TFDS data set, read from disk as it is needed, for `data.stream`; the arguments are those of `load`."""
+    """Opens a folder or a TFDS data set that is read from disk on demand, as required by `data.feeds.stream`.
+
+    Args:
+        name: as in `load`, but not that of the digits or of a file of arrays.
+        split: as in `load`.
+        size: as in `load`.
+        data_dir: as in `load`.
+        channels: as in `load`.
+        skip_broken: as in `load`.
+
+    Raises `InputError` as `load` does.
+    """
     return _on_disk(_open(name, split, size, data_dir, channels, skip_broken))
 
 
@@ -81,9 +93,18 @@ def load_or_open(
     channels: int | None = None,
     skip_broken: bool = False,
 ) -> Images | ImageSource:
-    """`load`, or `open_source` for a data set of more than `memory_limit` bytes of pixels.
+    """Loads an image data set, or opens it if it has more than `memory_limit` bytes of pixels.
 
-    The size may be 'native': that which all images have, of whatever shape.
+    Args:
+        name: as in `load`.
+        split: as in `load`.
+        size: as in `load`, or 'native' for the common size of all images, which need not be square.
+        data_dir: as in `load`.
+        memory_limit: maximum size of the pixels in memory, in bytes; the digits and files of arrays are always loaded.
+        channels: as in `load`.
+        skip_broken: as in `load`.
+
+    Raises `InputError` as `load` does.
     """
     if is_array_file(name) and size == 'native':
         return array_file(name, channels=channels)
@@ -101,7 +122,7 @@ def _open(
     channels: int | None,
     skip_broken: bool,
 ) -> ImageSource:
-    """A source whose broken images are still in it."""
+    """Returns a source that still includes broken images."""
     if is_folder(name, data_dir):
         return FolderSource(name, size or FOLDER_SIZE, split=split, channels=channels, skip_broken=skip_broken)
     source = TfdsSource(name, split, size=size, data_dir=data_dir)
@@ -121,7 +142,7 @@ def _squares(name: str, images: Images) -> Images:
 
 
 def describe(name: str, images: Images | ImageSource) -> str:
-    """One line on a data set: how many images there are, of which size, and how many were left out."""
+    """Describes a data set in one line: number and size of its images, colours, classes, and how many files were left out."""
     count = len(images.images) if isinstance(images, Images) else len(images)
     height, width = sides(images.size)
     parts = [f'{name}: {count:,} images of {height} x {width} pixels', 'grey' if images.channels == 1 else 'colour']
@@ -131,33 +152,36 @@ def describe(name: str, images: Images | ImageSource) -> str:
 
 
 def is_folder(name: str, data_dir: str | os.PathLike | None = None) -> bool:
-    """Whether a data set's name is the path of a folder: one that exists, or that is spelled as no other data set is."""
+    """Returns whether a name is the path of a folder: one that exists, or one that no other data set could have as its name."""
     if not name:
         return False
     return pathlib.Path(name).is_dir() or name.startswith(('.', '~', os.sep)) or (os.sep in name and not is_known(name, data_dir))
 
 
 def is_array_file(name: str) -> bool:
-    """Whether a data set's name is that of a file of arrays."""
+    """Returns whether a name is that of a file of arrays."""
     return pathlib.Path(name).suffix in SUFFIXES
 
 
 def is_digits(name: str) -> bool:
-    """Whether a data set's name is that of the digits, with or without a split."""
+    """Returns whether a name is that of the digits, with or without a split."""
     return name.partition(':')[0] == 'digits'
 
 
 def _digits_split(name: str, split: str) -> str:
     _, colon, named = name.partition(':')
     if colon and not named:
-        raise InputError(f'{name!r} names no split: the digits have train and test')
+        raise InputError(f'{name!r} does not name a split: the digits have train and test')
     if split == 'test' and named == 'test':
-        raise InputError('digits:test leaves no images to judge on')
+        raise InputError('digits:test leaves no images to evaluate on')
     return named or split if split == 'train' else split
 
 
 def held_out_name(name: str, data_dir: str | os.PathLike | None = None) -> str:
-    """The name of the images that `load` takes for the split 'test', with no other split in it."""
+    """Returns the name of the images that `load` uses for the split 'test', without any other split in it.
+
+    Raises `InputError` if a TFDS data set has no such split.
+    """
     if is_digits(name):
         return 'digits:test'
     if is_folder(name, data_dir) or is_array_file(name):
@@ -166,9 +190,9 @@ def held_out_name(name: str, data_dir: str | os.PathLike | None = None) -> str:
 
 
 def has_test_set(name: str, data_dir: str | os.PathLike | None = None) -> bool:
-    """Whether a data set has held-out images beside those that its name stands for.
+    """Returns whether a data set has held-out images apart from those that its name denotes.
 
-    Files of arrays have none, nor have folders without splits and TFDS data sets of a training split alone.
+    Files of arrays, folders without splits and TFDS data sets with only a training split have none.
     """
     if is_array_file(name) or name == 'digits:test':
         return False

@@ -1,7 +1,7 @@
-"""Mixtures of Gaussians: data whose modes are known, so that mode collapse can be counted.
+"""Mixtures of Gaussians: data with known modes, on which mode collapse can be measured.
 
-Four different "rings of 8 Gaussians" are in circulation, and a closed `linspace` has turned several published ones into seven
-modes with one counted twice. Here they have names, and every ring has as many distinct modes as it says.
+Four different "rings of 8 Gaussians" are in circulation, and a `linspace` that includes its end point has turned several
+published ones into seven modes, one of them counted twice. Here each has a name, and all modes of a ring are distinct.
 """
 
 from collections.abc import Callable
@@ -26,7 +26,7 @@ class Mixture(NamedTuple):
     """`[modes]`"""
 
     def sample(self, key: Key) -> Array:
-        """One point, `[dimension]`; `jax.vmap` it over keys."""
+        """Draws one point, `[dimension]`; use `jax.vmap` over keys for more."""
         mode_key, noise_key = jax.random.split(key)
         mode = jax.random.randint(mode_key, (), 0, len(self.centres))
         noise = jax.random.normal(noise_key, self.centres.shape[1:])
@@ -34,19 +34,19 @@ class Mixture(NamedTuple):
 
 
 def ring(radius: float, std: float, modes: int = 8) -> Mixture:
-    """Centres at angles 2 pi k / modes, the end point left out."""
+    """Centres at angles 2 pi k / modes for k = 0, ..., modes - 1."""
     angles = 2 * np.pi * np.arange(modes) / modes
     return Mixture(radius * np.stack([np.cos(angles), np.sin(angles)], 1), np.full(modes, std))
 
 
 def grid(spacing: float, std: float, side: int = 5) -> Mixture:
-    """`side * side` centres on a square grid about the origin."""
+    """Centres on a square grid of `side * side` points around the origin."""
     ticks = spacing * (np.arange(side) - (side - 1) / 2)
     return Mixture(np.stack(np.meshgrid(ticks, ticks, indexing='ij'), -1).reshape(-1, 2), np.full(side * side, std))
 
 
 def madgan_1d() -> Mixture:
-    """The five Gaussians on a line of MAD-GAN (Ghosh et al. 2018): means 10, 20, 60, 80, 110; stds 3, 3, 2, 2, 1."""
+    """MAD-GAN's five Gaussians on a line (Ghosh et al. 2018): means 10, 20, 60, 80, 110 and standard deviations 3, 3, 2, 2, 1."""
     return Mixture(np.array([[10.0], [20.0], [60.0], [80.0], [110.0]]), np.array([3.0, 3.0, 2.0, 2.0, 1.0]))
 
 
@@ -54,9 +54,9 @@ def madgan_1d() -> Mixture:
 def gmm(modes: Annotated[int, Range(1, 10_000)] = 3, seed: Seed = 0) -> Mixture:
     """AdaGAN's random mixture in the plane (Tolstikhin et al. 2017, section 4.1; the authors' code).
 
-    Means are uniform on [-15, 15]^2, from the authors' generator, so that their seeds give their means. All modes have one
-    variance, 15 / f: f is 3 for one mode or two, 8, 20 and 10 for three, four and five, and 3 modes^2 for more. Modes may
-    overlap. Raises `ValueError` for fewer modes than one.
+    Means are uniform on [-15, 15]^2 and come from the authors' random generator, so that a seed gives the same means as theirs.
+    All modes have the same variance 15 / f, where f is 3 for one or two modes, 8, 20 and 10 for three, four and five, and 3
+    modes^2 for more. Modes may overlap. Raises `ValueError` for fewer than one mode.
     """
     factor = {1: 3, 2: 3, 3: 8, 4: 20, 5: 10}.get(modes, 3 * modes**2)
     centres = np.random.RandomState(seed).uniform(-15, 15, (modes, 2))
@@ -71,15 +71,18 @@ MIXTURES: dict[str, Mixture] = {
     'grid_wgan_gp': grid(2 / 2.828, 0.05 / 2.828),  # Gulrajani et al. 2017, toy script
     'madgan_1d': madgan_1d(),
 }
-"""Name -> mixture. A new preset is one line here."""
+"""Name -> mixture. To add a preset, add one line here."""
 
 
 FACTORIES: Table[Callable[..., Mixture]] = Table('mixture', {'gmm': gmm})
-"""Name -> mixtures with settings, written as 'gmm:modes=5,seed=1'."""
+"""Name -> factory of mixtures with settings, written as in 'gmm:modes=5,seed=1'."""
 
 
 def mixture(name: str) -> Mixture:
-    """A mixture of `MIXTURES` by its name, or of `FACTORIES` by a name and settings. Raises `InputError` for what is unknown."""
+    """Returns a mixture of `MIXTURES` by its name, or of `FACTORIES` by its name and settings.
+
+    Raises `InputError` for an unknown name or setting.
+    """
     if name in MIXTURES:
         return MIXTURES[name]
     if name.partition(':')[0] in FACTORIES:

@@ -1,4 +1,4 @@
-"""The order of the examples: batch t is a pure function of (seed, t), computed in the step and never stored."""
+"""The order of examples: batch t is a pure function of (seed, t), computed within the step and never stored."""
 
 import jax
 import jax.numpy as jnp
@@ -10,10 +10,15 @@ _ROUNDS = 8
 
 
 def shuffled(positions: Array, size: int, key: Key) -> Array:
-    """Where a random permutation of `range(size)` takes each of `positions`.
+    """Applies a random permutation of `range(size)` to `positions`, of any shape.
 
-    A permutation that can be asked for a few of its values, at no cost for the others: a Feistel network on the next even
-    number of bits, followed back into the range by cycle walking (Black and Rogaway 2002, section 4).
+    The permutation is evaluated only at these positions: it is a Feistel network on the next even number of bits, restricted to
+    the range by cycle walking (Black and Rogaway 2002, section 4).
+
+    Args:
+        positions: integers in `range(size)`.
+        size: number of permuted integers.
+        key: determines the permutation.
     """
     half = max(1, -(-(size - 1).bit_length() // 2))
     mask = jnp.uint32((1 << half) - 1)
@@ -34,16 +39,22 @@ def shuffled(positions: Array, size: int, key: Key) -> Array:
 
 
 def batch_indices(size: int, batch_size: int, step: Array, key: Key) -> Array:
-    """The examples of minibatch number `step`, `[batch_size]`.
+    """Returns the indices of the examples in minibatch number `step`, `[batch_size]`.
 
-    Every epoch has an order of its own, and leaves out the `size % batch_size` examples that do not fill a batch.
+    Each epoch has a different order and leaves out the `size % batch_size` examples that do not fill a batch.
+
+    Args:
+        size: number of examples.
+        batch_size: number of examples in a minibatch.
+        step: number of the minibatch.
+        key: determines the order.
     """
     epoch, number = jnp.divmod(step, size // batch_size)
     return shuffled(number * batch_size + jnp.arange(batch_size), size, jax.random.fold_in(key, epoch))
 
 
 def _mix(x: Array) -> Array:
-    """The finalizer of MurmurHash3: every input bit reaches every output bit."""
+    """Applies the finalizer of MurmurHash3: every input bit affects every output bit."""
     x = (x ^ (x >> 16)) * jnp.uint32(0x85EBCA6B)
     x = (x ^ (x >> 13)) * jnp.uint32(0xC2B2AE35)
     return x ^ (x >> 16)

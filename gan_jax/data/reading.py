@@ -1,4 +1,4 @@
-"""Image files: which a folder holds, and the pixels that each of them says it has."""
+"""Image files: how they are found in a folder, and how they are decoded."""
 
 import os
 import pathlib
@@ -18,19 +18,20 @@ class BrokenImage(InputError):
 
 
 Size: TypeAlias = int | tuple[int, int]
-"""Of images: the side of a square, or height and width."""
+"""Size of images: the side of squares, or height and width."""
 
 SUFFIXES = ('.png', '.jpg', '.jpeg', '.webp', '.bmp', '.gif', '.tif', '.tiff', '.ppm', '.pgm')
+"""Suffixes of image files."""
 _GREY = ('1', 'L', 'LA', 'La', 'F')
 _SYSTEM_FOLDER = '__MACOSX'
-"""macOS archives keep a second, unreadable file of every image in it."""
+"""Folder in macOS archives that contains a second, unreadable file for every image."""
 
 
 def files_below(path: pathlib.Path, suffixes: Collection[str]) -> list[pathlib.Path]:
-    """The files below a folder with one of the suffixes, sorted; linked folders are entered, each folder once.
+    """Returns the files below a folder that have one of the suffixes, sorted.
 
-    Hidden files and folders, whose names begin with a dot, and `__MACOSX` are left out. Raises `InputError` for a folder that
-    cannot be opened.
+    Linked folders are followed, but each folder is entered only once. Hidden files and folders, whose names begin with a dot,
+    and `__MACOSX` are skipped. Raises `InputError` for a folder that cannot be opened.
     """
 
     def refuse(error: OSError) -> None:
@@ -49,7 +50,10 @@ def files_below(path: pathlib.Path, suffixes: Collection[str]) -> list[pathlib.P
 
 
 def image_files(path: str | pathlib.Path) -> list[pathlib.Path]:
-    """The image files below a folder, as `files_below`. Raises `InputError` if there is no such folder, or no image in it."""
+    """Returns the image files below a folder, as `files_below` does.
+
+    Raises `InputError` if there is no such folder, or if it has no images.
+    """
     path = pathlib.Path(path)
     if not path.is_dir():
         raise InputError(f'no folder {path}')
@@ -60,20 +64,21 @@ def image_files(path: str | pathlib.Path) -> list[pathlib.Path]:
 
 
 def sides(size: Size) -> tuple[int, int]:
-    """Height and width."""
+    """Returns height and width."""
     return (size, size) if isinstance(size, int) else size
 
 
 def size_of(height: int, width: int) -> Size:
-    """The size of images: one number if they are square."""
+    """Returns the size of images: a single number if they are square."""
     return height if height == width else (height, width)
 
 
 def read_image(file: pathlib.Path, size: Size | None, channels: int) -> np.ndarray:
-    """One image as uint8 `[h, w, channels]`: as it is, or cropped about its centre to the shape of `size` and resized to it.
+    """Reads an image as uint8 `[h, w, channels]`, and crops it around its centre and resizes it if a size is given.
 
-    The image is upright, as its EXIF orientation says, and on white where it is transparent; 16-bit grey levels are divided by
-    257, and floats are taken to be from 0 to 1. Raises `BrokenImage`, with the file's name, for an image that cannot be read.
+    The image is rotated according to its EXIF orientation and placed on white where it is transparent. 16-bit grey levels are
+    divided by 257, and floats must be between 0 and 1. Raises `BrokenImage`, with the file's name, for an image that cannot be
+    read.
     """
     from PIL import Image
 
@@ -86,7 +91,7 @@ def read_image(file: pathlib.Path, size: Size | None, channels: int) -> np.ndarr
 
 
 def is_grey(file: pathlib.Path) -> bool:
-    """Whether an image file is grey by its mode, or by its palette. Raises `BrokenImage`."""
+    """Returns whether an image file is grey by its mode or its palette. Raises `BrokenImage` if it cannot be opened."""
     from PIL import Image
 
     try:
@@ -100,7 +105,10 @@ def is_grey(file: pathlib.Path) -> bool:
 
 
 def decode(image: 'Image.Image', channels: int) -> 'Image.Image':
-    """An open image as 8-bit grey levels for 1 channel, as RGB for 3; see `read_image`. Raises `ValueError`."""
+    """Converts an open image to 8-bit grey levels for 1 channel or to RGB for 3; see `read_image`.
+
+    Raises `ValueError` for grey levels out of range.
+    """
     from PIL import ImageOps
 
     ImageOps.exif_transpose(image, in_place=True)
@@ -108,7 +116,7 @@ def decode(image: 'Image.Image', channels: int) -> 'Image.Image':
 
 
 def _eight_bit(image: 'Image.Image') -> 'Image.Image':
-    """The image in mode L or RGB, whatever its mode."""
+    """Converts an image of any mode to mode L or RGB."""
     from PIL import Image, ImageCms
 
     if image.mode.startswith('I'):
@@ -125,14 +133,14 @@ def _eight_bit(image: 'Image.Image') -> 'Image.Image':
 
 
 def _scaled(levels: np.ndarray, white: int) -> np.ndarray:
-    """Grey levels from 0 to `white` as uint8. Raises `ValueError` for others."""
+    """Scales grey levels from 0 to `white` to uint8. Raises `ValueError` for levels out of this range."""
     if not ((levels >= 0) & (levels <= white)).all():
-        raise ValueError(f'its pixels are from {levels.min():g} to {levels.max():g}, and should be from 0 to {white}')
+        raise ValueError(f'its pixels range from {levels.min():g} to {levels.max():g}, but must be from 0 to {white}')
     return np.round(levels * (255 / white)).astype(np.uint8)
 
 
 def cropped(image: 'Image.Image', size: Size) -> np.ndarray:
-    """The largest part about an image's centre in the shape of `size`, resized with antialiasing: uint8 `[h, w, channels]`."""
+    """Crops an image to the largest central part in the shape of `size` and resizes it, antialiased: uint8 `[h, w, channels]`."""
     from PIL import Image
 
     height, width = sides(size)
@@ -144,16 +152,16 @@ def cropped(image: 'Image.Image', size: Size) -> np.ndarray:
 
 
 def to_array(image: 'Image.Image') -> np.ndarray:
-    """An image of 8-bit channels as `[h, w, channels]`."""
+    """Converts an image with 8-bit channels to `[h, w, channels]`."""
     return np.asarray(image).reshape(image.height, image.width, -1)
 
 
 def _reason(file: pathlib.Path, error: Exception) -> str:
-    """One line that says why a file is not an image."""
+    """Returns a one-line reason why a file cannot be read as an image."""
     from PIL import UnidentifiedImageError
 
     if isinstance(error, UnidentifiedImageError):
-        return 'the file is empty' if file.stat().st_size == 0 else 'it is not an image in a format that Pillow knows'
+        return 'the file is empty' if file.stat().st_size == 0 else 'it is not an image in a format that Pillow supports'
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return ' '.join(str(error).split()) or type(error).__name__

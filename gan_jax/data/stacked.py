@@ -1,8 +1,9 @@
 """Stacked digits ("stacked MNIST", Metz et al. 2017, section 3.3.1): an independent digit in each of three colour channels.
 
-That makes 1000 modes, which a classifier of single digits can count. An image's label is its three-digit number, the first
-channel's digit in front. The modes are as frequent as the digits make them: of a perfect sampler the KL to 1000 equal modes is
-`metrics.modes.coverage_floor` and three times the KL of the digits' own frequencies to equal ones (0.004 in all on MNIST).
+This gives 1000 modes, which a classifier of single digits can count. The label of an image is its three-digit number, beginning
+with the digit of the first channel. Modes are as frequent as their digits are: even for a perfect sampler, the KL divergence to
+1000 equally likely modes is `metrics.modes.coverage_floor` plus three times that of the digits' frequencies to equal ones (0.004
+in total on MNIST).
 """
 
 from collections.abc import Callable
@@ -22,9 +23,9 @@ CHANNELS = 3
 
 
 def stacked_digits(images: AnyArray, batch_size: int, *, minibatches: int = 1) -> Feed:
-    """Stacked digits drawn afresh in each step from `images`, uint8 `[n, size, size, 1]`: float32 `[batch, size, size, 3]`.
+    """Stacked digits drawn anew in each step from `images`, uint8 `[n, size, size, 1]`: float32 `[batch, size, size, 3]`.
 
-    Raises `InputError` for images of another kind.
+    Raises `InputError` for images of another shape or dtype.
     """
     _check(images)
 
@@ -40,29 +41,29 @@ def stacked_digits(images: AnyArray, batch_size: int, *, minibatches: int = 1) -
 
 
 def stacked_test_set(digits: Images, n: int, *, seed: int = 0) -> Images:
-    """n stacked digits, always the same ones: uint8 `[n, size, size, 3]`, with labels from 0 to 999.
+    """Returns n stacked digits that depend only on the seed: uint8 `[n, size, size, 3]`, with labels from 0 to 999.
 
-    Raises `InputError` for images that are no labelled digits.
+    Raises `InputError` for images that are not labelled digits.
     """
     _check(digits.images)
     if digits.labels is None or not np.isin(digits.labels, np.arange(10)).all():
-        raise InputError('stacked digits are made of images labelled 0 to 9')
+        raise InputError('stacked digits require images labelled 0 to 9')
     rows = np.random.default_rng(seed).integers(0, len(digits.images), (n, CHANNELS))
     labels = digits.labels[rows] @ np.array([100, 10, 1])
     return Images(stack(digits.images, rows), labels.astype(np.int32), tuple(f'{i:03}' for i in range(1000)))
 
 
 def stack(images: Any, rows: Any) -> Any:
-    """`images [n, h, w, 1]`, `rows [m, c] -> [m, h, w, c]`: channel j of image i is image number `rows[i, j]`."""
+    """Stacks `images [n, h, w, 1]` by `rows [m, c]` to `[m, h, w, c]`: channel j of image i is image number `rows[i, j]`."""
     return images[rows][..., 0].transpose(0, 2, 3, 1)
 
 
 def channel_classes(classify: Callable[[AnyArray], AnyArray], images: AnyArray) -> AnyArray:
-    """The most probable class of each colour channel by itself, `[n, h, w, c] -> [n, c]`.
+    """Returns the most probable class of each colour channel by itself: `[n, h, w, c] -> [n, c]`.
 
-    `classify` takes images `[m, h, w, 1]` and gives probabilities or logits `[m, classes]`, as what
-    `metrics.classifier.train_classifier` returns does: `probabilities` in blocks of bounded memory, `extractor` within a compiled
-    program. `metrics.modes.stacked_labels` makes labels of the result.
+    `classify` maps images `[m, h, w, 1]` to probabilities or logits `[m, classes]`, as do the functions returned by
+    `metrics.classifier.train_classifier`: `probabilities` in blocks of bounded memory, and `extractor` within a compiled
+    program. `metrics.modes.stacked_labels` converts the result to labels.
     """
     n, height, width, channels = images.shape
     single = images.transpose(0, 3, 1, 2).reshape(-1, height, width, 1)
@@ -71,4 +72,4 @@ def channel_classes(classify: Callable[[AnyArray], AnyArray], images: AnyArray) 
 
 def _check(images: AnyArray) -> None:
     if images.ndim != 4 or images.shape[3] != 1 or images.dtype != np.uint8 or not len(images):
-        raise InputError(f'stacked digits are made of grey images, uint8 [n, size, size, 1], not {images.dtype} {images.shape}')
+        raise InputError(f'stacked digits require grey images, uint8 [n, size, size, 1], not {images.dtype} {images.shape}')

@@ -1,4 +1,4 @@
-"""Games: functions that return a `gan_jax.Game`. A new game is one file here."""
+"""Games: functions that return a `gan_jax.Game`. To add a game, add one file here."""
 
 from gan_jax.games.adversarial import adversarial
 from gan_jax.games.conditional import conditional

@@ -1,4 +1,4 @@
-"""The standard game: one generator, one discriminator (Goodfellow et al. 2014), and what games built on it can ask of it."""
+"""The standard game of one generator and one discriminator (Goodfellow et al. 2014), and its extension points for others."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -18,20 +18,20 @@ from gan_jax.typing import Array, Batch, Key, Metrics, Variables
 
 
 class Reading(NamedTuple):
-    """What the batch and the discriminator's output mean. By default the batch is the examples, and the output their logits."""
+    """How to read the batch and D's output. By default the batch consists of the examples, and the output of their logits."""
 
     examples: Callable[[Batch], Array] = lambda batch: batch
     """`batch -> real examples [n, ...]`"""
     generator: Callable[[Batch], tuple[Array, ...]] = lambda batch: ()
-    """What the generator is called with after the latents, `[n, ...]` each."""
+    """The generator's inputs after the latents, each `[n, ...]`."""
     discriminator: Callable[[Batch], tuple[Array, ...]] = lambda batch: ()
-    """What the discriminator is called with after real and after generated examples, `[n, ...]` each."""
+    """The discriminator's inputs after both real and generated examples, each `[n, ...]`."""
     logit: Callable[[Any], Array] = lambda output: output
-    """`the discriminator's output -> logits of being real [n, ...]`"""
+    """`discriminator output -> logits of being real [n, ...]`"""
 
 
 class Auxiliary(NamedTuple):
-    """Further losses on the discriminator's output. Each is `(real output, fake output, batch) -> (loss, metrics)`, a mean."""
+    """Additional losses on D's output. Each is `(real output, fake output, batch) -> (loss, metrics)` and returns a mean."""
 
     discriminator: Callable[[Any, Any, Batch], tuple[Array, Metrics]]
     generator: Callable[[Any, Any, Batch], tuple[Array, Metrics]]
@@ -55,26 +55,30 @@ def adversarial(
     reading: Reading = _PLAIN,
     auxiliary: Auxiliary | None = None,
 ) -> Game:
-    """A generator of examples from latents against a discriminator of real from generated examples.
+    """The standard game: a generator of examples from latents against a discriminator of real from generated examples.
+
+    The batch is an array of real examples. Real and generated examples pass through the discriminator separately, each with
+    their own batch statistics. The discriminator's state after the generator's loss is discarded.
 
     Args:
         generator: `generator(z [batch, size], train=) -> examples [batch, ...]`.
-        discriminator: `discriminator(examples, train=) -> logits [batch, ...]`; for feature losses also `features_too=True ->
-            (logits, [features, ...])`. Calls in training may draw from the Flax random stream 'noise'.
-        objective: what each minimises, from `gan_jax.objectives`.
-        latent: one example's latent from one key, from `gan_jax.latents`.
+        discriminator: `discriminator(examples, train=) -> logits [batch, ...]`; for feature losses also
+            `features_too=True -> (logits, [features, ...])`. In training it may draw from the Flax random stream 'noise'.
+        objective: the losses of both players, from `gan_jax.objectives`.
+        latent: draws one example's latent from one key, from `gan_jax.latents`.
         penalties: added to the discriminator's loss, from `gan_jax.penalties`.
-        penalty_at: what the penalties' gradients are in: what the discriminator sees, or the examples before the augmentation,
-            through which they are differentiated (as in the code of ADA and R3GAN).
-        augmentation: of what the discriminator sees, from `gan_jax.augmentations`.
-        feature_losses: added to the generator's loss, from `gan_jax.features`, on the features `feature_layer`.
-        objective_weight: of the objective in the generator's loss; 0 leaves it the feature losses alone (Salimans et al. 2016,
-            section 3.1).
-        reading: how other games use this one: the batch and the discriminator's output are what it says.
+        penalty_at: where the penalties take gradients: 'seen', with respect to what the discriminator sees, or 'original', with
+            respect to the examples before the augmentation, differentiating through it (as in the code of ADA and R3GAN).
+        augmentation: applied to what the discriminator sees, from `gan_jax.augmentations`.
+        feature_losses: added to the generator's loss, from `gan_jax.features`.
+        feature_layer: the index of the features to which `feature_losses` apply.
+        objective_weight: weight of the objective in the generator's loss; 0 leaves only the feature losses (Salimans et al.
+            2016, section 3.1).
+        reading: how to read the batch and the discriminator's output, for games built on this one.
         auxiliary: added to both players' losses.
 
-    The batch is an array of real examples. Real and generated examples pass through the discriminator apart, each with its
-    own batch statistics. The discriminator's state after a generator's loss is thrown away.
+    Raises `ValueError` for an unknown `penalty_at`, and for an augmentation that follows logits if the objective has no logit
+    at which the discriminator is undecided.
     """
     judge = judgement(
         discriminator,
@@ -121,9 +125,14 @@ def adversarial(
 def init_generator(
     generator: nn.Module, latent: Callable[[Key], Array], conditions: Sequence[Array], latent_key: Key, key: Key
 ) -> Variables:
-    """The variables of a generator; the reference batch of virtual batch norm, if it has one, is of the game's own latents.
+    """The variables of a generator. The reference batch of virtual batch norm, if any, is drawn from the game's latents.
 
-    `conditions` are what it is called with after the latents, `[n, ...]` each: the reference batch has theirs in turn.
+    Args:
+        generator: `generator(z, *conditions, train=)`.
+        latent: draws one example's latent from one key.
+        conditions: the inputs after the latents, each `[n, ...]`; the reference batch cycles through their rows.
+        latent_key: for the latents.
+        key: for the parameters.
     """
 
     def init(n: int) -> Variables:

@@ -31,25 +31,26 @@ def conditional(
     objective_weight: float = 1.0,
     auxiliary: Auxiliary | None = None,
 ) -> Game:
-    """The standard game, given labels: batches are `{'image': [n, ...], 'label': int [n]}`.
+    """The standard game conditioned on labels; batches are `{'image': [n, ...], 'label': int [n]}`.
 
-    The generator has the labels of the batch, so that the game is about p(image | label) alone, whatever the classes' shares.
-    To sample, give it labels only: `gan_jax.sample(game, state, {'label': labels}, key)`.
+    The generator receives the labels of the batch, so the game concerns p(image | label) only, whatever the frequencies of the
+    classes. To sample, pass labels only: `gan_jax.sample(game, state, {'label': labels}, key)`.
 
     Args:
         generator: `generator(z [n, size], labels [n], train=) -> examples`.
-        discriminator: `discriminator(examples, labels, train=) -> logits [n]`: networks that concatenate or project the label.
-            With `auxiliary` it is not told: `discriminator(examples, train=) -> (logits [n], class logits [n, classes])`.
-        objective: what each minimises, from `gan_jax.objectives`.
-        latent: and `penalties`, `penalty_at`, `augmentation`, `feature_losses`, `feature_layer`, `objective_weight`: as of
-            `games.adversarial`. Penalties hold each example's label; at a point between a real and a generated example it is
-            that of both.
-        auxiliary: what AC-GAN adds, `auxiliary_classifier()`.
+        discriminator: `discriminator(examples, labels, train=) -> logits [n]`, which concatenates or projects the label. With
+            `auxiliary` it does not receive the label:
+            `discriminator(examples, train=) -> (logits [n], class logits [n, classes])`.
+        objective: the losses of both players, from `gan_jax.objectives`.
+        latent: this and `penalties`, `penalty_at`, `augmentation`, `feature_losses`, `feature_layer` and `objective_weight` are
+            as in `games.adversarial`. Penalties hold each example's label fixed; a point between a real and a generated example
+            has the label of both.
+        auxiliary: the additional losses of AC-GAN, `auxiliary_classifier()`.
 
-    Raises `ValueError` for packing: examples of a pack have labels of their own.
+    Raises `ValueError` for packing, because the examples of a pack have different labels, and as `games.adversarial` does.
     """
     if augmentation is not None and augmentation.group > 1:
-        raise ValueError('packing joins examples of different labels, and a conditional discriminator is told one label')
+        raise ValueError('packing joins examples of different labels, but a conditional discriminator takes a single label')
     label = lambda batch: (batch['label'],)
     reading = Reading(examples=lambda batch: batch['image'], generator=label, discriminator=label)
     if auxiliary is not None:
@@ -71,17 +72,17 @@ def conditional(
 
 
 def auxiliary_classifier(weight: float = 1.0, generator_weight: float = 1.0, generated: bool = True) -> Auxiliary:
-    """AC-GAN: both players want the label read off the image, real or generated (Odena et al. 2017, section 3, L_C).
+    """AC-GAN: both players aim to make the label recognisable from real and generated images (Odena et al. 2017, section 3, L_C).
 
-    L_C is the mean cross-entropy of the real images plus that of the generated ones; it is added to each player's loss with
-    that player's weight. The real images' part is a constant of the plain generator, and counts in an unrolled one. With
-    `generated=False` the discriminator learns the classes from real images alone, and the generator's loss has its own images
-    alone; with a generator's weight of .1 that is what the code of WGAN-GP does on CIFAR-10.
+    L_C is the mean cross-entropy of the real images plus that of the generated ones; each player's loss includes it with that
+    player's weight. The term of the real images is constant for the plain generator, but not for an unrolled one. With
+    `generated=False` the discriminator learns the classes from real images only, and the generator's loss includes only its own
+    images; with a generator weight of .1, this is what the code of WGAN-GP does on CIFAR-10.
 
     Raises `ValueError` for a negative weight.
     """
     if weight < 0 or generator_weight < 0:
-        raise ValueError(f'weights are at least 0, got {weight} and {generator_weight}')
+        raise ValueError(f'weights must be at least 0, got {weight} and {generator_weight}')
 
     def discriminator(real: Any, fake: Any, batch: Batch) -> tuple[Array, Metrics]:
         of_real, of_fake = (_cross_entropy(output, batch) for output in (real, fake))

@@ -11,26 +11,26 @@ from gan_jax.typing import Array, Key
 
 
 class ImagePool(NamedTuple):
-    """The images that are held. They are the same on every device of a parallel run."""
+    """The stored images, which are the same on every device of a parallel run."""
 
     bits: Array
-    """Unsigned integers `[size, ...]`: a train step averages floating-point state over the devices, and leaves these alone."""
+    """The images as unsigned integers `[size, ...]`, because a train step averages floating-point state over devices."""
     filled: Array
-    """How many are held."""
+    """The number of images stored."""
 
 
 def empty_pool(size: int, example: Array | jax.ShapeDtypeStruct) -> ImagePool:
-    """A pool for `size` images of the shape and floating-point type of `example`."""
+    """A pool for `size` images with the shape and floating-point type of `example`."""
     bits = jnp.dtype(f'uint{8 * example.dtype.itemsize}')
     return ImagePool(jnp.zeros((size, *example.shape), bits), jnp.int32(0))
 
 
 def exchange(pool: ImagePool, images: Array, key: Key) -> tuple[ImagePool, Array]:
-    """The pool after these images, `[n, ...]`, and what to show in their place.
+    """The pool after visiting images `[n, ...]`, and the images to show instead of them, `[n, ...]`.
 
-    One after the other: while the pool is not full, an image is stored and shown; after that it is shown as it is with
-    probability 1/2, and otherwise takes the place of a stored one, drawn uniformly, which is shown. The order is the global
-    batch's. What is stored is a constant; gradients reach the images that are shown as they are.
+    Images are visited one by one, in the order of the global batch. While the pool is not full, an image is stored and shown.
+    Afterwards it is shown unchanged with probability 1/2; otherwise it replaces a stored image, drawn uniformly, which is shown
+    instead. Stored images are constants; gradients flow only through images shown unchanged.
     """
     size = len(pool.bits)
     newcomers = parallel.all_gather(lax.bitcast_convert_type(lax.stop_gradient(images), pool.bits.dtype))

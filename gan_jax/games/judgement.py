@@ -1,4 +1,4 @@
-"""The judgement of one discriminator: what it sees, its losses, and what it counts. Every game has one for each discriminator."""
+"""What one discriminator sees, its losses, and its counters. Every game has one judgement per discriminator."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
@@ -15,23 +15,23 @@ from gan_jax.penalties import Penalty, Scheduled, total
 from gan_jax.typing import Array, Key, Metrics, Variables
 
 PROGRESS = 'progress'
-"""The collection of the discriminator's variables that counts its updates and holds the augmentation's state."""
+"""The collection of the discriminator's variables with its number of updates and the augmentation's state."""
 PenaltyAt = Literal['seen', 'original']
 
 
 class Shown(NamedTuple):
-    """Examples on their way to the discriminator."""
+    """Examples as presented to the discriminator."""
 
     examples: Array
-    """Before the augmentation, `[n, ...]`."""
+    """The examples before augmentation, `[n, ...]`."""
     seen: tuple[Array, ...]
-    """What the discriminator sees of them, and of what lies beside them."""
+    """The examples and the images beside them, as the discriminator sees them."""
     augment: Callable[[Array], tuple[Array, ...]]
-    """The same augmentation, of the same draws, of other examples."""
+    """Applies the same augmentation, with the same draws, to other examples."""
 
 
 class Verdict(NamedTuple):
-    """One pass through the discriminator."""
+    """The results of one pass through the discriminator."""
 
     output: Any
     logits: Array
@@ -41,16 +41,16 @@ class Verdict(NamedTuple):
 
 
 class Judgement(NamedTuple):
-    """A discriminator with all that acts on what it sees and on both players' losses; made by `judgement`.
+    """A discriminator with everything that affects its inputs and both players' losses; created by `judgement`.
 
-    `given` are inputs that the discriminator has after the examples, such as labels; `beside` are images that it sees beside the
-    examples: they are augmented by the same draws, and penalties hold them. The discriminator is called with
+    `given` are the discriminator's inputs after the examples, such as labels. `beside` are images that it sees beside the
+    examples; they are augmented by the same draws, and penalties hold them fixed. The discriminator is called with
     `*join(example, *beside), *given`.
     """
 
     discriminator: nn.Module
     undecided: float | None
-    """The logit at which the discriminator is undecided; None if there is none."""
+    """The logit at which the discriminator is undecided; None if it does not exist."""
     penalties: Sequence[Penalty | Scheduled]
     penalty_at: PenaltyAt
     augmentation: Augmentation
@@ -61,27 +61,27 @@ class Judgement(NamedTuple):
     keeps_progress: bool
 
     def init(self, examples: Array, key: Key, *, given: Sequence[Array] = (), beside: Sequence[Array] = ()) -> Variables:
-        """The discriminator's variables, of the examples' shapes."""
+        """The discriminator's variables, given the shapes of the examples."""
         group = self.augmentation.group
         blank = [jnp.zeros((group, *x.shape[1:]), x.dtype) for x in (examples, *beside)]
         progress = self._progress()
         seen = self._augment(progress, blank[0], blank[1:], jax.random.split(key, group))
-        # Inference mode has the same variables, and needs no noise.
+        # Inference mode creates the same variables and does not require noise.
         variables = self.discriminator.init(key, *self.join(*seen), *(x[:1] for x in given), train=False)
         return {**variables, PROGRESS: progress} if self.keeps_progress else variables
 
     def split(self, variables: Variables) -> tuple[Variables, Any]:
-        """The network's own variables, and the progress."""
+        """Separates the network's variables from the progress."""
         network = {name: value for name, value in variables.items() if name != PROGRESS}
         return network, variables.get(PROGRESS, self._progress())
 
     def show(self, progress: Any, examples: Array, key: Key, *, beside: Sequence[Array] = ()) -> Shown:
-        """Examples `[n, ...]` through the augmentation."""
+        """Passes examples `[n, ...]` through the augmentation."""
         augment = lambda x: self._augment(progress, x, beside, parallel.example_keys(len(x), key))
         return Shown(examples, augment(examples), augment)
 
     def judge(self, network: Variables, seen: Sequence[Array], key: Key, *, given: Sequence[Array] = ()) -> Verdict:
-        """One pass in training; the key is that of the discriminator's random stream 'noise'."""
+        """One pass in training mode; the key is for the discriminator's random stream 'noise'."""
         options = {'features_too': True} if self.feature_losses else {}
         output, state = apply_network(self.discriminator, network, *self.join(*seen), *given, noise=key, **options)
         output, features = output if self.feature_losses else (output, ())
@@ -90,7 +90,17 @@ class Judgement(NamedTuple):
     def penalty(
         self, network: Variables, progress: Any, real: Shown, fake: Shown, noise: Key, key: Key, *, given: Sequence[Array] = ()
     ) -> Array:
-        """The mean of the sum of the penalties, of which there is at least one; `noise` is the key of D's random stream."""
+        """The mean of the sum of the penalties, of which there must be at least one.
+
+        Args:
+            network: the network's variables.
+            progress: the number of updates and the state of the augmentation.
+            real: the real examples.
+            fake: the generated examples.
+            noise: the key of the discriminator's random stream 'noise'.
+            key: the key of the penalties.
+            given: the discriminator's inputs after the examples.
+        """
         seen = self.penalty_at == 'seen'
         points = (real.seen[0], fake.seen[0]) if seen else (real.examples, fake.examples)
         on_its_way = (lambda x: (x, *real.seen[1:])) if seen else real.augment
@@ -98,7 +108,7 @@ class Judgement(NamedTuple):
         return total(self.penalties, critic, *points, progress['updates'], key).mean()
 
     def moved(self, progress: Any, logits: Array) -> Variables:
-        """The collection PROGRESS after one more update, in which real examples had these logits; empty if none is kept."""
+        """The collection PROGRESS after an update in which the real examples had these logits; empty if it is not kept."""
         if not self.keeps_progress:
             return {}
         heard = logits - (self.undecided or 0)
@@ -106,7 +116,7 @@ class Judgement(NamedTuple):
         return {PROGRESS: jax.lax.stop_gradient({'updates': progress['updates'] + 1, 'augmentation': state})}
 
     def feature_loss(self, real: Sequence[Array], fake: Sequence[Array]) -> Array:
-        """The sum of the feature losses, of which there is at least one, on all features of each side."""
+        """The sum of the feature losses, of which there must be at least one, given the features of all layers of each side."""
         matched = [f[self.feature_layer].reshape(len(f[self.feature_layer]), -1) for f in (real, fake)]
         return sum(term(*matched) for term in self.feature_losses)  # type: ignore[return-value]
 
@@ -121,14 +131,23 @@ class Judgement(NamedTuple):
         given: Sequence[Array] = (),
         beside: Sequence[Array] = (),
     ) -> tuple[Array, tuple[Variables, Metrics], Verdict, Verdict]:
-        """The objective's loss and the penalties, the discriminator's state and metrics, and both verdicts.
+        """The objective's loss plus penalties, the discriminator's state and metrics, and the verdicts on real and fake.
 
-        Real and generated examples `[n, ...]` pass through apart, each with its own batch statistics.
+        Real and generated examples pass through separately, each with their own batch statistics.
+
+        Args:
+            objective: the losses of both players.
+            variables: the discriminator's variables.
+            real: real examples, `[n, ...]`.
+            fake: generated examples, `[n, ...]`.
+            key: the key of all random draws.
+            given: the discriminator's inputs after the examples, each `[n, ...]`.
+            beside: images seen beside the examples, each `[n, ...]`.
         """
         network, progress = self.split(variables)
         real_key, fake_key, penalty_key, noise_key = jax.random.split(key, 4)
         noise_keys = jax.random.split(noise_key, 3)
-        # What lies beside both is then one and the same, also between them.
+        # With one key, the images beside real and generated examples are identical, and so are those at points between them.
         shown_real, shown_fake = (
             self.show(progress, x, k, beside=beside) for x, k in ((real, real_key), (fake, real_key if beside else fake_key))
         )
@@ -153,11 +172,14 @@ class Judgement(NamedTuple):
         beside: Sequence[Array] = (),
         weight: float = 1.0,
     ) -> tuple[Array, Metrics, Verdict, Verdict]:
-        """`weight` times the objective's loss and the feature losses, metrics, and both verdicts."""
+        """The objective's loss times `weight` plus the feature losses, metrics, and the verdicts on real and fake.
+
+        The other arguments are as in `discriminator_loss`.
+        """
         network, progress = self.split(variables)
         real_key, fake_key, noise_key = jax.random.split(key, 3)
         noise_keys = jax.random.split(noise_key)
-        # An objective that ignores the real logits costs no pass over the real examples: nothing else depends on them.
+        # If the objective ignores the real logits, XLA removes the pass over the real examples, as nothing else depends on it.
         shown_real = self.show(progress, real, real_key, beside=beside)
         of_real = self.judge(network, shown_real.seen, noise_keys[0], given=given)
         shown_fake = self.show(progress, fake, real_key if beside else fake_key, beside=beside)
@@ -194,22 +216,22 @@ def judgement(
     """The judgement of a discriminator.
 
     Args:
-        discriminator: for feature losses it takes `features_too=True -> (output, [features, ...])`.
+        discriminator: for feature losses it must accept `features_too=True -> (output, [features, ...])`.
         undecided: the logit at which it is undecided under the objective, or None.
-        penalties: and `penalty_at`, `augmentation`, `feature_losses`, `feature_layer`: as of `games.adversarial`.
+        penalties: this and `penalty_at`, `augmentation`, `feature_losses` and `feature_layer` are as in `games.adversarial`.
         logit: `output -> logits of being real [n, ...]`.
-        join: `(example, *beside) -> what the discriminator is called with`.
+        join: `(example, *beside) -> the discriminator's inputs`.
 
-    Raises `ValueError` for an augmentation that follows logits where the discriminator is never undecided.
+    Raises `ValueError` for an unknown `penalty_at`, and for an augmentation that follows logits if `undecided` is None.
     """
     augment = augmentation or chain()
     if augment.reads_logits and undecided is None:
         raise ValueError(
-            'an adaptive augmentation follows the sign of real logits, which says nothing under this objective; '
-            'minimax, non_saturating, least_squares, hinge and f_gan have a logit at which D is undecided'
+            'an adaptive augmentation follows the sign of real logits, which is meaningless under this objective; '
+            'use minimax, non_saturating, least_squares, hinge or f_gan, which have a logit at which D is undecided'
         )
     if penalty_at not in ('seen', 'original'):
-        raise ValueError(f"penalties are at what is 'seen' or at the 'original', not {penalty_at!r}")
+        raise ValueError(f"penalty_at must be 'seen' or 'original', not {penalty_at!r}")
     keeps = augmentation is not None or any(isinstance(p, Scheduled) for p in penalties)
     return Judgement(discriminator, undecided, penalties, penalty_at, augment, feature_losses, feature_layer, logit, join, keeps)
 
@@ -217,9 +239,15 @@ def judgement(
 def apply_network(
     network: nn.Module, variables: Variables, *inputs: Array, train: bool = True, noise: Key | None = None, **options: Any
 ) -> tuple[Any, Variables]:
-    """The network's output, and its state: all collections but the parameters, as the call left them.
+    """The network's output, and its state: all collections except the parameters, as updated by the call.
 
-    `noise` is the key of the random stream of that name.
+    Args:
+        network: the module to apply.
+        variables: its variables.
+        inputs: its positional inputs.
+        train: whether it runs in training mode; in inference mode the state is returned unchanged.
+        noise: the key of the random stream 'noise', if it draws from it.
+        options: its keyword arguments.
     """
     state = {name: value for name, value in variables.items() if name != 'params'}
     rngs = None if noise is None else {'noise': noise}

@@ -1,4 +1,4 @@
-"""LAPGAN: one game for every level of a Laplacian pyramid (Denton et al. 2015)."""
+"""LAPGAN: one game per level of a Laplacian pyramid (Denton et al. 2015)."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -39,31 +39,33 @@ def laplacian_pyramid(
 ) -> Game:
     """Level k < K generates h_k given the low-pass image l_k = up(down(I_k)), level K the coarsest image (section 2.3).
 
-    The levels are independent games, and learn side by side from one batch of images `[n, h, w, c]`: each from real low-pass
-    images, none from what another level makes. In inference mode the play is the cascade
+    The levels are independent games that learn in parallel from one batch of images `[n, h, w, c]`. Each level is conditioned
+    on real low-pass images, never on another level's output. In inference mode the play is the cascade
 
         I~_K = G_K(z_K),   I~_k = up(I~_{k+1}) + G_k(z_k, up(I~_{k+1})),
 
-    all stages of it, `(I~_0, ..., I~_K)`, finest first. `gan_jax.sample(game, state, jnp.zeros(64), key)` draws 64 of each stage.
+    as the tuple of all its stages, `(I~_0, ..., I~_K)`, finest first. `gan_jax.sample(game, state, jnp.zeros(64), key)` draws
+    64 images of each stage.
 
     Args:
         generators: finest first: `generators[k](z, low, train=) -> high`, both `[n, h, w, c]`, and
             `generators[K](z, train=) -> images`.
         discriminators: `discriminators[k](high, low, train=) -> logits [n]`, and
             `discriminators[K](images, train=) -> logits [n]`.
-        objective: of every level; the paper's is `objectives.non_saturating()`.
-        latent: one example's latent from one key, for each level.
-        penalties: and `penalty_at`, `feature_losses`, `feature_layer`, `objective_weight`: as of `games.adversarial`, for every
-            level. A penalty is on `high`, with `low` held.
+        objective: the objective of every level; the paper uses `objectives.non_saturating()`.
+        latent: for each level, draws one example's latent from one key.
+        penalties: this and `penalty_at`, `feature_losses`, `feature_layer` and `objective_weight` are as in
+            `games.adversarial`, for every level. A penalty acts on `high` and holds `low` fixed.
+        augmentation: must be None, because an augmentation would change `high` but not `low`.
 
-    Metrics and variables have the names level_0, ..., level_K. Raises `ValueError` if the three lists are not of one length, and
-    for an augmentation, which would change `high` and not `low`; `InputError` for images that cannot be halved K times.
+    Metrics and variables are named level_0, ..., level_K. Raises `ValueError` if the three lists differ in length or are empty,
+    and for an augmentation; `InputError` for images that cannot be halved K times.
     """
     if not len(generators) == len(discriminators) == len(latent) > 0:
         counts = f'{len(generators)} generators, {len(discriminators)} discriminators and {len(latent)} latents'
-        raise ValueError(f'every level has one generator, one discriminator and one latent; got {counts}')
+        raise ValueError(f'every level requires one generator, one discriminator and one latent, got {counts}')
     if augmentation is not None:
-        raise ValueError('an augmentation would change the high-pass images of a pyramid, and not the low-pass ones')
+        raise ValueError('an augmentation would change the high-pass images of a pyramid but not the low-pass ones')
     halvings = len(generators) - 1
     names = [_name(k) for k in range(halvings + 1)]
     readings = [_LEVEL] * halvings + [Reading()]
@@ -107,7 +109,7 @@ def laplacian_pyramid(
 
 
 def cascade(generators: Sequence[nn.Module], variables: Variables, latents: Sequence[Array]) -> tuple[Array, ...]:
-    """All stages of the cascade, finest first, of latents `[n, ...]` for each level, finest first."""
+    """All stages of the cascade, finest first, from latents `[n, size]` for each level, finest first."""
     stages: list[Array] = []
     for k in reversed(range(len(generators))):
         low = [pyramids.up(stages[-1])] if stages else []

@@ -36,38 +36,38 @@ def multi_generator(
     feature_layer: int = -1,
     objective_weight: float = 1.0,
 ) -> Game:
-    """K generators against a discriminator of K + 1 classes: class i < K is generator i, class K is real.
+    """K generators against a discriminator of K + 1 classes: class i < K means generator i, class K means real.
 
     With D the softmax of the discriminator's logits, D maximises E_real log D_K + sum_i E_i log D_i, and generator i minimises
-    E_i log(1 - D_K) (Ghosh et al. 2018, section 4). Real examples count once, and the K terms are summed. The generators' loss is
-    the whole E_real log D_K + sum_i E_i log(1 - D_K), whose value at the optimum is -(K + 1) log(K + 1) + K log K; its first term
-    acts only through an unrolled discriminator. With K = 1 this is the minimax game.
+    E_i log(1 - D_K) (Ghosh et al. 2018, section 4). Real examples count once, and the K terms are summed. The generators' loss
+    is the whole of E_real log D_K + sum_i E_i log(1 - D_K), whose value at the optimum is -(K + 1) log(K + 1) + K log K; its
+    first term matters only with an unrolled discriminator. With K = 1 this is the minimax game.
+
+    The play is `[K, batch, ...]`. All generators receive the same latents; the objective, which contains only the K separate
+    expectations, does not distinguish them from independent ones. `mixture` turns a play into samples of the whole model. Real
+    examples and those of each generator pass through the discriminator separately, each with their own batch statistics.
 
     Args:
-        generator: `generator(z [batch, size], train=) -> examples [batch, ...]`; each of the K has parameters of its own.
+        generator: `generator(z [batch, size], train=) -> examples [batch, ...]`; each of the K has separate parameters.
         discriminator: `discriminator(examples, train=) -> logits [batch, K + 1]`, such as `MLP((128, K + 1))` or
             `DCGANDiscriminator(outputs=K + 1)`.
         generators: K.
-        latent: one example's latent from one key, from `gan_jax.latents`.
-        shared: names of the generator's layers whose parameters all K have in common, such as `('Dense_0', 'Dense_1')` for a
-            trunk with K heads. A trunk of first layers runs once for all.
-        non_saturating: the generators maximise sum_i E_i log D_K instead.
-        penalties: added to the discriminator's loss, from `gan_jax.penalties`, on the logit of "real", log D_K / (1 - D_K). One
-            that looks at generated examples is the mean of the K penalties on (real, examples of generator i).
-        penalty_at: and `augmentation`, `feature_losses`, `feature_layer`, `objective_weight`: as of `games.adversarial`. Features
-            of all generators' examples together are matched with those of real ones. An adaptive augmentation takes D for
-            undecided where D_K is its 1 / (K + 1) at the optimum.
+        latent: draws one example's latent from one key, from `gan_jax.latents`.
+        shared: names of the generator's layers whose parameters are common to all K, such as `('Dense_0', 'Dense_1')` for a
+            trunk with K heads. A trunk of first layers runs only once.
+        non_saturating: whether the generators maximise sum_i E_i log D_K instead.
+        penalties: added to the discriminator's loss, from `gan_jax.penalties`, on the logit of "real", log D_K / (1 - D_K). A
+            penalty that uses generated examples is the mean of the K penalties on (real, examples of generator i).
+        penalty_at: this and `augmentation`, `feature_losses`, `feature_layer` and `objective_weight` are as in
+            `games.adversarial`. Features of real examples are matched with those of all generators' examples together. For an
+            adaptive augmentation, D is undecided where D_K is 1 / (K + 1), its value at the optimum.
 
-    The play is `[K, batch, ...]`. All generators see the same latents, which the objective cannot tell from independent ones:
-    only the K separate expectations are in it. `mixture` makes of a play samples of the whole model. Real examples and those of
-    each generator pass through the discriminator apart, each with its own batch statistics.
-
-    Raises `ValueError` for K < 1 and for logits that are not `[batch, K + 1]`, `InputError` for a layer that is not there and if
-    every layer is shared.
+    Raises `ValueError` for K < 1, for logits that are not `[batch, K + 1]` and as `games.judgement.judgement` does;
+    `InputError` for a layer that does not exist and if every layer is shared.
     """
     K = generators
     if K < 1:
-        raise ValueError(f'generators are 1 or more, got {K}')
+        raise ValueError(f'generators must be at least 1, got {K}')
     judge = judgement(
         discriminator,
         -math.log(K),
@@ -80,7 +80,7 @@ def multi_generator(
     )
 
     def own(variables: Variables) -> Any:
-        """For every leaf of the generators' variables 0, the axis of the K, or None where they share it."""
+        """For every leaf of the generators' variables: 0, the axis of the K generators, or None where they share it."""
         return jax.tree_util.tree_map_with_path(lambda path, _: None if path[1].key in shared else 0, variables)
 
     def init(batch: Batch, key: Key) -> tuple[Variables, Variables]:
@@ -90,7 +90,9 @@ def multi_generator(
         if unknown := sorted(set(shared) - set(layers)):
             raise InputError(f'the generator has no layer {", ".join(unknown)} to share; it has {", ".join(layers)}')
         if layers and set(layers) == set(shared):
-            raise InputError(f'all layers of the generator are shared ({", ".join(layers)}), so that the {K} generators are one')
+            raise InputError(
+                f'all layers of the generator are shared ({", ".join(layers)}), which makes the {K} generators equal'
+            )
         variables = jax.tree.map(lambda x, axis: x if axis == 0 else x[0], stacked, own(stacked))
         return variables, judge.init(batch, d_key)
 
@@ -103,7 +105,7 @@ def multi_generator(
     def judged(network: Variables, seen: Sequence[Array], key: Key) -> Verdict:
         verdict = judge.judge(network, seen, key)
         if verdict.output.shape != (len(seen[0]), K + 1):
-            raise ValueError(f'{K} generators want discriminator logits {(len(seen[0]), K + 1)}, got {verdict.output.shape}')
+            raise ValueError(f'{K} generators require discriminator logits {(len(seen[0]), K + 1)}, got {verdict.output.shape}')
         return verdict
 
     def discriminator_loss(variables: Variables, play: Array, batch: Batch, key: Key) -> tuple[Array, tuple[Variables, Metrics]]:
@@ -116,7 +118,7 @@ def multi_generator(
         def of_one(examples: Array, fake_key: Key, noise_key: Key, penalty_key: Key) -> tuple[Array, Variables, Array | None]:
             own = judge.show(progress, examples, fake_key)
             verdict = judged({**network, **real.state}, own.seen, noise_key)
-            # What depends on the real examples alone is not batched by vmap, and computed once.
+            # vmap does not batch what depends on the real examples alone, so it is computed once.
             penalise = lambda: judge.penalty(network, progress, shown, own, noise_keys[2], penalty_key)
             return verdict.output, verdict.state, penalise() if penalties else None
 
@@ -160,9 +162,9 @@ def real_logit(logits: Array) -> Array:
 
 
 def mixture(play: Array, key: Key) -> Array:
-    """Samples of the model as a whole, `[K, n, ...] -> [n, ...]`: each of a generator drawn uniformly at random.
+    """Samples of the whole model, `[K, n, ...] -> [n, ...]`, each from a generator drawn uniformly at random.
 
-    Which one depends on the key and the example's place only, so that more samples leave the first ones as they are.
+    The choice depends only on the key and the example's position, so drawing more samples leaves the first ones unchanged.
     """
     K, n = play.shape[:2]
     chosen = jax.vmap(lambda key: jax.random.randint(key, (), 0, K))(parallel.example_keys(n, key))
@@ -170,11 +172,11 @@ def mixture(play: Array, key: Key) -> Array:
 
 
 def _cross_entropy(logits: Array, label: Array | int) -> Array:
-    """The mean of -log D_label over a batch of one class, `[batch, K + 1]`."""
+    """The mean of -log D_label over a batch `[batch, K + 1]` of a single class."""
     labels = jnp.full(len(logits), label)
     return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
 
 def _merge(rows: Array) -> Array:
-    """One state of the `[K, ...]` that K calls made of it: batch statistics are averaged, counters are equal."""
+    """Merges the states `[K, ...]` left by K calls into one: averages batch statistics and keeps counters, which are equal."""
     return rows.mean(0) if jnp.issubdtype(rows.dtype, jnp.floating) else rows[0]

@@ -1,4 +1,4 @@
-"""From image to image by pairs: pix2pix (Isola et al. 2017)."""
+"""Image-to-image translation from pairs: pix2pix (Isola et al. 2017)."""
 
 from collections.abc import Sequence
 
@@ -32,21 +32,22 @@ def paired_translation(
 ) -> Game:
     """A generator of targets from inputs against a discriminator of real from generated targets, given the input (eqs. 1 to 4).
 
-    The batch is `{'input': [batch, ...], 'target': [batch, ...]}`, of which sampling needs the input alone.
+    The batch is `{'input': [batch, ...], 'target': [batch, ...]}`; sampling requires only the input. The discriminator's state
+    after the generator's loss is discarded.
 
     Args:
-        generator: `generator(input, train=) -> target`, with noise from the Flax random stream 'noise', in inference too.
-        discriminator: `discriminator(pairs, train=) -> logits [batch, ...]`, of input and target joined along the last axis.
-        objective: what each minimises, from `gan_jax.objectives`; a mean over all logits.
-        l1_weight: of the mean absolute difference from the target, in the generator's loss (eq. 4).
-        objective_weight: of the objective in the generator's loss; 0 is the paper's baseline of L1 alone.
-        penalties: added to the discriminator's loss. They act on its function of the target at the given input: the condition
-            is not interpolated, and no gradient is taken in it.
-        penalty_at: and `augmentation`, `feature_losses`, `feature_layer`: as of `games.adversarial`. The input and both
-            targets, real and generated, are augmented by the same draws.
+        generator: `generator(input, train=) -> target`, with noise from the Flax random stream 'noise', even in inference.
+        discriminator: `discriminator(pairs, train=) -> logits [batch, ...]`, for input and target joined along the last axis.
+        objective: the losses of both players, from `gan_jax.objectives`, averaged over all logits.
+        l1_weight: weight of the mean absolute difference from the target in the generator's loss (eq. 4).
+        objective_weight: weight of the objective in the generator's loss; 0 is the paper's L1 baseline.
+        penalties: added to the discriminator's loss. They treat D as a function of the target at the given input: the input is
+            neither interpolated nor differentiated.
+        penalty_at: this and `augmentation`, `feature_losses` and `feature_layer` are as in `games.adversarial`. The input and
+            both targets, real and generated, are augmented by the same draws.
 
-    The discriminator's state after a generator's loss is thrown away. Raises `ValueError`, from `init`, if what the
-    generator makes has not the target's shape.
+    Raises `ValueError` as `games.judgement.judgement` does and, from `init`, if the generator's output does not have the
+    target's shape.
     """
 
     judge = judgement(
@@ -85,7 +86,7 @@ def paired_translation(
 
 
 def absolute_difference(a: Array, b: Array) -> Array:
-    """The mean absolute difference of each example, `[batch]`. Raises `ValueError` unless both are of one shape."""
-    if a.shape != b.shape:  # one channel against three would broadcast in silence
-        raise ValueError(f'images that are compared are of one shape, got {a.shape} and {b.shape}')
+    """The mean absolute difference of each example, `[batch, ...] -> [batch]`. Raises `ValueError` if the shapes differ."""
+    if a.shape != b.shape:  # one channel would silently broadcast to three
+        raise ValueError(f'images to compare must have the same shape, got {a.shape} and {b.shape}')
     return jnp.abs(a - b).mean(tuple(range(1, a.ndim)))

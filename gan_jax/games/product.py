@@ -1,4 +1,4 @@
-"""Independent games played side by side, in one program."""
+"""Independent games played side by side in one program."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -10,16 +10,16 @@ from gan_jax.typing import Array, Batch, Key, Metrics, Variables
 
 
 def product(games: Mapping[str, Game]) -> Game:
-    """The games of the given names as one, whose batch and play are dicts of theirs.
+    """Combines the named games into one, whose batch and play are dicts of theirs.
 
-    Each player's variables are those of all games, `{'params': {name: ...}, ...}`, and its loss is the sum of theirs. As no game
-    looks into another, every gradient is one game's alone: with an optimizer that treats each parameter by itself (Adam, SGD)
-    each game learns as it would alone. Metrics have the game's name before their own, each game's losses among them.
+    Each player's variables are those of all games, `{'params': {name: ...}, ...}`, and its loss is the sum of theirs. The games
+    do not interact, so every gradient belongs to one game alone: with an optimizer that treats each parameter separately (Adam,
+    SGD), each game learns as it would alone. Metrics, including each game's losses, are prefixed with the game's name.
 
-    Raises `ValueError` if there is no game.
+    Raises `ValueError` if there are no games.
     """
     if not games:
-        raise ValueError('a product is of at least one game')
+        raise ValueError('a product requires at least one game')
 
     def keys(key: Key) -> dict[str, Key]:
         return dict(zip(games, jax.random.split(key, len(games)), strict=True))
@@ -48,13 +48,13 @@ def product(games: Mapping[str, Game]) -> Game:
 
 
 def part_of(variables: Variables, name: str) -> Variables:
-    """One game's variables, of those of a product."""
+    """The variables of one game in a product."""
     return {collection: parts[name] for collection, parts in variables.items() if name in parts}
 
 
 def _by_collection(parts: Mapping[str, Variables]) -> Variables:
     """`{name: {collection: ...}} -> {collection: {name: ...}}`"""
-    collections = {collection: None for part in parts.values() for collection in part}  # in order
+    collections = {collection: None for part in parts.values() for collection in part}  # a dict keeps the order
     return {c: {name: part[c] for name, part in parts.items() if c in part} for c in collections}
 
 

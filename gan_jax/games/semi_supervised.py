@@ -1,4 +1,4 @@
-"""Semi-supervised learning with a generator: K classes and "generated" (Salimans et al. 2016, section 5)."""
+"""Semi-supervised learning with a generator: K classes and a class "generated" (Salimans et al. 2016, section 5)."""
 
 from collections.abc import Callable, Sequence
 
@@ -35,33 +35,35 @@ def semi_supervised(
     """A classifier that learns from a few labels, and from telling unlabelled from generated examples.
 
     Batches are `{'labelled': {'image': [m, ...], 'label': int [m]}, 'unlabelled': [n, ...]}`. Class K + 1, "generated", has
-    the logit 0, so an example is real with probability D = Z / (Z + 1), Z = sum_k exp l_k, and the logit of D is
+    logit 0, so an example is real with probability D = Z / (Z + 1), where Z = sum_k exp l_k, and the logit of D is
     LSE(l) = log Z. The classifier's loss is
 
         mean(LSE(l) - l_y)  over the labelled, plus  unsupervised_weight / 2  times the objective's on LSE(l);
 
-    with `objectives.minimax()` or `non_saturating()` the second is the paper's L_unsupervised, halved as in the authors' code.
+    with `objectives.minimax()` or `non_saturating()` the second term is the paper's L_unsupervised, halved as in the authors'
+    code.
 
-    The generator's loss is as in `games.adversarial`. Feature matching, which makes the best classifiers, is
-    `feature_losses=[feature_matching()], objective_weight=0`; with `objectives.minimax()` and a classifier that has minibatch
-    discrimination, it is the paper's other generator.
+    The generator's loss is as in `games.adversarial`. Feature matching, which yields the best classifiers, is
+    `feature_losses=[feature_matching()], objective_weight=0`. The paper's other generator uses `objectives.minimax()` and a
+    classifier with minibatch discrimination.
+
+    `init` performs data-dependent initialisation of the classifier, if it has any, on the unlabelled examples it receives (the
+    authors used 500). For sampling, `batch` only gives the number of samples, as in
+    `gan_jax.sample(game, state, jnp.zeros(64), key)`.
 
     Args:
         generator: `generator(z, train=) -> examples`.
         classifier: `classifier(examples, train=) -> logits [n, K]`; for feature losses also `features_too=True`. It may draw
             from the random stream 'noise'.
-        objective: what each minimises, from `gan_jax.objectives`.
-        latent: and `penalties`, `penalty_at`, `augmentation`, `feature_losses`, `feature_layer`, `objective_weight`: as of
-            `games.adversarial`. Augmentations are of unlabelled and generated examples.
-        unsupervised_weight: of the unsupervised loss, penalties included.
+        objective: the losses of both players, from `gan_jax.objectives`.
+        latent: this and `penalties`, `penalty_at`, `augmentation`, `feature_losses`, `feature_layer` and `objective_weight` are
+            as in `games.adversarial`. Augmentations apply to unlabelled and generated examples.
+        unsupervised_weight: weight of the unsupervised loss, including penalties.
 
-    `init` starts a classifier whose initialisation depends on data from the unlabelled examples it is given (the authors took
-    500). To sample, `batch` is only the number, as in `gan_jax.sample(game, state, jnp.zeros(64), key)`.
-
-    Raises `ValueError` for a negative weight.
+    Raises `ValueError` for a negative `unsupervised_weight` and as `games.adversarial` does.
     """
     if unsupervised_weight < 0:
-        raise ValueError(f'unsupervised_weight is at least 0, got {unsupervised_weight}')
+        raise ValueError(f'unsupervised_weight must be at least 0, got {unsupervised_weight}')
     reading = Reading(logit=lambda logits: jax.nn.logsumexp(logits, axis=-1))
     base = adversarial(
         generator,
@@ -103,11 +105,16 @@ def semi_supervised(
 
 
 def classify(classifier: nn.Module, player: Player, images: Array, *, average: bool = True) -> Array:
-    """The probabilities of the K classes of real images, `[n, K]`, in inference mode.
+    """The probabilities of the K classes for real images, `[n, ...] -> [n, K]`, in inference mode.
 
-    By the averaged parameters that the player's optimizer keeps (`optimizers.average_parameters`, as in
-    `optax.chain(optax.adam(...), average_parameters(1 - 1e-4))`); `average=False`: by its present ones. Raises `ValueError` if
-    it keeps none.
+    Args:
+        classifier: the network of the game.
+        player: the discriminator's player.
+        images: real images, `[n, ...]`.
+        average: whether to use the averaged parameters kept by the player's optimizer (`optimizers.average_parameters`, as in
+            `optax.chain(optax.adam(...), average_parameters(1 - 1e-4))`) rather than the current ones.
+
+    Raises `ValueError` if the optimizer does not keep an average but one is requested.
     """
     params = averaged(player.opt_state) if average else player.params
     logits, _ = apply_network(classifier, {**player.state, 'params': params}, images, train=False)

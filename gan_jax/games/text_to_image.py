@@ -1,4 +1,4 @@
-"""From words to images: matching-aware and interpolated text-conditional GANs (Reed et al., ICML 2016)."""
+"""From text to images: matching-aware and interpolating text-conditional GANs (Reed et al., ICML 2016)."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -22,12 +22,12 @@ _MISMATCHED = 'mismatched'
 
 
 class Play(NamedTuple):
-    """What the generator makes of a batch."""
+    """The generator's output for a batch."""
 
     image: Array
-    """Of each example's own text, `[n, ...]`."""
+    """The image of each example's own text, `[n, ...]`."""
     interpolated: Array | None
-    """Of the texts between those of examples 2k and 2k + 1, `[n / 2, ...]`: GAN-INT in training only."""
+    """The images of texts between those of examples 2k and 2k + 1, `[n / 2, ...]`; only for GAN-INT in training."""
 
 
 def text_to_image(
@@ -46,43 +46,45 @@ def text_to_image(
     interpolation_weight: float = 0.0,
     beta: float = 0.5,
 ) -> Game:
-    """A generator of images from texts, and a discriminator that asks whether an image is real and whether the text is its own.
+    """A generator of images from texts against a discriminator of whether an image is real and whether it matches its text.
 
-    Batches are `{'image': [n, ...], 'text': [n, size], 'label': int [n]}`: vectors of captions (`gan_jax.text`), and what the
-    captions are about. A real image with another example's text is a third kind of example, which the discriminator learns to
-    refuse (GAN-CLS, algorithm 1): with the objective's losses L of (real, fake) logits its loss is
+    Batches are `{'image': [n, ...], 'text': [n, size], 'label': int [n]}`: the texts are vectors of captions (`gan_jax.text`),
+    and the labels say what the captions describe. A real image with another example's text is a third kind of example, which
+    the discriminator learns to reject (GAN-CLS, algorithm 1). With the objective's losses L of (real, fake) logits, its loss is
 
         (1 - mismatch_weight) L(D(x, t), D(G(z, t), t)) + mismatch_weight L(D(x, t), D(x, t')).
 
-    With cross-entropies and a weight of .5 that is the paper's; with a weight of 0 the plain conditional game. The other text t'
-    is the batch's own choice if it has any, `{'mismatched': [n, size]}`; otherwise that of the next example in the whole batch,
-    cyclically, whose label and text are both others; of the next example at all if there is none.
+    With cross-entropies and a weight of .5 this is the paper's loss; with a weight of 0 it is the plain conditional game. The
+    mismatched text t' is taken from the batch if it has an entry `{'mismatched': [n, size]}`. Otherwise it is that of the next
+    example in the global batch, cyclically, with a different label and a different text, or simply that of the next example if
+    no such example exists.
 
-    GAN-INT (eq. 5) adds `interpolation_weight` times the generator's loss on half as many images again, of the texts
-    `beta t_2k + (1 - beta) t_2k+1`, which have no real image: the discriminator never learns from them.
+    GAN-INT (eq. 5) adds `interpolation_weight` times the generator's loss on half as many additional images, of the texts
+    `beta t_2k + (1 - beta) t_2k+1`. These have no real images, so the discriminator never learns from them.
+
+    The play is a `Play`. To sample, pass texts only: `gan_jax.sample(game, state, {'text': vectors}, key).image`.
 
     Args:
         generator: `generator(z [n, size], text [n, size], train=) -> images`.
-        discriminator: `discriminator(images, *texts, train=) -> logits [n, texts]`: of each image with each of its texts.
-        objective: what each minimises, from `gan_jax.objectives`.
-        latent: and `penalties`, `penalty_at`, `augmentation`, `feature_losses`, `feature_layer`, `objective_weight`: as of
-            `games.adversarial`. Penalties hold each example's own text.
-        mismatch_weight: from 0 to 1; the authors' is .5.
-        interpolation_weight: at least 0; GAN-INT's is 1.
-        beta: from 0 to 1.
+        discriminator: `discriminator(images, *texts, train=) -> logits [n, texts]`, for each image with each of its texts.
+        objective: the losses of both players, from `gan_jax.objectives`.
+        latent: this and `penalties`, `penalty_at`, `augmentation`, `feature_losses`, `feature_layer` and `objective_weight` are
+            as in `games.adversarial`. Penalties hold each example's text fixed.
+        mismatch_weight: in [0, 1]; the authors use .5.
+        interpolation_weight: at least 0; GAN-INT uses 1.
+        beta: in [0, 1].
 
-    The play is a `Play`. To sample, give it texts only: `gan_jax.sample(game, state, {'text': vectors}, key).image`.
-
-    Raises `ValueError` for weights out of range, for packing and, in training, for GAN-INT on an odd number of examples.
+    Raises `ValueError` for weights out of range, for packing, in training for GAN-INT on an odd number of examples, and as
+    `games.adversarial` does.
     """
     if not (0 <= mismatch_weight <= 1 and 0 <= beta <= 1 and interpolation_weight >= 0):
         weights = f'{mismatch_weight=}, {interpolation_weight=}, {beta=}'
-        raise ValueError(f'mismatch_weight and beta are from 0 to 1, interpolation_weight is at least 0; got {weights}')
+        raise ValueError(f'mismatch_weight and beta must be from 0 to 1 and interpolation_weight at least 0, got {weights}')
     if augmentation is not None and augmentation.group > 1:
-        raise ValueError('packing joins images of different texts, and a pair of image and text is judged by itself')
+        raise ValueError('packing joins images of different texts, but each pair of image and text must be judged separately')
 
     def matching(real: Array, fake: Array, batch: Batch) -> tuple[Array, Metrics]:
-        # The game's own loss is L(matched, fake): this moves a share of it to the mismatched texts.
+        # The loss of the standard game is L(matched, fake): this shifts a share of it to the mismatched texts.
         if _MISMATCHED not in batch:
             return jnp.float32(0), {}
         moved = objective.discriminator(real[:, 0], real[:, 1]).mean() - objective.discriminator(real[:, 0], fake[:, 0]).mean()
@@ -111,10 +113,10 @@ def text_to_image(
     )
 
     def between(batch: Batch) -> Batch:
-        """Pairs of neighbours lie on one device each, so that nothing has to be gathered."""
+        """Interpolates pairs of neighbours, which are on the same device, so that nothing has to be gathered."""
         n = len(batch['text'])
         if n % 2:
-            raise ValueError(f'texts are interpolated in pairs, of an even number of examples on each device; got {n}')
+            raise ValueError(f'texts are interpolated in pairs, which requires an even number of examples per device, got {n}')
         even, odd = (batch['text'][i::2] for i in (0, 1))
         return {'image': batch['image'][::2], 'text': beta * even + (1 - beta) * odd}
 
@@ -128,7 +130,7 @@ def text_to_image(
         return Play(images, interpolated), state
 
     def with_mismatched(batch: Batch) -> Batch:
-        # Both players' batches: the discriminator may normalise by what it is shown.
+        # In both players' batches, because the discriminator may normalise by its inputs.
         if not mismatch_weight:
             return {name: value for name, value in batch.items() if name != _MISMATCHED}
         if _MISMATCHED in batch:
@@ -152,8 +154,9 @@ def text_to_image(
 def mismatched(text: Array, label: Array) -> Array:
     """Another example's text for each example, `[n, size], [n] -> [n, size]`.
 
-    It is that of the next example of the whole batch, cyclically, of another label and another text; where there is none, of
-    the next example. In O(n size) memory: the batch is turned by one example at a time until every example has found its own.
+    It is taken from the next example of the global batch, cyclically, that differs in both label and text, or from the next
+    example if no such example exists. In O(n size) memory: the batch is rotated by one example at a time until every example
+    has a match.
     """
     texts, labels = parallel.all_gather(text), parallel.all_gather(label)
     n = len(texts)

@@ -1,4 +1,4 @@
-"""Between two sets of images without pairs: CycleGAN (Zhu et al. 2017)."""
+"""Image-to-image translation between two unpaired sets: CycleGAN (Zhu et al. 2017)."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -24,20 +24,20 @@ _LEAST_SQUARES = least_squares()
 
 
 class Translations(NamedTuple):
-    """What the generators make of a batch: `x_a` is like the batch's `a`, `x_b` like its `b`."""
+    """The generators' output for a batch. `x_a` resembles the batch's `a`, and `x_b` its `b`."""
 
     fake_a: Array
-    """Of the batch's `b`; and `fake_b` of its `a`."""
+    """The translation of the batch's `b`; `fake_b` is that of its `a`."""
     fake_b: Array
     cycle_a: Array
-    """Of `fake_b`: the batch's `a` there and back."""
+    """The translation of `fake_b`: the batch's `a` after a round trip."""
     cycle_b: Array
     identity_a: Array | None = None
-    """What the generator of `a` makes of `a` itself; None where the game has no use for it."""
+    """The batch's `a` passed through the generator of `a`; None if the game does not use it."""
     identity_b: Array | None = None
 
     def fake(self, side: str) -> Array:
-        """`fake_a` or `fake_b`."""
+        """`fake_a` for side 'a', and `fake_b` otherwise."""
         return self.fake_a if side == 'a' else self.fake_b
 
 
@@ -58,31 +58,35 @@ def unpaired_translation(
     feature_losses: Sequence[FeatureLoss] = (),
     feature_layer: int = -1,
 ) -> Game:
-    """Generators from A to B and back, each against a discriminator of its own, that undo each other (eqs. 1 to 3).
+    """Generators from A to B and back that invert each other, each against a separate discriminator (eqs. 1 to 3).
 
-    The batch is `{'a': [batch, ...], 'b': [batch, ...]}`, drawn independently. The play is `Translations`. Both generators are
-    one player, with parameters `{'a_to_b': ..., 'b_to_a': ...}`, and both discriminators the other, `{'a': ..., 'b': ...}`.
+    The batch is `{'a': [batch, ...], 'b': [batch, ...]}`, drawn independently. The play is `Translations`. Both generators form
+    one player, with parameters `{'a_to_b': ..., 'b_to_a': ...}`, and both discriminators the other, `{'a': ..., 'b': ...}`. The
+    discriminators' state after the generators' loss is discarded, including the pools, and so is what an unroll does to it.
 
     Args:
-        a_to_b, b_to_a: `generator(images, train=) -> images`; noise, if any, is from the Flax random stream 'noise'.
-        discriminator_a, discriminator_b: `discriminator(images, train=) -> logits [batch, ...]`.
-        objective: what each minimises, from `gan_jax.objectives`; a mean over all logits.
-        cycle_weight: of each direction's mean absolute difference after a round trip.
-        identity_weight: times `cycle_weight`, of the mean absolute difference that a generator makes to what is of its own side
-            already (section 5.2, "photo generation from paintings"; the authors' code has it everywhere); 0 for none.
-        objective_weight: of the objective in the generators' loss. Least squares are halved in `gan_jax.objectives` and not in
-            the paper's loss of the generators: 2 undoes it.
-        pool_size: how many generated images each discriminator's pool holds, 0 for none. A discriminator sees what `exchange`
-            gives for the generated images; the generators' loss is of the images themselves.
+        a_to_b: `generator(images, train=) -> images`; noise, if any, comes from the Flax random stream 'noise'.
+        b_to_a: the generator of the opposite direction.
+        discriminator_a: `discriminator(images, train=) -> logits [batch, ...]`, the discriminator of A.
+        discriminator_b: the discriminator of B.
+        objective: the losses of both players, from `gan_jax.objectives`, averaged over all logits.
+        cycle_weight: weight of the mean absolute difference after a round trip, for each direction.
+        identity_weight: times `cycle_weight`, the weight of the mean absolute difference that a generator makes to images that
+            are already of its output side (section 5.2, "photo generation from paintings"; the authors' code has it
+            everywhere); 0 disables it.
+        objective_weight: weight of the objective in the generators' loss. Least squares are halved in `gan_jax.objectives` but
+            not in the paper's generator loss; the default of 2 compensates.
+        pool_size: number of generated images in each discriminator's pool; 0 disables it. A discriminator sees what `exchange`
+            returns for the generated images; the generators' loss uses the images themselves.
         penalties: added to each discriminator's loss; they act on what it sees.
-        penalty_at: and `augmentation`, `feature_losses`, `feature_layer`: of each discriminator, as of `games.adversarial`. What
-            generated images are augmented are those that the pool gives.
+        penalty_at: this and `augmentation`, `feature_losses` and `feature_layer` are as in `games.adversarial`, for each
+            discriminator. Of the generated images, those returned by the pool are augmented.
 
-    The discriminators' state after a generators' loss is thrown away, pools included, and so is what an unroll does to it.
-    Raises `ValueError` for a negative pool size and, from `init`, for sets of two shapes with an identity loss.
+    Raises `ValueError` for a negative pool size, as `games.judgement.judgement` does and, from `init`, if the sets differ in
+    shape and the identity loss is used.
     """
     if pool_size < 0:
-        raise ValueError(f'a pool holds at least 0 images, got {pool_size}')
+        raise ValueError(f'pool_size must be at least 0, got {pool_size}')
     generators = {'a_to_b': a_to_b, 'b_to_a': b_to_a}
     judges = {
         side: judgement(
@@ -101,8 +105,8 @@ def unpaired_translation(
         keys = jax.random.split(key, 4)
         a, b = batch['a'][:1], batch['b'][:1]
         if identity_weight and a.shape != b.shape:
-            raise ValueError(f'identity_weight is 0 for sets of two shapes, got {a.shape[1:]} and {b.shape[1:]}')
-        # Inference mode has the same variables, and needs no noise.
+            raise ValueError(f'identity_weight must be 0 if the sets differ in shape, got {a.shape[1:]} and {b.shape[1:]}')
+        # Inference mode creates the same variables and does not require noise.
         g_variables = _joined(
             a_to_b=a_to_b.init(keys[0], a, train=False),
             b_to_a=b_to_a.init(keys[1], b, train=False),
@@ -181,7 +185,7 @@ def _of_side(metrics: Metrics, side: str) -> Metrics:
     return {f'{name}_{side}': value for name, value in metrics.items()}
 
 
-# One player's variables are those of its two networks, by name below the collection: `variables['params']['a_to_b']`.
+# A player's variables hold those of its two networks, by name within each collection: `variables['params']['a_to_b']`.
 
 
 def _joined(**parts: Variables) -> dict[str, Any]:

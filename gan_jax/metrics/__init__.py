@@ -1,4 +1,4 @@
-"""Scores of generated samples: features in, numbers out. None of them needs a game or a train step."""
+"""Scores of generated samples, computed from features. They require neither a game nor a train step."""
 
 import importlib
 from typing import TYPE_CHECKING, Any
@@ -45,7 +45,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """A name's module is imported when the name is first asked for: estimators need no extractor, nor Flax."""
+    """Imports a module when one of its names is first accessed, so estimators load neither extractors nor Flax."""
     if name in _MODULE_OF:
         return getattr(importlib.import_module(f'gan_jax.metrics.{_MODULE_OF[name]}'), name)
     if name in _NAMES:

@@ -1,12 +1,13 @@
-"""Scores of generated images against real ones, from the command line.
+"""Scores generated images against real ones from the command line.
 
     python -m gan_jax.metrics REAL FAKE --protocol fid50k_full is50k
     python -m gan_jax.metrics mnist:test runs/dcgan --extractor classifier:dataset=mnist
     python -m gan_jax.metrics photos/ samples.npz --extractor pixels --measures frechet kernel
 
 REAL and FAKE are folders of images, `.npz` or `.npy` files of images, run directories, `digits`, or TFDS names. `NAME:SPLIT` is a
-split of a data set, or of a folder with folders `train` and `test`. REAL may be an `.npz` file of statistics (`mu`, `sigma`).
-ImageSet of different sizes or channels are not compared: `--resize` and `--channels` make them one.
+split of a data set, or of a folder that contains the folders `train` and `test`. REAL may also be an `.npz` file of statistics
+(`mu`, `sigma`). Images that differ in size or channels cannot be compared; `--resize` and `--channels` convert them to a common
+form.
 """
 
 import dataclasses
@@ -36,41 +37,41 @@ class Config(Checked):
     """Scores of generated images against real ones."""
 
     real: Annotated[Text, tyro.conf.Positional]
-    """A folder of images, an .npz file of images or of statistics, a data set (NAME or NAME:SPLIT), or a run."""
+    """A folder of images, an .npz file of images or of statistics, a data set (NAME or NAME:SPLIT), or a run directory."""
     fake: Annotated[Text, tyro.conf.Positional]
     """A folder of images, an .npz file of images, a run directory, or a data set."""
     protocol: Names = ()
-    """What to compute, by name; each fixes features, numbers of images, split and resize: fid50k_full, fid50k_full_clean,
-    fid10k_test, fid5k, is50k, kid50k_full, kid100x1000, pr50k3, prdc10k5."""
+    """Protocols to compute, by name. Each fixes the features, the numbers of images, the split and the resize: fid50k_full,
+    fid50k_full_clean, fid10k_test, fid5k, is50k, kid50k_full, kid100x1000, pr50k3, prdc10k5."""
     measures: Names = ()
-    """Without a protocol: any of frechet, kernel, kernel_subsets:subsets=100,size=1000, prdc:k=5,strict=True, score:splits=10, on
-    --samples images; frechet, kernel and prdc if nothing is asked for."""
+    """Without a protocol: any of frechet, kernel, kernel_subsets:subsets=100,size=1000, prdc:k=5,strict=True and score:splits=10,
+    computed on --samples images. The default is frechet, kernel and prdc."""
     extractor: str | None = None
-    """Without a protocol: inception (inception:path=FILE,resize=clean), classifier:dataset=NAME, squeezenet:path=FILE, pixels,
-    or custom:function=package.module.name."""
+    """Without a protocol: inception (inception:path=FILE,resize=clean), classifier:dataset=NAME, squeezenet:path=FILE, pixels, or
+    custom:function=package.module.name. The default is inception."""
     samples: Compared | None = None
-    """Without a protocol: how many of FAKE; all there are, and 10,000 of a run."""
+    """Without a protocol: the number of images of FAKE. The default is all of them, or 10,000 of a run."""
     reals: Compared | None = None
-    """Without a protocol: how many of REAL; all there are."""
+    """Without a protocol: the number of images of REAL. The default is all of them."""
     split: str = 'train'
-    """Without a protocol: the split of a data set that names none."""
+    """Without a protocol: the split to use if the name of a data set does not specify one."""
     resize: Side | None = None
-    """Crop images to their central square and resize it to this height and width, before anything else."""
+    """Before anything else, crop images to their central square and resize it to this height and width."""
     channels: Literal[1, 3] | None = None
-    """Make all images grey, or RGB; as they are if it is not given."""
+    """Convert all images to grey (1) or RGB (3). By default they are left unchanged."""
     skip_broken: bool = False
-    """Leave unreadable images out, and count them."""
+    """Skip unreadable images and report how many were skipped."""
     batch_size: BatchSize = 64
     seed: Seed = 0
-    """Of the samples of a run, and of which images are drawn where there are more than asked for."""
+    """Seed of the samples of a run, and of the choice of images when more are available than requested."""
     data_dir: DataDir | None = None
-    """Where TFDS data sets are prepared, those of extractors too; TFDS_DATA_DIR if it is not given."""
+    """Directory of prepared TFDS data sets, including those that extractors use. The default is TFDS_DATA_DIR."""
     json: Annotated[str, FileToWrite()] | None = None
-    """Write the scores to this file, or with - to standard output instead of the table."""
+    """Write the scores to this file as JSON, or, if it is -, to standard output instead of the table."""
 
 
 def main(config: Config) -> list[Score]:
-    """Scores, prints and writes."""
+    """Computes, prints and saves the scores."""
     opened: list[sources.OpenedImages] = []
 
     def images(text: str, split: str) -> sources.OpenedImages:
@@ -99,9 +100,15 @@ def main(config: Config) -> list[Score]:
 def scored(
     config: Config, real: Callable[[str], sources.OpenedImages], fake: sources.OpenedImages, **of_extractors: Any
 ) -> list[Score]:
-    """The scores of a source against what `real` opens of a split, or against the statistics that REAL is a file of.
+    """Scores `fake` against real images, or against statistics if REAL is a file of them.
 
-    `of_extractors` are settings that extractors are told beside their own.
+    Raises `InputError` as `chosen` and `evaluate` do.
+
+    Args:
+        config: the options of the command.
+        real: opens the real images of a split. It is not called if REAL is a file of statistics.
+        fake: the generated images.
+        of_extractors: settings that are passed to extractors in addition to those in their text.
     """
     context = {'data_dir': config.data_dir, **of_extractors}
 
@@ -121,19 +128,22 @@ def scored(
 
 
 def check_split(config: Config, split: str) -> None:
-    """Raises `InputError` for a protocol that is defined on another split than REAL names."""
+    """Raises `InputError` if REAL names a split other than the one on which the protocols are defined."""
     asked = '' if pathlib.Path(config.real).exists() else sources.named_split(config.real)[1]
     if config.protocol and asked not in ('', split):
         raise InputError(f'{", ".join(config.protocol)} is defined on the split {split!r}, not {asked!r}')
 
 
 def chosen(config: Config) -> dict[str, Protocol]:
-    """The protocols asked for by name, or one made of the other flags. Raises `InputError` if both are."""
+    """The protocols requested by name, or one for each measure, built from the other flags.
+
+    Raises `InputError` if both are given, or if a name is unknown.
+    """
     if config.protocol:
         free = ('measures', 'extractor', 'samples', 'reals')
         given = [f'--{name}' for name in free if getattr(config, name)]
         if given:
-            raise InputError(f'a protocol fixes what {" and ".join(given)} would change: leave out the one or the other')
+            raise InputError(f'a protocol fixes what {" and ".join(given)} would change: omit one or the other')
         return {name: PROTOCOLS[name] for name in config.protocol}
     extractor = config.extractor or 'inception'
     EXTRACTORS[extractor.partition(':')[0]]
@@ -144,7 +154,7 @@ def chosen(config: Config) -> dict[str, Protocol]:
 
 
 def as_images(source: sources.OpenedImages, seed: int) -> ImageSet:
-    """A source whose reading shows a progress bar."""
+    """Converts a source to an `ImageSet` that shows a progress bar while it is read."""
 
     def batches(count: int | None) -> Iterable[np.ndarray]:
         from tqdm import tqdm
@@ -161,7 +171,7 @@ def as_images(source: sources.OpenedImages, seed: int) -> ImageSet:
 
 
 def report(scores: list[Score], file: str | None, opened: list[sources.OpenedImages]) -> None:
-    """A table, with the extractors and what there is to say under it, and a JSON file or the JSON alone."""
+    """Prints a table followed by the extractors and any notes, and writes a JSON file; if `file` is '-', prints only the JSON."""
     broken = [name for source in opened for name in source.broken]
     notes = [source.note for source in opened if source.note]
     step = opened[0].step  # the samples are opened first
@@ -178,13 +188,13 @@ def report(scores: list[Score], file: str | None, opened: list[sources.OpenedIma
         lines.append((s.name, s.value, *spread, s.protocol, '-' if s.reals is None else s.reals, s.fakes))
     print(table(lines))
     for name in dict.fromkeys(s.extractor for s in scores):
-        print(f'features: {name}{"" if name.startswith("inception-2015-12-05") else "; no FID, IS or KID in the usual sense"}')
+        print(f'features: {name}{"" if name.startswith("inception-2015-12-05") else "; not FID, IS or KID in the usual sense"}')
     if step is not None:
-        print(f'the samples are those of step {step}')
+        print(f'the samples are from step {step}')
     for note in notes:
         print(f'note: {note}')
     if broken:
-        print(f'skipped {len(broken)} unreadable images, {broken[0]} the first')
+        print(f'skipped {len(broken)} unreadable images, the first of which is {broken[0]}')
     if file:
         write_whole(pathlib.Path(file), text.encode())
 

@@ -1,4 +1,4 @@
-"""Moments of real images' features, kept on disk, and found again only for the very same pixels and program."""
+"""Caches the moments of real images' features on disk and reuses them only for identical pixels and an identical program."""
 
 import collections
 import hashlib
@@ -15,14 +15,14 @@ from gan_jax.metrics.moments import FeatureMoments, load, save
 def cached_moments(
     program: str, images: Callable[[], Iterable[np.ndarray]], compute: Callable[[Iterable[np.ndarray]], FeatureMoments]
 ) -> FeatureMoments:
-    """The moments of images that were kept for a program, if they are of these very pixels; else `compute`'s, which are kept.
+    """Returns the cached moments of these exact pixels under a program, or else computes and caches them.
 
     Args:
-        program: names what extracts the features (`extraction.identity`), and whatever may spare a comparison, such as the
-            images' name.
-        images: reads the images, uint8 `[n, h, w, c]` in blocks. They are read to know their pixels, which may have changed in
-            any way that no name says: twice if what was kept is of others, and else once.
-        compute: makes moments of them.
+        program: identifies what extracts the features (`extraction.identity`), and anything else that may avoid a comparison,
+            such as the name of the images.
+        images: reads the images, uint8 `[n, h, w, c]`, in blocks. They must be read to identify their pixels, because those may
+            change without any change of name: twice if the cached moments belong to other pixels, and otherwise once.
+        compute: computes the moments of the images.
     """
     folder = cache_directory() / 'statistics'
     kept = list(folder.glob(f'{program}-*.npz'))
@@ -42,7 +42,7 @@ def cached_moments(
 
 
 def _kept(file: Any) -> FeatureMoments | None:
-    """What a file of the cache holds; None if there is none, or a damaged one."""
+    """The moments in a cache file, or None if the file is missing or damaged."""
     try:
         moments = load(file)
     except InputError:
@@ -51,7 +51,7 @@ def _kept(file: Any) -> FeatureMoments | None:
 
 
 def _hashed(batches: Iterable[np.ndarray], digest: Any) -> Iterator[np.ndarray]:
-    """The same batches, which the digest takes in."""
+    """Yields the same batches and adds each of them to the digest."""
     for batch in batches:
         digest.update(f'{batch.dtype}{batch.shape}'.encode())
         digest.update(np.ascontiguousarray(batch).data)

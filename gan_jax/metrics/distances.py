@@ -1,4 +1,4 @@
-"""Distances between pairs of samples: does a generator vary as much as its data? (Metz et al. 2017, section 3.4)"""
+"""Distances between pairs of samples, which show whether a generator varies as much as its data (Metz et al. 2017, sec. 3.4)."""
 
 from functools import partial
 from typing import NamedTuple
@@ -15,15 +15,15 @@ class PairDistances(NamedTuple):
     """Histograms of the Euclidean distances of all pairs within a set of samples, and within the data."""
 
     edges: np.ndarray
-    """`[bins + 1]`, from 0 to twice the largest distance of an example from its set's centre"""
+    """`[bins + 1]`, from 0 to twice the largest distance of an example from the centre of its set."""
     samples: np.ndarray
-    """`[bins]`, shares of the pairs"""
+    """`[bins]`, the share of the pairs of samples in each bin."""
     data: np.ndarray
-    """`[bins]`"""
+    """`[bins]`, the same for the data."""
 
     @property
     def medians(self) -> tuple[float, float]:
-        """Of samples and of data, interpolated within their bins."""
+        """The median distances of the samples and of the data, interpolated within their bins."""
         return _median(self.edges, self.samples), _median(self.edges, self.data)
 
     @property
@@ -34,21 +34,28 @@ class PairDistances(NamedTuple):
 
 
 def pair_distances(samples: AnyArray, data: AnyArray, *, bins: int = 200, block: int = 1024) -> PairDistances:
-    """Compares how far apart `samples [n, ...]` are with how far apart `data [m, ...]` are; every pair of a set counts once.
+    """Compares the distances within a set of samples with those within the data (Metz et al. 2017, section 3.4).
 
-    In blocks of rows, O(block * n) memory. Distances are rounded as `pairwise.squared_distances` rounds them.
+    Every pair of a set counts once. The computation takes O(block * n) memory. Distances are rounded as in
+    `pairwise.squared_distances`.
 
-    Raises `ValueError` for fewer than 2 examples or more than 50,000, unequal sizes of them, values that are not finite, fewer
-    than 1 bin, or sets whose examples are all the same.
+    Raises `ValueError` for fewer than 2 or more than 50,000 examples, examples of unequal size, non-finite values, fewer than 1
+    bin, a block below 1, or two sets each of whose examples are identical.
+
+    Args:
+        samples: `[n, ...]`.
+        data: `[m, ...]`.
+        bins: number of bins of both histograms.
+        block: number of rows that are compared with all others at a time.
     """
     samples, data = feature_sets(at_least=2, samples=as_rows(samples), data=as_rows(data))
     if max(len(samples), len(data)) > 50_000:
-        raise ValueError(f'pairs of at most 50,000 examples can be counted, got {len(samples)} and {len(data)}')
+        raise ValueError(f'each set must have at most 50,000 examples, got {len(samples)} and {len(data)}')
     if bins < 1:
-        raise ValueError(f'a histogram has at least 1 bin, got {bins}')
+        raise ValueError(f'a histogram must have at least 1 bin, got {bins}')
     bound = jnp.maximum(_bound(samples), _bound(data))
     if not bound > 0:
-        raise ValueError('the examples of each set are all the same')
+        raise ValueError('the examples of each set are all identical')
     counts = [np.asarray(_histogram(x, bound, bins, block), np.float64) for x in (samples, data)]
     edges = np.linspace(0, float(bound), bins + 1)
     return PairDistances(edges, *(c / c.sum() for c in counts))
@@ -59,7 +66,7 @@ def _centred(x: Array) -> Array:
 
 
 def _bound(x: Array) -> Array:
-    """No two examples are further apart: twice the largest distance from the centre."""
+    """An upper bound on the distance between two examples: twice the largest distance from the centre."""
     return 2 * jnp.linalg.norm(_centred(x), axis=1).max()
 
 
@@ -71,7 +78,7 @@ def _histogram(x: Array, bound: Array, bins: int, block: int) -> Array:
         rows, index = part
         distance = jnp.sqrt(squared_distances(rows, x))
         number = jnp.minimum((distance * (bins / bound)).astype(int), bins - 1)
-        later = index[:, None] < jnp.arange(len(x))  # each pair once, and no row of the last block's filling
+        later = index[:, None] < jnp.arange(len(x))  # counts each pair once and excludes the padding of the last block
         return counts.at[jnp.where(later, number, bins)].add(1), None
 
     return scan_blocks(step, jnp.zeros(bins + 1, jnp.int32), x, block)[0][:bins]

@@ -1,4 +1,4 @@
-"""What an estimator returns: a number, and how far it may be off."""
+"""The result of an estimator: a value and its standard error."""
 
 from typing import NamedTuple
 
@@ -10,4 +10,4 @@ class Estimate(NamedTuple):
 
     value: Array
     standard_error: Array | None
-    """None where the estimator has none: the spread over overlapping subsets, for one, is no standard error."""
+    """None if the estimator does not provide one. The spread over overlapping subsets, for example, is not a standard error."""

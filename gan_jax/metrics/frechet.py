@@ -1,13 +1,14 @@
 """The Fréchet distance between the Gaussians of two sets of features (Heusel et al. 2017, eq. 6).
 
-For any factors S = A^T A of the covariances, Tr (S1 S2)^(1/2) is the sum of the singular values of A1 A2^T, and the distance is
-the least |A1 - Q A2|^2 over rotations Q, plus that of the means. This needs no matrix root, holds at any rank, adds no epsilon,
-and keeps its digits in float32, where eigenvalues of S1 S2 do not: those are known to the rounding of the largest, and then
-rooted. Float32 is good to about 1e-6 of the covariances' traces.
+For any factorisations S = A^T A of the covariances, Tr (S1 S2)^(1/2) is the sum of the singular values of A1 A2^T, and the
+distance is the minimum of |A1 - Q A2|^2 over rotations Q, plus the squared distance of the means. This requires no matrix square
+root, holds for any rank, adds no epsilon, and remains accurate in float32. The eigenvalues of S1 S2 would not be accurate enough:
+they are known only to the rounding error of the largest, which their square roots amplify. In float32 the error is about 1e-6 of
+the traces of the covariances.
 
-Values that can be seen are computed on the host, in float64 and by LAPACK. Under a transformation (`jax.jit`, `jax.vmap`) the
-same route runs on the device in the arrays' own precision, so `jax.jit(frechet_distance)` is the device's version; there, what is
-not finite makes the distance not a number, where the host raises.
+Concrete values are computed on the host, in float64 and by LAPACK. Under a transformation (`jax.jit`, `jax.vmap`) the same method
+runs on the device in the precision of the arrays, so `jax.jit(frechet_distance)` is the version for devices. There, non-finite
+values make the distance NaN; on the host they raise an error.
 """
 
 from typing import Any, NamedTuple
@@ -22,15 +23,16 @@ from gan_jax.metrics.pairwise import concrete
 from gan_jax.typing import AnyArray, Array, Key
 
 Moments = FeatureMoments | Gaussian
-ROUNDING = 10  # variances below this many epsilons of a feature's own are rounding
+ROUNDING = 10  # variances below this many epsilons of a feature's own variance are treated as rounding errors
 
 
 def frechet_distance(a: Moments, b: Moments) -> AnyArray:
-    """|mean a - mean b|^2 + Tr(Sa + Sb - 2 (Sa Sb)^(1/2)); exact for covariances of any rank.
+    """Fréchet distance |mean a - mean b|^2 + Tr(Sa + Sb - 2 (Sa Sb)^(1/2)), a scalar (Heusel et al. 2017, eq. 6).
 
-    The rank of a covariance of n features is at most n - 1, which is made use of: rounding would else fill its null space, and
-    roots make much of it. Raises `ValueError` for unequal dimensions and, on the host, for fewer than two features, values that
-    are not finite, and a `Gaussian` whose covariance has negative eigenvalues.
+    The distance is exact for covariances of any rank. The covariance of n features has a rank of at most n - 1. The computation
+    uses this fact, since rounding would otherwise fill the null space, and square roots would amplify it. Raises `ValueError` for
+    unequal dimensions and, on the host, for fewer than two features, non-finite values, and a `Gaussian` whose covariance has
+    negative eigenvalues.
     """
     check_moments(a=a, b=b)
     on_host = concrete(*a, *b)
@@ -38,9 +40,10 @@ def frechet_distance(a: Moments, b: Moments) -> AnyArray:
 
 
 def frechet_distance_from_features(x: AnyArray, y: AnyArray) -> AnyArray:
-    """The same of features `x [n, d]` and `y [m, d]`. Sets of d features or fewer are their own factors: no covariance is formed.
+    """`frechet_distance` of features `x [n, d]` and `y [m, d]`, a scalar.
 
-    Raises `ValueError` for fewer than two rows, unequal d and, on the host, rows that are not finite.
+    A set of d features or fewer serves as its own factor, without forming a covariance. Raises `ValueError` for fewer than two
+    rows, unequal d and, on the host, rows that are not finite.
     """
     check_rows(x=x, y=y)
     on_host = concrete(x, y)
@@ -48,34 +51,42 @@ def frechet_distance_from_features(x: AnyArray, y: AnyArray) -> AnyArray:
 
 
 class Extrapolation(NamedTuple):
-    """The Fréchet distance of a straight line in 1 / n at infinite n."""
+    """The Fréchet distance at infinite n, extrapolated along a straight line in 1 / n."""
 
     value: AnyArray
     standard_error: AnyArray
-    """Over draws of the features; the reference is taken as it is."""
+    """Over draws of the features; the reference is treated as fixed."""
     slope: AnyArray
-    """What one over the number of features adds to the distance."""
+    """The slope of the line, the change of the distance per unit of 1 / n."""
     sizes: np.ndarray
-    """`[points]`"""
+    """`[points]`, the sizes of the subsets."""
     values: AnyArray
-    """`[points]`: the distance at each size."""
+    """`[points]`, the distance at each size."""
 
 
 def frechet_infinity(reference: Moments, features: AnyArray, key: Key, *, points: int = 15) -> Extrapolation:
-    """The distance of `features [n, d]` to `reference`, less its bias of order 1 / n (Chong and Forsyth 2020, section 4).
+    """The Fréchet distance of features to a reference without its bias of order 1 / n (Chong and Forsyth 2020, section 4).
 
-    Sizes run evenly from min(5000, n / 10) to n. At each, a subset is drawn without replacement; least squares give the line.
+    The sizes are evenly spaced from min(5000, n / 10) to n. For each size a subset is drawn without replacement, and the line is
+    fitted by least squares.
 
-    All subsets are of the same n features, so that the scatter about the line misses how far those are from the next n, and the
-    usual error of an intercept is too small. To first order the distance is a mean over features: at size k it has variance
-    v (1 / k - 1 / n) given the n features, which yields v, and v / n more over them. `standard_error` counts both. Where the two
-    distributions are equal the first order vanishes, and it is an upper estimate.
+    All subsets are drawn from the same n features. The scatter about the line therefore ignores how far these features are from
+    the next n, and the usual error of an intercept is too small. To first order the distance is a mean over features: at size k
+    its variance given the n features is v (1 / k - 1 / n), from which v is estimated, and the n features contribute another
+    v / n. `standard_error` includes both. If the two distributions are equal the first order vanishes, and `standard_error`
+    overestimates.
 
-    Raises `ValueError` for fewer than 20 features or 3 points, and as `frechet_distance`.
+    Raises `ValueError` for fewer than 20 features or 3 points, and as `frechet_distance` does.
+
+    Args:
+        reference: the moments to which the features are compared.
+        features: `[n, d]`.
+        key: draws the subsets.
+        points: number of sizes.
     """
     n = len(features)
     if n < 20 or points < 3 or features.shape[1:] != reference.mean.shape:
-        raise ValueError(f'need 3 points and features [n >= 20, {len(reference.mean)}], got {points} and {features.shape}')
+        raise ValueError(f'need >= 3 points and features [n >= 20, {len(reference.mean)}], got {points} and {features.shape}')
     check_rows(features=features)
     check_moments(reference=reference)
     on_host = concrete(key, features, *reference)
@@ -97,7 +108,7 @@ def frechet_infinity(reference: Moments, features: AnyArray, key: Key, *, points
 
 
 class _Root(NamedTuple):
-    """A Gaussian, its covariance as A^T A."""
+    """A Gaussian with its covariance as A^T A."""
 
     mean: Any
     factor: Any
@@ -112,10 +123,11 @@ def _distance(a: _Root, b: _Root) -> Any:
 
 
 def _from_eigenvalues(cross: np.ndarray, total: np.float64) -> np.float64:
-    """total - 2 * the sum of singular values, as roots of the eigenvalues of `cross cross^T` where they are known well enough.
+    """total - 2 * the sum of singular values, as roots of the eigenvalues of `cross cross^T` where those are accurate enough.
 
-    That takes a third of the time. An eigenvalue is off by up to epsilon times the largest, and its root by that over twice the
-    root; if all this may move the distance by 1e-9 of itself, the singular values are computed.
+    This takes a third of the time. The error of an eigenvalue is up to epsilon times the largest, and that of its root is this
+    error divided by twice the root. If all of these errors may change the distance by a relative 1e-9, the singular values are
+    computed.
     """
     squares = np.linalg.eigvalsh(cross @ cross.T if cross.shape[0] <= cross.shape[1] else cross.T @ cross)
     if squares.min(initial=np.inf) > 0:
@@ -145,10 +157,10 @@ def _root_of_features(x: AnyArray, on_host: bool) -> _Root:
 
 
 def _factor_on_host(covariance: np.ndarray, rank: int, eps: float) -> np.ndarray:
-    """A `[at most rank, d]` with A^T A = covariance, by Cholesky with pivots."""
+    """A factor A `[at most rank, d]` with A^T A = covariance, by pivoted Cholesky decomposition."""
     from scipy.linalg import lapack
 
-    refusal = ValueError(f'a covariance has no negative eigenvalue, and no rank above the {rank} that its sample size allows')
+    refusal = ValueError(f'a covariance must have no negative eigenvalues and, by its sample size, a rank of at most {rank}')
     if np.diag(covariance).min() < 0:
         raise refusal
     scale = _deviations(covariance)
@@ -161,7 +173,7 @@ def _factor_on_host(covariance: np.ndarray, rank: int, eps: float) -> np.ndarray
 
 
 def _factor(covariance: Array, rank: AnyArray | int) -> Array:
-    """The same on the device, `[d, d]`, the rows after the last pivot zero."""
+    """The same on the device, `[d, d]`; the rows after the last pivot are zero."""
     scale = _deviations(covariance)
     correlation = covariance / scale / scale[:, None]
     d, tolerance = len(scale), ROUNDING * jnp.finfo(scale.dtype).eps
@@ -182,7 +194,7 @@ def _factor(covariance: Array, rank: AnyArray | int) -> Array:
 
 
 def _deviations(covariance: AnyArray) -> AnyArray:
-    """Standard deviations, 1 where they are 0: pivots are compared in units of these."""
+    """Standard deviations, with 1 in place of 0: pivots are compared in these units."""
     xp = np if isinstance(covariance, np.ndarray) else jnp
     variance = xp.diag(covariance)
     return xp.sqrt(xp.where(variance == 0, 1, variance))

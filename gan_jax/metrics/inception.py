@@ -1,4 +1,4 @@
-"""Fetches or converts the weights of the Inception network.
+"""Downloads or converts the weights of the Inception network.
 
 python -m gan_jax.metrics.inception download
 python -m gan_jax.metrics.inception convert pt_inception-2015-12-05-6726825d.pth
@@ -17,26 +17,29 @@ from gan_jax.metrics.extractors.inception import weights
 
 @dataclasses.dataclass(frozen=True)
 class Download:
-    """Fetch the weights, verify their sha256, convert and keep them."""
+    """Download the weights, verify their sha256, convert them and keep them."""
 
     url: str = weights.PYTORCH.url
-    """Of the PyTorch release: the sha256 has to be the published one."""
+    """URL of the PyTorch release. The sha256 of the file must be the published one."""
     to: str | None = None
-    """Write the converted weights to this .safetensors file; by default where metrics look for them."""
+    """Write the converted weights to this .safetensors file; by default, to where the metrics look for them."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Convert:
-    """Verify the sha256 of a file that you have, convert and keep it."""
+    """Verify the sha256 of a local file, convert it and keep the result."""
 
     file: Annotated[str, tyro.conf.Positional]
-    """The PyTorch release (.pth), or weights that were converted before (.safetensors)."""
+    """The PyTorch release (.pth), or previously converted weights (.safetensors)."""
     to: str | None = None
-    """Write the converted weights to this .safetensors file; by default where metrics look for them."""
+    """Write the converted weights to this .safetensors file; by default, to where the metrics look for them."""
 
 
 def main(config: Download | Convert) -> None:
-    """Reads from where the command says, and writes."""
+    """Reads the weights from the source that the command names, and writes them in converted form.
+
+    Raises `InputError` if they cannot be read, verified or written.
+    """
     if isinstance(config, Download):
         print(f'{config.url}, sha256 {weights.PYTORCH.sha256}')
         arrays, digest = weights.read(weights.download(config.url), config.url)

@@ -1,5 +1,7 @@
-"""The kernel distance (KID): the squared maximum mean discrepancy of features under k(x, y) = (x.y / d + 1)^3
-(Bińkowski et al. 2018; Gretton et al. 2012, lemma 6)."""
+"""The kernel distance (KID): the squared maximum mean discrepancy of features under k(x, y) = (x.y / d + 1)^3.
+
+Bińkowski et al. 2018; Gretton et al. 2012, lemma 6.
+"""
 
 from functools import partial
 from typing import NamedTuple
@@ -15,12 +17,13 @@ from gan_jax.typing import AnyArray, Array, Key
 
 
 def kernel_distance(x: AnyArray, y: AnyArray, *, block: int = 1024) -> Estimate:
-    """The unbiased U-statistic of MMD^2 of features `x [m, d]`, `y [n, d]`, with its standard error.
+    """The unbiased U-statistic of MMD^2 of features `x [m, d]` and `y [n, d]` (Gretton et al. 2012, lemma 6), with its error.
 
-    Every pair counts once and no example is paired with itself, so the value may be negative. Computed in blocks of rows, in
-    O(block * (m + n)) memory. The standard error is that of `variance`; not a number for fewer than four examples in a set.
+    Every pair counts once and no example is paired with itself, so the value may be negative. The computation proceeds in blocks
+    of rows and takes O(block * (m + n)) memory. The standard error follows from `variance`; it is NaN if a set has fewer than
+    four examples.
 
-    Raises `ValueError` for fewer than two examples, unequal dimensions, or features that are not finite.
+    Raises `ValueError` for fewer than two examples, unequal dimensions, non-finite features, or a block below 1.
     """
     x, y = feature_sets(at_least=2, x=x, y=y)
     return _kernel_distance(x, y, block)
@@ -31,7 +34,7 @@ class SubsetEstimate(NamedTuple):
 
     mean: Array
     std: Array
-    """Over the subsets, with ddof 0, as it is published. Subsets overlap and have their own size: it is no standard error of the
+    """Over the subsets, with ddof 0, as published. Subsets overlap and have a fixed size, so this is not a standard error of the
     mean."""
 
 
@@ -44,17 +47,24 @@ def kernel_distance_subsets(
     size: int = 1000,
     indices: tuple[AnyArray, AnyArray] | None = None,
 ) -> SubsetEstimate:
-    """The published protocol of KID: the kernel distance of `size` rows each of `x [m, d]` and `y [n, d]`, drawn without
-    replacement, over `subsets` draws.
+    """The published protocol of KID: the mean kernel distance over random subsets (Bińkowski et al. 2018).
 
-    `indices`, rows of x and rows of y, `[subsets, size]` each, take the place of the draws (and need no key): the
-    definition is common to all implementations, the random numbers are not. Raises `ValueError` as `kernel_distance`, and for a
-    size above m or n, or below 2.
+    Raises `ValueError` as `kernel_distance` does, for a size below 2 or above m or n, for fewer than 1 subset, if neither a key
+    nor indices are given, and for indices that do not fit.
+
+    Args:
+        x: features `[m, d]`.
+        y: features `[n, d]`.
+        key: draws the subsets; not required if `indices` is given.
+        subsets: number of subsets.
+        size: rows of x and of y in each subset, drawn without replacement.
+        indices: rows of x and rows of y, `[subsets, size]` each, which replace the draws. All implementations share the
+            definition, but not the random numbers.
     """
     x, y = feature_sets(at_least=2, x=x, y=y)
     if indices is None:
         if key is None:
-            raise ValueError('subsets are drawn with a key, or given as indices')
+            raise ValueError('either a key or indices must be given')
         if not 2 <= size <= min(len(x), len(y)) or subsets < 1:
             raise ValueError(f'{subsets} subsets of {size} rows cannot be drawn from {len(x)} and {len(y)} rows')
         rows = _draw(key, len(x), len(y), subsets, size)
@@ -65,24 +75,24 @@ def kernel_distance_subsets(
 
 
 class Components(NamedTuple):
-    """Unbiased estimates of the variance components of the U-statistic; none needs the distributions to be equal."""
+    """Unbiased estimates of the variance components of the U-statistic, which do not assume equal distributions."""
 
     first_x: Array
     """Var w(X) of the witness w(z) = E k(z, X) - E k(z, Y)."""
     first_y: Array
     """Var w(Y)."""
     second_xx: Array
-    """E c(X, X')^2, where c is the kernel less its conditional means; likewise the two below."""
+    """E c(X, X')^2, where c is the kernel minus its conditional means; the two below are analogous."""
     second_yy: Array
     second_xy: Array
 
 
 def variance(parts: Components, m: int, n: int) -> Array:
-    """The variance of the U-statistic of m and n examples, by Hoeffding's decomposition: all its terms are uncorrelated.
+    """The variance of the U-statistic of m and n examples, by Hoeffding's decomposition, whose terms are uncorrelated.
 
-    4 Var w(X) / m + 4 Var w(Y) / n + 2 c_xx / (m (m - 1)) + 2 c_yy / (n (n - 1)) + 4 c_xy / (m n). A Var w that is estimated
-    below zero counts as zero, which errs towards too large a variance. Of equal distributions w is constant, and the other terms
-    are all there is; an estimate from the row sums alone would be twice too large there.
+    4 Var w(X) / m + 4 Var w(Y) / n + 2 c_xx / (m (m - 1)) + 2 c_yy / (n (n - 1)) + 4 c_xy / (m n). A negative estimate of Var w
+    counts as zero, so any error is towards too large a variance. If the distributions are equal, w is constant and only the other
+    terms remain; an estimate from the row sums alone would be twice too large there.
     """
     first = jnp.maximum(parts.first_x, 0) / m + jnp.maximum(parts.first_y, 0) / n
     second = parts.second_xx / (m * (m - 1)) + parts.second_yy / (n * (n - 1)) + 2 * parts.second_xy / (m * n)
@@ -90,7 +100,7 @@ def variance(parts: Components, m: int, n: int) -> Array:
 
 
 class _Sums(NamedTuple):
-    """Sums of a kernel matrix over its columns `[rows]`, over its rows `[columns]`, and of its squared entries."""
+    """Sums of a kernel matrix over its columns `[rows]` and over its rows `[columns]`, and the sum of its squared entries."""
 
     rows: Array
     columns: Array
@@ -102,7 +112,7 @@ def _components(xx: _Sums, yy: _Sums, xy: _Sums) -> Components:
     total = xy.rows.sum()
     residual = xy.squares - (xy.rows**2).sum() / n - (xy.columns**2).sum() / m + total**2 / (m * n)
     second_xx, second_yy, second_xy = _second(xx), _second(yy), residual / ((m - 1) * (n - 1))
-    # Divided by m - 2, the sum over the other rows keeps the row's own effect whole; then only the noise remains to subtract.
+    # Dividing the sum over the other rows by m - 2 preserves the effect of the row itself, so only the noise must be subtracted.
     noisy_x = jnp.var(xx.rows / (m - 2) - xy.rows / n, ddof=1)
     noisy_y = jnp.var(yy.rows / (n - 2) - xy.columns / m, ddof=1)
     return Components(
@@ -138,8 +148,8 @@ def _centred(x: Array, y: Array) -> tuple[_Centred, _Centred, Array]:
 def _kernel(x: _Centred, y: _Centred, s: Array) -> Array:
     """k(x, y) - k(x, c) - k(c, y) + k(c, c), `[m, n]`.
 
-    The subtracted terms cancel in the U-statistic and in its variance. In float32 they would cancel badly: of features at an
-    offset they are nearly all of k. With p = s + a + b and w = u.v / d, k is (p + w)^3.
+    The subtracted terms cancel in the U-statistic and in its variance. In float32 they would cancel inaccurately, since for
+    features far from the origin they make up nearly all of k. With p = s + a + b and w = u.v / d, k is (p + w)^3.
     """
     w = dots(x.u, y.u) / x.u.shape[1]
     a, b = x.a[:, None], y.a
@@ -148,11 +158,11 @@ def _kernel(x: _Centred, y: _Centred, s: Array) -> Array:
 
 
 def _sums(x: _Centred, y: _Centred, s: Array, block: int, *, paired: bool = False) -> _Sums:
-    """Of the kernel matrix, or of that of a set with itself (`paired`) without its diagonal."""
+    """Sums of the kernel matrix; if `paired`, of that of a set with itself, without its diagonal."""
 
     def add(columns: Array, part: tuple[_Centred, Array]) -> tuple[Array, tuple[Array, Array]]:
         rows, index = part
-        k = _kernel(rows, y, s)  # zero where a block is filled up: u = 0, a = 0
+        k = _kernel(rows, y, s)  # zero in the padding of a block, where u = 0 and a = 0
         if paired:
             k = jnp.where(index[:, None] == jnp.arange(len(y.a)), 0, k)
         return columns + k.sum(0), (k.sum(1), (k * k).sum(1))
@@ -162,7 +172,7 @@ def _sums(x: _Centred, y: _Centred, s: Array, block: int, *, paired: bool = Fals
 
 
 def _all_sums(x: Array, y: Array, block: int) -> tuple[Array, tuple[_Sums, _Sums, _Sums]]:
-    """The U-statistic, and the sums it is made of. Differences are taken row by row, before large numbers build up."""
+    """The U-statistic and the sums that compose it. Differences are taken row by row, before large numbers accumulate."""
     u, v, s = _centred(x, y)
     xx, yy, xy = _sums(u, u, s, block, paired=True), _sums(v, v, s, block, paired=True), _sums(u, v, s, block)
     m, n = len(x), len(y)
@@ -197,7 +207,7 @@ def _subset_distances(x: Array, y: Array, rows: tuple[Array, Array]) -> SubsetEs
 
 def _check_rows(rows: tuple[Array, ...], sizes: tuple[int, int]) -> None:
     if len(rows) != 2 or any(i.ndim != 2 or i.shape[1] < 2 for i in rows) or len({len(i) for i in rows}) > 1:
-        raise ValueError(f'indices are two arrays [subsets, size >= 2], got {[i.shape for i in rows]}')
+        raise ValueError(f'indices must be two arrays [subsets, size >= 2], got {[i.shape for i in rows]}')
     for name, i, n in zip('xy', rows, sizes, strict=True):
         if not jnp.issubdtype(i.dtype, jnp.integer) or (concrete(i) and bool(((i < 0) | (i >= n)).any())):
-            raise ValueError(f'indices of {name} are integers from 0 to {n - 1}')
+            raise ValueError(f'indices of {name} must be integers from 0 to {n - 1}')

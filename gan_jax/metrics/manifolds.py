@@ -1,4 +1,4 @@
-"""Precision, recall, density and coverage, from balls around examples that reach to the k-th neighbour."""
+"""Precision, recall, density and coverage, from balls around examples that extend to the k-th neighbour."""
 
 from functools import partial
 from typing import NamedTuple
@@ -12,35 +12,41 @@ from gan_jax.typing import AnyArray, Array
 
 
 class PRDC(NamedTuple):
-    """Scores of samples against data, scalars."""
+    """Scores of samples against data, each a scalar."""
 
     precision: Array
-    """Share of the generated examples that lie in the ball of some real example: fidelity."""
+    """Share of the generated examples that lie in the ball of some real example, a measure of fidelity."""
     recall: Array
-    """Share of the real examples that lie in the ball of some generated example: variety."""
+    """Share of the real examples that lie in the ball of some generated example, a measure of diversity."""
     density: Array
-    """In how many real balls a generated example lies, in the mean, over k. It may exceed 1."""
+    """The mean number of real balls that contain a generated example, divided by k. It may exceed 1."""
     coverage: Array
-    """Share of the real examples whose ball holds a generated example."""
+    """Share of the real examples whose ball contains a generated example."""
 
 
 def prdc(real: AnyArray, fake: AnyArray, k: int = 5, *, strict: bool = True, block: int = 1024) -> PRDC:
-    """Precision and recall (Kynkäänniemi et al. 2019), density and coverage (Naeem et al. 2020), of features `real [n, d]` and
-    `fake [m, d]`.
+    """Precision and recall (Kynkäänniemi et al. 2019) and density and coverage (Naeem et al. 2020) of features.
 
-    An example's ball reaches to its k-th neighbour in its own set, itself not counted. `strict` leaves the ball's surface out, as
-    Naeem et al. do; with `strict=False` the surface belongs to the ball, as for Kynkäänniemi et al., whose k is 3. In blocks of
-    rows, O(block * (n + m)) memory. Of integers (if their squared distances are below 2^24 in float32) the scores are exact, ties
-    and all; of other features a comparison can go wrong where its sides agree to rounding.
+    The ball of an example extends to its k-th neighbour in its own set, not counting the example itself. The computation takes
+    O(block * (n + m)) memory. For integers whose squared distances are below 2^24 in float32 the scores are exact, including
+    ties. For other features a comparison may be wrong if its two sides agree to rounding.
 
-    Of n and m examples of one distribution, density is 1 and coverage 1 - prod_{i=1..k} (n - i) / (n + m - i) in the mean.
+    For n real and m generated examples of the same distribution, the expected density is 1 and the expected coverage is 1 -
+    prod_{i=1..k} (n - i) / (n + m - i).
 
-    Raises `ValueError` for a k that is not from 1 to the smaller set's size less one, unequal dimensions, or features that are
-    not finite.
+    Raises `ValueError` for a k that is not between 1 and the size of the smaller set minus 1, unequal dimensions, non-finite
+    features, or a block below 1.
+
+    Args:
+        real: features `[n, d]`.
+        fake: features `[m, d]`.
+        k: the neighbour that determines the radius; Kynkäänniemi et al. use 3.
+        strict: excludes the surface of a ball, as Naeem et al. do; Kynkäänniemi et al. include it.
+        block: number of rows that are compared with all others at a time.
     """
     real, fake = feature_sets(real=real, fake=fake)
     if not 1 <= k < min(len(real), len(fake)):
-        raise ValueError(f'a {k}-th neighbour needs k >= 1 and sets of at least k + 1 examples, got {len(real)} and {len(fake)}')
+        raise ValueError(f'neighbour k = {k} requires k >= 1 and sets of more than k examples, got {len(real)} and {len(fake)}')
     return _prdc(real, fake, k, strict, block)
 
 
@@ -59,10 +65,10 @@ def _prdc(real: Array, fake: Array, k: int, strict: bool, block: int) -> PRDC:
 
     start = jnp.zeros(len(fake), jnp.int32)
     balls, (covered, recalled) = scan_blocks(sweep, start, (real, real_radii), block)
-    finite = jnp.isfinite(real).all() & jnp.isfinite(fake).all()  # comparisons with what is not a number are just false
+    finite = jnp.isfinite(real).all() & jnp.isfinite(fake).all()  # comparisons with NaN are false
 
     def share(hits: Array, of: int) -> Array:
-        """Rounded once: without the barrier, XLA multiplies by the rounded inverse."""
+        """The quotient rounded once: without the barrier, XLA multiplies by the rounded inverse."""
         total = lax.optimization_barrier(jnp.asarray(of, real.dtype))
         return jnp.where(finite, hits.astype(real.dtype).sum() / total, jnp.nan)
 
@@ -71,7 +77,7 @@ def _prdc(real: Array, fake: Array, k: int, strict: bool, block: int) -> PRDC:
 
 
 def _squared_radii(x: Array, k: int, block: int) -> Array:
-    """Squared distance from each of `x [n, d]` to its k-th neighbour, `[n]`."""
+    """Squared distance of each of `x [n, d]` to its k-th neighbour, `[n]`."""
 
     def radii(_: None, part: tuple[Array, Array]) -> tuple[None, Array]:
         rows, index = part

@@ -1,4 +1,4 @@
-"""Counting modes, where the modes are known, and the share of the data that a model covers."""
+"""Counts of modes, where the modes are known, and the share of the data that a model covers."""
 
 from typing import NamedTuple
 
@@ -12,25 +12,31 @@ from gan_jax.typing import AnyArray, Array
 
 
 class ModeCoverage(NamedTuple):
-    """How a sample covers a mixture of Gaussians."""
+    """How samples cover a mixture of Gaussians."""
 
     modes: Array
     """Number of modes with at least one high-quality sample."""
     high_quality: Array
-    """Share of samples within `radius` standard deviations of a centre. A perfect sampler in the plane has
-    1 - exp(-radius^2 / 2), 98.889 % at 3, and not 100 %."""
+    """Share of the samples within `radius` standard deviations of a centre. In the plane, a perfect sampler attains
+    1 - exp(-radius^2 / 2), which is 98.889 % for a radius of 3, not 100 %."""
     reverse_kl: Array
     """KL(histogram of the high-quality samples over modes || uniform), in nats; infinite if there are none."""
 
 
 def mode_coverage(samples: AnyArray, centres: AnyArray, stds: AnyArray, *, radius: float = 3.0) -> ModeCoverage:
-    """Modes, high-quality share and reverse KL of `samples [n, d]` on the mixture `centres [modes, d]`, `stds [modes]`.
+    """Modes, high-quality share and reverse KL of samples of a mixture, by the protocol of VEEGAN and PacGAN.
 
-    The protocol of VEEGAN and PacGAN: each sample belongs to the centre nearest in standard deviations, and is of high
-    quality within `radius` of them; a sample that is not a number is of none. Raises `ValueError` for shapes that do not fit.
+    Each sample belongs to the centre that is nearest in standard deviations, and is of high quality within `radius` of them. A
+    sample that is NaN belongs to no mode. Raises `ValueError` for shapes that do not fit.
+
+    Args:
+        samples: `[n, d]`.
+        centres: means of the components, `[modes, d]`.
+        stds: standard deviations of the components, `[modes]`.
+        radius: largest distance of a high-quality sample, in standard deviations.
     """
     if samples.ndim != 2 or not len(samples) or samples.shape[1:] != centres.shape[1:]:
-        raise ValueError(f'samples {samples.shape} and centres {centres.shape} are not points of one space')
+        raise ValueError(f'samples {samples.shape} and centres {centres.shape} are not points of the same space')
     distance = jnp.linalg.norm(samples[:, None] - jnp.asarray(centres), axis=-1) / jnp.asarray(stds)
     good = distance.min(1) < radius
     counts = jnp.zeros(len(centres)).at[distance.argmin(1)].add(good)
@@ -43,30 +49,30 @@ class LabelCoverage(NamedTuple):
     modes: Array | np.ndarray
     """Number of modes with at least one sample."""
     kl: Array | np.ndarray
-    """KL(histogram of the samples over modes || uniform), in nats. That of a perfect sampler is not 0: see `coverage_floor`."""
+    """KL(histogram of the samples over modes || uniform), in nats. It is not 0 for a perfect sampler: see `coverage_floor`."""
 
 
 def stacked_labels(classes: AnyArray, *, num_classes: int = 10) -> Array:
-    """One label of `num_classes ** channels` for each image of stacked digits, `[n]`, from the classes predicted for its
-    channels, integers `[n, channels]`; the first channel is the most significant digit (Metz et al. 2017, section 3.3.1).
+    """The label of each image of stacked digits, from the classes predicted for its channels (Metz et al. 2017, section 3.3.1).
 
-    Raises `ValueError` for another shape, or classes that are not integers from 0 to num_classes - 1.
+    Maps integer `classes [n, channels]` to labels `[n]` from 0 to `num_classes ** channels - 1`; the first channel is the most
+    significant digit. Raises `ValueError` for another shape, or classes that are not integers from 0 to num_classes - 1.
     """
     if classes.ndim != 2 or not classes.size:
-        raise ValueError(f'classes are [n, channels], got {classes.shape}')
+        raise ValueError(f'classes must be [n, channels], got {classes.shape}')
     _check_labels(classes, num_classes)
     channels = classes.shape[1]
     return (jnp.asarray(classes) * num_classes ** np.arange(channels - 1, -1, -1)).sum(1)
 
 
 def label_coverage(labels: AnyArray, modes: int) -> LabelCoverage:
-    """Modes and KL of `labels [n]`. Stacked digits: `label_coverage(stacked_labels(classes), 1000)`.
+    """The number of modes and the KL of `labels [n]`, each a scalar.
 
-    Report n beside the KL, and `coverage_floor(n, modes)`. Raises `ValueError` for labels that are not integers from 0 to
-    modes - 1, or for none.
+    For stacked digits, use `label_coverage(stacked_labels(classes), 1000)`. Report n and `coverage_floor(n, modes)` with the KL.
+    Raises `ValueError` for empty labels, or labels that are not integers from 0 to modes - 1.
     """
     if labels.ndim != 1 or not labels.size:
-        raise ValueError(f'labels are [n], got {labels.shape}')
+        raise ValueError(f'labels must be [n], got {labels.shape}')
     _check_labels(labels, modes)
     counts = jnp.zeros(modes).at[jnp.asarray(labels)].add(1)
     return LabelCoverage((counts > 0).sum(), _kl_to_uniform(counts))
@@ -75,13 +81,14 @@ def label_coverage(labels: AnyArray, modes: int) -> LabelCoverage:
 def coverage_floor(n: int, modes: int) -> LabelCoverage:
     """The exact expectation of `label_coverage` for n independent samples of a perfect sampler, in float64.
 
-    Each mode's count is binomial, so E KL = modes E[(X / n) log(modes X / n)] with X ~ B(n, 1 / modes): about (modes - 1) / (2 n)
-    for large n, 0.0198 at 1000 modes and the 25,600 samples of Metz et al. Raises `ValueError` for n or modes below 1.
+    The count of each mode is binomial, so E KL = modes E[(X / n) log(modes X / n)] with X ~ B(n, 1 / modes). For large n this is
+    about (modes - 1) / (2 n); it is 0.0198 for 1000 modes and the 25,600 samples of Metz et al. Raises `ValueError` for n or
+    modes below 1.
     """
     from scipy import stats
 
     if n < 1 or modes < 1:
-        raise ValueError(f'n and modes are at least 1, got {n} and {modes}')
+        raise ValueError(f'n and modes must be at least 1, got {n} and {modes}')
     binomial, x = stats.binom(n, 1 / modes), np.arange(1, n + 1)
     kl = modes * np.sum(binomial.pmf(x) * x / n * np.log(modes * x / n))
     return LabelCoverage(np.asarray(modes * binomial.sf(0)), np.asarray(kl))
@@ -90,15 +97,24 @@ def coverage_floor(n: int, modes: int) -> LabelCoverage:
 def density_coverage(
     samples: AnyArray, data: AnyArray, sigma: AnyArray | float, *, quantile: float = 0.05, block: int = 1024
 ) -> Estimate:
-    """The coverage C of AdaGAN (Tolstikhin et al. 2017, section 4.3; the authors' code): the share of `data [n, d]` whose density
-    is above the 5 % quantile of the densities at the `samples [m, d]` themselves, p being their Parzen window of width sigma.
+    """The coverage C of AdaGAN (Tolstikhin et al. 2017, section 4.3, and the authors' code), with its standard error.
 
-    The standard error is over the data, for these samples. The authors choose sigma by `parzen_bandwidth` among the median
-    distance of consecutive samples times 2^-7 ... 2^6, on 500 held-out samples. Raises `ValueError` as `parzen_log_density`, and
-    for a quantile outside (0, 1).
+    It is the share of the data whose density exceeds the 5 % quantile of the densities at the samples themselves, where the
+    density is the Parzen window estimate of width sigma. The standard error is over the data, for fixed samples. The authors
+    choose sigma by `parzen_bandwidth` among the median distance of consecutive samples times 2^-7 ... 2^6, on 500 held-out
+    samples.
+
+    Raises `ValueError` as `parzen_log_density` does, and for a quantile outside (0, 1).
+
+    Args:
+        samples: `[m, d]`.
+        data: `[n, d]`.
+        sigma: width of the Parzen window.
+        quantile: quantile of the samples' densities that a data point must exceed.
+        block: number of points whose density is computed at a time.
     """
     if not 0 < quantile < 1:
-        raise ValueError(f'a quantile lies between 0 and 1, got {quantile}')
+        raise ValueError(f'a quantile must be between 0 and 1, got {quantile}')
     threshold = jnp.quantile(parzen_log_density(samples, samples, sigma, block=block), quantile)
     densities = parzen_log_density(samples, data, sigma, block=block)
     covered = (densities > threshold).astype(densities.dtype)
@@ -106,15 +122,15 @@ def density_coverage(
 
 
 def _kl_to_uniform(counts: Array) -> Array:
-    """Infinite for no counts at all."""
+    """KL(counts || uniform) in nats; infinite if all counts are zero."""
     p = counts / counts.sum()
     kl = jnp.where(p > 0, p * jnp.log(jnp.where(p > 0, p, 1) * len(counts)), 0).sum()
     return jnp.where(counts.sum() > 0, kl, jnp.inf)
 
 
 def _check_labels(labels: AnyArray, classes: int) -> None:
-    """Raises `ValueError` for what an index would drop, or count elsewhere, in silence."""
+    """Raises `ValueError` for labels that indexing would silently drop or count elsewhere."""
     if not jnp.issubdtype(labels.dtype, jnp.integer):
-        raise ValueError(f'labels are integers, got {labels.dtype}')
+        raise ValueError(f'labels must be integers, got {labels.dtype}')
     if concrete(labels) and (labels.min() < 0 or labels.max() >= classes):
-        raise ValueError(f'labels go from 0 to {classes - 1}, got {labels.min()} to {labels.max()}')
+        raise ValueError(f'labels must be from 0 to {classes - 1}, got {labels.min()} to {labels.max()}')

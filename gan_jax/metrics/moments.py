@@ -1,7 +1,7 @@
-"""Mean and covariance of features, in one pass, in float32, over batches and devices.
+"""Mean and covariance of features, in one pass in float32, over batches and devices.
 
 A set is summarised by its size, its mean and its scatter, and two sets are merged by the formula of Chan, Golub and LeVeque
-(1979). Unlike a running sum of x x^T this cancels nothing, so that features far from zero do no harm.
+(1979). Unlike a running sum of x x^T this causes no cancellation, so features far from zero do no harm.
 """
 
 import functools
@@ -20,11 +20,11 @@ from gan_jax.files import load_arrays, write_whole
 from gan_jax.metrics.pairwise import concrete
 from gan_jax.typing import AnyArray
 
-BLOCK = 8192  # rows of NumPy features that are held in float64 at a time
+BLOCK = 8192  # number of rows of NumPy features that are held in float64 at a time
 
 
 class FeatureMoments(NamedTuple):
-    """A set of n features of dimension d."""
+    """The moments of a set of n features of dimension d."""
 
     size: AnyArray
     """n, an integer."""
@@ -40,7 +40,7 @@ class FeatureMoments(NamedTuple):
 
 
 class Gaussian(NamedTuple):
-    """A mean and a covariance that nobody knows the sample size of. They can be compared, and not merged."""
+    """A mean and a covariance of an unknown number of samples. They can be compared, but not merged."""
 
     mean: AnyArray
     """`[d]`"""
@@ -49,25 +49,26 @@ class Gaussian(NamedTuple):
 
 
 def init(dimension: int, dtype: jnp.dtype | type = jnp.float32) -> FeatureMoments:
-    """The moments of no features."""
+    """The moments of an empty set of features."""
     return FeatureMoments(jnp.zeros((), jnp.int32), jnp.zeros(dimension, dtype), jnp.zeros((dimension, dimension), dtype))
 
 
 def update(moments: FeatureMoments, features: AnyArray, mask: AnyArray | None = None) -> FeatureMoments:
-    """Takes in `features [n, d]`; where `mask [n]` is false, the row is padding and leaves no trace, whatever it holds.
+    """Adds `features [n, d]` to the moments.
 
-    A pure function for loops and `lax.scan`, in the precision of `moments`: it does not look at values. Features that are not
-    finite make moments that are not finite, and those `frechet_distance` refuses. Raises `ValueError` for wrong shapes.
+    Rows where `mask [n]` is false are padding and have no effect, whatever they contain. This is a pure function for loops and
+    `lax.scan`, in the precision of `moments`, and does not inspect values. Non-finite features give non-finite moments, which
+    `frechet_distance` rejects. Raises `ValueError` for wrong shapes.
     """
     if features.ndim != 2 or features.shape[1:] != moments.mean.shape or (mask is not None and mask.shape != features.shape[:1]):
         shapes = f'{features.shape}' + ('' if mask is None else f' under a mask {mask.shape}')
-        raise ValueError(f'need features [n, {len(moments.mean)}], and a mask [n] if any, got {shapes}')
+        raise ValueError(f'features must be [n, {len(moments.mean)}], and a mask must be [n], got {shapes}')
     features = _namespace(moments.mean, features).asarray(features, moments.mean.dtype)
     return merge(moments, _of_rows(features, mask))
 
 
 def merge(a: FeatureMoments, b: FeatureMoments) -> FeatureMoments:
-    """The moments of two sets together, either of which may be empty."""
+    """The moments of the union of two sets, either of which may be empty (Chan, Golub and LeVeque 1979)."""
     size = a.size + b.size
     xp, dtype = _namespace(a.mean, b.mean), a.mean.dtype
     n, n_a, n_b = (xp.asarray(k, dtype) for k in (xp.maximum(size, 1), a.size, b.size))
@@ -77,7 +78,7 @@ def merge(a: FeatureMoments, b: FeatureMoments) -> FeatureMoments:
 
 
 def all_reduce(moments: FeatureMoments) -> FeatureMoments:
-    """The moments of every device's set together, the same on all of them, by `merge`."""
+    """The moments of the union of all devices' sets, by `merge`; the result is the same on every device."""
     if parallel.axis_size() == 1:
         return moments
     weight = moments.size.astype(moments.mean.dtype)
@@ -88,10 +89,10 @@ def all_reduce(moments: FeatureMoments) -> FeatureMoments:
 
 
 def feature_moments(features: AnyArray) -> FeatureMoments:
-    """The moments of `features [n, d]`: of a NumPy array on the host, in float64; of a JAX array on its device, in its type.
+    """The moments of `features [n, d]`: in float64 on the host for a NumPy array, on its device and in its type for a JAX array.
 
-    Types below float32 are widened to it. Raises `ValueError` for fewer than two rows, and for rows that are not finite; under
-    a transformation (`jax.jit`, `jax.vmap`) those cannot be seen.
+    Types narrower than float32 are widened to it. Raises `ValueError` for fewer than two rows and for non-finite rows; under a
+    transformation (`jax.jit`, `jax.vmap`) the latter cannot be detected.
     """
     check_rows(features=features)
     if isinstance(features, np.ndarray):
@@ -103,8 +104,8 @@ def feature_moments(features: AnyArray) -> FeatureMoments:
 def save(path: str | pathlib.Path, moments: FeatureMoments | Gaussian) -> None:
     """Writes an npz file with `mu [d]` and `sigma [d, d]` (with n - 1), as TTUR and pytorch-fid do, and `count` if it is known.
 
-    In float64, which gives float32 moments back to the bit. Raises `ValueError` for fewer than two features, or moments that
-    are not finite.
+    The arrays are in float64, which restores float32 moments exactly. Raises `ValueError` for fewer than two features or moments
+    that are not finite.
     """
     check_moments(moments=moments)
     host = jax.tree.map(lambda x: np.asarray(x, np.float64), moments)
@@ -117,9 +118,9 @@ def save(path: str | pathlib.Path, moments: FeatureMoments | Gaussian) -> None:
 
 
 def load(path: str | pathlib.Path) -> FeatureMoments | Gaussian:
-    """Reads what `save`, TTUR or pytorch-fid wrote, as NumPy float64; a file that does not say its `count` is a `Gaussian`.
+    """Reads the output of `save`, TTUR or pytorch-fid as NumPy float64; a file without a `count` gives a `Gaussian`.
 
-    Raises `InputError` for a file that is no such thing.
+    Raises `InputError` for any other file.
     """
     file = load_arrays(path)
     try:
@@ -128,46 +129,46 @@ def load(path: str | pathlib.Path) -> FeatureMoments | Gaussian:
         mean, covariance = (np.asarray(file[name], np.float64) for name in ('mu', 'sigma'))
         count = int(file['count']) if 'count' in file else None
     except (ValueError, TypeError) as error:
-        raise InputError(f'{path} is no npz file of statistics mu and sigma: {error}') from error
+        raise InputError(f'{path} is not an npz file of statistics mu and sigma: {error}') from error
     fine = mean.ndim == 1 and len(mean) > 0 and covariance.shape == 2 * mean.shape and (count is None or count >= 2)
     fine = fine and bool(np.isfinite(mean).all() and np.isfinite(covariance).all())
     if not fine or abs(covariance - covariance.T).max() > 1e-5 * abs(covariance).max():
         shapes = f'mu {mean.shape}, sigma {covariance.shape}' + ('' if count is None else f', count {count}')
-        raise InputError(f'{path} holds no finite mean [d], symmetric covariance [d, d] and count of two or more, but {shapes}')
+        raise InputError(f'{path} must hold a finite mean [d], a symmetric covariance [d, d] and a count >= 2, not {shapes}')
     if count is None:
         return Gaussian(mean, covariance)
     return FeatureMoments(np.asarray(count), mean, covariance * (count - 1))
 
 
 def check_rows(**sets: AnyArray) -> None:
-    """Raises `ValueError` unless all are sets `[n >= 2, d]` of one d, and, as far as values can be seen, finite."""
+    """Raises `ValueError` unless all are sets `[n >= 2, d]` of the same d and, where values are concrete, finite."""
     if any(x.ndim != 2 or len(x) < 2 or not x.shape[1] for x in sets.values()) or len({x.shape[1] for x in sets.values()}) > 1:
         shapes = ' and '.join(f'{name} {x.shape}' for name, x in sets.items())
-        raise ValueError(f'need features [n >= 2, d]{" of one dimension" * (len(sets) > 1)}, got {shapes}')
+        raise ValueError(f'features must be [n >= 2, d]{" of the same dimension" * (len(sets) > 1)}, got {shapes}')
     for name, x in sets.items():
         if concrete(x) and (bad := int((~_namespace(x).isfinite(x)).any(1).sum())):
             raise ValueError(f'{bad} of the {len(x)} rows of {name} are not finite')
 
 
 def check_moments(**sets: FeatureMoments | Gaussian) -> None:
-    """Raises `ValueError` unless all are finite moments of two features or more, of one dimension."""
+    """Raises `ValueError` unless all are finite moments of at least two features, of the same dimension."""
     if len(shapes := {x.mean.shape for x in sets.values()}) > 1:
-        raise ValueError(f'need moments of one dimension, got means of {" and ".join(map(str, shapes))}')
+        raise ValueError(f'moments must be of the same dimension, got means of {" and ".join(map(str, shapes))}')
     for name, x in sets.items():
         if concrete(*x) and isinstance(x, FeatureMoments) and x.size < 2:
-            raise ValueError(f'a covariance needs two features or more, and {name} has {int(x.size)}')
+            raise ValueError(f'a covariance requires at least two features, and {name} has {int(x.size)}')
         if concrete(*x) and not all(np.isfinite(np.asarray(leaf)).all() for leaf in x):
-            raise ValueError(f'{name} is not finite: some of its features were not, or overflowed')
+            raise ValueError(f'{name} is not finite: some of its features were not finite, or overflowed')
 
 
 def centred(rows: AnyArray, mask: AnyArray | None = None) -> tuple[AnyArray, AnyArray]:
-    """The mean of `rows [n, d]`, and the rows less it; masked rows are zero."""
+    """The mean of `rows [n, d]`, and the rows minus the mean; masked rows are zero."""
     xp = _namespace(rows)
     kept = lambda x: x if mask is None else xp.where(mask.astype(bool)[:, None], x, 0)
     n = len(rows) if mask is None else xp.maximum(mask.astype(bool).sum(), 1).astype(rows.dtype)
     mean = kept(rows).sum(0) / n
     rest = kept(rows - mean)
-    shift = rest.sum(0) / n  # what rounding left of the mean
+    shift = rest.sum(0) / n  # the rounding error of the mean
     return mean + shift, kept(rest - shift)
 
 
@@ -175,7 +176,7 @@ def _of_rows(rows: AnyArray, mask: AnyArray | None = None) -> FeatureMoments:
     xp = _namespace(rows)
     size = xp.asarray(len(rows) if mask is None else mask.astype(bool).sum(), xp.int32)
     mean, rest = centred(rows, mask)
-    with jax.default_matmul_precision('highest'):  # matrix units would round to half precision
+    with jax.default_matmul_precision('highest'):  # matrix units would otherwise round to half precision
         return FeatureMoments(size, mean, rest.T @ rest)
 
 

@@ -1,4 +1,4 @@
-"""Nearest neighbours: has the generator copied its training data?"""
+"""Nearest neighbours, which show whether a generator has copied its training data."""
 
 import math
 from collections.abc import Iterable
@@ -16,10 +16,10 @@ from gan_jax.typing import AnyArray, Array
 
 
 class Neighbours(NamedTuple):
-    """The nearest examples of a bank, nearest first, `[n, k]` each."""
+    """The nearest examples of a bank in ascending order of distance, `[n, k]` each."""
 
     distance: Array
-    """Euclidean."""
+    """Euclidean distances."""
     index: Array  # type: ignore[assignment]  # a tuple has a method of this name
     """Rows of the bank."""
 
@@ -27,20 +27,26 @@ class Neighbours(NamedTuple):
 def nearest_neighbours(
     query: AnyArray, bank: AnyArray, k: int = 1, *, exclude_self: bool = False, block: int = 1024
 ) -> Neighbours:
-    """The k nearest in `bank [m, ...]` to each of `query [n, ...]`, in the Euclidean distance of all entries.
+    """The k nearest neighbours of `query` in `bank` and their distances, `[n, k]` each, by Euclidean distance over all entries.
 
-    Of equal distances the lower index comes first. With `exclude_self` query and bank are one set, and an example is no
-    neighbour of itself. In blocks of queries, O(block * (m + k d)) memory. Neighbours are chosen by |x|^2 + |y|^2 - 2 x.y, and
-    the distances then taken from the differences: a copy is at distance 0.
+    Of equal distances the lower index comes first. The computation takes O(block * (m + k d)) memory. Neighbours are chosen by
+    |x|^2 + |y|^2 - 2 x.y, and their distances are then computed from the differences, so a copy has distance 0.
 
-    Raises `ValueError` for examples of unequal size, a k that is not from 1 to the number of candidates, sets of different
-    lengths with `exclude_self`, or values that are not finite.
+    Raises `ValueError` for examples of unequal size, a k that is not between 1 and the number of candidates, sets of different
+    lengths with `exclude_self`, non-finite values, or a block below 1.
+
+    Args:
+        query: `[n, ...]`.
+        bank: `[m, ...]`.
+        k: number of neighbours.
+        exclude_self: states that query and bank are the same set, and excludes each example from its own neighbours.
+        block: number of queries that are compared with the bank at a time.
     """
     query, bank = feature_sets(query=as_rows(query), bank=as_rows(bank))
     if exclude_self and len(query) != len(bank):
-        raise ValueError(f'exclude_self is for a set and itself, got {len(query)} and {len(bank)} examples')
+        raise ValueError(f'exclude_self requires query and bank to be the same set, got {len(query)} and {len(bank)} examples')
     if not 1 <= k <= len(bank) - exclude_self:
-        raise ValueError(f'{k} nearest of {len(bank) - exclude_self} candidates do not exist')
+        raise ValueError(f'k must be between 1 and the {len(bank) - exclude_self} candidates, got {k}')
     return _nearest(query, bank, k, exclude_self, block)
 
 
@@ -62,45 +68,49 @@ def _nearest(query: Array, bank: Array, k: int, exclude_self: bool, block: int) 
 
 
 class MemorisationTest(NamedTuple):
-    """Distances of generated and of held-out examples to their nearest training example."""
+    """Distances of generated and held-out examples to their nearest training examples."""
 
     generated: float
     """Median over the generated examples."""
     held_out: float
     """Median over the held-out examples."""
     p_value: float
-    """Of the one-sided rank test (Mann and Whitney 1947) that generated examples are not nearer than held-out ones. Given the
-    training set, it holds for independent samples and held-out examples of any distribution. Near 0: the samples lie nearer to
-    the training data than new data do, be it that they are copies, or that they leave the data's rarer parts out."""
+    """The p-value of the one-sided rank test (Mann and Whitney 1947) of the hypothesis that generated examples are not nearer
+    than held-out ones. Given the training set, it is valid for independent samples and held-out examples of any distribution. A
+    value near 0 means that the samples lie nearer to the training data than new data do, either because they are copies, or
+    because they omit the rarer parts of the data."""
 
     @property
     def ratio(self) -> float:
-        """About 1 for new examples of the same kind; below 1, the samples lie closer to the training data than new data do. Not a
-        number if half of the held-out examples are training examples."""
+        """Ratio of the medians, about 1 for new examples of the same kind.
+
+        Below 1, the samples lie closer to the training data than new data do. NaN if half of the held-out examples are training
+        examples.
+        """
         return self.generated / self.held_out if self.held_out else math.nan
 
 
 def nearest_distance(query: AnyArray, bank: Iterable[AnyArray], *, block: int = 1024) -> np.ndarray:
-    """The distance of each of `query [n, ...]` to its nearest neighbour in a bank that comes in blocks `[m, ...]`, `[n]`.
+    """The distance of each of `query [n, ...]` to its nearest neighbour in a bank given as blocks `[m, ...]`; returns `[n]`.
 
-    One block is held at a time, so the bank may be larger than memory. Raises `ValueError` as `nearest_neighbours`, and for a
-    bank without examples.
+    Only one block is held at a time, so the bank may be larger than memory. Raises `ValueError` as `nearest_neighbours` does, and
+    for an empty bank.
     """
     nearest, size = np.full(len(query), np.inf), 0
     for part in bank:
         size = max(size, len(part))
-        part = np.concatenate([part, np.repeat(part[:1], size - len(part), 0)])  # one program for blocks of one size
+        part = np.concatenate([part, np.repeat(part[:1], size - len(part), 0)])  # one program for all blocks
         nearest = np.minimum(nearest, np.asarray(nearest_neighbours(query, part, block=block).distance[:, 0], np.float64))
     if not size:
-        raise ValueError('a bank without examples has no nearest one')
+        raise ValueError('the bank must have at least one example')
     return nearest
 
 
 def memorisation_test(generated: AnyArray, train: AnyArray | Iterable[AnyArray], held_out: AnyArray) -> MemorisationTest:
-    """Compares the nearest-training-example distance of `generated` with that of `held_out`; all `[n, ...]`.
+    """Compares the distances of `generated` and of `held_out` to their nearest training examples; all are `[n, ...]`.
 
     `train` may also be an iterable of blocks `[m, ...]`, of which one is held at a time. Raises `ValueError` as
-    `nearest_neighbours`.
+    `nearest_distance` does.
     """
     from scipy import stats
 

@@ -1,4 +1,4 @@
-"""What distances and kernels of large sets share: blocks of rows against all rows, in O(block * n) memory."""
+"""Distances and kernels of large sets: blocks of rows against all rows, in O(block * n) memory."""
 
 import math
 from collections.abc import Callable
@@ -12,35 +12,40 @@ from gan_jax.typing import AnyArray, Array
 
 
 def feature_sets(*, at_least: int = 1, **sets: AnyArray) -> list[Array]:
-    """The named sets `[n, d]` as arrays of one floating-point type, float32 or wider.
+    """Returns the named sets `[n, d]` as arrays of one floating-point type, float32 or wider.
 
-    Raises `ValueError`, which names the set, if one is not `[n >= at_least, d]`, if their dimensions differ, or if a concrete one
-    holds a value that is not finite. Values under a transformation (`jax.jit`, `jax.vmap`) cannot be looked at: there, what is
-    not finite makes the result not a number.
+    Raises `ValueError`, which names the set, if a set is not `[n >= at_least, d]`, if the dimensions differ, or if a concrete set
+    contains non-finite values. Values under a transformation (`jax.jit`, `jax.vmap`) cannot be inspected; there, non-finite
+    values make the result NaN.
     """
     for name, x in sets.items():
         if x.ndim != 2 or len(x) < at_least or not x.shape[1]:
-            raise ValueError(f'{name} is a set [n >= {at_least}, d] of features, got {x.shape}')
+            raise ValueError(f'{name} must be a set [n >= {at_least}, d] of features, got {x.shape}')
     if len({x.shape[1] for x in sets.values()}) > 1:
         shapes = ' and '.join(f'{name} {x.shape}' for name, x in sets.items())
-        raise ValueError(f'features are of one dimension, got {shapes}')
+        raise ValueError(f'features must be of the same dimension, got {shapes}')
     dtype = jnp.result_type(jnp.float32, *sets.values())
     arrays = {name: jnp.asarray(x, dtype) for name, x in sets.items()}
     for name, x in arrays.items():
         if concrete(x) and (bad := int((~jnp.isfinite(x)).sum())):
-            raise ValueError(f'{name} holds {bad} values that are not finite')
+            raise ValueError(f'{name} contains {bad} values that are not finite')
     return list(arrays.values())
 
 
 def scan_blocks(f: Callable[[Any, tuple[Any, Array]], tuple[Any, Any]], init: Any, rows: Any, block: int) -> tuple[Any, Any]:
-    """`lax.scan` over blocks of at most `block` rows of a pytree of arrays `[n, ...]`, and the outputs, `[n, ...]` again.
+    """`lax.scan` over blocks of the rows of a pytree of arrays `[n, ...]`; returns the carry and the outputs `[n, ...]`.
 
-    `f(carry, (rows [b, ...], index [b])) -> (carry, outputs [b, ...])`. The blocks are of one size; what the last one lacks is
-    filled with rows of zeros, whose `index` is n or more: what `f` adds to the carry must leave them out. Raises `ValueError`
-    for a block below 1.
+    All blocks have the same size, and the last one is padded with rows of zeros, whose `index` is n or more. `f` must exclude
+    them from the carry. Raises `ValueError` for a block below 1.
+
+    Args:
+        f: `(carry, (rows [b, ...], index [b])) -> (carry, outputs [b, ...])`.
+        init: the initial carry.
+        rows: pytree of arrays `[n, ...]`.
+        block: largest number of rows in a block.
     """
     if block < 1:
-        raise ValueError(f'a block has at least one row, got {block}')
+        raise ValueError(f'a block must have at least one row, got {block}')
     n = len(jax.tree.leaves(rows)[0])
     blocks = -(-n // block)
     size = -(-n // blocks)
@@ -53,10 +58,10 @@ def scan_blocks(f: Callable[[Any, tuple[Any, Array]], tuple[Any, Any]], init: An
 
 
 def rounded_mean(x: Array) -> Array:
-    """The mean of `x [n, d]` over rows, each entry a multiple of a power of two of about its standard deviation, `[d]`.
+    """The mean of `x [n, d]` over rows, `[d]`, each entry rounded to a multiple of a power of two near its standard deviation.
 
-    Features less this mean keep ties: of integers, of pixels, and of any values on a grid not too fine for their type, it is
-    subtracted without rounding. Less the exact mean, integers would no longer be integers.
+    Subtracting this mean preserves ties: it involves no rounding for integers, pixels, and any values on a grid that is not too
+    fine for their type. Subtracting the exact mean would turn integers into non-integers.
     """
     mean, std = x.mean(0), x.std(0)
     unit = jnp.ldexp(jnp.ones_like(std), jnp.frexp(std)[1] - 1)
@@ -64,24 +69,25 @@ def rounded_mean(x: Array) -> Array:
 
 
 def dots(x: Array, y: Array) -> Array:
-    """Scalar products of rows `[n, d]` with rows `[m, d]`, `[n, m]`; in full float32 also where matrix units have less."""
+    """Scalar products of rows `[n, d]` with rows `[m, d]`, `[n, m]`, in full float32 even where matrix units are less precise."""
     return jnp.matmul(x, y.T, precision=lax.Precision.HIGHEST)
 
 
 def squared_distances(x: Array, y: Array) -> Array:
-    """|x_i - y_j|^2 of rows `[n, d]` and `[m, d]`, `[n, m]`, as |x_i|^2 + |y_j|^2 - 2 x_i.y_j; subtract `rounded_mean` before.
+    """|x_i - y_j|^2 of rows `[n, d]` and `[m, d]`, `[n, m]`, computed as |x_i|^2 + |y_j|^2 - 2 x_i.y_j.
 
-    Exact where all the products and sums are, as for small integers; elsewhere off by the rounding of |x|^2 + |y|^2.
+    Subtract `rounded_mean` first. The result is exact where all products and sums are, as for small integers; elsewhere its error
+    is the rounding error of |x|^2 + |y|^2.
     """
     squares = jnp.square(x).sum(1)[:, None] + jnp.square(y).sum(1)
     return jnp.maximum(squares - 2 * dots(x, y), 0)
 
 
 def smallest(values: Array, k: int) -> tuple[Array, Array]:
-    """The k smallest of each row of `values [n, m]` and their columns, ascending, `[n, k]` each; of ties, the first column first.
+    """The k smallest values in each row of `values [n, m]` and their columns, in ascending order, `[n, k]` each.
 
-    They lie in the k groups of columns whose minima come first, so one pass over all values is enough; `lax.top_k` sorts them on
-    the CPU.
+    Ties are ordered by column. The k smallest values lie in the k groups of columns with the smallest minima, so one pass over
+    all values suffices; `lax.top_k` sorts all values on the CPU.
     """
     n, m = values.shape
     width = max(1, math.isqrt(m // k))  # as many groups as candidates
@@ -95,7 +101,7 @@ def smallest(values: Array, k: int) -> tuple[Array, Array]:
 
 
 def _in_order(values: Array, k: int) -> tuple[Array, Array]:
-    """`smallest` by k passes, each for the minimum of what comes after the last."""
+    """`smallest` in k passes, each of which finds the minimum of the values that follow the previous one."""
     column = jnp.arange(values.shape[1])
 
     def following(last: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
@@ -112,7 +118,7 @@ def _in_order(values: Array, k: int) -> tuple[Array, Array]:
 
 
 def concrete(*arrays: AnyArray) -> bool:
-    """Whether values can be looked at: they cannot under `jax.jit` or `jax.vmap`."""
+    """Whether the values can be inspected, which is not possible under `jax.jit` or `jax.vmap`."""
     return not any(isinstance(x, jax.core.Tracer) for x in arrays)
 
 

@@ -1,7 +1,7 @@
-"""The linear probe: how much of the classes can be read off features by a linear classifier (Radford et al. 2016, section 5).
+"""The linear probe: how well a linear classifier recovers the classes from features (Radford et al. 2016, section 5).
 
-A linear SVM with squared hinge, one class against the rest (scikit-learn's), whose L2 regularisation is chosen on a held-out
-part of the training set.
+The classifier is scikit-learn's linear SVM with squared hinge loss, one class against the rest. Its L2 regularisation is chosen
+on a held-out part of the training set.
 """
 
 from collections.abc import Sequence
@@ -15,17 +15,17 @@ from gan_jax.metrics.pairwise import feature_sets
 from gan_jax.typing import AnyArray, Array
 
 COSTS = (0.01, 0.1, 1.0, 10.0, 100.0)
-"""Of features whose squared norm about their mean is 1 on average."""
+"""For features whose squared norm about their mean is 1 on average."""
 
 
 def pooled(maps: Array, side: int = 4) -> Array:
     """Feature maps `[n, h, w, c]`, max-pooled to `[n, side, side, c]`.
 
-    Cell i of a side of h covers floor(i h / side) to ceil((i + 1) h / side), so that cells overlap where `side` does not divide
-    it. Raises `ValueError` for maps smaller than that.
+    Cell i along an axis of length h covers floor(i h / side) to ceil((i + 1) h / side), so cells overlap if `side` does not
+    divide h. Raises `ValueError` for maps smaller than `side`.
     """
     if maps.ndim != 4 or min(maps.shape[1:3]) < side:
-        raise ValueError(f'feature maps are [n, h >= {side}, w >= {side}, c], got {maps.shape}')
+        raise ValueError(f'feature maps must be [n, h >= {side}, w >= {side}, c], got {maps.shape}')
     for axis in (1, 2):
         size = maps.shape[axis]
         cells = [slice(i * size // side, -(-(i + 1) * size // side)) for i in range(side)]
@@ -34,9 +34,10 @@ def pooled(maps: Array, side: int = 4) -> Array:
 
 
 def pooled_features(features: Sequence[Array], side: int = 4) -> Array:
-    """All feature maps of a network, each max-pooled to `side x side`, as one vector: `[n, side^2 * (sum of the channels)]`.
+    """All feature maps of a network, each max-pooled to `side x side`, as one vector `[n, side^2 * (sum of the channels)]`.
 
-    Features that are no maps, such as those after a global pooling, are left out. Raises `ValueError` if there are no maps.
+    These are the features of the linear probe (Radford et al. 2016, section 5). Features that are not maps, such as those after a
+    global pooling, are omitted. Raises `ValueError` if there are no maps, or maps smaller than `side`.
     """
     maps = [pooled(f, side).reshape(len(f), -1) for f in features if f.ndim == 4]
     if not maps:
@@ -45,14 +46,14 @@ def pooled_features(features: Sequence[Array], side: int = 4) -> Array:
 
 
 class Probe(NamedTuple):
-    """What a linear classifier makes of features."""
+    """The result of a linear probe."""
 
     accuracy: float
-    """Share of the test examples read as their label."""
+    """Share of the test examples that are classified correctly."""
     cost: float
-    """Chosen among `costs`."""
+    """The cost that was chosen among `costs`."""
     held_out: tuple[float, ...]
-    """The accuracy of each of the costs, in rising order, on the held-out part of the training set."""
+    """The accuracy for each cost, in ascending order of cost, on the held-out part of the training set."""
 
 
 def linear_probe(
@@ -65,14 +66,23 @@ def linear_probe(
     held_out: float = 0.2,
     seed: int = 0,
 ) -> Probe:
-    """Trains the SVM on `train [n, d]`, `labels [n]`, and tests it on `test [m, d]`.
+    """Trains a linear SVM on features and returns its accuracy on a test set (Radford et al. 2016, section 5).
 
-    A share `held_out` of the training examples, drawn by the seed, chooses the cost, of equal ones the lowest; then all of them
-    train. Features are centred and divided by one number, so that their squared norm is 1 on average over the training
-    examples, which makes costs comparable between features and changes nothing else.
+    A share of the training examples chooses the cost, preferring the lowest of equal ones; the SVM is then trained on all of
+    them. Features are centred and divided by one number such that their squared norm is 1 on average over the training examples.
+    This makes costs comparable between features and changes nothing else.
 
-    Raises `ValueError` for sets that `feature_sets` refuses, and `InputError` for labels that do not suffice: each class wants an
-    example among those that train when the cost is chosen.
+    Raises `ValueError` for sets that `feature_sets` rejects, and `InputError` for insufficient labels: there must be two classes,
+    and each requires an example among those that train when the cost is chosen.
+
+    Args:
+        train: features `[n, d]`.
+        labels: integers `[n]`.
+        test: features `[m, d]`.
+        test_labels: integers `[m]`.
+        costs: candidates for the inverse strength of the regularisation.
+        held_out: the share of the training examples that chooses the cost.
+        seed: draws that share.
     """
     from sklearn.svm import LinearSVC
 
@@ -83,19 +93,19 @@ def linear_probe(
     chosen, rest = np.split(order, [round(held_out * len(train))])
     missing = set(range(classes)) - set(labels[rest].tolist())
     if classes < 2:
-        raise InputError('a probe tells at least 2 classes apart, and all labels are 0')
+        raise InputError('a probe requires at least 2 classes, and all labels are 0')
     if missing or not len(chosen):
         without = ', '.join(map(str, sorted(missing))) or 'none'
         raise InputError(
-            f'{len(train)} labelled examples are too few for a probe: {len(chosen)} choose its cost, and the others lack '
-            f'classes: {without}'
+            f'{len(train)} labelled examples are too few for a probe: {len(chosen)} choose its cost, and the others do not '
+            f'contain classes: {without}'
         )
     centre = train.mean(0)
     scale = np.sqrt(np.square(train - centre).sum(1).mean())
     train, test = (train - centre) / scale, (test - centre) / scale
 
     def fitted(rows: np.ndarray, cost: float) -> Any:
-        # liblinear regularises the bias too; at this scaling of its feature, hardly
+        # liblinear regularises the bias too, but hardly at this scaling of its feature
         return LinearSVC(C=cost, dual=False, intercept_scaling=10).fit(train[rows], labels[rows])
 
     costs = sorted(costs)

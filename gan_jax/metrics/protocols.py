@@ -1,7 +1,7 @@
-"""Protocols: what a number's name promises.
+"""Protocols: named metrics that fix everything that affects their values.
 
-"FID" alone says too little to compare two numbers: how many images, which split, whose features, what resize. A protocol
-fixes all of it under one name, and its result carries that name.
+"FID" alone does not suffice to compare two numbers: it leaves open the number of images, the split, the features and the resize.
+A protocol fixes all of these under one name, and its result carries that name.
 """
 
 import os
@@ -26,32 +26,32 @@ from gan_jax.registry import Table, build
 
 
 class Found(NamedTuple):
-    """What an extractor found in a set of images, as far as it is needed."""
+    """The requested outputs of an extractor on a set of images."""
 
     size: int | None
-    """How many images there were; None of statistics from a file that does not say."""
+    """The number of images, or None for statistics from a file that does not specify it."""
     moments: FeatureMoments | Gaussian = FeatureMoments(np.zeros((), np.int64), np.empty(0), np.empty((0, 0)))
-    """Those of no features if they were not needed."""
+    """The moments of no features if they were not requested."""
     features: np.ndarray = np.empty((0, 0))
-    """`[n, d]`; empty if they were not needed."""
+    """`[n, d]`; empty if they were not requested."""
     logits: np.ndarray = np.empty((0, 0))
-    """`[n, classes]`; empty if they were not needed."""
+    """`[n, classes]`; empty if they were not requested."""
 
 
 class Score(NamedTuple):
-    """One number, and how it came about."""
+    """One number and how it was obtained."""
 
     name: str
     value: float
     spread: float | None
-    """How far it may be off; None where the estimator has nothing to say of that."""
+    """The uncertainty of the value, or None if the estimator does not provide it."""
     spread_is: str
-    """'standard error', or what else `spread` is; empty without one."""
+    """What `spread` is, such as 'standard error'; empty if there is none."""
     protocol: str
-    """What was asked for: the protocol's name, or the measure's."""
+    """The name of the requested protocol or measure."""
     extractor: str
     reals: int | None
-    """How many real images went in; None if none did, or if statistics came from a file that does not say."""
+    """The number of real images used; None if there were none, or for statistics from a file that does not specify it."""
     fakes: int | None
 
 
@@ -60,32 +60,32 @@ Row = tuple[str, float, float | None, str]
 
 
 class Measure(NamedTuple):
-    """A function of what was found in real and in generated images."""
+    """A function of the outputs of an extractor on real and on generated images."""
 
     call: Callable[..., list[Row]]
-    """`(real: Found, fake: Found) -> rows`; real is None where nothing real is needed."""
+    """`(real: Found, fake: Found) -> rows`; `real` is None if the measure does not use real images."""
     real: str | None
-    """The field of the real collection that it needs: 'moments', 'features', or None."""
+    """The field of the real `Found` that the measure requires: 'moments', 'features', or None."""
     fake: str
-    """The field of the generated collection that it needs: 'moments', 'features' or 'logits'."""
+    """The field of the generated `Found` that the measure requires: 'moments', 'features' or 'logits'."""
 
 
 class Protocol(NamedTuple):
-    """A measure with everything fixed that moves its value."""
+    """A measure together with everything that affects its value."""
 
     measure: Measure
     fakes: int | None
-    """How many generated images: no fewer, and of more this many are drawn; None for all."""
+    """The number of generated images. Fewer are an error, and from more this many are drawn; None for all."""
     reals: int | None = None
-    """How many real ones; None for all."""
+    """The number of real images; None for all."""
     split: str = 'train'
-    """The data set's split."""
+    """The split of the data set."""
     extractor: str = 'inception'
     """A member of `EXTRACTORS` with its settings."""
 
 
 def frechet() -> Measure:
-    """Fréchet distance (Heusel et al. 2017, eq. 6): FID, if the features are Inception's."""
+    """Fréchet distance (Heusel et al. 2017, eq. 6), which is FID if the features are Inception's."""
 
     def call(real: Found, fake: Found) -> list[Row]:
         return [('frechet_distance', float(frechet_distance(real.moments, fake.moments)), None, '')]
@@ -95,7 +95,10 @@ def frechet() -> Measure:
 
 @checked
 def score(splits: Count = 10, name: str = 'classifier_score') -> Measure:
-    """exp of the mean KL(p(y|x) || p(y)) (Salimans et al. 2016, eq. 5): the Inception score, if Inception classifies."""
+    """exp of the mean KL(p(y|x) || p(y)) (Salimans et al. 2016, eq. 5): the Inception score if Inception is the classifier.
+
+    Raises `ValueError` for settings out of range.
+    """
 
     def call(real: None, fake: Found) -> list[Row]:
         found = inception_score(fake.logits, splits)
@@ -105,7 +108,7 @@ def score(splits: Count = 10, name: str = 'classifier_score') -> Measure:
 
 
 def kernel() -> Measure:
-    """Kernel distance, the unbiased squared MMD of all the features (Bińkowski et al. 2018, eq. 4)."""
+    """Kernel distance: the unbiased squared MMD of all features (Bińkowski et al. 2018, eq. 4)."""
 
     def call(real: Found, fake: Found) -> list[Row]:
         found = kernel_distance(real.features, fake.features)
@@ -116,7 +119,10 @@ def kernel() -> Measure:
 
 @checked
 def kernel_subsets(subsets: Count = 100, size: Compared = 1000, seed: Seed = 2020) -> Measure:
-    """Kernel distance as a mean over random subsets, which is how KID is mostly reported."""
+    """Kernel distance as the mean over random subsets, as KID is usually reported (Bińkowski et al. 2018).
+
+    Raises `ValueError` for settings out of range.
+    """
 
     def call(real: Found, fake: Found) -> list[Row]:
         found = kernel_distance_subsets(real.features, fake.features, jax.random.key(seed), subsets=subsets, size=size)
@@ -130,7 +136,10 @@ _OfManifolds = Annotated[tuple[Literal['precision', 'recall', 'density', 'covera
 
 @checked
 def manifold(k: Count = 5, strict: bool = True, names: _OfManifolds = ('precision', 'recall', 'density', 'coverage')) -> Measure:
-    """Precision and recall (Kynkäänniemi et al. 2019), density and coverage (Naeem et al. 2020), with k neighbours."""
+    """Precision and recall (Kynkäänniemi et al. 2019), density and coverage (Naeem et al. 2020), with k neighbours.
+
+    Raises `ValueError` for settings out of range.
+    """
 
     def call(real: Found, fake: Found) -> list[Row]:
         found = prdc(real.features, fake.features, k, strict=strict)
@@ -143,7 +152,7 @@ MEASURES: Table[Callable[..., Measure]] = Table(
     'measure',
     {'frechet': frechet, 'score': score, 'kernel': kernel, 'kernel_subsets': kernel_subsets, 'prdc': manifold},
 )
-"""Name -> factory: what can be asked of any extractor and any number of images."""
+"""Name -> factory of a measure, which can be applied to any extractor and any number of images."""
 
 PROTOCOLS: Table[Protocol] = Table(
     'protocol',
@@ -159,7 +168,7 @@ PROTOCOLS: Table[Protocol] = Table(
         'prdc10k5': Protocol(manifold(5), 10_000, 10_000),
     },
 )
-"""Name -> protocol. The two of k-NN manifolds are taken on Inception's features, where Kynkäänniemi et al. have VGG-16's."""
+"""Name -> protocol. The two k-NN manifold protocols use Inception's features, where Kynkäänniemi et al. use VGG-16's."""
 
 
 def collect(
@@ -170,10 +179,17 @@ def collect(
     batch_size: int = 64,
     count: int | None = None,
 ) -> Found:
-    """Runs the extractor over images, and keeps what is among `needs`: the fields of `Found` by name, and nothing else.
+    """Runs an extractor over images and keeps only the requested outputs.
 
-    Without 'features', memory does not grow with the number of images; `count` is that number, if it is known before. Raises
-    `InputError` for fewer than two images, for logits of an extractor that has none, and for what does not fit into memory.
+    Memory does not grow with the number of images unless 'features' are requested. Raises `InputError` for fewer than two images,
+    for logits of an extractor that has none, and for outputs that do not fit into memory.
+
+    Args:
+        extractor: the extractor to run.
+        batches: images, uint8 `[n, h, w, c]` each.
+        needs: the fields of `Found` to keep, by name.
+        batch_size: number of images in a call of the extractor.
+        count: the number of images, if it is known in advance.
     """
     moments: FeatureMoments | None = None
     features, logits, waiting, size = [], [], [], 0
@@ -189,23 +205,23 @@ def collect(
             features.append(outputs.features)
         if 'logits' in needs:
             if outputs.logits is None:
-                raise InputError(f'{extractor.name} has no classes, of which the Inception score is made')
+                raise InputError(f'{extractor.name} does not predict classes, which the Inception score requires')
             logits.append(outputs.logits)
     if waiting:
         moments = _taken_in(moments, waiting)
     if size < 2:
-        raise InputError(f'a metric needs at least two images, not {size}')
+        raise InputError(f'a metric requires at least two images, not {size}')
     join = lambda parts: np.concatenate(parts) if parts else np.empty((0, 0))
     found = Found(size, features=join(features), logits=join(logits))
     return found if moments is None else found._replace(moments=moments)
 
 
 def check_memory(count: int, dimension: int, needs: Collection[str]) -> None:
-    """Raises `InputError` if what `needs` keeps of so many features does not fit into the machine's memory.
+    """Raises `InputError` if the requested outputs of `count` images do not fit into the machine's memory.
 
-    Four matrices of float64 are held at a time for moments (`moments.merge`), and features, of float32, twice.
+    Moments hold four float64 matrices at a time (`moments.merge`), and features are held twice in float32.
     """
-    if not hasattr(os, 'sysconf'):  # Windows does not say
+    if not hasattr(os, 'sysconf'):  # Windows does not report it
         return
     have = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
     costs = {
@@ -215,28 +231,28 @@ def check_memory(count: int, dimension: int, needs: Collection[str]) -> None:
     for field, (measures, need) in costs.items():
         if field in needs and need > have:
             raise InputError(
-                f'{measures} of {dimension:,} features of an image need {need / 1e9:.0f} GB, and this machine has '
-                f'{have / 1e9:.0f} GB: give other --measures, fewer --samples and --reals, --resize N, or another --extractor'
+                f'{measures} of {dimension:,} features per image require {need / 1e9:.0f} GB, and this machine has '
+                f'{have / 1e9:.0f} GB: use other --measures, fewer --samples and --reals, --resize N, or another --extractor'
             )
 
 
 def _taken_in(moments: FeatureMoments | None, parts: list[np.ndarray]) -> FeatureMoments:
-    """With these rows too; on the host, in float64."""
+    """Adds these rows to the moments, on the host and in float64."""
     d = parts[0].shape[1]
     moments = FeatureMoments(np.zeros((), np.int64), np.zeros(d), np.zeros((d, d))) if moments is None else moments
     return update(moments, np.concatenate(parts))
 
 
 class ImageSet(NamedTuple):
-    """A set of images to be scored."""
+    """A set of images to score."""
 
     name: str
     batches: Callable[[int | None], Iterable[np.ndarray]]
-    """`count -> batches` of that many of them, uint8 `[n, h, w, c]`; all for None."""
+    """`count -> batches` of that many images, uint8 `[n, h, w, c]`; all images if `count` is None."""
     shape: tuple[int, ...] | None = None
-    """`(h, w, c)`; None if it is not known."""
+    """`(h, w, c)`, or None if it is unknown."""
     size: int | None = None
-    """How many there are; None if that is not known, or there is no end of them."""
+    """The number of images; None if it is unknown or unlimited."""
 
 
 def evaluate(
@@ -247,10 +263,17 @@ def evaluate(
     extractors: Callable[[str], Extractor] = lambda text: build(EXTRACTORS, text),
     batch_size: int = 64,
 ) -> list[Score]:
-    """The scores of protocols by name. What several of them need is computed once; statistics of real images are cached.
+    """Computes the scores of protocols by name.
 
-    `real` is asked for a split: images, or statistics from a file. Raises `InputError` for what a protocol cannot be given, and
-    for real and generated images of different shapes.
+    Outputs that several protocols share are computed once, and statistics of real images are cached. Raises `InputError` if a
+    protocol's requirements are not met, and for real and generated images of different shapes.
+
+    Args:
+        protocols: the protocols by name.
+        real: returns the real images of a split, or statistics from a file.
+        fake: the generated images.
+        extractors: builds an extractor from its text.
+        batch_size: number of images in a call of an extractor.
     """
     groups: dict[tuple, dict[str, Protocol]] = {}
     for name, protocol in protocols.items():
@@ -282,13 +305,11 @@ def evaluate(
 
 
 def check_shapes(real: ImageSet, fake: ImageSet) -> None:
-    """Raises `InputError` if real and generated images are known to differ in size or channels."""
+    """Raises `InputError` if the known shapes of real and generated images differ in size or channels."""
     if real.shape and fake.shape and real.shape != fake.shape:
         shapes = [f'{images.name} {" x ".join(map(str, images.shape or ()))}' for images in (real, fake)]
         flags = ['--resize N'] * (real.shape[:2] != fake.shape[:2]) + ['--channels 1 or 3'] * (real.shape[2] != fake.shape[2])
-        raise InputError(
-            f'images of different shapes cannot be compared, {" and ".join(shapes)}; {" and ".join(flags)} makes them one'
-        )
+        raise InputError(f'images of different shapes cannot be compared: {" and ".join(shapes)}; use {" and ".join(flags)}')
 
 
 def _real(
@@ -296,7 +317,7 @@ def _real(
 ) -> Found:
     if isinstance(images, FeatureMoments | Gaussian):
         if 'features' in needs:
-            raise InputError('statistics hold no single features; this metric needs the real images')
+            raise InputError('statistics do not contain individual features; this metric requires the real images')
         return Found(int(images.size) if isinstance(images, FeatureMoments) else None, images)
     run = lambda batches: collect(extractor, batches, needs, batch_size=batch_size, count=images.size if count is None else count)
     program = identity(extractor, images.shape, batch_size) if images.shape and set(needs) == {'moments'} else None

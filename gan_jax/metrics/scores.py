@@ -1,8 +1,8 @@
-"""The Inception score (Salimans et al. 2016, eq. 5), of the logits of Inception or of any other classifier.
+"""The Inception score (Salimans et al. 2016, eq. 5), from the logits of Inception or of any other classifier.
 
-exp of the mean of KL(p(y|x) || p(y)): between 1 and the number of classes. Computed from log_softmax, which is finite where
-p log p of a confident p is not. The published score splits the samples and averages the splits' scores; the score of a split is
-biased, so that scores of other sizes or splits do not compare.
+The score is exp of the mean of KL(p(y|x) || p(y)), between 1 and the number of classes. It is computed from log_softmax, which is
+finite where p log p of a confident p is not. The published score splits the samples and averages the scores of the splits. The
+score of a split is biased, so scores with other sizes or numbers of splits are not comparable.
 """
 
 import itertools
@@ -21,22 +21,23 @@ class InceptionScore(NamedTuple):
     """The scores of consecutive splits."""
 
     mean: Array
-    """Over the splits: the Inception score of the literature."""
+    """Mean over the splits, which is the Inception score of the literature."""
     std: Array
-    """Over the splits, with ddof 0, as it is published."""
+    """Standard deviation over the splits, with ddof 0, as published."""
     splits: Array
-    """`[splits]`: the score of each."""
+    """The score of each split, `[splits]`."""
 
 
 def inception_score(logits: AnyArray, splits: int = 10) -> InceptionScore:
-    """The score of `logits [n, classes]` in splits of rows [i n // splits, (i + 1) n // splits), in the order given.
+    """The Inception score of `logits [n, classes]` over consecutive splits (Salimans et al. 2016, eq. 5).
 
-    The original takes Inception's logits without their bias. A sorted sample has to be shuffled first. Raises `ValueError` for
-    fewer rows than splits, and for logits that are not finite; under a transformation (`jax.jit`) those cannot be seen.
+    Split i consists of the rows [i n // splits, (i + 1) n // splits) in the given order, so a sorted sample must be shuffled
+    first. The original uses Inception's logits without their bias. Raises `ValueError` for fewer rows than splits, and for
+    non-finite logits; under a transformation (`jax.jit`) the latter cannot be detected.
     """
     (logits,) = feature_sets(logits=logits)
     if not 1 <= splits <= len(logits):
-        raise ValueError(f'{len(logits)} rows cannot be cut into {splits} splits')
+        raise ValueError(f'{len(logits)} rows cannot be divided into {splits} splits')
     bounds = np.arange(splits + 1) * len(logits) // splits
     log_p = jax.nn.log_softmax(logits)
     scores = jnp.stack([_score(log_p[a:b]) for a, b in itertools.pairwise(bounds)])
@@ -44,7 +45,7 @@ def inception_score(logits: AnyArray, splits: int = 10) -> InceptionScore:
 
 
 class ScoreMoments(NamedTuple):
-    """What the score of any number of samples takes, without splits."""
+    """Sufficient statistics of the score of any number of samples, without splits."""
 
     size: Array
     """n, an integer."""
@@ -55,15 +56,15 @@ class ScoreMoments(NamedTuple):
 
 
 def init(classes: int, dtype: jnp.dtype | type = jnp.float32) -> ScoreMoments:
-    """The moments of no samples."""
+    """The moments of an empty set of samples."""
     return ScoreMoments(jnp.zeros((), jnp.int32), jnp.zeros(classes, dtype), jnp.zeros((), dtype))
 
 
 def update(moments: ScoreMoments, logits: AnyArray, mask: AnyArray | None = None) -> ScoreMoments:
-    """Takes in `logits [n, classes]`; where `mask [n]` is false, the row is padding and leaves no trace, whatever it holds.
+    """Adds `logits [n, classes]` to the moments.
 
-    A pure function for loops and `lax.scan`: it does not look at values, and logits that are not finite make a value that is
-    not. Raises `ValueError` for wrong shapes.
+    Rows where `mask [n]` is false are padding and have no effect, whatever they contain. This is a pure function for loops and
+    `lax.scan` and does not inspect values; non-finite logits give a non-finite score. Raises `ValueError` for wrong shapes.
     """
     if (
         logits.ndim != 2
@@ -71,7 +72,7 @@ def update(moments: ScoreMoments, logits: AnyArray, mask: AnyArray | None = None
         or (mask is not None and mask.shape != logits.shape[:1])
     ):
         shapes = f'{logits.shape}' + ('' if mask is None else f' under a mask {mask.shape}')
-        raise ValueError(f'need logits [n, {len(moments.probabilities)}], and a mask [n] if any, got {shapes}')
+        raise ValueError(f'logits must be [n, {len(moments.probabilities)}], and a mask must be [n], got {shapes}')
     rows = jnp.ones(len(logits), bool) if mask is None else jnp.asarray(mask, bool)
     log_p = jax.nn.log_softmax(jnp.where(rows[:, None], jnp.asarray(logits, moments.probabilities.dtype), 0))
     p = jnp.where(rows[:, None], jnp.exp(log_p), 0)
@@ -81,7 +82,7 @@ def update(moments: ScoreMoments, logits: AnyArray, mask: AnyArray | None = None
 
 
 def merge(a: ScoreMoments, b: ScoreMoments) -> ScoreMoments:
-    """The moments of two sets together, either of which may be empty."""
+    """The moments of the union of two sets, either of which may be empty."""
     size = a.size + b.size
     share = b.size.astype(b.probabilities.dtype) / jnp.maximum(size, 1)
     join = lambda x, y: x + (y - x) * share
@@ -89,14 +90,14 @@ def merge(a: ScoreMoments, b: ScoreMoments) -> ScoreMoments:
 
 
 def all_reduce(moments: ScoreMoments) -> ScoreMoments:
-    """The moments of every device's set together, the same on all of them, by `merge`."""
+    """The moments of the union of all devices' sets, by `merge`; the result is the same on every device."""
     size = parallel.psum(moments.size)
     share = moments.size.astype(moments.probabilities.dtype) / jnp.maximum(size, 1)
     return ScoreMoments(size, *parallel.psum((share * moments.probabilities, share * moments.negative_entropy)))
 
 
 def value(moments: ScoreMoments) -> Array:
-    """The score of all samples as one split; not a number of none."""
+    """The score of all samples as one split, a scalar; NaN if the set is empty."""
     score = jnp.exp(moments.negative_entropy - (moments.probabilities * _log(moments.probabilities)).sum())
     return jnp.where(moments.size > 0, score, jnp.nan)
 
@@ -107,5 +108,5 @@ def _score(log_p: Array) -> Array:
 
 
 def _log(p: Array) -> Array:
-    """log p, and 0 at 0, where it is multiplied by 0."""
+    """log p where p is positive, and 0 elsewhere, where it is multiplied by 0."""
     return jnp.log(jnp.where(p > 0, p, 1))

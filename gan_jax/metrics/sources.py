@@ -1,4 +1,4 @@
-"""Where images come from: a folder, an npz file, a data set, or a trained run; read in blocks, never all at once."""
+"""Sources of images: folders, npz files, data sets and trained runs, which are read in blocks and never all at once."""
 
 import pathlib
 import re
@@ -16,11 +16,11 @@ from gan_jax.errors import InputError
 
 _BLOCK = 256
 SAMPLER = 'sampler.bin'
-"""The file of a run directory that draws its samples: what `gan_jax.runs.save_sampler` writes."""
+"""The file of a run directory that draws its samples, written by `gan_jax.runs.save_sampler`."""
 _STEP = 'sampler_of_step_'
-"""What the exported function is called, before the number of the step whose weights it has."""
+"""Prefix of the name of the exported function; the step of its weights follows."""
 _NAMED = re.compile(r'(.+?)(?::([A-Za-z_][^/]*))?')
-"""A name and its split, which may be a part of one or several: `train[:50%]+test`. Versions begin with a digit."""
+"""A name and its split, which may be a part of one or of several splits: `train[:50%]+test`. Versions begin with a digit."""
 
 
 class OpenedImages(NamedTuple):
@@ -28,17 +28,17 @@ class OpenedImages(NamedTuple):
 
     name: str
     size: int | None
-    """How many there are; None if there is no end of them."""
+    """The number of images; None if it is unlimited."""
     read: Callable[[Sequence[int]], np.ndarray]
-    """Numbers to uint8 `[n, h, w, c]`, of which broken images are missing if those are skipped."""
+    """Maps numbers to uint8 `[n, h, w, c]`, without broken images if those are skipped."""
     shape: tuple[int, ...]
     """`(h, w, c)` of the first image."""
     broken: dict[str, None]
-    """Files that were skipped so far, in the order in which they were met."""
+    """The files that have been skipped so far, in the order in which they were encountered."""
     step: int | None = None
-    """Of a run: the step whose weights make the images; None where that is not known."""
+    """The step of the weights that generate the images of a run; None if it is unknown."""
     note: str = ''
-    """What has to be said beside the scores; empty if nothing has."""
+    """A remark to report with the scores; empty if there is none."""
 
 
 def open_source(
@@ -51,12 +51,19 @@ def open_source(
     skip_broken: bool = False,
     seed: int = 0,
 ) -> OpenedImages:
-    """The images that a text names: a folder of them, an `.npz` or `.npy` file, a run directory, `digits`, or a TFDS name.
+    """Opens the images that a text names: a folder, an `.npz` or `.npy` file, a run directory, `digits`, or a TFDS name.
 
-    A split may follow a colon, `mnist:test` or `photos:test`. Otherwise it is `split`; of folders without splits, everything.
-    `size` crops images about their centres and resizes them; without it they stay as they are, and a folder of several sizes is
-    refused. `channels` is 1 or 3, and the images' own if it is not given. `skip_broken` leaves unreadable files out and notes
-    them. `seed` is of a run's samples. Raises `InputError` for what cannot be read.
+    Raises `InputError` for anything that cannot be read.
+
+    Args:
+        text: the name, which may be followed by a colon and a split, as in `mnist:test` or `photos:test`.
+        split: the split if the text does not specify one; folders without splits are used as a whole.
+        size: crops images about their centres and resizes them. Without it images are left unchanged, and a folder of several
+            sizes is rejected.
+        channels: 1 or 3; by default those of the images.
+        data_dir: directory of prepared TFDS data sets.
+        skip_broken: skips unreadable files and records them.
+        seed: seed of the samples of a run.
     """
     path = pathlib.Path(text)
     if path.suffix in arrays.SUFFIXES:
@@ -65,9 +72,9 @@ def open_source(
         return _from_run(path, size, channels, seed)
     if (path / 'config.json').is_file():
         raise InputError(
-            f'{path} is a run without {SAMPLER}, which its experiment writes when it has trained to the end: '
-            f'python -m experiments.export {path} makes it of the newest checkpoint, and '
-            f'python -m experiments.evaluate {path} --checkpoint STEP scores any'
+            f'{path} is a run without {SAMPLER}, which its experiment writes at the end of training: '
+            f'python -m experiments.export {path} writes it from the newest checkpoint, and '
+            f'python -m experiments.evaluate {path} --checkpoint STEP scores any checkpoint'
         )
     name, asked = (text, '') if path.is_dir() else named_split(text)
     if data.is_folder(name, data_dir):
@@ -82,15 +89,18 @@ def open_source(
 
 
 def named_split(text: str) -> tuple[str, str]:
-    """A data set's name and its split, '' if none is named: `mnist:test`. What follows a colon may also be a version of TFDS."""
+    """Separates the name of a data set from its split, as in `mnist:test`; the split is '' if none is given.
+
+    A colon may also be followed by a TFDS version, which remains part of the name.
+    """
     found = _NAMED.fullmatch(text)
     return (found[1], found[2] or '') if found else (text, '')
 
 
 def batches(source: OpenedImages, count: int | None, *, seed: int = 0) -> Iterator[np.ndarray]:
-    """`count` of the images in blocks, drawn by `seed` without replacement if there are more; all of them for None.
+    """Yields `count` of the images in blocks, uint8 `[n, h, w, c]`; all of them if `count` is None.
 
-    Raises `InputError` if there are fewer.
+    If there are more, they are drawn without replacement by `seed`. Raises `InputError` if there are fewer.
     """
     if source.size is None:
         numbers = np.arange(count or 0)
@@ -107,7 +117,7 @@ def batches(source: OpenedImages, count: int | None, *, seed: int = 0) -> Iterat
             yield block
         missing -= len(block)
     if count is not None and missing > 0:
-        raise InputError(f'{source.name} has {count - missing} images that can be read, and {count} are asked for')
+        raise InputError(f'{source.name} has {count - missing} readable images, but {count} were requested')
 
 
 def _in_memory(name: str, images: np.ndarray) -> OpenedImages:
@@ -120,7 +130,7 @@ def _from_folder(
     named = asked or (split if folder_splits(path) else 'train')
     folder = FolderSource(path, size or 0, split=named, channels=channels, skip_broken=skip_broken).readable()
     broken: dict[str, None] = dict.fromkeys(map(str, folder.broken))
-    first: dict[str, tuple[int, ...]] = {}  # the first image that could be read, and its shape
+    first: dict[str, tuple[int, ...]] = {}  # the first readable image and its shape
 
     def read(numbers: Sequence[int]) -> np.ndarray:
         found = [(str(folder.files[i]), image) for i, image in zip(numbers, folder.images(numbers), strict=True)]
@@ -134,7 +144,7 @@ def _from_folder(
         for file, image in images:
             if image.shape != shape:
                 sizes = [f'{one} is {x[0]} x {x[1]}' for one, x in ((name, shape), (file, image.shape))]
-                raise InputError(f'the images have several sizes ({", ".join(sizes)}); --resize N makes them one')
+                raise InputError(f'the images have different sizes ({", ".join(sizes)}); use --resize N')
         return np.stack([image for _, image in images])
 
     shape = next((found.shape[1:] for i in range(len(folder)) if len(found := read([i]))), None)
@@ -150,19 +160,19 @@ def _from_run(path: pathlib.Path, size: data.Size | None, channels: int | None, 
     saved = [int(folder.name) for folder in (path / 'checkpoints').glob('*') if folder.name.isdigit()]
     note = ''
     if saved and step != max(saved):
-        known = 'does not say of which step it is' if step is None else f'is of step {step}'
+        known = 'does not record its step' if step is None else f'is from step {step}'
         note = (
-            f'{path / SAMPLER} {known}, and the newest checkpoint is of step {max(saved)}: python -m experiments.export {path} '
-            f'renews it, and python -m experiments.evaluate {path} --checkpoint {max(saved)} scores that checkpoint'
+            f'{path / SAMPLER} {known}, and the newest checkpoint is from step {max(saved)}: python -m experiments.export {path} '
+            f'updates it, and python -m experiments.evaluate {path} --checkpoint {max(saved)} scores that checkpoint'
         )
     source = drawn(str(path), lambda number: np.asarray(call(np.uint32(seed), np.uint32(number))), shape)
     return of_form(source, size, channels)._replace(step=step, note=note)
 
 
 def drawn(name: str, call: Callable[[int], np.ndarray], shape: Sequence[int]) -> OpenedImages:
-    """Samples without end: `call` makes the block of a number, uint8 of `shape`, `(n, h, w, c)`."""
+    """An unlimited source of samples: `call` generates the block of a given number, uint8 of `shape`, `(n, h, w, c)`."""
     block = shape[0]
-    kept: dict[int, np.ndarray] = {}  # the newest block: images are asked for in order
+    kept: dict[int, np.ndarray] = {}  # the newest block only, since images are requested in order
 
     def read(numbers: Sequence[int]) -> np.ndarray:
         images = []
@@ -177,7 +187,7 @@ def drawn(name: str, call: Callable[[int], np.ndarray], shape: Sequence[int]) ->
 
 
 def of_form(source: OpenedImages, size: data.Size | None, channels: int | None) -> OpenedImages:
-    """The images of a source cropped about their centres and resized to `size`, with 1 or 3 channels; None leaves them."""
+    """Crops the images of a source about their centres, resizes them to `size`, and converts their channels, unless None."""
 
     def read(numbers: Sequence[int]) -> np.ndarray:
         images = recoloured(source.read(numbers), channels)
@@ -188,15 +198,15 @@ def of_form(source: OpenedImages, size: data.Size | None, channels: int | None) 
 
 
 def read_sampler(file: pathlib.Path) -> Any:
-    """What `gan_jax.runs.save_sampler` wrote, a `jax.export.Exported`. Raises `InputError` for any other file."""
+    """Reads what `gan_jax.runs.save_sampler` wrote, a `jax.export.Exported`. Raises `InputError` for any other file."""
     try:
         sampler = jax.export.deserialize(bytearray(file.read_bytes()))
         scalars = [(x.shape, x.dtype) for x in sampler.in_avals] == [((), np.uint32)] * 2
         (images,) = sampler.out_avals
-    except Exception as error:  # a damaged file, or one of another release, makes anything of the reader
+    except Exception as error:  # a damaged file, or one of another release, may raise anything
         raise InputError(
-            f'cannot read {file}: it is damaged, or older than this JAX reads; python -m experiments.export {file.parent} '
-            f'renews it ({type(error).__name__})'
+            f'cannot read {file}: it is damaged, or too old for this JAX; python -m experiments.export {file.parent} '
+            f'writes it again ({type(error).__name__})'
         ) from error
     if not scalars or images.dtype != np.uint8 or len(images.shape) != 4:
         raise InputError(f'{file} is not a sampler, (seed, block) -> uint8 images [n, h, w, c]: it is {sampler.fun_name}')
@@ -204,11 +214,11 @@ def read_sampler(file: pathlib.Path) -> Any:
 
 
 def sampler_name(step: int) -> str:
-    """What the function of an exported sampler is called: it says the step."""
+    """The name of the function of an exported sampler, which records the step."""
     return f'{_STEP}{step}'
 
 
 def sampler_step(sampler: Any) -> int | None:
-    """The step whose weights an exported sampler has; None of one that does not say."""
+    """The step of the weights of an exported sampler, or None if its name does not record it."""
     digits = sampler.fun_name.removeprefix(_STEP)
     return int(digits) if digits.isdigit() else None

@@ -1,4 +1,7 @@
-"""Flax linen networks. Parameters and outputs are float32, whatever `dtype` the layers compute in."""
+"""Flax Linen networks. Parameters and outputs are float32, whatever the `dtype` of the computation.
+
+All networks raise `InputError` for unknown names and settings of norms and minibatch layers.
+"""
 
 from gan_jax.networks.autoencoder import ConvAutoencoder, EnergyDiscriminator, MLPAutoencoder
 from gan_jax.networks.conditional import (

@@ -1,4 +1,4 @@
-"""Discriminators whose output is an energy: how badly an autoencoder reconstructs its input (Zhao et al. 2017, section 2.3)."""
+"""Discriminators that output an energy: the reconstruction error of an autoencoder (Zhao et al. 2017, section 2.3)."""
 
 import math
 from collections.abc import Sequence
@@ -15,13 +15,17 @@ from gan_jax.typing import Array
 
 
 class EnergyDiscriminator(nn.Module):
-    """E(x) = |Dec(Enc(x)) - x|, the Euclidean norm of all of an example: `[n, ...] -> energies [n]`.
+    """The reconstruction error of an autoencoder as a discriminator: `[n, ...] -> energies [n]`.
 
-    With `features_too=True` a call returns `(energies, [code])`, the code being what `features.pulling_away` looks at. Energies
-    grow with the root of the number of pixels and with their range, and a margin is in their units: an autoencoder that always
-    answers with the mean image has `mean_energy`, and a margin far above that asks for worse than it.
+    Computes E(x) = |Dec(Enc(x)) - x| (Zhao et al. 2017, section 2.3), the Euclidean norm over all entries of an example. With
+    `features_too=True`, a call returns `(energies, [code])`; `features.pulling_away` uses the code.
 
-    `autoencoder(x, train=) -> (reconstruction like x, code [n, ...])`.
+    Energies grow with the square root of the number of pixels and with their range, and margins are in the same units. An
+    autoencoder that always outputs the mean image has energy `mean_energy`; a margin far above that demands reconstructions that
+    are worse still.
+
+    `autoencoder(x, train=...)` must return `(reconstruction, code)`: the reconstruction has the shape of `x`, the code is
+    `[n, ...]`.
     """
 
     autoencoder: nn.Module
@@ -32,22 +36,25 @@ class EnergyDiscriminator(nn.Module):
         return (energies, [code]) if features_too else energies
 
     def reconstruct(self, x: Array) -> Array:
-        """Dec(Enc(x)) in inference mode, `[n, ...]`, for `network.apply(variables, x, method='reconstruct')`."""
+        """Returns Dec(Enc(x)) in inference mode, `[n, ...]`. Call it by `network.apply(variables, x, method='reconstruct')`."""
         return self.autoencoder(x, train=False)[0]
 
 
 def mean_energy(examples: Array) -> Array:
-    """The mean distance of examples `[n, ...]` from their mean: the scale of energies, and so of margins. A scalar."""
+    """Returns the mean distance of examples `[n, ...]` from their mean, a scalar that sets the scale of energies and margins."""
     return euclidean_norm(examples - examples.mean(0)).mean()
 
 
 class MLPAutoencoder(nn.Module):
-    """`[n, ...] -> (reconstruction, code [n, features[-1]])`: ReLU layers, and a decoder of one linear layer, as on MNIST."""
+    """A fully connected autoencoder, `[n, ...] -> (reconstruction [n, ...], code [n, features[-1]])`, as in the paper for MNIST.
+
+    The encoder consists of ReLU layers, the decoder of a single linear layer. Raises `InputError` for norm 'virtual'.
+    """
 
     features: Sequence[int] = (1024, 1024)
     dtype: Any = jnp.float32
     norm: str = 'none'
-    """From `layers.NORMALIZATIONS`, of every encoder layer but the first. Batch norm makes energies depend on the batch."""
+    """A member of `layers.NORMALIZATIONS` for all encoder layers but the first. Batch norm makes energies depend on the batch."""
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool = True) -> tuple[Array, Array]:
@@ -62,10 +69,19 @@ class MLPAutoencoder(nn.Module):
 
 
 class ConvAutoencoder(nn.Module):
-    """`[n, h, w, c] -> (reconstruction, code [n, h / 2^k, w / 2^k, channels])`: strided convolutions down, transposed ones up.
+    """A convolutional autoencoder, `[n, h, w, c] -> (reconstruction [n, h, w, c], code [n, h / 2^k, w / 2^k, channels])`.
 
-    As in the paper's networks for faces and rooms: 4 x 4 kernels, `width` channels at half the image's size, and
-    twice as many at each further halving, to 4 x 4 (28 pixels: 7 x 7). LeakyReLU(0.2) down and ReLU up; the output is linear.
+    As in the paper's networks for faces and rooms, strided convolutions halve the image down to 4 x 4 (7 x 7 for 28 pixels), and
+    transposed convolutions enlarge it again. Activations are LeakyReLU(0.2) on the way down and ReLU on the way up; the output
+    is linear.
+
+    Args:
+        width: number of channels at half the image's size; it doubles at each further halving.
+        kernel_size: side of the kernels.
+        dtype: dtype of the computation.
+        norm: member of `layers.NORMALIZATIONS`.
+
+    Raises `InputError` for image sizes that `dcgan.smallest_map` rejects, and for norm 'virtual'.
     """
 
     width: int = 64

@@ -1,7 +1,7 @@
-"""Batch norm (Ioffe and Szegedy 2015) whose variance is about the mean, so that it is right far from the origin too.
+"""Batch norm (Ioffe and Szegedy 2015) that takes the variance about the mean, so that it is accurate far from the origin too.
 
-In float32 E[x^2] - E[x]^2 loses all digits where the mean is a hundred times the deviation: of a mean of 100 and a deviation of
-.01 nothing is left. Variables and their names are those of `flax.linen.BatchNorm`.
+In float32, E[x^2] - E[x]^2 loses more digits the larger the mean is relative to the deviation: none are left for a mean of 100
+and a deviation of .01. The variables and their names are those of `flax.linen.BatchNorm`.
 """
 
 from collections.abc import Callable
@@ -17,14 +17,14 @@ from gan_jax.typing import Array
 
 
 def batch_moments(x: Array) -> tuple[Array, Array]:
-    """Mean and (biased) variance of each channel over all other axes: `[..., c] -> [c], [c]`.
+    """Returns the mean and the (biased) variance of each channel over all other axes: `[..., c] -> [c], [c]`.
 
-    Of a batch that devices share, the moments of their parts, all of one size, are exchanged at once, and combined by
-    var = E_d[var_d] + E_d[(mean_d - mean)^2] (Chan, Golub and LeVeque 1983, eq. 2.1).
+    If devices share the batch in equal parts, the moments of the parts are exchanged in one collective and combined by
+    `var = E_d[var_d] + E_d[(mean_d - mean)^2]` (Chan, Golub and LeVeque 1983, eq. 2.1).
     """
     mean = channel_mean(x)
-    # The shift is a constant to differentiation: E[(x - shift)^2] - (mean - shift)^2 has the variance's derivatives for any
-    # shift, and at the mean its second term is an exact 0. So no derivative sums x - mean, which is 0, over the batch.
+    # Differentiation treats the shift as a constant: E[(x - shift)^2] - (mean - shift)^2 has the derivatives of the variance
+    # for any shift, and its second term is exactly 0 at the mean. No derivative then sums x - mean, which is 0, over the batch.
     shift = jax.lax.stop_gradient(mean)
     variance = channel_mean(jnp.square(x - channel_broadcast(shift, x.shape))) - jnp.square(mean - shift)
     if parallel.axis_size() == 1:
@@ -35,11 +35,20 @@ def batch_moments(x: Array) -> tuple[Array, Array]:
 
 
 class BatchNorm(nn.Module):
-    """`[..., c]` to the same shape: every channel at mean 0 and variance 1, times a learned scale, plus a learned bias.
+    """Batch norm, `[..., c]` to the same shape: each channel is standardised, then multiplied by a scale and shifted by a bias.
 
-    By the batch's moments, of which the collection 'batch_stats' keeps moving averages `mean` and `var`; with
-    `use_running_average` by those averages. Moments are at least float32. An initialisation moves no average.
-    With `track=False` nothing moves the averages, and a call may be one in which nothing is mutable.
+    Normalises by the moments of the batch and keeps their moving averages `mean` and `var` in the collection 'batch_stats', or
+    normalises by these averages. Moments are at least float32. Initialisation does not change the averages.
+
+    Args:
+        use_running_average: whether to normalise by the moving averages instead of the moments of the batch.
+        momentum: weight of the old value in a moving average.
+        epsilon: added to the variance.
+        dtype: dtype of the result.
+        use_scale: whether to learn a scale for each channel.
+        use_bias: whether to learn a bias for each channel.
+        scale_init: initialiser of the scale.
+        track: whether to update the averages; if False, a call works without mutable collections.
     """
 
     use_running_average: bool
@@ -70,7 +79,7 @@ class BatchNorm(nn.Module):
         factor = jax.lax.rsqrt(variance + self.epsilon)
         if self.use_scale:
             factor = factor * self.param('scale', self.scale_init, channels)
-        # The shift is a constant to differentiation, and what the mean's derivative is, the offset's is.
+        # Differentiation treats the shift as a constant; the derivative of the mean passes through the offset.
         shift = jax.lax.stop_gradient(mean)
         offset = (shift - mean) * factor
         if self.use_bias:

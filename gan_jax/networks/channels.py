@@ -1,11 +1,12 @@
-"""Sums to channels and their transposes: `channel_sum` and `channel_broadcast`, which biases and norms are made of.
+"""Sums over all axes but the channels', and their transposes, from which biases and norms are built.
 
-XLA's CPU back end sums `[n, h, w, c]` to `[c]` on one core and with a stride of all channels, 3 to 12 times slower than a matrix
-product with a row of ones (32 x 32 x 32 x 32: .52 and .09 ms, 64 x 16 x 16 x 128: 1.64 and .13 ms, 2 cores with AVX-512). The
-gradient of every bias and four passes of a batch norm are such sums. So both maps are primitives that are each other's
-transposes and lower to a product on a CPU; elsewhere they are `sum` and `broadcast_to`.
+XLA's CPU back end computes the sum of `[n, h, w, c]` to `[c]` on one core with a stride of all channels, which is 3 to 12 times
+slower than a matrix product with a row of ones (.52 against .09 ms for 32 x 32 x 32 x 32, 1.64 against .13 ms for 64 x 16 x 16 x
+128, on 2 cores with AVX-512). The gradient of every bias and four passes of a batch norm are such sums. `channel_sum` and
+`channel_broadcast` are therefore primitives that are each other's transposes. On a CPU the sum lowers to a matrix product;
+otherwise they are `sum` and `broadcast_to`.
 
-Both keep `lead` leading axes, over which instance norm and `jax.vmap` repeat them.
+Both preserve `lead` leading axes, over which instance norm and `jax.vmap` map them.
 """
 
 import functools
@@ -22,23 +23,23 @@ from gan_jax import compilation
 from gan_jax.typing import Array
 
 ROW = 1024
-"""Numbers in the rows that a sum of few channels is folded to: products are faster with longer rows."""
+"""Length of the rows into which a sum over few channels is folded; products are faster with longer rows."""
 BLOCK = 64
-"""Rows in a product, at least, so that rounding grows with these and not with all rows."""
+"""Minimum number of rows in a product: rounding errors grow with the rows of a product rather than with all rows."""
 
 
 def channel_sum(x: Array, *, lead: int = 0) -> Array:
-    """`[*lead, ..., c] -> [*lead, c]`: the sum over all axes but the last and the `lead` first."""
+    """Sums over all axes except the last and the first `lead`: `[*lead, ..., c] -> [*lead, c]`."""
     return _sum_p.bind(x, lead=lead)
 
 
 def channel_mean(x: Array, *, lead: int = 0) -> Array:
-    """`[*lead, ..., c] -> [*lead, c]`: the mean over all axes but the last and the `lead` first."""
+    """Averages over all axes except the last and the first `lead`: `[*lead, ..., c] -> [*lead, c]`."""
     return channel_sum(x, lead=lead) / math.prod(x.shape[lead:-1])
 
 
 def channel_broadcast(channels: Array, shape: Sequence[int]) -> Array:
-    """`[*lead, c] -> shape`, which is `[*lead, ..., c]`: the same channels at every position."""
+    """Repeats the channels at every position: `[*lead, c] -> shape`, where `shape` is `[*lead, ..., c]`."""
     return _broadcast_p.bind(channels, shape=tuple(shape))
 
 
@@ -60,7 +61,7 @@ def _sum_as_product(x: Array, *, lead: int) -> Array:
 
 
 def _power_of_two(n: int, limit: int) -> int:
-    """The largest power of two that divides `n` and is at most `limit`, or 1."""
+    """Returns the largest power of two that divides `n` and is at most `limit`, or 1."""
     return math.gcd(n, 1 << max(0, limit.bit_length() - 1))
 
 

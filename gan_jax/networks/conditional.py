@@ -1,7 +1,8 @@
-"""Networks that are told a label, or that tell it: wrappers around any generator or discriminator.
+"""Label-conditional networks, and networks that predict the label: wrappers around any generator or discriminator.
 
-Labels are integers `[n]` below `classes`; `data.check_labels` says so of a data set, where an error can still be raised.
-Discriminators that look at features want a network with `features_too=True -> (logits, [features, ...])`, coarsest last.
+Labels are integers `[n]` below `classes`. They are not checked in compiled code; `data.check_labels` checks those of a data set.
+Discriminators that use features require a network whose call with `features_too=True` returns `(logits, [features, ...])`, the
+coarsest features last.
 """
 
 from typing import Any
@@ -16,10 +17,14 @@ from gan_jax.typing import Array
 
 
 class ConcatenatedGenerator(nn.Module):
-    """A generator of the latent and the label's one-hot vector, joined (Mirza and Osindero 2014, section 3).
+    """A generator of the latent concatenated with the one-hot label (Mirza and Osindero 2014, section 3).
 
-    `(z [n, size], labels [n]) -> examples`, by `network(z [n, size + classes])`; with `labels_too` by
-    `network(z [n, size + classes], labels)`, for one with conditional batch norm.
+    Maps `(z [n, size], labels [n])` to examples.
+
+    Args:
+        network: maps `[n, size + classes]` to examples; with `labels_too`, it takes the labels as a second argument.
+        classes: number of classes.
+        labels_too: whether the network is itself conditioned on the labels, as by conditional batch norm.
     """
 
     network: nn.Module
@@ -33,10 +38,10 @@ class ConcatenatedGenerator(nn.Module):
 
 
 class ConcatenatedDiscriminator(nn.Module):
-    """A discriminator of the example and the label's one-hot vector, joined (Mirza and Osindero 2014, section 3).
+    """A discriminator of the example concatenated with the one-hot label (Mirza and Osindero 2014, section 3).
 
-    `(examples [n, ..., c], labels [n]) -> logits`: an image has `classes` more channels, each all 0 or all 1 (as in Radford et
-    al.'s conditional networks). With `flat=True` examples are flattened first, for a fully connected network.
+    Maps `(examples [n, ..., c], labels [n])` to logits. An image gains `classes` channels, each of them all 0 or all 1 (as in
+    the conditional networks of Radford et al.). With `flat=True`, examples are flattened first, for a fully connected network.
     """
 
     network: nn.Module
@@ -52,11 +57,12 @@ class ConcatenatedDiscriminator(nn.Module):
 
 
 class ProjectionDiscriminator(nn.Module):
-    """`logit(x, y) = psi(x) + <v_y, phi(x)>` (Miyato and Koyama 2018, eq. 4): `(examples, labels [n]) -> logits [n]`.
+    """The projection discriminator `logit(x, y) = psi(x) + <v_y, phi(x)>` (Miyato and Koyama 2018, eq. 4).
 
-    psi is the network's own logit, phi its last features, and v a vector for each class, spectrally normalised where the
-    network's layers are. With `pooled` phi is summed over positions, as in the paper's networks; without, it is flattened, for a
-    network whose logit looks at every position.
+    Maps `(examples, labels [n])` to logits `[n]`; with `features_too=True`, a call returns `(logits, features)`. psi is the
+    logit of the network, phi its last features, and v an embedding of the classes, which is spectrally normalised if the
+    network's layers are. With `pooled`, phi is summed over positions, as in the paper's networks; otherwise it is flattened, for
+    a network whose logit depends on every position.
     """
 
     network: nn.Module
@@ -77,7 +83,8 @@ class ProjectionDiscriminator(nn.Module):
 class AuxiliaryDiscriminator(nn.Module):
     """AC-GAN's discriminator: `examples -> (logits [n], class logits [n, classes])` (Odena et al. 2017, section 3).
 
-    The class logits are one dense layer on the network's last features, flattened.
+    The class logits are a dense layer on the flattened last features of the network. With `features_too=True`, a call returns
+    `((logits, class logits), features)`.
     """
 
     network: nn.Module
@@ -94,5 +101,5 @@ class AuxiliaryDiscriminator(nn.Module):
 
 
 def _weight_normalization(network: nn.Module, train: bool) -> Any:
-    """What the network does to the weights of its layers, for one more of them."""
+    """Returns the network's weight normalisation, for one additional layer."""
     return discriminator_normalization(getattr(network, 'norm', 'none')).parts(train, jnp.float32)[0]

@@ -4,14 +4,14 @@
     conv_input(y, w)   -> x     its transpose in the input: the "transposed" or "fractionally strided" convolution
     conv_kernel(x, y)  -> w     its transpose in the kernel: the gradient of the weights
 
-Differentiating any of the three, forward or reverse and to any order, gives only the three again. That is what makes a
-scanned or unrolled step fast on a CPU. XLA's CPU back end runs a convolution at full speed in one form only,
-`NHWC, HWIO -> NHWC`, and rewrites other forms to it in the entry computation only; the gradients that autodiff writes for
-`lax.conv_general_dilated` have other forms, and inside a `lax.scan` they fall on a loop 10 to 70 times slower. Here each
-map has a CPU lowering written in the fast form, and every other platform gets the convolution of `lax`.
+Derivatives of any order, forward or reverse, consist of these three maps only. This is what makes a scanned or unrolled step
+fast on a CPU. XLA's CPU back end runs convolutions at full speed only in the form `NHWC, HWIO -> NHWC`, and rewrites other forms
+to it only in the entry computation. The gradients that autodiff derives from `lax.conv_general_dilated` have other forms, and
+inside a `lax.scan` they fall back to a loop that is 10 to 70 times slower. Here each map has a CPU lowering in the fast form;
+other platforms use the convolution of `lax`.
 
-The maps are JAX primitives, not `custom_vjp` functions, so that `jvp`, `linearize` and `vmap` work on them as well. A `vmap`
-over kernels is a loop on the CPU, where a grouped convolution is slow, and a grouped convolution elsewhere.
+The maps are JAX primitives rather than `custom_vjp` functions, so that `jvp`, `linearize` and `vmap` work as well. A `vmap` over
+kernels becomes a loop on the CPU, where grouped convolutions are slow, and a grouped convolution elsewhere.
 
 Images are `[batch, height, width, channels]`, kernels `[height, width, channels in, channels out]`.
 """
@@ -37,17 +37,17 @@ _NHWC = ('NHWC', 'HWIO', 'NHWC')
 
 
 def conv(x: Array, w: Array, geometry: Geometry) -> Array:
-    """Convolution: `[n, h, w, c], [a, b, c, o] -> [n, h', w', o]`."""
+    """Convolves images with a kernel: `[n, h, w, c], [a, b, c, o] -> [n, h', w', o]`."""
     return _conv_p.bind(*_promote(x, w), geometry=geometry, grouped=False)
 
 
 def conv_input(y: Array, w: Array, geometry: Geometry) -> Array:
-    """Transposed convolution: `[n, h', w', o], [a, b, c, o] -> [n, h, w, c]`."""
+    """Applies the transposed convolution: `[n, h', w', o], [a, b, c, o] -> [n, h, w, c]`."""
     return _conv_input_p.bind(*_promote(y, w), geometry=geometry, grouped=False)
 
 
 def conv_kernel(x: Array, y: Array, geometry: Geometry) -> Array:
-    """The kernel's share: `[n, h, w, c], [n, h', w', o] -> [a, b, c, o]`."""
+    """Computes the gradient of the kernel from images and cotangents: `[n, h, w, c], [n, h', w', o] -> [a, b, c, o]`."""
     return _conv_kernel_p.bind(*_promote(x, y), geometry=geometry, grouped=False)
 
 
@@ -62,9 +62,20 @@ def conv_general_dilated(
     feature_group_count: int = 1,
     **options: Any,
 ) -> Array:
-    """`conv` with the signature of `lax.conv_general_dilated`, for `layers.Conv`.
+    """Computes `conv` with the signature of `lax.conv_general_dilated`, for `layers.Conv`.
 
-    A convolution that the three maps do not cover (other ranks or layouts, dilation, groups) goes to `lax` as it came.
+    Convolutions that the three maps do not cover (other ranks or layouts, dilation, groups) are passed to `lax` unchanged.
+
+    Args:
+        lhs: images, `[n, h, w, c]` in the layout of the three maps.
+        rhs: kernel, `[a, b, c, o]` in the layout of the three maps.
+        window_strides: strides along height and width.
+        padding: 'SAME', 'VALID' or `((top, bottom), (left, right))`.
+        lhs_dilation: dilation of the images; None for none.
+        rhs_dilation: dilation of the kernel; None for none.
+        dimension_numbers: layouts of images, kernel and result.
+        feature_group_count: number of groups of channels.
+        **options: further options of `lax.conv_general_dilated`.
     """
     layout = lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers)
     plain = (
@@ -90,7 +101,7 @@ def _promote(a: Array, b: Array) -> list[Array]:
     return [jnp.asarray(a, dtype), jnp.asarray(b, dtype)]
 
 
-# Native: lax, and what lax's own transpose makes of it.
+# The native lowerings: the convolution of lax and its transposes.
 
 
 def _native_conv(x: Array, w: Array, g: Geometry) -> Array:
@@ -107,7 +118,7 @@ def _native_conv_kernel(x: Array, y: Array, g: Geometry) -> Array:
     return jax.linear_transpose(lambda w: _native_conv(x, w, g), w)(y)[0]
 
 
-# The primitives. `grouped` operands and results carry one more leading axis, over which the map is applied.
+# The primitives. `grouped` operands and results have an additional leading axis, over which the map is applied.
 
 
 def _primitive(name: str, native: Callable, cpu: Callable, shape: Callable, operands: Callable) -> Primitive:
@@ -169,7 +180,7 @@ def _batch(
     return result.reshape(*groups, *result.shape[1:]), 0
 
 
-# Each with what an operand's shape follows from, and how to tell x, w and y among operands and result.
+# The last two arguments return the shape of the result, and sort operands and result into x, w and y.
 _conv_p = _primitive(
     'gan_jax_conv', _native_conv, routes.conv, lambda x, w, g: (x[0], *g.output_size, w[3]), lambda x, w, y: (x, w, y)
 )

@@ -1,12 +1,12 @@
-"""DCGAN (Radford, Metz and Chintala 2016, section 3), for images of size 4 * 2^n, or 28.
+"""DCGAN (Radford, Metz and Chintala 2016, section 3), for images of size 28 or 4 * 2^n.
 
-The paper's rules: strided and fractionally strided convolutions in place of pooling; no hidden fully connected layers; ReLU in
-the generator with tanh at its output, LeakyReLU(0.2) in the discriminator; batch norm everywhere but at the generator's output
-and the discriminator's input. Weights are N(0, .02), batch norm scales N(1, .02), as in the authors' code. Another member of
-`layers.NORMALIZATIONS` can stand in batch norm's place; the weights it normalises are those of every layer.
+The paper's rules are: strided and fractionally strided convolutions instead of pooling; no hidden fully connected layers; ReLU
+in the generator with tanh at its output, and LeakyReLU(0.2) in the discriminator; batch norm everywhere except at the
+generator's output and the discriminator's input. Weights are N(0, .02) and batch norm scales N(1, .02), as in the authors' code.
+Another member of `layers.NORMALIZATIONS` can replace batch norm; if it normalises weights, it applies to every layer.
 
-Each halving of the image doubles the channels, from `width` at half the image's size. At 64 pixels and `width=128` this is
-the paper's network.
+The number of channels is `width` at half the image's size and doubles at each further halving. At 64 pixels and `width=128`,
+this is the paper's network.
 """
 
 import functools
@@ -31,34 +31,51 @@ def _scale_init(key: Key, shape: tuple[int, ...], dtype: Any = jnp.float32) -> A
 
 
 def stages(size: int) -> tuple[int, int]:
-    """`(side of the smallest feature map, number of halvings)`. Raises `InputError` for a size that DCGAN does not have."""
+    """Returns `(side of the smallest feature map, number of halvings)` for images of a size.
+
+    Raises `InputError` for a size that DCGAN does not support.
+    """
     if size == 28:
         return 7, 2
     halvings = size.bit_length() - 3
     if size < 8 or size != 4 << halvings:
-        raise InputError(f'image size {size} is not supported: DCGAN has 28 and 4 * 2^n (8, 16, 32, 64, 128, ...)')
+        raise InputError(f'image size {size} is not supported: DCGAN takes 28 and 4 * 2^n (8, 16, 32, 64, 128, ...)')
     return 4, halvings
 
 
 def smallest_map(size: int | tuple[int, int]) -> tuple[int, int, int]:
-    """Height and width of the smallest feature map, and the number of halvings, of squares or of `(height, width)`.
+    """Returns the height and width of the smallest feature map and the number of halvings, for squares or `(height, width)`.
 
-    The shorter side decides, and is one that squares have; the other has to be a multiple of 2^halvings. Raises `InputError`.
+    The shorter side determines the number n of halvings and must be a size that squares can have. Raises `InputError` if it is
+    not, or if the longer side is not a multiple of 2^n.
     """
     height, width = (size, size) if isinstance(size, int) else size
     _, halvings = stages(min(height, width))
     if max(height, width) % (1 << halvings):
         raise InputError(
-            f'image size {height} x {width} is not supported: beside a side of {min(height, width)} the other is a multiple '
+            f'image size {height} x {width} is not supported: if one side is {min(height, width)}, the other must be a multiple '
             f'of {1 << halvings}'
         )
     return height >> halvings, width >> halvings, halvings
 
 
 class DCGANGenerator(nn.Module):
-    """`[batch, latent] -> [batch, height, width, channels]` in [-1, 1]; `size` is the side of squares, or height and width.
+    """DCGAN's generator, `z [n, latent] -> [n, height, width, channels]` in [-1, 1] (Radford et al. 2016, section 3).
 
-    With `classes` a call is `(z, labels [batch])`, and batch norm has a scale and a bias for each class.
+    With `classes`, a call takes `(z, labels [n])`, and batch norm has a scale and a bias for each class.
+
+    Args:
+        size: side of square images, or height and width.
+        channels: number of channels of the images.
+        width: number of channels at half the image's size.
+        kernel_size: side of the kernels.
+        dtype: dtype of the computation.
+        norm: member of `layers.NORMALIZATIONS`.
+        reference_size: number of latents in the reference batch of norm 'virtual'.
+        classes: number of classes; 0 for an unconditional generator.
+
+    Raises `InputError` for sizes that `smallest_map` rejects and for classes with a norm other than 'batch', and `ValueError` if
+    labels are given without classes or are missing with them.
     """
 
     size: int | tuple[int, int]
@@ -67,9 +84,7 @@ class DCGANGenerator(nn.Module):
     kernel_size: int = 5
     dtype: Any = jnp.float32
     norm: str = 'batch'
-    """From `layers.NORMALIZATIONS`."""
     reference_size: int = 64
-    """With norm 'virtual': the number of latents in the reference batch."""
     classes: int = 0
 
     @nn.compact
@@ -91,10 +106,20 @@ class DCGANGenerator(nn.Module):
 
 
 class DCGANDiscriminator(nn.Module):
-    """`[batch, height, width, channels] -> logits [batch]`; with `features_too=True` also the activations, finest first.
+    """DCGAN's discriminator, `[n, height, width, channels] -> logits [n]` (Radford et al. 2016, section 3).
 
-    With `outputs=n` the logits are those of n classes, `[batch, n]`. `minibatch` is a member of `layers.MINIBATCH_LAYERS`, with
-    its settings as in 'discrimination:features=50', put before the last layer. Raises `InputError` for norm 'virtual'.
+    With `features_too=True`, a call returns `(logits, activations)`, the finest activations first.
+
+    Args:
+        width: number of channels at half the image's size.
+        kernel_size: side of the kernels.
+        dtype: dtype of the computation.
+        norm: member of `layers.NORMALIZATIONS`.
+        minibatch: member of `layers.MINIBATCH_LAYERS` that precedes the last layer, with settings as in
+            'discrimination:features=50'.
+        outputs: number of classes, for logits `[n, outputs]`; None for a single logit.
+
+    Raises `InputError` for image sizes that `smallest_map` rejects, and for norm 'virtual'.
     """
 
     width: int = 128

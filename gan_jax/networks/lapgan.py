@@ -1,8 +1,8 @@
 """LAPGAN's networks for CIFAR-10 (Denton et al. 2015, section 3.1; the authors' code), for images of any even size.
 
-A level's networks see an image as two parts of one size: the low-pass image, and the high-pass image that is added to it. Nothing
-is normalised. At the widths given here they are the authors'. The coarsest level has fully connected networks: the generator is
-`MLPGenerator(shape, (8000, 8000))`, with tanh where the authors, whose images are in [0, 1], have a sigmoid.
+The networks of a level see an image as two parts of the same size: the low-pass image, and the high-pass image that is added to
+it. There is no normalisation. The default widths are the authors'. The networks of the coarsest level are fully connected; the
+generator is `MLPGenerator(shape, (8000, 8000))`, with tanh in place of the sigmoid of the authors, whose images are in [0, 1].
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,10 @@ from gan_jax.typing import Array
 
 
 class LevelGenerator(nn.Module):
-    """`(z [n, h * w], low [n, h, w, c]) -> high [n, h, w, c]`: the noise is one more channel of the low-pass image."""
+    """The generator of a level, `(z [n, h * w], low [n, h, w, c]) -> high [n, h, w, c]` (Denton et al. 2015, section 3.1).
+
+    The noise is an additional channel of the low-pass image.
+    """
 
     width: int = 64
     kernel_sizes: Sequence[int] = (7, 7, 5)
@@ -32,9 +35,15 @@ class LevelGenerator(nn.Module):
 
 
 class LevelDiscriminator(nn.Module):
-    """`(high, low) -> logits [n]`, both `[n, h, w, c]`, of which it sees the sum. Dropout is by the random stream 'noise'.
+    """The discriminator of a level, `(high [n, h, w, c], low [n, h, w, c]) -> logits [n]` (Denton et al. 2015, section 3.1).
 
-    With `features_too=True` also the activations, finest first.
+    Its input is the sum of both images. With `features_too=True`, a call returns `(logits, activations)`, the finest first.
+
+    Args:
+        width: number of channels.
+        kernel_size: side of the kernels.
+        dropout: dropout rate in training, by the random stream 'noise'.
+        dtype: dtype of the computation.
     """
 
     width: int = 64
@@ -53,9 +62,10 @@ class LevelDiscriminator(nn.Module):
 
 
 class CoarsestDiscriminator(nn.Module):
-    """`[n, ...] -> logits [n]`, with dropout after every hidden layer by the random stream 'noise'.
+    """The discriminator of the coarsest level, `[n, ...] -> logits [n]` (Denton et al. 2015, section 3.1).
 
-    With `features_too=True` also the hidden activations.
+    In training, dropout by the random stream 'noise' follows every hidden layer. With `features_too=True`, a call returns
+    `(logits, hidden activations)`.
     """
 
     features: Sequence[int] = (1600, 1600)

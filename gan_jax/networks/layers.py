@@ -41,14 +41,25 @@ __all__ = [
 
 
 def at_least_float32(x: Array) -> Array:
-    """Outputs of networks that compute in half precision, for losses and metrics."""
+    """Casts to float32 or wider: outputs of networks that compute in half precision, for losses and metrics."""
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 class Conv(nn.Module):
-    """Convolution, `[n, h, w, c] -> [n, h', w', features]`: `flax.linen.Conv` and its parameters, by this library's maps.
+    """Convolution, `[n, h, w, c] -> [n, h', w', features]`, with the parameters of `flax.linen.Conv`.
 
-    Its convolutions are those of `networks.convolution`, and the sums in its bias' gradient those of `networks.channels`.
+    It is computed by `networks.convolution`, and the sums in the gradient of the bias by `networks.channels`.
+
+    Args:
+        features: number of output channels.
+        kernel_size: height and width of the kernel.
+        strides: strides along height and width.
+        padding: 'SAME', 'VALID' or `((top, bottom), (left, right))`.
+        use_bias: whether to add a bias.
+        dtype: dtype of the computation.
+        kernel_init: initialiser of the kernel.
+        feature_group_count: number of groups of channels.
+        kernel_dilation: dilation of the kernel along height and width.
     """
 
     features: int
@@ -78,7 +89,7 @@ class Conv(nn.Module):
 
 
 def with_bias(layer: nn.Module, y: Array) -> Array:
-    """`[n, ..., c]` plus a bias `[c]` that is a parameter of the layer, at 0 when it is initialised."""
+    """Adds a bias `[c]` to `[n, ..., c]`. It is a parameter of the layer and is initialised to 0."""
     bias = layer.param('bias', nn.initializers.zeros, y.shape[-1:]).astype(y.dtype)
     return y + channel_broadcast(bias, y.shape)
 
@@ -86,8 +97,19 @@ def with_bias(layer: nn.Module, y: Array) -> Array:
 class ConvTranspose(nn.Module):
     """Transposed ("fractionally strided") convolution, `[n, h, w, c] -> [n, h * strides, w * strides, features]`.
 
-    The exact transpose of a `Conv` with the same kernel size, strides and padding; the kernel is that convolution's, so its
-    shape is `[*kernel_size, features, c]`.
+    It is the exact transpose of a `Conv` with the same kernel size, strides and padding, and its kernel is the kernel of that
+    convolution, of shape `[*kernel_size, features, c]`.
+
+    Args:
+        features: number of output channels.
+        kernel_size: height and width of the kernel.
+        strides: strides along height and width.
+        use_bias: whether to add a bias.
+        dtype: dtype of the computation.
+        kernel_init: initialiser of the kernel.
+        padding: `((top, bottom), (left, right))` of that convolution; None for SAME.
+
+    Raises `ValueError` for a padding that does not give the result this size.
     """
 
     features: int
@@ -97,9 +119,8 @@ class ConvTranspose(nn.Module):
     dtype: Any = jnp.float32
     kernel_init: Callable = nn.initializers.lecun_normal()
     padding: tuple[convolution.Pair, convolution.Pair] | None = None
-    """SAME if it is not given."""
 
-    feature_axis = -2  # of the kernel: where `weight_norm` finds the output features
+    feature_axis = -2  # the kernel's axis of output features, for `weight_norm`
 
     @nn.compact
     def __call__(self, y: Array) -> Array:
@@ -109,17 +130,17 @@ class ConvTranspose(nn.Module):
         if self.padding is not None:
             geometry = dataclasses.replace(geometry, padding=self.padding)
             if geometry.output_size != y.shape[1:3]:
-                raise ValueError(f'no convolution with padding {self.padding} takes {(height, width)} to {y.shape[1:3]}')
+                raise ValueError(f'no convolution with padding {self.padding} maps size {(height, width)} to {y.shape[1:3]}')
         x = convolution.conv_input(y.astype(self.dtype), kernel.astype(self.dtype), geometry)
         return with_bias(self, x) if self.use_bias else x
 
 
 class Dropout(nn.Module):
-    """Dropout whose mask is each example's own: the same on one device and on many, as that of `flax.linen.Dropout` is not.
+    """Dropout with a separate mask for each example, which, unlike that of `flax.linen.Dropout`, does not depend on the devices.
 
-    `[n, ...] -> [n, ...]`, entries 0 with probability `rate` and otherwise divided by `1 - rate`. It drops whenever it is
-    called, by the random stream 'noise', and needs none at a rate of 0. The stream's key is the same on every
-    device.
+    Maps `[n, ...]` to the same shape: entries are 0 with probability `rate`, and are divided by `1 - rate` otherwise. It drops
+    whenever it is called, by the random stream 'noise', which must have the same key on every device and is not required at a
+    rate of 0.
     """
 
     rate: float = 0.5

@@ -1,4 +1,4 @@
-"""Fully connected networks, for points in the plane and proofs."""
+"""Fully connected networks, for points in the plane and for checks of theory."""
 
 import functools
 import math
@@ -15,17 +15,27 @@ from gan_jax.typing import Array
 
 
 class MLP(nn.Module):
-    """Dense layers of the given widths, with the activation between them: `[batch, ...] -> [batch, features[-1]]`.
+    """Dense layers with an activation between them: `[n, ...] -> [n, features[-1]]`.
 
-    `squeeze=True` drops the last axis, which must then be 1: a discriminator's logits, `[batch]`. Inputs are flattened and
-    multiplied by `input_scale`. With `features_too=True` the call returns `(output, [hidden activations])`.
+    Inputs are flattened. With `features_too=True`, a call returns `(output, hidden activations)`. With `classes`, a call takes
+    `(x, labels [n])`, and batch norm has a scale and a bias for each class. A network with `squeeze` or a minibatch layer is
+    treated as a discriminator.
 
-    `norm` is a member of `layers.NORMALIZATIONS`, for the weights of every layer or the output of every hidden one. With
-    'virtual' the network holds a reference batch of `reference_size` inputs, as a generator's are. `minibatch`
-    is a member of `layers.MINIBATCH_LAYERS`, with its settings as in 'discrimination:features=50', put before the last layer.
-    What is squeezed, or has a minibatch layer, is a discriminator: `InputError` for norm 'virtual'.
+    Args:
+        features: widths of the layers.
+        activation: nonlinearity of the hidden layers.
+        kernel_init: initialiser of the kernels.
+        input_scale: factor of the inputs.
+        squeeze: whether to drop the last axis, which must be 1, as for the logits `[n]` of a discriminator.
+        dtype: dtype of the computation.
+        norm: member of `layers.NORMALIZATIONS`, for the weights of every layer or the outputs of the hidden ones.
+        minibatch: member of `layers.MINIBATCH_LAYERS` that precedes the last layer, with settings as in
+            'discrimination:features=50'.
+        reference_size: number of inputs in the reference batch of norm 'virtual', as in a generator.
+        classes: number of classes; 0 for an unconditional network.
 
-    With `classes` and norm 'batch' a call is `(x, labels [batch])`, and batch norm has a scale and a bias for each class.
+    Raises `InputError` for norm 'virtual' in a discriminator and for classes with a norm other than 'batch', and `ValueError` if
+    labels are given without classes or are missing with them.
     """
 
     features: Sequence[int]
@@ -61,14 +71,19 @@ class MLP(nn.Module):
 
 
 class MLPGenerator(nn.Module):
-    """An `MLP` that makes images: `[n, latent] -> [n, *shape]` in [-1, 1], by tanh."""
+    """An `MLP` that generates images: `[n, latent] -> [n, *shape]` in [-1, 1], by tanh.
+
+    Args:
+        shape: shape of an image.
+        features: widths of the hidden layers.
+        dtype: dtype of the computation.
+        norm: member of `layers.NORMALIZATIONS`, as in `MLP`.
+    """
 
     shape: Sequence[int]
     features: Sequence[int]
-    """Widths of the hidden layers."""
     dtype: Any = jnp.float32
     norm: str = 'none'
-    """As in `MLP`."""
 
     @nn.compact
     def __call__(self, z: Array, *, train: bool = True) -> Array:

@@ -1,4 +1,4 @@
-"""Normalisation of a layer's weights or of its output, and the table that networks choose from."""
+"""Normalisation of a layer's weights or of its output, and the table from which networks choose."""
 
 import functools
 import math
@@ -18,11 +18,19 @@ from gan_jax.typing import Array
 
 
 class VirtualBatchNorm(nn.Module):
-    """Batch norm by a fixed reference batch (Salimans et al. 2016, section 3.5), `[reference + n, ..., c]` to the same shape.
+    """Batch norm by a fixed reference batch, `[reference + n, ..., c]` to the same shape (Salimans et al. 2016, section 3.5).
 
-    The first `reference` rows are the reference batch and have their own statistics. Every other row has those of the
-    reference batch and itself together: first and second moments `(R * reference's + row's) / (R + 1)`. So no row's output
-    depends on another's outside the reference. Moments are over all axes but the channels'; scale and bias are learned.
+    The first `reference` = R rows are the reference batch and are normalised by their own statistics. Every other row is
+    normalised by the joint statistics of the reference batch and itself, whose first and second moments weight the reference by
+    R / (R + 1) and the row by 1 / (R + 1), so that rows outside the reference do not depend on each other. Moments are over all
+    axes except the channels; scale and bias are learned.
+
+    Args:
+        reference: number of rows in the reference batch.
+        epsilon: added to the variance.
+        dtype: dtype of the result.
+        scale_init: initialiser of the scale.
+
     Raises `ValueError` for fewer rows than `reference`.
     """
 
@@ -35,7 +43,7 @@ class VirtualBatchNorm(nn.Module):
     def __call__(self, x: Array) -> Array:
         R = self.reference
         if x.shape[0] < R:
-            raise ValueError(f'the first {R} rows are the reference batch, got {x.shape[0]} rows in all')
+            raise ValueError(f'the first {R} rows must be the reference batch, got {x.shape[0]} rows in total')
         scale = self.param('scale', self.scale_init, x.shape[-1:])
         bias = self.param('bias', nn.initializers.zeros, x.shape[-1:])
         x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
@@ -43,7 +51,7 @@ class VirtualBatchNorm(nn.Module):
         variances = channel_mean(jnp.square(x - channel_broadcast(means, x.shape)), lead=1)
         mean = means[:R].mean(0, keepdims=True)
         variance = (variances[:R] + jnp.square(means[:R] - mean)).mean(0, keepdims=True)
-        # The joint moments, written about the means: E[x^2] - E[x]^2 would cancel.
+        # The joint moments are taken about the means, because E[x^2] - E[x]^2 would cancel.
         shift = means[R:] - mean
         joint_variance = (R * variance + variances[R:]) / (R + 1) + R * jnp.square(shift / (R + 1))
         mean = jnp.concatenate([jnp.broadcast_to(mean, means[:R].shape), mean + shift / (R + 1)])
@@ -56,8 +64,17 @@ class VirtualBatchNorm(nn.Module):
 class ConditionalBatchNorm(nn.Module):
     """Batch norm with a scale and a bias for each class (Dumoulin et al. 2017, eq. 5; de Vries et al. 2017, section 4).
 
-    `(x [n, ..., c], labels [n]) -> [n, ..., c]`. Labels are integers below `classes`; all classes share the batch statistics.
-    Raises `ValueError` unless there is one label for each example.
+    Maps `(x [n, ..., c], labels [n])` to `[n, ..., c]`. Labels are integers below `classes`; all classes share the statistics of
+    the batch.
+
+    Args:
+        classes: number of classes.
+        momentum: weight of the old value in a moving average.
+        epsilon: added to the variance.
+        dtype: dtype of the result.
+        statistics: member of `STATISTICS`, the moments used in inference.
+
+    Raises `ValueError` unless there is one label for each example, and `InputError` for unknown statistics.
     """
 
     classes: int
@@ -65,12 +82,11 @@ class ConditionalBatchNorm(nn.Module):
     epsilon: float = 1e-5
     dtype: Any = jnp.float32
     statistics: str = 'running'
-    """Of `STATISTICS`."""
 
     @nn.compact
     def __call__(self, x: Array, labels: Array, *, train: bool = True) -> Array:
         if labels.shape != x.shape[:1]:
-            raise ValueError(f'one label for each of {x.shape[0]} examples, got labels of shape {labels.shape}')
+            raise ValueError(f'expected one label for each of {x.shape[0]} examples, got labels of shape {labels.shape}')
         x = BatchNorm(
             momentum=self.momentum,
             epsilon=self.epsilon,
@@ -80,20 +96,20 @@ class ConditionalBatchNorm(nn.Module):
             **_moments(self.statistics, train=train),
         )(x)
         shape = (self.classes, x.shape[-1])
-        # Weights read from a file are NumPy's, which traced labels do not index.
+        # Weights read from a file are NumPy arrays, which traced labels cannot index.
         scale = jnp.asarray(self.param('scale', nn.initializers.ones, shape))[labels]
         bias = jnp.asarray(self.param('bias', nn.initializers.zeros, shape))[labels]
         return (x * channel_broadcast(scale, x.shape) + channel_broadcast(bias, x.shape)).astype(self.dtype)
 
 
 def instance_norm(x: Array, *, epsilon: float = 1e-5, dtype: Any = jnp.float32) -> Array:
-    """Every channel of every image at mean 0 and variance 1 over its positions (Ulyanov et al. 2017), `[n, ..., c]`.
+    """Standardises every channel of every image over its positions, `[n, ..., c]` to the same shape (Ulyanov et al. 2017).
 
-    Nothing is learned, and no image's output depends on another. Raises `InputError` for maps of a single position, of which
-    nothing would be left.
+    There are no learned parameters, and images do not depend on each other. Raises `InputError` for maps with a single position,
+    which would become 0.
     """
     if math.prod(x.shape[1:-1]) < 2:
-        raise InputError(f'instance norm is over the positions of an image, and has one at shape {x.shape}; choose another norm')
+        raise InputError(f'instance norm requires more than one position per image, got shape {x.shape}; choose another norm')
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     x = x - channel_broadcast(channel_mean(x, lead=1), x.shape)
     factor = jax.lax.rsqrt(channel_mean(jnp.square(x), lead=1) + epsilon)
@@ -101,27 +117,27 @@ def instance_norm(x: Array, *, epsilon: float = 1e-5, dtype: Any = jnp.float32) 
 
 
 STATISTICS = ('running', 'batch')
-"""By what moments batch norm normalises in inference: the running averages, or those of the batch that is given."""
+"""Moments by which batch norm normalises in inference: the running averages, or those of the given batch."""
 
 
 def _moments(statistics: str, *, train: bool) -> dict[str, Any]:
     if statistics not in STATISTICS:
-        raise InputError(f"batch norm infers by 'running' averages or the statistics of the 'batch', not {statistics!r}")
+        raise InputError(f"the statistics of batch norm in inference must be 'running' or 'batch', not {statistics!r}")
     by_averages = not train and statistics == 'running'
     return {'use_running_average': by_averages, 'track': train}
 
 
 class Normalization(NamedTuple):
-    """What becomes of a network's layers."""
+    """How the layers of a network are normalised."""
 
     weights: Callable[..., Layer]
-    """`(layer, train=) -> function`, of every layer."""
+    """`(layer, train=) -> function`, applied to every layer."""
     output: Callable[..., Layer]
-    """`(train=, dtype=, scale_init=, reference=, statistics=) -> function`, of a hidden layer's output."""
+    """`(train=, dtype=, scale_init=, reference=, statistics=) -> function`, applied to the output of a hidden layer."""
     use_bias: bool = True
-    """False where `output` has a learned bias, which makes the layer's own redundant."""
+    """Whether a layer has a bias; False if `output` learns one, which would make the layer's redundant."""
     needs_reference: bool = False
-    """Whether the first rows are a reference batch, as they can be in a generator only."""
+    """Whether the first rows must be a reference batch, which is possible only in a generator."""
 
     def parts(
         self,
@@ -131,7 +147,15 @@ class Normalization(NamedTuple):
         reference: int = 0,
         statistics: str = 'running',
     ) -> tuple[Callable[[nn.Module], Layer], Callable[[], Layer]]:
-        """`(layer -> function, () -> function)`: both halves, for one call of a network."""
+        """Returns both halves for one call of a network: `(layer -> function, () -> function)`.
+
+        Args:
+            train: whether the call is in training.
+            dtype: dtype of the normalised outputs.
+            scale_init: initialiser of learned scales.
+            reference: number of rows in the reference batch of norm 'virtual'.
+            statistics: member of `STATISTICS`, the moments that batch norm uses in inference.
+        """
         options = {'scale_init': scale_init, 'reference': reference, 'statistics': statistics}
         output = functools.partial(self.output, train=train, dtype=dtype, **options)
         return functools.partial(self.weights, train=train), output
@@ -180,23 +204,27 @@ NORMALIZATIONS: Table[Normalization] = Table(
         'layer': Normalization(_weights_as_they_are, _layer_norm),
     },
 )
+"""Name -> normalisation."""
 
 
 def discriminator_normalization(name: str) -> Normalization:
-    """A member of the table. Raises `InputError` for one that only a generator can have: a judge has no reference batch."""
+    """Looks up the normalisation of a discriminator by its name.
+
+    Raises `InputError` for an unknown name, and for one that requires a reference batch, which discriminators do not have.
+    """
     normalization = NORMALIZATIONS[name]
     if normalization.needs_reference:
         known = ', '.join(other for other, member in NORMALIZATIONS.items() if not member.needs_reference)
-        raise InputError(f"normalization {name!r} is a generator's; a discriminator has {known}")
+        raise InputError(f'normalization {name!r} is only for generators; a discriminator takes {known}')
     return normalization
 
 
 def with_reference(network: nn.Module, z: Array, size: int) -> Array:
-    """`[n, ...] -> [size + n, ...]`: the network's fixed reference batch before the inputs.
+    """Prepends the fixed reference batch of a network to its inputs: `[n, ...] -> [size + n, ...]`.
 
-    It stands in the collection 'reference': the first inputs that `init` is given, if there are `size` of them, as games give it
-    (`games.adversarial.init_generator`), so that they have the distribution of the run's own; otherwise N(0, 1). With `size` 0
-    nothing happens.
+    The reference batch is stored in the collection 'reference'. It consists of the first `size` inputs passed to `init` if there
+    are enough, as games ensure (`games.adversarial.init_generator`), so that it has the distribution of the run's inputs;
+    otherwise it is drawn from N(0, 1). If `size` is 0, the inputs are returned unchanged.
     """
     if size == 0:
         return z
@@ -214,18 +242,27 @@ def with_labels(
     dtype: Any,
     statistics: str = 'running',
 ) -> Callable[[], Layer]:
-    """The normalisation of hidden outputs in a generator that may be told labels: `norm`, or with classes batch norm by class.
+    """Returns the normalisation of a generator's hidden outputs: `norm`, or with classes batch norm conditioned on the labels.
 
-    Raises `ValueError` for labels without classes and for classes without labels, `InputError` for classes and a norm that is
-    not batch norm.
+    Args:
+        norm: factory of the normalisation without classes.
+        name: its name in `NORMALIZATIONS`.
+        classes: number of classes; 0 for an unconditional generator.
+        labels: integers `[n]`; None for an unconditional generator.
+        train: whether the call is in training.
+        dtype: dtype of the normalised outputs.
+        statistics: member of `STATISTICS`, the moments that batch norm uses in inference.
+
+    Raises `ValueError` for labels without classes and for classes without labels, and `InputError` for classes with a norm other
+    than batch norm.
     """
     if (labels is None) != (classes == 0):
         raise ValueError(
-            f'labels are for a network with classes, which wants them: {classes=}, labels given: {labels is not None}'
+            f'labels must be given if and only if the network has classes: {classes=}, labels given: {labels is not None}'
         )
     if labels is None:
         return norm
     if name != 'batch':
-        raise InputError(f"normalization {name!r} knows no classes; 'batch' does")
+        raise InputError(f"normalization {name!r} does not support classes; use 'batch'")
     layer = functools.partial(ConditionalBatchNorm, classes, dtype=dtype, statistics=statistics)
     return lambda: functools.partial(layer(), labels=labels, train=train)

@@ -1,10 +1,11 @@
 """oneDNN's convolution, which jaxlib's CPU back end contains but never chooses.
 
-On a CPU it is 1.1 to 3 times as fast as the convolution that XLA chooses. The custom call is internal to XLA, and a configuration
-that XLA cannot read aborts the process. So it is made by one function, for one layout, and only with the versions of jaxlib that
-the tests were run on; everywhere else `available` is false and the callers use `lax`.
+On a CPU it is 1.1 to 3 times as fast as the convolution that XLA chooses. The custom call is internal to XLA, and a
+configuration that XLA cannot read aborts the process. It is therefore created by a single function, for a single layout, and
+only with the versions of jaxlib that it was tested with; with any other, `available` returns False and callers use `lax`.
 
-XLA cannot serialise a program that holds this call: it can neither be exported nor kept in a persistent compilation cache.
+XLA cannot serialise a program that contains this call, so such a program can be neither exported nor kept in a persistent
+compilation cache.
 """
 
 import functools
@@ -23,29 +24,39 @@ from gan_jax.typing import Array
 Pair = tuple[int, int]
 
 TESTED = frozenset({'0.10.2', '0.12.0.1'})
-"""The versions of jaxlib that the call was tested with."""
+"""The versions of jaxlib with which the call was tested."""
 
 WORTHWHILE = 1_000_000
-"""Products from which on a convolution, a tenth of a millisecond and more, is worth a program that has to be compiled again."""
+"""Number of products from which a convolution (of .1 ms and more) justifies a program that must be compiled in every process."""
 
 
 @functools.cache
 def available() -> bool:
-    """Whether this jaxlib has the call in the form that `convolution` writes."""
+    """Returns whether this jaxlib has the call in the form that `convolution` writes."""
     return jaxlib.__version__ in TESTED and platform.machine().lower() in ('x86_64', 'amd64')
 
 
 def chosen(context: mlir.LoweringRuleContext, products: int) -> bool:
-    """Whether a convolution of so many products, in the program that is being lowered, is to be oneDNN's."""
+    """Returns whether a convolution with this number of products uses oneDNN in the program that is being lowered."""
     if not available() or context.module_context.lowering_parameters.for_export or products < WORTHWHILE:
         return False
     return compilation.keep_out_of_cache()
 
 
 def convolution(x: Array, w: Array, strides: Pair, padding: tuple[Pair, Pair], dilation: Pair = (1, 1)) -> Array:
-    """`[n, h, w, c], [a, b, c, o] -> [n, h', w', o]`, all float32; `dilation` is the kernel's."""
+    """Computes the convolution `[n, h, w, c], [a, b, c, o] -> [n, h', w', o]`, all in float32.
+
+    Args:
+        x: images.
+        w: kernel.
+        strides: strides along height and width.
+        padding: `((top, bottom), (left, right))`, which may be negative.
+        dilation: dilation of the kernel.
+
+    Raises `TypeError` for other dtypes.
+    """
     if {x.dtype, w.dtype} != {jnp.dtype('float32')}:
-        raise TypeError(f'the call was tested with float32 only, not with {x.dtype} and {w.dtype}')
+        raise TypeError(f'the call requires float32, got {x.dtype} and {w.dtype}')
     x = x[(slice(None), *(slice(max(0, -low), n - max(0, -high)) for n, (low, high) in zip(x.shape[1:3], padding, strict=True)))]
     padding = tuple((max(0, low), max(0, high)) for low, high in padding)  # type: ignore[assignment]
     height, width = (

@@ -1,11 +1,12 @@
-"""R3GAN's residual networks (Huang et al. 2024, section 3, config D): no normalisation, mirror images of each other.
+"""R3GAN's residual networks (Huang et al. 2024, section 3, config D), which mirror each other and have no normalisation.
 
-A stage is a bilinear resampling (down to a side of 4), a 1 x 1 convolution where the width changes, and residual blocks: 1 x 1,
+A stage is a bilinear resampling (down to a side of 4), a 1 x 1 convolution if the width changes, and residual blocks: 1 x 1,
 LeakyReLU, 3 x 3, LeakyReLU, 1 x 1 without bias. The generator's smallest map is learned and modulated by the latent; the
 discriminator's is summed with learned weights, channel by channel. The generator ends without tanh.
 
-Initialisation is fix-up's (Zhang et al. 2019): the last layer of a block is 0, and the two before it are He's times L^(-1/4) for
-L blocks in the network. The defaults are a small network, for stacked MNIST; the paper's have 25 million parameters each.
+Weights are initialised by fix-up (Zhang et al. 2019): the last layer of a block is 0, and the two before it are He's times
+L^(-1/4), where L is the number of blocks in the network. The defaults make small networks for stacked MNIST; the paper's have 25
+million parameters each.
 """
 
 from collections.abc import Sequence
@@ -22,29 +23,29 @@ _SLOPE = 0.2
 
 
 def halved(size: int, times: int) -> list[int]:
-    """`size` and its halves, rounded up: `halved(28, 3)` is `[28, 14, 7, 4]`."""
+    """Returns `size` and its successive halves, rounded up: `halved(28, 3)` is `[28, 14, 7, 4]`."""
     return [-(-size // 2**i) for i in range(times + 1)]
 
 
 def _sides(size: int, stages: int) -> list[int]:
-    """Of the stages' maps, from the full size down to 4, the paper's smallest, at which further stages stay.
+    """Returns the sides of the stages' maps, from the full size down to 4, the paper's smallest, where further stages remain.
 
-    The networks have no positions but those of the smallest map's learned weights: from a single one nothing but frames grows.
+    The learned weights of the smallest map are all that the networks know about positions: from a single one, only frames grow.
     """
     return [max(side, min(4, size)) for side in halved(size, stages - 1)]
 
 
 def _scaled(gain: float) -> nn.initializers.Initializer:
-    """Normal weights with variance gain^2 / fan in."""
+    """Returns an initialiser that draws normal weights of variance gain^2 / fan in."""
     return nn.initializers.variance_scaling(gain**2, 'fan_in', 'normal')
 
 
 class Block(nn.Module):
-    """x + its residual, `[n, h, w, c]` to the same shape; the residual is 0 at initialisation."""
+    """A residual block, `[n, h, w, c]` to the same shape; at initialisation the residual is 0."""
 
     hidden: int
     blocks: int
-    """How many the whole network has."""
+    """The number of blocks in the whole network."""
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -59,24 +60,27 @@ class Block(nn.Module):
 
 
 def _resized(x: Array, side: int) -> Array:
-    """Bilinear; antialiased where it gets smaller."""
+    """Resamples bilinearly, with antialiasing if the map shrinks."""
     return jax.image.resize(x, (x.shape[0], side, side, x.shape[3]), 'bilinear')
 
 
 class R3GANGenerator(nn.Module):
-    """`[batch, latent] -> [batch, size, size, channels]`, of any values.
+    """R3GAN's generator, `z [n, latent] -> [n, size, size, channels]`, with unbounded values (Huang et al. 2024, section 3).
 
-    One stage for each of `widths`, from the smallest map to the full size; a block's inner width is its stage's over
-    `compression`.
+    Args:
+        size: side of the images.
+        channels: number of channels of the images.
+        widths: number of channels of each stage, from the smallest map to the full size.
+        blocks: number of blocks in each stage; 2 in the paper.
+        compression: ratio of a stage's width to the inner width of its blocks; 4 in the paper, whose stages are wider.
+        dtype: dtype of the computation.
     """
 
     size: int = 28
     channels: int = 3
     widths: Sequence[int] = (96, 96, 64, 32)
     blocks: int = 1
-    """In each stage; the paper has 2."""
     compression: int = 2
-    """4 in the paper, whose stages are wider."""
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -88,7 +92,7 @@ class R3GANGenerator(nn.Module):
         modulation = nn.Dense(width, use_bias=False, dtype=self.dtype, kernel_init=_scaled(1.0))(z)
         x = basis.astype(self.dtype) * modulation[:, None, None]
         for width, side in zip(self.widths, reversed(sides), strict=True):
-            # 1 x 1 and resampling commute; the cheaper order differs between the networks.
+            # 1 x 1 and resampling commute; which order is cheaper differs between the networks.
             x = x if width == x.shape[-1] else nn.Dense(width, use_bias=False, dtype=self.dtype, kernel_init=_scaled(1.0))(x)
             x = x if side == x.shape[1] else _resized(x, side)
             for _ in range(self.blocks):
@@ -98,9 +102,15 @@ class R3GANGenerator(nn.Module):
 
 
 class R3GANDiscriminator(nn.Module):
-    """`[batch, size, size, channels] -> logits [batch]`; with `features_too=True` also each stage's output, finest first.
+    """R3GAN's discriminator, `[n, size, size, channels] -> logits [n]` (Huang et al. 2024, section 3).
 
-    `widths` are the stages', from the full size to the smallest map: the generator's in reverse.
+    With `features_too=True`, a call returns `(logits, outputs of the stages)`, the finest first.
+
+    Args:
+        widths: number of channels of each stage, from the full size to the smallest map: the generator's in reverse.
+        blocks: number of blocks in each stage.
+        compression: ratio of a stage's width to the inner width of its blocks.
+        dtype: dtype of the computation.
     """
 
     widths: Sequence[int] = (32, 64, 96, 96)

@@ -1,11 +1,13 @@
 """Residual networks for CIFAR-10: SNGAN's (Miyato et al. 2018, table 4) and WGAN-GP's (Gulrajani et al. 2017, appendix C).
 
-They are one pair. SNGAN's is the default: 256 channels in the generator, 128 in the discriminator, spectral norm, features
-summed over positions, a last layer without bias. WGAN-GP's is `SNGANGenerator(width=128, statistics='batch')` against
-`SNGANDiscriminator(norm='none', pool='mean', last_bias=True)`, or norm 'layer'.
+One pair of classes serves both. The defaults are SNGAN's: 256 channels in the generator, 128 in the discriminator, spectral
+norm, features summed over positions, and a last layer without bias. WGAN-GP's pair, with norm 'none' or 'layer', is
 
-Weights are Glorot-uniform, sqrt(2) times larger in the 3x3 convolutions of a block, as in both codes. Neighbouring pixels are
-repeated to enlarge a map, averaged to shrink it.
+    SNGANGenerator(width=128, statistics='batch')
+    SNGANDiscriminator(norm='none', pool='mean', last_bias=True)
+
+Weights are Glorot-uniform, and sqrt(2) times larger in the 3x3 convolutions of a block, as in both papers' code. Maps are
+enlarged by repeating pixels and reduced by averaging neighbours.
 """
 
 import functools
@@ -27,36 +29,46 @@ _larger = nn.initializers.variance_scaling(2.0, 'fan_avg', 'uniform')
 
 
 def upsample(x: Array) -> Array:
-    """`[n, h, w, c] -> [n, 2h, 2w, c]`, every pixel four times."""
+    """Repeats every pixel four times: `[n, h, w, c] -> [n, 2h, 2w, c]`."""
     return x.repeat(2, axis=1).repeat(2, axis=2)
 
 
 def downsample(x: Array) -> Array:
-    """`[n, 2h, 2w, c] -> [n, h, w, c]`, the means of 2 x 2 pixels."""
+    """Averages blocks of 2 x 2 pixels: `[n, 2h, 2w, c] -> [n, h, w, c]`."""
     n, h, w, c = x.shape
     return x.reshape(n, h // 2, 2, w // 2, 2, c).mean((2, 4))
 
 
 class SNGANGenerator(nn.Module):
-    """`[n, latent] -> [n, height, width, channels]` in [-1, 1]; the papers' latents are 128 numbers of N(0, 1).
+    """The residual generator, `z [n, latent] -> [n, height, width, channels]` in [-1, 1] (Miyato et al. 2018, table 4).
 
-    A dense layer to 4 x 4 maps (7 x 7 for size 28), a residual block for every doubling, all of `width` channels. With
-    `classes` a call is `(z, labels [n])`, and the batch norm in the blocks has a scale and a bias for each class. Sizes are
-    DCGAN's, `InputError` for others.
+    A dense layer to 4 x 4 maps (7 x 7 for size 28) is followed by one residual block for each doubling. The papers' latents are
+    128 numbers from N(0, 1). With `classes`, a call takes `(z, labels [n])`, and the batch norm in the blocks has a scale and a
+    bias for each class.
+
+    Args:
+        size: side of square images, or height and width.
+        channels: number of channels of the images.
+        width: number of channels of all hidden maps.
+        dtype: dtype of the computation.
+        norm: member of `layers.NORMALIZATIONS`.
+        reference_size: number of latents in the reference batch of norm 'virtual'.
+        classes: number of classes; 0 for an unconditional generator.
+        statistics: moments of batch norm in inference: 'running' averages, or those of the generated 'batch', as in WGAN-GP's
+            code.
+
+    Raises `InputError` for sizes that `dcgan.smallest_map` rejects and for classes with a norm other than 'batch', and
+    `ValueError` if labels are given without classes or are missing with them.
     """
 
     size: int | tuple[int, int] = 32
-    """The side of squares, or height and width."""
     channels: int = 3
     width: int = 256
     dtype: Any = jnp.float32
     norm: str = 'batch'
-    """From `layers.NORMALIZATIONS`."""
     reference_size: int = 64
-    """With norm 'virtual': the number of latents in the reference batch."""
     classes: int = 0
     statistics: str = 'running'
-    """Of batch norm in inference: 'running' averages, or those of the 'batch' that is drawn, as WGAN-GP's code has them."""
 
     @nn.compact
     def __call__(self, z: Array, labels: Array | None = None, *, train: bool = True) -> Array:
@@ -75,18 +87,26 @@ class SNGANGenerator(nn.Module):
         for _ in range(doublings):
             h = conv(self.width, 3, _larger)(upsample(nn.relu(norm()(x))))
             h = conv(self.width, 3, _larger)(nn.relu(norm()(h)))
-            x = h + upsample(conv(self.width, 1)(x))  # a 1 x 1 convolution before is that after, and 4 times cheaper
+            x = h + upsample(conv(self.width, 1)(x))  # upsampling and 1 x 1 commute; this is 4 times cheaper
         x = nn.relu(last_norm()(x)[reference:])
         return jnp.tanh(at_least_float32(conv(self.channels, 3)(x)))
 
 
 class SNGANDiscriminator(nn.Module):
-    """`[n, h, w, c] -> logits [n]`; with `features_too=True` also the blocks' outputs, finest first, then the pooled features.
+    """The residual discriminator, `[n, h, w, c] -> logits [n]` (Miyato et al. 2018, table 4).
 
-    Two blocks halve the image and two keep its size, all of `width` channels; then ReLU, a sum or mean over positions, and a
-    dense layer. The norm of outputs, where the normalisation has one, is before a block's activations, and not in the first.
+    Two blocks halve the image and two keep its size; ReLU, a pool over positions and a dense layer follow. If the norm is one of
+    outputs, it precedes the activations of every block except the first. With `features_too=True`, a call returns
+    `(logits, features)`: the outputs of the blocks, finest first, then the pooled features.
 
-    Raises `InputError` for sides that are no multiple of 4, for norm 'virtual', and for a pool that is neither.
+    Args:
+        width: number of channels of all hidden maps.
+        dtype: dtype of the computation.
+        norm: member of `layers.NORMALIZATIONS`.
+        pool: 'sum' or 'mean' over positions.
+        last_bias: whether the dense layer has a bias, as in WGAN-GP but not in SNGAN.
+
+    Raises `InputError` for sides that are not multiples of 4, for norm 'virtual' and for an unknown pool.
     """
 
     width: int = 128
@@ -94,12 +114,11 @@ class SNGANDiscriminator(nn.Module):
     norm: str = 'spectral'
     pool: str = 'sum'
     last_bias: bool = False
-    """Of the dense layer: SNGAN's has none, WGAN-GP's has one."""
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool = True, features_too: bool = False) -> Any:
         if any(side % 4 for side in x.shape[1:3]):
-            raise InputError(f'image size {x.shape[1]} x {x.shape[2]} cannot be halved twice, as this discriminator does')
+            raise InputError(f'image size {x.shape[1]} x {x.shape[2]} cannot be halved twice: both sides must be multiples of 4')
         if self.pool not in ('sum', 'mean'):
             raise InputError(f"unknown pool {self.pool!r}; known: 'sum', 'mean'")
         wrap, norm = discriminator_normalization(self.norm).parts(train, self.dtype)

@@ -1,7 +1,7 @@
 """The fully connected networks of Improved GAN's semi-supervised MNIST (Salimans et al. 2016; the authors' code).
 
-Images are in [-1, 1], as everywhere here. The authors' are in [0, 1]: the generator's sigmoid is moved to [-1, 1], and the
-classifier moves its input back, so that its noise has the authors' size.
+Images are in [-1, 1], as throughout this library, whereas the authors' are in [0, 1]. The generator's sigmoid is therefore
+mapped to [-1, 1], and the classifier maps its input back, so that its noise has the authors' scale.
 """
 
 import math
@@ -18,9 +18,10 @@ from gan_jax.typing import Array
 
 
 class SemiSupervisedGenerator(nn.Module):
-    """`[n, latent] -> [n, *shape]` in [-1, 1]: softplus layers after batch norm without a scale, then a sigmoid with weight norm.
+    """Improved GAN's generator, `z [n, latent] -> [n, *shape]` in [-1, 1] (Salimans et al. 2016; the authors' code).
 
-    The authors' latents are 100 numbers of U(0, 1).
+    Softplus layers after batch norm without a scale are followed by a sigmoid layer with weight norm. The authors' latents are
+    100 numbers from U(0, 1).
     """
 
     shape: Sequence[int] = (28, 28, 1)
@@ -38,9 +39,9 @@ class SemiSupervisedGenerator(nn.Module):
 
 
 class GaussianNoise(nn.Module):
-    """`x + sigma N(0, 1)`, `[n, ...]`; each example's noise is its own, the same on one device and on many.
+    """Adds noise, `x + sigma N(0, 1)` for `x [n, ...]`, separate for each example and independent of the number of devices.
 
-    It adds whenever it is called, by the random stream 'noise', and needs none at a sigma of 0.
+    It adds noise whenever it is called, by the random stream 'noise', which is not required if sigma is 0.
     """
 
     sigma: float
@@ -54,12 +55,18 @@ class GaussianNoise(nn.Module):
 
 
 class SemiSupervisedClassifier(nn.Module):
-    """`[n, ...]` in [-1, 1] to class logits `[n, classes]`; with `features_too=True` also the hidden activations.
+    """Improved GAN's classifier, `[n, ...]` in [-1, 1] to class logits `[n, classes]` (Salimans et al. 2016; the authors' code).
 
-    ReLU layers with weight norm that starts from data: give `init` a few hundred examples, and the random stream 'noise'. The
-    scales of hidden layers are not learned. In training there is Gaussian noise on the input, `input_noise` in units of
-    [0, 1], and `noise` on the input of every other layer. `minibatch` is a member of `layers.MINIBATCH_LAYERS`, put before the
-    last layer.
+    Its ReLU layers have weight norm with data-dependent initialisation: `init` requires a few hundred examples and the random
+    stream 'noise'. The scales of hidden layers are not learned. In training, Gaussian noise is added to the input of every
+    layer. With `features_too=True`, a call returns `(logits, hidden activations)`.
+
+    Args:
+        features: widths of the hidden layers.
+        classes: number of classes.
+        input_noise: standard deviation of the noise on the images, in units of [0, 1].
+        noise: standard deviation of the noise on the input of every other layer.
+        minibatch: member of `layers.MINIBATCH_LAYERS` that precedes the last layer.
     """
 
     features: Sequence[int] = (1000, 500, 250, 250, 250)

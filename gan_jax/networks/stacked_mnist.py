@@ -1,13 +1,12 @@
-"""The networks of the literature on stacked MNIST (`gan_jax.data.stacked`), by name, for images of any size.
+"""The networks for stacked MNIST (`gan_jax.data.stacked`) from the literature, by name and for images of any size.
 
-Metz et al. 2017, appendix D, as Lin et al. 2018 (PacGAN) rebuilt it: a generator of three transposed 3 x 3 convolutions and a
-plain one, a discriminator of three strided ones with 8 X, 16 X and 32 X channels, batch norm in every layer but the last of
-each. X = 1 makes the discriminator a match for the generator; the paper's two rows have X = 1/4 and 1/2.
+Metz et al. 2017, appendix D, as reimplemented by Lin et al. 2018 (PacGAN): a generator of three transposed 3 x 3 convolutions
+and a plain one, and a discriminator of three strided ones with 8 X, 16 X and 32 X channels, with batch norm in every layer
+except the last of each. With X = 1 the discriminator matches the generator; the two rows in the paper have X = 1/4 and 1/2.
 
 Srivastava et al. 2017 (VEEGAN), and PacGAN's comparison with it: a DCGAN with 64 channels, 5 x 5 kernels and four halvings.
 
-Weights are N(0, .02) and biases 0, as in PacGAN's code. Another member of `layers.NORMALIZATIONS` can stand in batch norm's
-place.
+Weights are N(0, .02) and biases 0, as in PacGAN's code. Another member of `layers.NORMALIZATIONS` can replace batch norm.
 """
 
 import functools
@@ -30,10 +29,20 @@ _normal = nn.initializers.normal(0.02)
 
 
 class StackedGenerator(nn.Module):
-    """`[batch, latent] -> [batch, size, size, channels]` in [-1, 1].
+    """The generator for stacked MNIST, `z [n, latent] -> [n, size, size, channels]` in [-1, 1].
 
-    A dense layer makes the smallest map, with `widths[0]` channels; each further width doubles the side, and an odd side is the
-    one whose half, rounded up, was doubled. `output_stride=2` doubles it in the last layer too.
+    A dense layer produces the smallest map. Each further width doubles the side, cropped by one where the next side is odd,
+    since sides are halves of `size` rounded up.
+
+    Args:
+        size: side of the images.
+        channels: number of channels of the images.
+        widths: number of channels of each hidden map, from the smallest map on.
+        kernel_size: side of the kernels.
+        output_stride: stride of the last layer; 2 for a last layer that doubles the side too.
+        dtype: dtype of the computation.
+        norm: member of `layers.NORMALIZATIONS`.
+        reference_size: number of latents in the reference batch of norm 'virtual'.
     """
 
     size: int = 28
@@ -43,9 +52,7 @@ class StackedGenerator(nn.Module):
     output_stride: int = 1
     dtype: Any = jnp.float32
     norm: str = 'batch'
-    """From `layers.NORMALIZATIONS`."""
     reference_size: int = 64
-    """With norm 'virtual': the number of latents in the reference batch."""
 
     @nn.compact
     def __call__(self, z: Array, *, train: bool = True) -> Array:
@@ -66,23 +73,33 @@ class StackedGenerator(nn.Module):
 
 
 def _cropped(x: Array, side: int) -> Array:
-    """The transposed convolution to an odd side is that to the even one above, without the first row and column."""
+    """Drops the first row and column of the transposed convolution to the even side above, which gives that to an odd side."""
     return x[:, -side:, -side:]
 
 
 class StackedDiscriminator(nn.Module):
-    """`[batch, size, size, channels] -> logits [batch]`; with `features_too=True` also the activations, finest first.
+    """The discriminator for stacked MNIST, `[n, size, size, channels] -> logits [n]`.
 
-    With `outputs=n` the logits are those of n classes, `[batch, n]`. `minibatch` is a member of `layers.MINIBATCH_LAYERS`, with
-    its settings as in 'discrimination:features=50', put before the last layer. Raises `InputError` for norm 'virtual'.
+    With `features_too=True`, a call returns `(logits, activations)`, the finest activations first.
+
+    Args:
+        widths: number of channels of each hidden map, from the input on.
+        kernel_size: side of the kernels.
+        slope: slope of LeakyReLU below 0.
+        first_norm: whether the first layer is normalised, which DCGAN's is not.
+        dtype: dtype of the computation.
+        norm: member of `layers.NORMALIZATIONS`.
+        minibatch: member of `layers.MINIBATCH_LAYERS` that precedes the last layer, with settings as in
+            'discrimination:features=50'.
+        outputs: number of classes, for logits `[n, outputs]`; None for a single logit.
+
+    Raises `InputError` for norm 'virtual'.
     """
 
     widths: Sequence[int] = (8, 16, 32)
     kernel_size: int = 3
     slope: float = 0.3
-    """Of LeakyReLU below 0."""
     first_norm: bool = True
-    """Whether the first layer is normalised; DCGAN's is not."""
     dtype: Any = jnp.float32
     norm: str = 'batch'
     minibatch: str = 'none'
@@ -107,12 +124,12 @@ class StackedDiscriminator(nn.Module):
 
 
 class Networks(NamedTuple):
-    """A generator and a discriminator: factories that take the fields of their modules."""
+    """A generator and a discriminator, as factories that take the fields of their modules."""
 
     generator: Callable[..., nn.Module]
     discriminator: Callable[..., nn.Module]
     latent_size: int
-    """Of the generator's standard normal latents; VEEGAN's are uniform on [-1, 1)."""
+    """Number of standard normal latents of the generator; VEEGAN's are uniform on [-1, 1)."""
 
 
 def _metz(share: float) -> Networks:
@@ -150,9 +167,19 @@ def stacked_networks(
     outputs: int | None = None,
     dtype: Any = jnp.float32,
 ) -> tuple[nn.Module, nn.Module]:
-    """The generator and the discriminator of that name; what is None is as the paper has it.
+    """Returns the generator and the discriminator of a name.
 
-    Raises `InputError` for an unknown name, and for a choice that these networks do not have.
+    Args:
+        name: member of `STACKED_MNIST`.
+        size: side of the images.
+        channels: number of channels of the images.
+        g_norm: the generator's member of `layers.NORMALIZATIONS`; None for the paper's.
+        d_norm: the discriminator's member of `layers.NORMALIZATIONS`; None for the paper's.
+        minibatch: the discriminator's member of `layers.MINIBATCH_LAYERS`; None for the paper's.
+        outputs: number of classes, for logits `[n, outputs]`; None for a single logit.
+        dtype: dtype of the computation.
+
+    Raises `InputError` for an unknown name, and for a setting that these networks do not have.
     """
     pair = STACKED_MNIST[name]
 

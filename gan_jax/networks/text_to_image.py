@@ -1,13 +1,14 @@
-"""The networks of GAN-CLS (Reed et al., ICML 2016, section 4; the authors' code): DCGAN's, told a text.
+"""The networks of GAN-CLS (Reed et al., ICML 2016, section 4; the authors' code): DCGANs conditioned on a text.
 
-Images are of size 4 * 2^n from 8 on, 64 in the paper. Both players make a small vector of the text by a dense layer of their
-own. The generator starts from it and the latent. The discriminator looks at the image alone down to a map of 4 x 4, puts the
-vector at each of the 16 positions, and mixes the two by a convolution of 1 x 1. Both have a residual block at 4 x 4, the
-generator one at 8 x 8 too. Strided kernels are of 4 x 4.
+Images have size 4 * 2^n, at least 8; the paper's have 64. Each player reduces the text to a small vector by a dense layer. The
+generator starts from this vector and the latent. The discriminator reduces the image alone to a 4 x 4 map, appends the vector at
+each of the 16 positions, and mixes the two by a 1 x 1 convolution. Both have a residual block at 4 x 4, and the generator has
+another one at 8 x 8. Strided kernels are 4 x 4.
 
-Weights are N(0, .02) and batch norm scales N(1, .02), as in the authors' code, but for weights whose scale no normalization
-sets: those of the dense layers that read a text, and of networks without norms, are He et al.'s. With the authors' a text would
-hardly count beside a latent at first, and a discriminator without norms would hardly see its images.
+Weights are N(0, .02) and batch norm scales N(1, .02), as in the authors' code, except for weights whose scale no normalization
+determines: the dense layers that read a text, and networks without norms, are initialised as in He et al. With the authors'
+initialisation, a text would at first have hardly any effect beside a latent, and images hardly any on a discriminator without
+norms.
 """
 
 import functools
@@ -33,35 +34,41 @@ def _scale_init(key: Key, shape: tuple[int, ...], dtype: Any = jnp.float32) -> A
 
 
 def _options(norm: str, dtype: Any) -> dict[str, Any]:
-    """What the layers of a network of this norm have in common."""
+    """Returns what the layers of a network with this norm have in common."""
     kernel_init = _he if norm == 'none' else _normal
     return {'dtype': dtype, 'kernel_init': kernel_init, 'use_bias': NORMALIZATIONS[norm].use_bias}
 
 
 def halvings(size: int) -> int:
-    """How often an image is halved down to 4 x 4. Raises `InputError` for a size that these networks do not have."""
+    """Returns the number of times that an image is halved down to 4 x 4. Raises `InputError` for an unsupported size."""
     base, count = stages(size)
     if base != 4:
-        raise InputError(f'image size {size} is not supported: texts are told at 4 x 4, which images of 4 * 2^n pixels come to')
+        raise InputError(f'image size {size} is not supported: networks conditioned on texts take 4 * 2^n (8, 16, 32, 64, ...)')
     return count
 
 
 class TextGenerator(nn.Module):
-    """`(z [batch, latent], text [batch, any]) -> images [batch, size, size, channels]` in [-1, 1].
+    """GAN-CLS's generator, `(z [n, latent], text [n, any]) -> images [n, size, size, channels]` in [-1, 1] (Reed et al. 2016).
 
-    Channels are `width` at half the image's size, doubled at each halving: the paper's 64-pixel network has 128.
+    Args:
+        size: side of the images.
+        channels: number of channels of the images.
+        width: number of channels at half the image's size, which doubles at each further halving; 128 in the paper.
+        text_features: size of the text vector that is concatenated with the latent.
+        dtype: dtype of the computation.
+        norm: member of `layers.NORMALIZATIONS`.
+        reference_size: number of inputs in the reference batch of norm 'virtual'.
+
+    Raises `InputError` for a size that is not 4 * 2^n, at least 8.
     """
 
     size: int
     channels: int = 3
     width: int = 128
     text_features: int = 128
-    """Of the vector that is joined to the latent."""
     dtype: Any = jnp.float32
     norm: str = 'batch'
-    """From `layers.NORMALIZATIONS`."""
     reference_size: int = 64
-    """With norm 'virtual': the number of inputs in the reference batch."""
 
     @nn.compact
     def __call__(self, z: Array, text: Array, *, train: bool = True) -> Array:
@@ -86,11 +93,19 @@ class TextGenerator(nn.Module):
 
 
 class TextDiscriminator(nn.Module):
-    """`(images [batch, size, size, channels], *texts [batch, any]) -> logits [batch, texts]`: each image with each of its texts.
+    """GAN-CLS's discriminator, `(images [n, size, size, channels], *texts [n, any]) -> logits [n, texts]` (Reed et al. 2016).
 
-    The image is looked at once. Its texts share their batch statistics: with statistics of its own, a batch of texts of which
-    none is true would be found out by them, and no text would have to be read. With `features_too=True` also the activations
-    of the image alone, finest first. Raises `InputError` for norm 'virtual'.
+    Each image is processed once and compared with each of its texts. The texts share their batch statistics: with separate
+    statistics, the discriminator could recognise a batch of false texts by these alone, without reading any text. With
+    `features_too=True`, a call returns `(logits, activations)`, those of the image alone, finest first.
+
+    Args:
+        width: number of channels at half the image's size, which doubles at each further halving.
+        text_features: size of the text vector.
+        dtype: dtype of the computation.
+        norm: member of `layers.NORMALIZATIONS`.
+
+    Raises `InputError` for images whose size is not 4 * 2^n, at least 8, and for norm 'virtual'.
     """
 
     width: int = 64
@@ -120,7 +135,7 @@ class TextDiscriminator(nn.Module):
 
 
 class _Judge(nn.Module):
-    """`(map of an image [batch, 4, 4, c], text [batch, any]) -> logits [batch]`."""
+    """Maps `(map of an image [n, 4, 4, c], text [n, any])` to logits `[n]`."""
 
     width: int
     text_features: int
@@ -132,7 +147,7 @@ class _Judge(nn.Module):
         normalization = discriminator_normalization(self.norm)
         wrap, norm = normalization.parts(train, self.dtype, _scale_init)
         options = _options(self.norm, self.dtype)
-        # As a map of one position, so that norms over channels and positions are what they are elsewhere.
+        # The text is a map with one position, so that norms over channels and positions act as they do elsewhere.
         told = wrap(nn.Dense(self.text_features, **{**options, 'kernel_init': _he}))(text)[:, None, None]
         told = _leaky(told if self.norm == 'instance' else norm()(told))
         told = jnp.broadcast_to(told, (*x.shape[:3], self.text_features))
@@ -149,7 +164,7 @@ def _three_convolutions(
     activation: Layer,
     options: dict[str, Any],
 ) -> Array:
-    """What a residual block adds: 1 x 1 to `width` channels, 3 x 3, and 3 x 3 back."""
+    """Returns what a residual block adds: 1 x 1 to `width` channels, 3 x 3, and 3 x 3 back."""
     channels = x.shape[-1]
     x = activation(norm()(wrap(Conv(features=width, kernel_size=(1, 1), **options))(x)))
     x = activation(norm()(wrap(Conv(features=width, kernel_size=(3, 3), **options))(x)))

@@ -1,9 +1,9 @@
-"""Image to image: pix2pix's U-Net and PatchGAN (Isola et al. 2017), CycleGAN's ResNet generator (Zhu et al. 2017).
+"""Image-to-image networks: pix2pix's U-Net and PatchGAN (Isola et al. 2017), CycleGAN's ResNet generator (Zhu et al. 2017).
 
-Weights are N(0, .02), batch norm scales N(1, .02). Any member of `layers.NORMALIZATIONS` but 'virtual' can be the norm; with
-'batch' and 'instance' the networks have the parameters of the authors' PyTorch code, one for one. With 'instance', which learns
-nothing, convolutions keep a bias that the norm then cancels, as there; and at batch size 1, the papers', 'batch' in training is
-'instance' with a learned scale and bias.
+Weights are N(0, .02) and batch norm scales N(1, .02). The norm can be any member of `layers.NORMALIZATIONS` except 'virtual';
+with 'batch' and 'instance', the networks have the parameters of the authors' PyTorch code, one for one. As in that code,
+convolutions keep a bias with 'instance', which has no learned parameters, although this norm cancels the bias. At the papers'
+batch size of 1, 'batch' in training is 'instance' with a learned scale and bias.
 """
 
 import functools
@@ -31,43 +31,51 @@ def _generator_normalization(name: str) -> Normalization:
     normalization = NORMALIZATIONS[name]
     if normalization.needs_reference:
         known = ', '.join(other for other, member in NORMALIZATIONS.items() if not member.needs_reference)
-        raise InputError(f'normalization {name!r} needs a reference batch of latents; from image to image there are {known}')
+        raise InputError(f'normalization {name!r} requires a reference batch of latents; image-to-image networks take {known}')
     return normalization
 
 
 def unet_halvings(size: tuple[int, int], halvings: int | None = None) -> int:
-    """How often a U-Net halves images of `(height, width)`: down to a side of 1, unless it is given.
+    """Returns how often a U-Net halves images of `(height, width)`: `halvings` times, or down to a side of 1 if it is None.
 
-    Raises `InputError` for a size that cannot be halved so often, and for fewer than 2 halvings.
+    Raises `InputError` for a size that cannot be halved this often, and for fewer than 2 halvings.
     """
     n = min(size).bit_length() - 1 if halvings is None else halvings
     if n < 2 or any(side < 2**n or side % 2**n for side in size):
-        multiple = f'multiples of {2**n}' if halvings is not None and n >= 2 else 'a power of two (4, 8, 16, ..., 256)'
+        multiple = f'multiples of {2**n}' if halvings is not None and n >= 2 else 'powers of two (4, 8, 16, ..., 256)'
         count = f' with {halvings} halvings' if halvings is not None else ''
         raise InputError(f'image size {size[0]} x {size[1]} is not supported: a U-Net{count} takes {multiple}')
     return n
 
 
 class UNet(nn.Module):
-    """pix2pix's generator (appendix 6.1.1), `[n, h, w, c] -> [n, h, w, channels]` in [-1, 1].
+    """pix2pix's U-Net generator, `[n, h, w, c] -> [n, h, w, channels]` in [-1, 1] (Isola et al. 2017, appendix 6.1.1).
 
-    4x4 convolutions of stride 2 down to one position, and up again, every map joined to its mirror image's. At 256 pixels and
-    `width=64` they have 64, 128, 256, then 512 channels, and are the paper's. There is no norm after the first and the
-    innermost convolution. Dropout in the first `dropout_layers` on the way up is the generator's noise, and stays on in
-    inference: a call needs `rngs={'noise': key}`.
+    4x4 convolutions of stride 2 reduce the image to one position, and transposed ones enlarge it again; each map on the way up
+    is concatenated with its mirror image on the way down. At 256 pixels and `width=64`, this is the paper's network, with 64,
+    128, 256 and then 512 channels. There is no norm after the first and the innermost convolution. Dropout in the first layers
+    on the way up is the noise of the generator and remains active in inference: a call requires `rngs={'noise': key}`.
 
-    Raises `InputError` for a size that it does not have (`unet_halvings`).
+    Args:
+        channels: number of channels of the result.
+        width: number of channels of the first convolution.
+        halvings: number of halvings; None for as many as reduce the shorter side to 1.
+        dropout: dropout rate.
+        dropout_layers: number of layers with dropout.
+        norm: member of `layers.NORMALIZATIONS`.
+        statistics: moments of batch norm in inference: 'running' averages, or those of the translated 'batch', as in the paper.
+        dtype: dtype of the computation.
+
+    Raises `InputError` for sizes that `unet_halvings` rejects, and for norm 'virtual'.
     """
 
     channels: int = 3
     width: int = 64
     halvings: int | None = None
-    """As many as take the shorter side to 1, if it is not given."""
     dropout: float = 0.5
     dropout_layers: int = 3
     norm: str = 'batch'
     statistics: str = 'running'
-    """Of batch norm in inference: 'running' averages, or those of the 'batch' that is translated, as in the paper."""
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -101,11 +109,11 @@ class UNet(nn.Module):
 
 
 Layers = Sequence[tuple[int, int]]
-"""`(kernel size, stride)` of each convolution, from the input on."""
+"""`(kernel size, stride)` of each convolution, starting at the input."""
 
 
 def receptive_field(layers: Layers) -> int:
-    """The side of the square of input pixels that one output of a stack of convolutions depends on."""
+    """Returns the side of the square of input pixels on which one output of a stack of convolutions depends."""
     return functools.reduce(lambda field, layer: (field - 1) * layer[1] + layer[0], reversed(layers), 1)
 
 
@@ -116,13 +124,16 @@ PATCHES: dict[int, Layers] = {
 
 
 def patch_outputs(size: int, field: int) -> int:
-    """The side of a PatchGAN's map of logits for images of a side. Raises `InputError` for a field or a size that it lacks."""
+    """Returns the side of a PatchGAN's map of logits for images of side `size`.
+
+    Raises `InputError` for an unsupported receptive field, and for images that are too small for it.
+    """
     if field not in PATCHES:
-        raise InputError(f'receptive field {field} is not supported: PatchGAN has {", ".join(map(str, PATCHES))}')
+        raise InputError(f'receptive field {field} is not supported: PatchGAN takes {", ".join(map(str, PATCHES))}')
     side = _outputs(size, PATCHES[field])
     if side < 1:
         fits = ', '.join(str(other) for other, layers in PATCHES.items() if _outputs(size, layers) > 0)
-        raise InputError(f'image size {size} is too small for a PatchGAN of receptive field {field}; those of {fits} fit')
+        raise InputError(f'image size {size} is too small for a PatchGAN of receptive field {field}; fields that fit: {fits}')
     return side
 
 
@@ -137,14 +148,20 @@ def _padding(kernel: int) -> int:
 
 
 class PatchDiscriminator(nn.Module):
-    """PatchGAN (Isola et al. 2017, appendix 6.1.2): every logit judges one square of the image, `[n, h, w, c] -> [n, h', w']`.
+    """PatchGAN, each logit of which judges a square of the image: `[n, h, w, c] -> [n, h', w']` (Isola et al. 2017).
 
-    `receptive_field` is the square's side. 70 is the papers': 4x4 convolutions with 64, 128 and 256 channels of stride 2, then
-    512 and 1 of stride 1, all with padding 1; a map of 30 x 30 logits at 256 pixels. 1 judges pixels by 1x1 convolutions.
-    There is no norm at the first and the last layer. With `features_too=True` a call returns `(logits, activations)`, finest
-    first.
+    The network is that of appendix 6.1.2. The papers' receptive field is 70: 4x4 convolutions with 64, 128 and 256 channels and
+    stride 2, then with 512 and 1 channels and stride 1, all with padding 1, which give 30 x 30 logits at 256 pixels. A field of
+    1 judges pixels by 1x1 convolutions. The first and the last layer have no norm. With `features_too=True`, a call returns
+    `(logits, activations)`, the finest first.
 
-    Raises `InputError` for a size or a field that it does not have (`patch_outputs`), and for norm 'virtual'.
+    Args:
+        receptive_field: side of the squares; a key of `PATCHES`.
+        width: number of channels of the first convolution.
+        norm: member of `layers.NORMALIZATIONS`.
+        dtype: dtype of the computation.
+
+    Raises `InputError` for sizes and fields that `patch_outputs` rejects, and for norm 'virtual'.
     """
 
     receptive_field: int = 70
@@ -175,18 +192,26 @@ class PatchDiscriminator(nn.Module):
 
 
 def check_resnet_size(size: int) -> None:
-    """Raises `InputError` for a side of images that the ResNet generator does not take."""
+    """Raises `InputError` for a side of images that the ResNet generator does not support."""
     if size < 8 or size % 4:
-        raise InputError(f'image size {size} is not supported: the ResNet generator takes multiples of 4, from 8 on')
+        raise InputError(f'image size {size} is not supported: the ResNet generator takes multiples of 4, at least 8')
 
 
 class ResNetGenerator(nn.Module):
-    """CycleGAN's generator (Zhu et al. 2017, appendix 7.2, after Johnson et al. 2016), `[n, h, w, c] -> [n, h, w, channels]`.
+    """CycleGAN's generator, `[n, h, w, c] -> [n, h, w, channels]` in [-1, 1] (Zhu et al. 2017, appendix 7.2).
 
-    A 7x7 convolution, two of stride 2, `blocks` residual blocks of two 3x3 convolutions, two transposed convolutions of stride
-    2, a 7x7 convolution and tanh; reflection padding where the stride is 1. The paper has 9 blocks from 256 pixels on, 6 at 128.
+    As in Johnson et al. 2016, it consists of a 7x7 convolution, two convolutions of stride 2, residual blocks of two 3x3
+    convolutions each, two transposed convolutions of stride 2, a 7x7 convolution and tanh, with reflection padding at stride 1.
+    The paper has 9 blocks from 256 pixels upwards, and 6 at 128.
 
-    Raises `InputError` for sides that are no multiple of 4, or below 8.
+    Args:
+        channels: number of channels of the result.
+        width: number of channels of the first convolution.
+        blocks: number of residual blocks.
+        norm: member of `layers.NORMALIZATIONS`.
+        dtype: dtype of the computation.
+
+    Raises `InputError` for sides that are below 8 or not multiples of 4, and for norm 'virtual'.
     """
 
     channels: int = 3

@@ -1,7 +1,7 @@
-"""Layers whose kernels are divided by a norm of theirs: by the largest singular value, or by the length for each feature.
+"""Layers whose kernels are divided by a norm: the largest singular value, or the length for each output feature.
 
-What is stored is the kernel as the initialiser draws it, in the papers' scale, by which an optimizer's step is large or small.
-(`flax.linen.SpectralNorm` and `WeightNorm`, whose variables and names these are, store the divided kernel.)
+The stored kernel is the one drawn by the initialiser, at the papers' scale, relative to which an optimizer's step is large or
+small. (`flax.linen.SpectralNorm` and `WeightNorm`, whose variables and names these are, store the divided kernel.)
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ Layer = Callable[[Array], Array]
 
 
 def _by_weights(layer: nn.Module, x: Array, change: Callable[[str, Array], Array], initialising: bool) -> Array:
-    """What the layer makes of `x` by `change(name, parameter)` for each of its parameters."""
+    """Applies the layer to `x` after `change(name, parameter)` has been applied to each of its parameters."""
     if initialising:
         layer(x)  # draws the parameters
 
@@ -33,7 +33,7 @@ def _unit(x: Array, axis: Any = None) -> Array:
 
 
 class SpectralNorm(nn.Module):
-    """A layer, its kernel divided by an estimate of the largest singular value: see `spectral_norm`."""
+    """A layer whose kernel is divided by an estimate of its largest singular value: see `spectral_norm`."""
 
     layer_instance: nn.Module
 
@@ -59,7 +59,7 @@ class SpectralNorm(nn.Module):
 
 
 class WeightNorm(nn.Module):
-    """A layer, its kernel with unit length for each output feature, times a learned scale: see `weight_norm`."""
+    """A layer whose kernel has unit length for each output feature, times a learned scale: see `weight_norm`."""
 
     layer_instance: nn.Module
     use_scale: bool = True
@@ -83,33 +83,36 @@ class WeightNorm(nn.Module):
 
 
 def spectral_norm(layer: nn.Module, *, train: bool) -> Layer:
-    """The layer, its kernel divided by the largest singular value (Miyato et al. 2018, eq. 8, algorithm 1).
+    """Divides the kernel of a layer by its largest singular value (Miyato et al. 2018, eq. 8, algorithm 1).
 
-    Each call takes one power iteration, which only a call in training keeps, in the collection 'batch_stats'. The kernel is
-    a matrix whose columns are its last axis. Of a `ConvTranspose` that is the matrix of the convolution which it transposes,
-    and the two maps have one norm.
+    Each call performs one power iteration, and stores its result in the collection 'batch_stats' only in training. The kernel is
+    treated as a matrix with the last axis as columns. For a `ConvTranspose`, this is the matrix of the convolution that it
+    transposes, which has the same norm.
     """
     return lambda x: SpectralNorm(layer)(x, update_stats=train)
 
 
 def weight_norm(layer: nn.Module, *, train: bool) -> Layer:
-    """The layer, its kernel g v / |v| for each output feature (Salimans & Kingma 2016, eq. 2); g starts at 1, v as drawn."""
+    """Replaces the kernel of a layer by g v / |v| for each output feature (Salimans and Kingma 2016, eq. 2).
+
+    g is initialised to 1, and v as the layer draws its kernel.
+    """
     del train
     return WeightNorm(layer, feature_axis=getattr(layer, 'feature_axis', -1))
 
 
 def data_dependent_weight_norm(layer: nn.Module, *, learn_scale: bool = True) -> Layer:
-    """Weight norm whose scales and biases start from data (Salimans & Kingma 2016, eqs. 5 and 6); `layer` has no bias.
+    """Weight norm whose scales and biases are initialised from data (Salimans and Kingma 2016, eqs. 5 and 6).
 
-    At initialisation each output feature has mean 0 and variance 1 over the batch that `init` is given. With
-    `learn_scale=False` the scales stay what they became then, as in the authors' semi-supervised classifiers.
+    `layer` must not have a bias. At initialisation, each output feature has mean 0 and variance 1 over the batch passed to
+    `init`. With `learn_scale=False`, the scales keep their initial values, as in the authors' semi-supervised classifiers.
     """
     direction = WeightNorm(layer, use_scale=False, feature_axis=getattr(layer, 'feature_axis', -1))
     return lambda x: _StartStandardised(learn_scale)(direction(x))
 
 
 class _StartStandardised(nn.Module):
-    """`[..., c] -> scale x + bias`, which at initialisation has mean 0 and variance 1 in each channel."""
+    """Maps `[..., c]` to scale x + bias, which at initialisation has mean 0 and variance 1 in each channel."""
 
     learn_scale: bool
 
@@ -123,10 +126,10 @@ class _StartStandardised(nn.Module):
 
 
 def _standardising(x: Array) -> tuple[Array, Array]:
-    """The scale and the bias that give each channel mean 0 and variance 1 over all devices' batch, `[..., c] -> [c], [c]`."""
+    """Returns the scale and the bias that standardise each channel over the batch of all devices, `[..., c] -> [c], [c]`."""
     axes = tuple(range(x.ndim - 1))
     mean = parallel.pmean(x.mean(axes))
     std = jnp.sqrt(parallel.pmean(jnp.square(x - mean).mean(axes)))
-    varies = std > 0  # a feature that does not, as of a single example, starts with scale 1
+    varies = std > 0  # a feature that does not, as with a single example, starts at scale 1
     scale = jnp.where(varies, 1 / jnp.where(varies, std, 1), 1)
     return scale, -mean * scale

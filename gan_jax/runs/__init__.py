@@ -1,4 +1,4 @@
-"""Runs: the loop, its directory, checkpoints, pictures, and the command line of experiments."""
+"""Runs: the training loop, run directories, checkpoints, pictures, and the command line of experiments."""
 
 from gan_jax.commandline import run as run_main
 from gan_jax.commandline import table

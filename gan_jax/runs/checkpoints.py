@@ -1,4 +1,4 @@
-"""Checkpoints by Orbax: asynchronous, the newest few kept, restored bit for bit or not at all."""
+"""Orbax checkpoints: saved asynchronously, limited to the newest few, and restored exactly or not at all."""
 
 import contextlib
 import functools
@@ -18,30 +18,33 @@ from gan_jax.errors import InputError
 from gan_jax.runs import checksums, lock, writers_log
 
 _MARGIN = 1.5
-"""Free space asked for before a save, in sizes of the state."""
+"""Free space required before a save, in multiples of the size of the state."""
 _ASIDE = 'damaged_'
-"""Begins the name of what lay in a checkpoint's place and is not one."""
+"""Prefix of the new names of files and folders that are named like checkpoints but are not intact checkpoints."""
 _UNFINISHED = '*.orbax-checkpoint-tmp'
 
 
 def _orbax() -> Any:
-    """Orbax, whose import takes an eighth of the time of `--help`, which needs none."""
+    """Imports Orbax on demand: the import takes an eighth of the time of `--help`, which does not require it."""
     import orbax.checkpoint
 
     return orbax.checkpoint
 
 
 def newest_state(run: pathlib.Path, like: Any) -> Any:
-    """The newest whole checkpoint of the run at `run`, as `Checkpoints.restore` has it, under its lock."""
+    """Restores the newest intact checkpoint of the run at `run`, under its lock, as `Checkpoints.restore` does.
+
+    Raises `InputError` as `Checkpoints.restore` does, and if another process holds the lock.
+    """
     own = lock.held(run) if hosts.leads() else contextlib.nullcontext()
     with own, Checkpoints(run / 'checkpoints') as checkpoints:
         return checkpoints.restore(like)
 
 
 class Checkpoints:
-    """The checkpoints of one run, in `directory`, named by step. The hash of every file is noted when it is written.
+    """The checkpoints of one run in `directory`, named by step. The hash of every file is recorded when it is written.
 
-    Of several processes each calls every method, and writes the arrays that its devices hold; process 0 does the rest.
+    With several processes, each of them calls every method and writes the arrays on its devices; process 0 does the rest.
     """
 
     def __init__(self, directory: pathlib.Path, *, keep: int = 3) -> None:
@@ -62,12 +65,12 @@ class Checkpoints:
         self._manager = _orbax().CheckpointManager(self._directory, options=self._options)
 
     def save(self, step: int, state: Any) -> None:
-        """Begins to save; returns as soon as the state may be overwritten. Raises `InputError` if the disk has no room."""
+        """Starts to save and returns as soon as the state may be overwritten. Raises `InputError` if the disk is full."""
         hosts.agreed(lambda: self._check_room(_MARGIN * sum(leaf.nbytes for leaf in jax.tree.leaves(state))))
         if step in self._manager.all_steps():
             return
         self.wait()
-        copy = jax.tree.map(jnp.copy, _global(state))  # the next step's donation must not reach what is still being written
+        copy = jax.tree.map(jnp.copy, _global(state))  # the next step donates the state, which must not affect this one
         self._noted = False
         self._guard(lambda: self._manager.save(step, args=_orbax().args.StandardSave(copy)))
 
@@ -75,27 +78,27 @@ class Checkpoints:
         free = shutil.disk_usage(self._directory).free
         if free < need:
             raise InputError(
-                f'the disk is full: a checkpoint needs {need / 1e6:.1f} MB, {free / 1e6:.1f} MB are free in {self._directory}; '
-                'the earlier checkpoints are whole, so make room and --resume'
+                f'the disk is full: a checkpoint requires {need / 1e6:.1f} MB, and {free / 1e6:.1f} MB are free in '
+                f'{self._directory}; earlier checkpoints are intact, so make room and use --resume'
             )
 
     def wait(self) -> None:
-        """Returns when all saves are on disk and their sums are noted."""
+        """Waits until all saves are on disk and their checksums are recorded. Raises `InputError` if the disk is full."""
         self._guard(self._manager.wait_until_finished)
         if hosts.leads():
             checksums.note(self._directory, self.steps())
         self._noted = True
 
     def note(self) -> None:
-        """Notes the sums of a save that has come to its end since; waits for none."""
+        """Records the checksums of a save that has finished in the meantime, without waiting for one that has not."""
         if not self._noted and not self._manager.is_saving_in_progress():
             self.wait()
 
     def restore(self, like: Any, report: Callable[[str], None] = print) -> Any:
-        """The newest whole checkpoint, in the shape of `like` and on its devices, whichever ones it was saved from.
+        """The newest intact checkpoint, with the structure and the devices of `like`, regardless of the devices that saved it.
 
-        A newer one whose files are not those that were written is reported, and renamed. Raises `InputError` if there is none, or
-        if the newest cannot be read for another reason, such as other shapes.
+        Newer checkpoints whose files have changed since they were written are reported and renamed. Raises `InputError` if there
+        is no checkpoint, or if the newest cannot be read for another reason, such as different shapes.
         """
         given, like = like, _global(like)
         abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=getattr(x, 'sharding', None)), like)
@@ -109,10 +112,10 @@ class Checkpoints:
             if damage is None:
                 self._noted = False
                 return state if given is like else placement.local(state)
-            report(f'checkpoint {step} is damaged and was renamed to {self._set_aside(folder)}: {damage}')
+            report(f'checkpoint {step} is damaged and has been renamed to {self._set_aside(folder)}: {damage}')
         if self._aside():
-            raise InputError(f'{self._directory} has damaged checkpoints only; --overwrite starts again')
-        raise InputError(f'nothing to resume: {self._directory} holds no whole checkpoint')
+            raise InputError(f'{self._directory} contains only damaged checkpoints; use --overwrite to start again')
+        raise InputError(f'nothing to resume: {self._directory} does not contain an intact checkpoint')
 
     def _read(self, step: int, abstract: Any) -> Any:
         folder = self._directory / str(step)
@@ -120,10 +123,10 @@ class Checkpoints:
         if reason is None:
             try:
                 return jax.block_until_ready(self._manager.restore(step, args=_orbax().args.StandardRestore(abstract)))
-            except Exception as error:  # whatever a damaged file makes of the reader
+            except Exception as error:  # reading a damaged file may raise anything
                 logging.getLogger('absl').exception('checkpoint %d cannot be read', step)
                 reason, cause = str(error).strip().split('\n')[0][:120], error
-        raise InputError(f'checkpoint {step} cannot be read: {reason}; without {folder} an earlier one is used') from cause
+        raise InputError(f'checkpoint {step} cannot be read: {reason}; remove {folder} to use an earlier one') from cause
 
     def steps(self) -> list[int]:
         """The steps of the checkpoints on disk, oldest first."""
@@ -131,19 +134,19 @@ class Checkpoints:
 
     @property
     def empty(self) -> bool:
-        """Whether nothing was ever saved: a damaged checkpoint is one that was."""
+        """Whether nothing has ever been saved; a damaged checkpoint counts as saved."""
         return hosts.agreed(lambda: not self.steps() and not self._aside())
 
     def _aside(self) -> list[pathlib.Path]:
         return list(self._directory.glob(f'{_ASIDE}*'))
 
     def _set_strays_aside(self) -> None:
-        """Gives other names to files and folders that are named like checkpoints: Orbax saves none before the newest of them."""
+        """Renames other files and folders that are named like checkpoints: Orbax saves no steps before the newest of them."""
         known = checksums.noted(self._directory, lambda text: None)
         for path in self._directory.iterdir():
             saved = path.is_dir() and ((path / '_CHECKPOINT_METADATA').exists() or path.name in map(str, known))
             if path.name.isdecimal() and not saved:
-                print(f'{path} is not a checkpoint, and was renamed to {self._rename(path)}')
+                print(f'{path} is not a checkpoint and has been renamed to {self._rename(path)}')
 
     def _set_aside(self, folder: pathlib.Path) -> str:
         name = hosts.agreed(lambda: self._rename(folder))
@@ -168,7 +171,7 @@ class Checkpoints:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Waits for the saves, so that what was begun is whole, and lets go of the directory."""
+        """Waits for the saves, so that those in progress are completed, and releases the directory."""
         with self._stack, interruptions.unhurried():
             try:
                 self.wait()
@@ -183,7 +186,7 @@ class Checkpoints:
             self._remove_unfinished()
             if any(sign in str(error) for sign in ('No space left', 'RESOURCE_EXHAUSTED', 'quota exceeded')):
                 raise InputError(
-                    f'the disk is full: no checkpoint could be written in {self._directory}; the earlier ones are whole'
+                    f'the disk is full: cannot write a checkpoint in {self._directory}; earlier checkpoints are intact'
                 ) from error
             raise
 
@@ -196,23 +199,23 @@ def _global(state: Any) -> Any:
 
 
 def _difference(folder: pathlib.Path, like: Any) -> str | None:
-    """The first array that a checkpoint has in another shape, or not at all; Orbax would begin to read before it sees that."""
+    """The first array that a checkpoint lacks or has in another shape; Orbax would start to read before it detects this."""
     try:
         with _orbax().PyTreeCheckpointer() as reader:
             theirs = _shapes(reader.metadata(folder).item_metadata.tree)
-    except Exception:  # what is wrong with it is seen when it is read
+    except Exception:  # reading the checkpoint will report the error
         return None
     ours = _shapes(like)
-    keys = {name for name, shape in ours.items() if shape is None}  # random keys are saved as the numbers they are made of
+    keys = {name for name, shape in ours.items() if shape is None}  # random keys are saved as their underlying integers
     for name in {**ours, **theirs}:
         if name not in ours or name not in theirs or (name not in keys and ours[name] != theirs[name]):
             there, here = (list(tree[name] or ()) if name in tree else 'nothing' for tree in (theirs, ours))
-            return f'it is of another state: {name} is {there} there and {here} here'
+            return f'it contains a different state: {name} is {there} there and {here} here'
     return None
 
 
 def _shapes(tree: Any) -> dict[str, tuple[int, ...] | None]:
-    """The shapes of arrays by their paths, None for random keys."""
+    """The shapes of arrays by path, None for random keys."""
     arrays = jax.tree_util.tree_leaves_with_path(tree, is_leaf=lambda x: hasattr(x, 'shape'))
     is_key = lambda x: x.dtype is not None and jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)
     return {
@@ -223,8 +226,8 @@ def _shapes(tree: Any) -> dict[str, tuple[int, ...] | None]:
 
 
 def _of_another_step(state: Any, step: int) -> str | None:
-    """Says so, if a state that counts its steps is of another one than its folder."""
+    """Describes the mismatch if a state that counts its steps belongs to a step other than that of its folder."""
     found = getattr(state, 'step', None)
     if found is None or int(np.ravel(np.asarray(found))[0]) == step:
         return None
-    return f'it holds the state of step {int(np.ravel(np.asarray(found))[0])}'
+    return f'it contains the state of step {int(np.ravel(np.asarray(found))[0])}'

@@ -1,4 +1,4 @@
-"""The sums of a run's checkpoints, noted when they are written: a file that has changed since is not restored from."""
+"""Checksums of a run's checkpoints, recorded when they are written; files that have changed since are not restored."""
 
 import hashlib
 import json
@@ -11,11 +11,11 @@ from gan_jax.files import read_json, write_whole
 NAME = 'checksums.json'
 
 Sums = dict[str, str]
-"""The hash of every file of a checkpoint, by its path."""
+"""The hash of every file of a checkpoint, by path."""
 
 
 def sums(folder: pathlib.Path) -> Sums:
-    """Of the files in a folder, by their paths in it: BLAKE2b, 32 hexadecimal digits."""
+    """The hashes of the files in a folder, by their paths relative to it: BLAKE2b, 32 hexadecimal digits."""
     files = sorted(path for path in folder.rglob('*') if path.is_file())
     return {str(file.relative_to(folder)): _sum(file) for file in files}
 
@@ -26,19 +26,19 @@ def _sum(file: pathlib.Path) -> str:
 
 
 def noted(directory: pathlib.Path, report: Callable[[str], None] = print) -> dict[int, Sums]:
-    """What is noted of the checkpoints in a directory, by step; a file of notes that is damaged is reported, and has none."""
+    """The recorded hashes of the checkpoints in a directory, by step; a damaged record is reported and treated as empty."""
     file = directory / NAME
     if not file.exists():
         return {}
     try:
         return {int(step): dict(found) for step, found in read_json(file).items()}
     except (InputError, AttributeError, TypeError, ValueError):
-        report(f'{file} is damaged: checkpoints are restored without a check of their sums')
+        report(f'{file} is damaged: checkpoints are restored without verifying their checksums')
         return {}
 
 
 def note(directory: pathlib.Path, steps: Iterable[int]) -> None:
-    """Notes the sums of these checkpoints, each of which is noted once, and forgets those of others."""
+    """Records the hashes of these checkpoints, unless they are recorded already, and removes those of all others."""
     before = noted(directory, lambda text: None)
     found = {step: before[step] if step in before else sums(directory / str(step)) for step in steps}
     if found != before:
@@ -46,13 +46,13 @@ def note(directory: pathlib.Path, steps: Iterable[int]) -> None:
 
 
 def damage(folder: pathlib.Path, expected: Sums) -> str | None:
-    """What is wrong with a checkpoint, in a few words; None if nothing is."""
+    """A short description of what is wrong with a checkpoint; None if nothing is."""
     found = sums(folder)
     for name in sorted({**expected, **found}):
         if name not in found:
             return f'{name} is missing'
         if name not in expected:
-            return f'{name} was not written with it'
+            return f'{name} is not part of it'
         if found[name] != expected[name]:
-            return f'{name} is not what was written'
+            return f'{name} has changed since it was written'
     return None

@@ -1,4 +1,4 @@
-"""The directory of a run: its configuration, its log, and files that are either whole or not there."""
+"""The directory of a run: its configuration, its logs, and files that are either complete or absent."""
 
 import dataclasses
 import json
@@ -19,24 +19,24 @@ AnyOptions = TypeVar('AnyOptions', bound='Options')
 
 _CONFIG = 'config.json'
 _REMOVED = '.removed'
-"""What is being replaced lies here until it is gone."""
+"""Holds the contents that are being replaced until they are deleted."""
 _LEFT_BEHIND = {lock.NAME, _REMOVED, f'.{_CONFIG}.part'}
-"""What a process that was killed before it wrote its configuration leaves in the directory."""
+"""Files that a process leaves in the directory if it is killed before it writes its configuration."""
 _HOSTS = ('coordinator', 'processes', 'process')
 _NOT_IDENTITY = ('steps', 'resume', 'overwrite', 'name', 'runs_dir', 'data_dir', 'runner', 'matmul_precision', *_HOSTS)
-"""Options that say how, where or how long to run, and may change when a run is resumed."""
+"""Options that determine how, where or how long to run, and may change when a run is resumed."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Options(Checked):
-    """What every experiment's `Config` has."""
+    """The options of every experiment."""
 
     name: Annotated[str, RunName()] = 'run'
-    """Name of the run; it lives in RUNS_DIR/NAME."""
+    """Name of the run, which is stored in RUNS_DIR/NAME."""
     runs_dir: Annotated[str, Filled(), Folder()] = 'runs'
-    """Where runs live."""
+    """Directory of all runs."""
     resume: bool = False
-    """Go on from the run's newest checkpoint."""
+    """Continue from the newest checkpoint of the run."""
     overwrite: bool = False
     """Replace an existing run."""
     coordinator: Text | None = None
@@ -54,43 +54,43 @@ class Options(Checked):
         '--decay': '--schedule cosine:end=VALUE',
         '--constant': '--schedule linear:start=VALUE',
     }
-    """Flags that there were, and what took their place."""
+    """Former flags and their replacements."""
     free: ClassVar[tuple[str, ...]] = ()
-    """Options that move no bit of the state, and may change when a run is resumed."""
+    """Options that do not affect the state, and may change when a run is resumed."""
 
     def identity(self) -> dict[str, Any]:
-        """What makes two runs the same one, to be resumed: all but how, where and how long."""
+        """The options that identify a run that is resumed: all except how, where and how long to run."""
         values = {name: value for name, value in dataclasses.asdict(self).items() if name not in _NOT_IDENTITY}
         return json.loads(json.dumps(values))
 
     @staticmethod
     def from_identity(identity: dict[str, Any]) -> dict[str, Any]:
-        """The options that an identity tells, by name."""
+        """The options that an identity represents, by name."""
         return identity
 
     @classmethod
     def of_run(cls, path: pathlib.Path) -> Self:
-        """Those of the run at `path`, with defaults for what a run does not keep.
+        """The options of the run at `path`, with defaults for those that a run does not store.
 
-        Raises `InputError` for a directory that is no run, or another experiment's, or another version's.
+        Raises `InputError` for a directory that is not a run, or that belongs to another experiment or version.
         """
         values = cls.from_identity(saved_identity(path))
         if differing := (set(values) ^ set(cls.from_identity(cls().identity()))) - set(_NOT_IDENTITY):
-            raise InputError(f'{path} is no run of this experiment and version: options {", ".join(sorted(differing))} differ')
+            raise InputError(f'{path} is not a run of this experiment and version: options {", ".join(sorted(differing))} differ')
         options: dict[str, Any] = {name: tuple(x) if isinstance(x, list) else x for name, x in values.items()}
         return cls(**options)
 
     @classmethod
     def at(cls, path: pathlib.Path, **changes: Any) -> Self:
-        """Those of the run at `path`, which say so: with its name and where it lives. Raises `InputError` as `of_run` does."""
+        """The options of the run at `path`, including its name and its location. Raises `InputError` as `of_run` does."""
         return dataclasses.replace(cls.of_run(path), name=path.name, runs_dir=str(path.parent), **changes)
 
 
 def saved_identity(path: pathlib.Path) -> dict[str, Any]:
-    """That of the run at `path`. Raises `InputError` for a directory that is no run, or whose configuration is damaged."""
+    """The identity of the run at `path`. Raises `InputError` for a directory that is not a run, or a damaged configuration."""
     file = path / _CONFIG
     if not file.is_file():
-        raise InputError(f'{path} is no run: it has no {_CONFIG}')
+        raise InputError(f'{path} is not a run: it does not contain {_CONFIG}')
     found = read_json(file)
     if not isinstance(found, dict):
         raise InputError(f'{file} is damaged: it is not a configuration')
@@ -98,9 +98,9 @@ def saved_identity(path: pathlib.Path) -> dict[str, Any]:
 
 
 def part(config: AnyOptions, name: str, **changes: Any) -> AnyOptions:
-    """The options of a part of a run, such as one value of what it compares, in a directory below it.
+    """The options of a part of a run, such as one of the values that it compares, in a subdirectory.
 
-    A part that was begun goes on, whatever stopped it.
+    A part that has been started is resumed, regardless of how it stopped.
     """
     name = re.sub(r'[^\w.=+-]', '_', name)
     named = dataclasses.replace(config, name=f'{config.name}/{name}', overwrite=False, **changes)
@@ -109,13 +109,13 @@ def part(config: AnyOptions, name: str, **changes: Any) -> AnyOptions:
 
 
 class RunDirectory:
-    """`runs/NAME/`. Opening one checks it against the configuration, and creates it if it is new.
+    """The directory `runs/NAME/`. Opening one checks it against the configuration, and creates it if it does not exist.
 
-    It is this process's as long as the object lives. A process that was killed while it began a run, or replaced one, leaves a
-    directory that can be begun.
+    This process owns the directory as long as the object lives. If a process was killed while it started or replaced a run, the
+    directory that it leaves can be used for a new run.
 
-    Raises `InputError` if it holds another run, if it holds one already and neither `resume` nor `overwrite` was asked for, if
-    there is nothing to resume, if another process has it, or if it cannot be made.
+    Raises `InputError` if the directory contains another run, if it contains this run and neither `resume` nor `overwrite` is
+    set, if there is nothing to resume, if another process owns it, or if it cannot be created.
     """
 
     def __init__(self, config: Options) -> None:
@@ -127,17 +127,17 @@ class RunDirectory:
     def _open(self, config: Options) -> None:
         identity = config.identity()
         if config.resume and config.overwrite:
-            raise InputError('--resume goes on with a run and --overwrite replaces it: give one of them')
+            raise InputError('--resume continues a run and --overwrite replaces it: give only one of them')
         source = pathlib.Path(self.init_from).resolve() if self.init_from and config.overwrite else None
         if source is not None and (source == self.path.resolve() or self.path.resolve() in source.parents):
-            raise InputError(f'--overwrite would remove {self.init_from} before the run starts from it: give another --name')
+            raise InputError(f'--overwrite would remove {self.init_from} before the run starts from it: use another --name')
         self._refuse_foreign(config)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = lock.lock(self.path)
         except OSError as error:
-            raise InputError(f'cannot use {self.path} as the directory of a run: {error.strerror}') from error
-        self._refuse_foreign(config)  # another process may have been here
+            raise InputError(f'cannot use {self.path} as a run directory: {error.strerror}') from error
+        self._refuse_foreign(config)  # another process may have used it in the meantime
         file = self.path / _CONFIG
         if config.overwrite or not file.exists():
             self._clear()
@@ -148,20 +148,20 @@ class RunDirectory:
         shutil.rmtree(self.path / _REMOVED, ignore_errors=True)
 
     def _refuse_foreign(self, config: Options) -> None:
-        """Raises `InputError` for a directory that is not a run's, and for one without a run to resume."""
+        """Raises `InputError` for a directory that is not a run's, and for one that does not contain the run to resume."""
         try:
             names = {path.name for path in self.path.iterdir()} if self.path.exists() else set()
         except OSError as error:
-            raise InputError(f'{self.path} is not the directory of a run: {error.strerror}') from error
+            raise InputError(f'{self.path} is not a run directory: {error.strerror}') from error
         if _CONFIG in names:
             return
         if config.resume and not names & _LEFT_BEHIND:
-            raise InputError(f'nothing to resume: {self.path} holds no run')
+            raise InputError(f'nothing to resume: {self.path} does not contain a run')
         if not names <= _LEFT_BEHIND and _REMOVED not in names:
-            raise InputError(f'{self.path} exists and is no run of this project; give another --name')
+            raise InputError(f'{self.path} exists and is not a run of this project; use another --name')
 
     def _clear(self) -> None:
-        """Puts everything but the lock out of the way, the configuration first: without it the rest is nobody's."""
+        """Moves everything but the lock aside, starting with the configuration, without which the rest is not a run."""
         removed = self.path / _REMOVED
         left = [path for path in self.path.iterdir() if path.name not in (lock.NAME, _REMOVED)]
         if left:
@@ -174,22 +174,22 @@ class RunDirectory:
         names = [name for name in changed if name not in config.free]
         if names:
             differences = ', '.join(f'{name} {found.get(name)!r} -> {asked.get(name)!r}' for name in names)
-            advice = 'give another --name, or --overwrite'
+            advice = 'use another --name or --overwrite'
             if 'decay_steps' in names:
                 advice = (
                     'decay_steps is the --steps over which learning rates or penalties decay, which cannot change within a run; '
-                    f'--init-from {self.path} with another --name begins a new schedule with its networks'
+                    f'use --init-from {self.path} with another --name to start a new schedule from its networks'
                 )
-            raise InputError(f'{self.path} holds a run with another configuration: {differences}; {advice}')
+            raise InputError(f'{self.path} contains a run with another configuration: {differences}; {advice}')
         if not config.resume:
             raise InputError(
-                f'{self.path} holds this run already; give --resume to go on, --overwrite to start again, or another --name'
+                f'{self.path} already contains this run; use --resume to continue, --overwrite to start again, or another --name'
             )
         if changed:
             write_json(self.path / _CONFIG, asked)
 
     def log(self, step: int, values: dict[str, Any], name: str = 'metrics.jsonl') -> None:
-        """Appends one line to a log. Of several processes only process 0 writes it."""
+        """Appends a line to a log; with several processes, in process 0 alone."""
         if not hosts.leads():
             return
         line = json.dumps({'step': step, **values}) + '\n'
@@ -197,7 +197,7 @@ class RunDirectory:
             file.write(line)
 
     def read_log(self, name: str = 'metrics.jsonl') -> list[dict[str, Any]]:
-        """As `read_log` does of any run."""
+        """Reads a log as the function `read_log` does."""
         return read_log(self.path, name)
 
     def write_log(self, rows: Sequence[dict[str, float]], name: str = 'metrics.jsonl') -> None:
@@ -205,7 +205,7 @@ class RunDirectory:
         write_whole(self.path / name, ''.join(json.dumps(row) + '\n' for row in rows).encode())
 
     def rewind(self, step: int) -> None:
-        """Forgets what was logged and drawn after `step`: a run killed past its newest checkpoint takes those steps again."""
+        """Discards logs and pictures after `step`, since a run killed after its newest checkpoint repeats those steps."""
         if not hosts.leads():
             return
         for file in self.path.glob('*.jsonl'):
@@ -215,13 +215,13 @@ class RunDirectory:
                 picture.unlink()
 
     def pictures(self) -> list[pathlib.Path]:
-        """The pictures `samples/step_N.png`, in the order of their steps; other files that lie there are not the run's."""
+        """The pictures `samples/step_N.png` in order of step; any other files there do not belong to the run."""
         files = (path for path in self.path.glob('samples/step_*.png') if _PICTURE.fullmatch(path.name) and path.is_file())
         return sorted(files, key=step_of)
 
 
 def read_log(path: pathlib.Path, name: str = 'metrics.jsonl') -> list[dict[str, Any]]:
-    """The lines of a log of the run at `path`; those that were cut short or damaged are left out."""
+    """The lines of a log of the run at `path`, without those that are truncated or damaged."""
     file = path / name
     rows = []
     for line in file.read_text(errors='replace').splitlines() if file.exists() else []:

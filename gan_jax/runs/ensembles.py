@@ -1,4 +1,4 @@
-"""Ensembles trained by AdaGAN: one component after another, a checkpoint after each."""
+"""Training of AdaGAN ensembles, one component after another, with a checkpoint after each."""
 
 import pathlib
 import signal
@@ -21,7 +21,7 @@ from gan_jax.training import Trainer, TrainState, many_steps
 from gan_jax.typing import AnyArray, Array, Key, Variables
 
 TrainComponent = Callable[[Array, int, Key], Any]
-"""`(data weights [n], number from 0, key) -> component`: trains a fresh component on the weighted data."""
+"""`(data weights [n], number from 0, key) -> component`; trains a fresh component on the weighted data."""
 
 
 def boost(
@@ -37,19 +37,22 @@ def boost(
 ) -> Ensemble:
     """Implements algorithm 1 of Tolstikhin et al. 2017: trains components until the ensemble is full, and returns it.
 
-    Goes on from what `directory` holds: a run that was stopped takes up the component that it was at, and ends in the same bits.
-    A finished one is read back. What makes two runs the same is the caller's business (`RunDirectory`).
+    Continues from the contents of `directory`: an interrupted run repeats the component in progress and ends with bitwise
+    identical results, and a finished one is read back. The caller must ensure that both are the same run (`RunDirectory`).
+
+    Raises `Interrupted` if a signal stops it, and `InputError` if a checkpoint cannot be read or written.
 
     Args:
         booster: from `boosting.adagan`.
-        train_component: a function of its arguments alone, so that a component can be trained again. It compiles what it needs.
+        train_component: a pure function of its arguments, so that a component can be trained again. It compiles its programs
+            itself.
         component: a component, or its shapes by `jax.eval_shape`.
-        data: `[n, ...]`, as the classifier takes them, or uint8 pixels.
-        key: one key, or `[seeds]` of as many ensembles at once: then `train_component` is given weights `[seeds, n]` and keys
-            `[seeds]`, and components and ensemble have a leading axis of seeds. The data are the same for all.
-        directory: of the checkpoints.
-        side_by_side: of several seeds, as of `seeds.over_seeds`, for the classifiers.
-        report: is told of a resumed run, and of data that could not be weighted and have equal weights instead.
+        data: `[n, ...]` as the classifier accepts them, or uint8 pixels.
+        key: one key, or keys `[seeds]` to train as many ensembles at once. In the latter case, `train_component` receives weights
+            `[seeds, n]` and keys `[seeds]`, and components and ensemble have a leading axis of seeds. All seeds share the data.
+        directory: the directory of the checkpoints.
+        side_by_side: how classifiers are trained for several seeds, as in `seeds.over_seeds`.
+        report: receives a message if the run is resumed, and if the data could not be weighted and have equal weights instead.
     """
     seeds = key.shape
 
@@ -80,7 +83,7 @@ def boost(
                 signum = stop.signum if isinstance(stop, Interrupted) else signal.SIGINT
                 raise Interrupted(signum, number or None) from None
             checkpoints.save(number + 1, ensemble)
-            checkpoints.wait()  # whatever stops the next component finds this one whole
+            checkpoints.wait()  # keeps this component intact, regardless of what stops the next one
     return ensemble
 
 
@@ -93,14 +96,15 @@ def component_trainer(
     ema: bool = False,
     side_by_side: bool = True,
 ) -> TrainComponent:
-    """A `train_component` for `boost`: a fresh game, trained for so many steps on batches drawn by weight.
+    """A `train_component` for `boost`, which trains a fresh game on batches drawn by weight.
 
     Args:
-        trainer: of the game, such as `gan_jax.trainer` makes. Several seeds train in one program.
-        data: `[n, ...]`, as given to `boost`.
-        steps: and `batch_size`: of each component.
-        ema: the component is the average of the generator's variables, not the last ones.
-        side_by_side: of several seeds, as of `seeds.over_seeds`.
+        trainer: trainer of the game, such as `gan_jax.trainer` returns. Several seeds are trained in one program.
+        data: `[n, ...]`, as passed to `boost`.
+        steps: number of training steps of each component.
+        batch_size: batch size of each component.
+        ema: whether the component is the average of the generator's variables instead of the last ones.
+        side_by_side: how several seeds are trained, as in `seeds.over_seeds`.
     """
     data = jnp.asarray(data)
     feed = weighted(data, np.ones(len(data)), batch_size, minibatches=trainer.minibatches)
@@ -113,7 +117,7 @@ def component_trainer(
         return many_steps(trainer.step, draw, CALL_STEPS)(state, (data, edges), n)[0]
 
     programs: dict[int, tuple[Callable, Callable]] = {}
-    """By the number of seeds; 0 for a key alone."""
+    """Programs by the number of seeds; 0 for a single key."""
 
     def compiled(count: int) -> tuple[Callable, Callable]:
         if not count:

@@ -1,14 +1,14 @@
-"""What a trained generator is: how it is drawn from, and the files that keep it when the code and the checkpoints are gone.
+"""Trained generators: how to sample from them, and the files that preserve them without code or checkpoints.
 
-A run's directory has, beside its `config.json`:
+In addition to `config.json`, the directory of a run contains:
 
-    generator.json          which experiment made it, and what its networks know of the data set (shapes, classes)
-    generator.safetensors   the generator's variables at the end
+    generator.json          the experiment, and what its networks require from the data set (shapes, classes)
+    generator.safetensors   the final variables of the generator
     generator.bin           `(latents [BLOCK, size], conditions [BLOCK]) -> uint8 images [BLOCK, h, w, c]`, by `jax.export`
-    sampler.bin             `(seed, block) -> uint8 images [BLOCK, h, w, c]`, by `jax.export`; its function's name says the step
+    sampler.bin             `(seed, block) -> uint8 images [BLOCK, h, w, c]`, by `jax.export`; its function is named by step
 
-What `jax.export` writes contains all that it needs, and is readable for six months of releases of JAX. The first two files and
-`config.json` are plain, and from them `python -m experiments.export RUN` makes the other two again.
+The output of `jax.export` is self-contained and can be read by releases of JAX for six months. The first two files and
+`config.json` are in plain formats, and `python -m experiments.export RUN` regenerates the other two from them.
 """
 
 import datetime
@@ -34,65 +34,65 @@ from gan_jax.typing import Array, Key, Variables
 
 DESCRIPTION, WEIGHTS, EXPORTED = 'generator.json', 'generator.safetensors', 'generator.bin'
 BLOCK = 100
-"""Images that one call of an exported generator makes."""
+"""Number of images that one call of an exported generator returns."""
 _READABLE = datetime.timedelta(days=180)
-"""For how long newer releases of JAX read what `jax.export` wrote."""
+"""The period for which newer releases of JAX can read the output of `jax.export`."""
 
 
 class Generator(NamedTuple):
-    """How a trained generator makes images of latents. The weights are the caller's."""
+    """How a trained generator maps latents to images. The caller provides the weights."""
 
     latent: Callable[[Key], Array]
-    """One example's latent `[size]` from its key."""
+    """Draws the latent `[size]` of one example from its key."""
     generate: Callable[[Variables, Array, Array], Array]
     """`(weights, latents [n, size], conditions int [n]) -> images [n, h, w, c]` in [-1, 1]."""
     conditions: tuple[str, ...] = ()
-    """What the images can be of, classes or captions; empty if there is no choice."""
+    """The classes or captions that images can be conditioned on; empty for an unconditional generator."""
     shares: tuple[float, ...] = ()
-    """How often each condition is drawn; they sum to 1."""
+    """The probability of each condition; they sum to 1."""
     normal: bool = True
-    """Whether latents are standard normal. Otherwise every set of them is convex."""
+    """Whether latents are standard normal. Otherwise the set of latents is convex."""
     weights: Callable[[Variables], Variables] = lambda average: average
-    """The generator's variables, of the average that a `TrainState` holds."""
+    """Extracts the generator's variables from the average in a `TrainState`."""
 
 
 class Translator(NamedTuple):
-    """How a trained generator makes images of images, in one direction. The weights are the caller's."""
+    """How a trained generator translates images in one direction. The caller provides the weights."""
 
     translate: Callable[[Variables, Array, Key], Array]
     """`(weights, images [n, h, w, channels], key) -> images`, all in [-1, 1]."""
     size: int
-    """The side of the images that it was trained on."""
+    """Side of the training images."""
     channels: int
-    """Of the images that it takes."""
+    """Number of channels of the input images."""
     weights: Callable[[Variables], Variables] = lambda average: average
-    """The generator's variables, of the average that a `TrainState` holds."""
+    """Extracts the generator's variables from the average in a `TrainState`."""
 
 
 def describe(run: RunDirectory, config: Options, **of_data: Any) -> None:
-    """Writes `generator.json`: the experiment, and what its `generator` or `translator` has to be told of the data set."""
+    """Writes `generator.json`: the experiment, and what its `generator` or `translator` requires from the data set."""
     seeds = getattr(config, 'seeds', 1)
     write_json(run.path / DESCRIPTION, {'experiment': module_name(type(config)), 'data': of_data, 'seeds': seeds})
 
 
 def description(path: pathlib.Path) -> dict[str, Any]:
-    """What `describe` wrote. Raises `InputError` if the run at `path` has none."""
+    """Reads `generator.json`. Raises `InputError` if the run at `path` does not have it, or if it is damaged."""
     file = path / DESCRIPTION
     if not file.is_file():
         below = sorted(str(other.parent) for other in path.glob(f'*/{DESCRIPTION}'))
-        where = f'; its runs are {", ".join(below)}' if below else ''
-        raise InputError(f'{path} is not a run that makes images: it has no {DESCRIPTION}{where}')
+        where = f'; it contains the runs {", ".join(below)}' if below else ''
+        raise InputError(f'{path} is not a run that generates images: it does not contain {DESCRIPTION}{where}')
     try:
         found = json.loads(file.read_text())
         return {'experiment': str(found['experiment']), 'data': dict(found['data']), 'seeds': int(found['seeds'])}
     except KeyError as error:
-        raise InputError(f'{file} is damaged: it has no {error}') from error
+        raise InputError(f'{file} is damaged: it does not contain {error}') from error
     except (ValueError, TypeError) as error:
         raise InputError(f'{file} is damaged: {error}') from error
 
 
 def experiment_of(path: pathlib.Path) -> Any:
-    """The module of the experiment whose run lies at `path`. Raises `InputError` for one that this version does not have."""
+    """The module of the experiment of the run at `path`. Raises `InputError` if this version does not have it."""
     experiment = description(path)['experiment']
     if not experiment.startswith('experiments.'):
         raise InputError(f'{path / DESCRIPTION} names {experiment!r}, which is not an experiment')
@@ -106,9 +106,15 @@ def experiment_of(path: pathlib.Path) -> Any:
 
 
 def draw_latents(generator: Generator, n: int, key: Key, *, first: int | Array = 0) -> tuple[Array, Array]:
-    """Latents `[n, size]` and conditions int `[n]` of the examples `first`, `first + 1`, ... of a key.
+    """Draws latents `[n, size]` and conditions int `[n]` of the examples `first`, `first + 1`, ... from a key.
 
-    Each is a function of the key and its number alone.
+    Each example depends only on the key and its number.
+
+    Args:
+        generator: the generator.
+        n: number of examples.
+        key: the key of all examples.
+        first: number of the first example.
     """
     condition_key, latent_key = jax.random.split(key) if generator.conditions else (key, key)
     numbers = first + jnp.arange(n)
@@ -121,28 +127,38 @@ def draw_latents(generator: Generator, n: int, key: Key, *, first: int | Array =
 
 
 def save_generator(run: RunDirectory, generator: Generator, state: TrainState) -> None:
-    """Keeps the generator of the last state by `export_generator`, and says so."""
+    """Saves the generator of the final state by `export_generator`, and prints where.
+
+    Raises `InputError` if the generator is not finite.
+    """
     weights = jax.tree.map(np.asarray, generator.weights(state.ema))
     print(export_generator(run.path, generator, weights, int(state.step)))
 
 
 def save_translator(run: RunDirectory, state: TrainState) -> None:
-    """Keeps the weights of a run whose generator is a `Translator`."""
+    """Saves the weights of a run whose generator is a `Translator`. Raises `InputError` if they are not finite."""
     weights, step = jax.tree.map(np.asarray, state.ema), int(state.step)
     check_finite(run.path, weights, step)
     save_weights(run.path / WEIGHTS, weights, step)
 
 
 def check_finite(path: pathlib.Path, weights: Variables, step: int) -> None:
-    """Raises `InputError` if a generator's weights of a step of the run at `path` are not finite."""
+    """Raises `InputError` if a generator's weights at a step of the run at `path` are not finite."""
     if not finite.is_finite(weights):
         raise InputError(f'the generator of {path} is not finite at step {step}: the run has diverged')
 
 
 def export_generator(path: pathlib.Path, generator: Generator, weights: Variables, step: int) -> str:
-    """Writes these weights, their `sampler.bin` and `generator.bin`, and to `generator.json` until when those can be read.
+    """Writes weights, with their `sampler.bin` and `generator.bin`.
 
-    Returns what to tell the user. Raises `InputError`, and writes nothing, if the weights or the images are not finite.
+    The date until which these can be read is added to `generator.json`. Returns a message for the user. Raises `InputError`, and
+    writes nothing, if the weights or the images are not finite.
+
+    Args:
+        path: directory of the run.
+        generator: the generator.
+        weights: the generator's variables.
+        step: the step of the weights.
     """
     latents = jax.eval_shape(lambda key: draw_latents(generator, BLOCK, key), jax.random.key(0))
     check_finite(path, weights, step)
@@ -154,4 +170,4 @@ def export_generator(path: pathlib.Path, generator: Generator, weights: Variable
     found = description(path)
     dates = {'step': step, 'exported': str(today), 'readable_until': str(until), 'jax': jax.__version__}
     write_json(path / DESCRIPTION, {**found, **dates})
-    return f'generator {path}/{EXPORTED}, sampler.bin, readable until {until}; python -m experiments.export {path} renews them'
+    return f'generator {path}/{EXPORTED}, sampler.bin, readable until {until}; python -m experiments.export {path} updates them'

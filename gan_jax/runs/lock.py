@@ -1,4 +1,4 @@
-"""One process at a time in a run's directory: a lock that says who holds it, and that ends with its process."""
+"""Restricts a run's directory to one process at a time by a lock that names its holder and ends with its process."""
 
 import contextlib
 import errno
@@ -13,7 +13,7 @@ from gan_jax.errors import InputError
 
 try:
     import fcntl
-except ImportError:  # Windows has no such locks
+except ImportError:  # not available on Windows
     fcntl = None  # type: ignore[assignment]
 
 NAME = '.lock'
@@ -23,11 +23,11 @@ _HELD = (errno.EWOULDBLOCK, errno.EACCES)
 class Lock:
     """A lock on a directory, held as long as the object lives. Raises `InputError` if another process holds it.
 
-    A file system without locks has none to hold: then nobody is kept out.
+    On a file system without locks, nothing is locked and no process is excluded.
     """
 
     def __init__(self, folder: pathlib.Path) -> None:
-        self._file = open(folder / NAME, 'ab+', buffering=0)  # noqa: SIM115  (on a full disk nothing is left to write at the end)
+        self._file = open(folder / NAME, 'ab+', buffering=0)  # noqa: SIM115  (unbuffered, in case the disk is full)
         weakref.finalize(self, self._file.close)
         if fcntl is None:
             return
@@ -38,13 +38,13 @@ class Lock:
                 return
             self._file.seek(0)
             holder = ' '.join(self._file.read(200).decode(errors='replace').split()) or 'another process'
-            raise InputError(f'{folder} is in use by {holder}; wait until it has ended, or give another --name') from None
+            raise InputError(f'{folder} is in use by {holder}; wait until it has ended, or use another --name') from None
         self._file.truncate(0)
         holder = f'process {os.getpid()} on {socket.gethostname()}, since {time.strftime("%Y-%m-%d %H:%M:%S")}\n'
         self._file.write(holder.encode())
 
     def is_of(self, folder: pathlib.Path) -> bool:
-        """Whether it still is the lock that others find there."""
+        """Whether this is still the lock that other processes find in the directory."""
         try:
             return os.path.samestat(os.fstat(self._file.fileno()), os.stat(folder / NAME))
         except OSError:
@@ -55,7 +55,7 @@ _own: 'weakref.WeakValueDictionary[pathlib.Path, Lock]' = weakref.WeakValueDicti
 
 
 def lock(folder: pathlib.Path) -> Lock:
-    """The lock on a directory, shared by all that ask for it in this process."""
+    """The lock on a directory, shared by all callers in this process. Raises `InputError` if another process holds it."""
     key = folder.resolve()
     found = _own.get(key)
     if found is None or not found.is_of(folder):
@@ -65,7 +65,10 @@ def lock(folder: pathlib.Path) -> Lock:
 
 @contextlib.contextmanager
 def held(folder: pathlib.Path) -> Iterator[None]:
-    """Holds the lock on a directory for a block, such as one that reads its checkpoints."""
+    """Holds the lock on a directory within a block, such as one that reads its checkpoints.
+
+    Raises `InputError` if another process holds the lock.
+    """
     own = lock(folder)
     yield
     del own

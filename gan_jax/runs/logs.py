@@ -1,5 +1,6 @@
-"""What a run says as it trains: the progress bar, `metrics.jsonl` and TensorBoard events."""
+"""Progress of a training run: the progress bar, `metrics.jsonl` and TensorBoard events."""
 
+import functools
 import json
 import sys
 import time
@@ -14,11 +15,11 @@ from gan_jax.runs.directory import RunDirectory
 
 _PARTIAL = 'partial_means.json'
 _SHORT = {'discriminator_loss': 'D', 'generator_loss': 'G', 'loss': 'loss'}
-"""Metrics that the progress bar shows, if there are such."""
+"""Metrics that the progress bar shows, if they exist."""
 
 
 def _means(rows: np.ndarray) -> np.ndarray:
-    """Over the seeds that are not lost, `[steps, seeds] -> [steps]`."""
+    """Means over the seeds that have not diverged, `[steps, seeds] -> [steps]`."""
     return np.asarray((np.mean if rows.shape[1] == 1 else np.nanmean)(rows, 1, dtype=np.float64))
 
 
@@ -38,10 +39,10 @@ class Silent:
 
 
 class Log:
-    """A line is the means over the steps since the last one at a multiple of `every`.
+    """Logs the means of metrics; each line covers the steps since the last line at a multiple of `every`.
 
-    A mean that was begun when a checkpoint was saved is kept beside it, and a resumed run goes on with it: its lines are those of
-    an undisturbed one, but for `images_per_second`.
+    The partial means at a checkpoint are saved with it, and a resumed run continues from them. Its lines are therefore those of
+    an uninterrupted run, except for `images_per_second`.
     """
 
     def __init__(self, run: RunDirectory, step: int, steps: int, batch_size: int, every: int) -> None:
@@ -50,11 +51,9 @@ class Log:
         self._taken = 0
 
     def __enter__(self) -> 'Log':
-        from tensorboardX import SummaryWriter
         from tqdm import tqdm
 
-        purged = self._first + (0 if self._count else 1)
-        self._writer = SummaryWriter(str(self._run.path / 'tensorboard'), purge_step=purged)
+        self._purged = self._first + (0 if self._count else 1)
         quiet = not sys.stderr.isatty()
         self._bar = tqdm(
             total=self._steps, initial=self._first, unit='step', dynamic_ncols=True, mininterval=30 if quiet else 0.2
@@ -62,15 +61,22 @@ class Log:
         self._time = time.perf_counter()
         return self
 
+    @functools.cached_property
+    def _writer(self) -> Any:
+        # Not before it is needed: where PyTorch is installed this imports it, which takes seconds.
+        from tensorboardX import SummaryWriter
+
+        return SummaryWriter(str(self._run.path / 'tensorboard'), purge_step=self._purged)
+
     def add(self, metrics: dict[str, np.ndarray]) -> None:
-        """Metrics of one or more steps, `[steps, ...]`."""
-        if self._count and not self._taken and self._bar.n == self._first:  # the line of where the run was stopped is not the end
+        """Adds metrics of one or more steps, `[steps, ...]`."""
+        if self._count and not self._taken and self._bar.n == self._first:  # the line where the run was stopped is not final
             self._run.write_log([row for row in self._run.read_log() if row['step'] < self._first])
         count = len(next(iter(metrics.values())))
         for name, value in metrics.items():
             total = self._sums.get(name, 0.0)
             for mean in _means(value.reshape(count, -1)).tolist():
-                total += mean  # one after the other, so that the sum is the same wherever a run was stopped
+                total += mean  # sequentially, so that the sum does not depend on where a run was stopped
             self._sums[name] = total
         self._count, self._taken = self._count + count, self._taken + count
         seconds = self._bar.format_dict['elapsed']
@@ -81,7 +87,7 @@ class Log:
         self._bar.update(count)
 
     def write(self, step: int) -> None:
-        """Writes the line of this step, if steps were taken since the last one."""
+        """Writes the line of this step if any steps were taken since the last line."""
         if not self._taken:
             return
         now = time.perf_counter()
@@ -95,7 +101,7 @@ class Log:
         self._run.log(step, {**values, 'images_per_second': round(rate, 1)})
 
     def keep(self, step: int, saved: Iterable[int]) -> None:
-        """Keeps the mean that was begun with the checkpoint of this step, beside those of the checkpoints that are saved."""
+        """Saves the partial means with the checkpoint of this step, and retains those of the `saved` checkpoints."""
         before = self._all_kept()
         kept = {str(other): before[str(other)] for other in saved if str(other) in before}
         if self._count:
@@ -114,10 +120,11 @@ class Log:
         file = self._run.path / _PARTIAL
         try:
             found = read_json(file) if file.exists() else {}
-        except InputError:  # then a line begins anew
+        except InputError:  # the means then start from zero
             found = {}
         return found if isinstance(found, dict) else {}
 
     def __exit__(self, *_: object) -> None:
         self._bar.close()
-        self._writer.close()
+        if '_writer' in vars(self):
+            self._writer.close()

@@ -1,4 +1,4 @@
-"""The loop: many steps in a call, a progress bar, logs, pictures, checkpoints; it stops cleanly and goes on bit for bit."""
+"""The training loop: many steps per call, a progress bar, logs, pictures and checkpoints, clean stops and exact resumption."""
 
 import functools
 import math
@@ -20,32 +20,32 @@ from gan_jax.training import TrainState
 from gan_jax.typing import Metrics
 
 Advance = Callable[[TrainState, int], tuple[TrainState, Metrics]]
-"""`(state, n) -> (state, metrics)`: takes n steps; each metric is `[n, ...]`."""
+"""`(state, n) -> (state, metrics)`; takes n steps and returns metrics `[n, ...]` each."""
 
 CALL_STEPS = 200
-"""Most steps in one device call."""
+"""Largest number of steps in one device call."""
 _CALL_SECONDS = 1.0
-"""About how long one device call should take: progress, Ctrl-C and SIGTERM wait for it."""
+"""Approximate target duration of a device call, which progress, Ctrl-C and SIGTERM must wait for."""
 
 
 class Callback(NamedTuple):
-    """Something to do every so many steps, at step 0, and at the end; within the loop it may not change the state."""
+    """Called at step 0, every `every` steps and after the last; must not modify the state."""
 
     every: int | tuple[int, ...]
-    """Or the steps at which it is done, in order."""
+    """The interval in steps, or the steps at which it is called, in ascending order."""
     call: Callable[[int, TrainState], None]
     """`(step, state)`"""
     together: bool = False
     """Whether every process of several calls it, because it computes over all devices; otherwise process 0 alone does."""
 
     def due(self, step: int, steps: int) -> bool:
-        """Whether it is done at this step of so many."""
+        """Whether it is called at `step` of a run of `steps` steps."""
         if isinstance(self.every, tuple):
             return step in self.every
         return step % self.every == 0 or step == steps
 
     def wait(self, step: int) -> float:
-        """In how many steps it is done again."""
+        """The number of steps until it is called again."""
         if isinstance(self.every, tuple):
             return min((other - step for other in self.every if other > step), default=math.inf)
         return self.every - step % self.every
@@ -64,20 +64,33 @@ def fit(
     keep: int = 3,
     survivors: finite.Survivors | None = None,
 ) -> TrainState:
-    """Trains to `steps` and returns the last state, having saved it; resumes first if the run says so.
+    """Trains to `steps` and returns the final state, which it saves; if the run says so, it resumes first.
 
-    Writes `metrics.jsonl` (means over the steps since the line before), TensorBoard events, `losses.png` and `checkpoints/`.
-    SIGINT, SIGTERM and SIGHUP save, and raise `Interrupted`. Raises `InputError` if the run cannot go on or the disk is full.
+    Writes `metrics.jsonl` (means over the steps since the previous line), TensorBoard events, `losses.png` and `checkpoints/`.
+    Raises `Interrupted` after SIGINT, SIGTERM or SIGHUP, when the state has been saved. Raises `InputError` if the run cannot be
+    resumed or the disk is full.
 
-    Raises `Diverged` when a loss is not finite, and when the state is not before it would be drawn or saved, so that the newest
-    checkpoint is finite. `survivors` are of a run of several seeds, of which one that diverges does not stop the others; metrics
-    are `[steps, seeds]` then, and the log has the means of finite seeds.
+    Raises `Diverged` if a loss is not finite, or if the state is not finite when it is due to be drawn or saved, so the newest
+    checkpoint is always finite.
+
+    Args:
+        advance: takes training steps.
+        state: the initial state.
+        run: the directory of the run.
+        steps: the step at which training ends.
+        batch_size: number of examples in a step, for the logged throughput.
+        log_every: interval of the log, in steps.
+        checkpoint_every: interval of the checkpoints, in steps.
+        callbacks: see `Callback`.
+        keep: number of checkpoints to keep.
+        survivors: required for several seeds, so that one that diverges does not stop the others. Metrics are then
+            `[steps, seeds]`, and the log contains the means over the finite seeds.
     """
     survivors = survivors or finite.Survivors(1)
     with Checkpoints(run.path / 'checkpoints', keep=keep) as checkpoints:
         state, step = _resumed(state, run, checkpoints, steps) if run.resume else (state, 0)
         if len(survivors.finite) > 1:
-            survivors.note_state(state, step)  # a run that goes on may have lost some before
+            survivors.note_state(state, step)  # a resumed run may have lost some seeds before
         logging = Log(run, step, steps, batch_size, log_every) if hosts.leads() else Silent()
         with interruptions.noted() as signals, logging as log:
             try:
@@ -113,7 +126,7 @@ def fit(
             except Diverged as error:
                 checkpoints.wait()
                 saved = checkpoints.steps()
-                kept = f'{run.path} keeps the state of step {saved[-1]}, which is finite' if saved else 'nothing was saved yet'
+                kept = f'{run.path} contains the finite state of step {saved[-1]}' if saved else 'nothing has been saved yet'
                 hosts.agreed(lambda: _draw_losses(run))
                 raise Diverged(f'{error}; {kept}; {finite.ADVICE}') from None
         stop, _ = _settled(stop or signals.received, 0)
@@ -143,15 +156,15 @@ def _call(callbacks: Sequence[Callback], step: int, state: TrainState) -> None:
 
 
 def _resumed(state: TrainState, run: RunDirectory, checkpoints: Checkpoints, steps: int) -> tuple[TrainState, int]:
-    """The state of the newest checkpoint and its step; of a run that was stopped before its first one, what it begins with."""
+    """The state and step of the newest checkpoint, or the initial state if the run was stopped before its first checkpoint."""
     if checkpoints.empty:
-        print(f'{run.path} was stopped before its first checkpoint, and begins again')
+        print(f'{run.path} was stopped before its first checkpoint and starts again')
         run.rewind(-1)
         return (state if run.init_from is None else start_from(state, pathlib.Path(run.init_from))), 0
     state = checkpoints.restore(state)
     step = _step(state)
     if step > steps:
-        raise InputError(f'{run.path} is at step {step} already, and --steps {steps} is before that')
+        raise InputError(f'{run.path} is already at step {step}; --steps must not be less, got {steps}')
     run.rewind(step)
     print(f'resumed {run.path} at step {step}')
     return state, step
@@ -168,4 +181,4 @@ def _save(checkpoints: Checkpoints, log: Log | Silent, step: int, state: TrainSt
 
 
 def _step(state: TrainState) -> int:
-    return int(np.ravel(np.asarray(state.step))[0])  # a state of several seeds has a row of equal steps
+    return int(np.ravel(np.asarray(state.step))[0])  # the state of several seeds has a vector of equal steps

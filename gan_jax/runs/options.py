@@ -1,4 +1,4 @@
-"""The options of experiments, one tree: where a run lives, how it trains, by which method, and which game it plays."""
+"""The options of experiments, as a class hierarchy: the directory of a run, its training, its method and its game."""
 
 import dataclasses
 from collections.abc import Callable
@@ -46,18 +46,18 @@ from gan_jax.typing import Array, Key
 
 
 def check_objective(text: str, *, energies: bool = False) -> None:
-    """Raises `InputError` for an objective of energies where D has logits, and the other way round."""
+    """Raises `InputError` for an objective of energies if D returns logits, or vice versa."""
     needs = text.partition(':')[0] == 'energy_margin'
     if needs and not energies:
-        raise InputError('objective energy_margin is for a D of energies, as in experiments.ebgan; here D has logits')
+        raise InputError('objective energy_margin requires a D that returns energies, as in experiments.ebgan, not logits')
     if energies and not needs:
-        raise InputError(f"EBGAN's D is low on real images, as only energy_margin has it, not {text}")
+        raise InputError(f"EBGAN's D must be low on real images, which requires the objective energy_margin, not {text}")
 
 
 def check_fit(game: Game, batch: Any) -> None:
-    """Raises `InputError` for networks, losses and a batch that do not go together, such as packs that do not divide it.
+    """Raises `InputError` for incompatible networks, losses and batches, such as a batch size that packing does not divide.
 
-    Before anything is compiled or written; `batch` is that of one device, by its shapes.
+    Nothing is compiled or written. `batch` is the batch of one device, of which only the shapes matter.
     """
 
     def losses(batch: Any, key: Key) -> Any:
@@ -73,81 +73,85 @@ def check_fit(game: Game, batch: Any) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class TrainOptions(Options):
-    """How long a run trains, by which seeds, on which devices, and how often it is looked at."""
+    """How long a run trains, with which seeds, on which devices, and how often its progress is recorded."""
 
     steps: Count = 10_000
     batch_size: BatchSize = 64
     seed: Seed = 0
     seeds: SeedCount = 1
-    """How many: --seed, the one after it, ..., all in one program. The end table has means and 95 % intervals over them, pictures
-    and the sampler are of the first."""
+    """Number of seeds, starting with --seed, that are trained in one program. The final table contains means and 95 % intervals
+    over them; pictures and the sampler are from the first."""
     runner: Literal['pmap', 'shard_map'] = 'pmap'
-    """What splits a batch over the devices of one process; those of several processes always go by shard_map. Several seeds are
-    spread over the devices first."""
+    """How a batch is distributed over several devices of one process; several processes always use shard_map. With several seeds,
+    the seeds are distributed first."""
     init_from: Text | None = None
-    """Start from the networks of this run's newest checkpoint, such as runs/dcgan; optimizers and schedules begin anew."""
+    """Start from the networks of the newest checkpoint of this run, such as runs/dcgan; optimizers and schedules start anew."""
     checkpoint_every: Count = 2000
 
     log_every: ClassVar[int] = 50
     free: ClassVar[tuple[str, ...]] = ('samples', 'sample_every', 'score_every', 'checkpoint_every', 'memory_limit')
 
     def check(self) -> None:
-        """Raises `InputError` for what cannot work, before anything is loaded or written."""
+        """Raises `InputError` for options that cannot work, before anything is loaded or written."""
         if self.seeds == 1:
             placement.check_divisible(self.batch_size)
 
 
 @dataclasses.dataclass(frozen=True)
 class MethodOptions(TrainOptions):
-    """Methods are written NAME or NAME:setting=value,setting=value, with the names and settings of the library's factories."""
+    """Options of the training method.
+
+    Methods are written NAME or NAME:setting=value,setting=value, with the names and settings of the library's factories.
+    """
 
     samples: Compared = 2000
-    """In the end table."""
+    """Number of samples in the final table."""
     sample_every: Count = 400
     score_every: Whole = 0
-    """Every so many steps, the Frechet distance of --samples samples to the data, in the features of a classifier of the data
-    set, to scores.jsonl and scores.png; 0 for never."""
+    """Interval in steps at which the Fréchet distance of --samples samples to the data is computed, in the features of a
+    classifier of the data set, and written to scores.jsonl and scores.png; 0 to disable."""
     memory_limit: Annotated[float, Range(0, 1e6)] = 2.0
-    """Gigabytes up to which a data set is held on the device; a larger one is read as it is needed."""
+    """Largest size of a data set, in gigabytes, that is held on the device; larger ones are read as required."""
     objective: str = 'non_saturating'
-    """minimax, non_saturating, wasserstein, least_squares:a=-1,b=1,c=0, hinge, energy_margin:margin=10, relativistic,
-    relativistic_average, or f_gan:divergence=kl."""
+    """The objective: minimax, non_saturating, wasserstein, least_squares:a=-1,b=1,c=0, hinge, energy_margin:margin=10,
+    relativistic, relativistic_average, or f_gan:divergence=kl."""
     objective_weight: Weight = 1.0
-    """Of the objective in G's loss: 0 leaves it its other losses alone."""
+    """Weight of the objective in G's loss; 0 leaves only its other losses."""
     penalties: Names = ()
-    """Any of r1:gamma=1, r2:gamma=1, roth:gamma=0.1, wgan_gp:weight=10,one_sided=True, dragan:weight=10."""
+    """Penalties on D: any of r1:gamma=1, r2:gamma=1, roth:gamma=0.1, wgan_gp:weight=10,one_sided=True, dragan:weight=10."""
     penalty_every: Count = 1
-    """Take the penalties at every n-th update of D, n times as strong."""
+    """Apply the penalties at every n-th update of D, multiplied by n."""
     penalty_decay: ShareAbove0 = 1.0
-    """The penalties' weight at the last step, as a share of the first (Roth et al. 2017: .01)."""
+    """The penalties' weight at the last step, as a share of the initial weight (Roth et al. 2017: 0.01)."""
     optimizers: str = 'adam'
-    """Both players', by paper: adam:learning_rate=1e-3,beta1=0.5, unrolled, wgan, wgan_gp, ttur, improved_gan."""
+    """The optimizers of both players, named by paper: adam:learning_rate=1e-3,beta1=0.5, unrolled, wgan, wgan_gp, ttur,
+    improved_gan."""
     schedule: str = 'constant'
-    """Of both learning rates over --steps: constant, cosine:end=0.1, or linear:start=0.5,end=0. `end` is their value at the last
-    step as a share of the first, `start` the share of the steps after which they begin to fall."""
+    """Schedule of both learning rates over --steps: constant, cosine:end=0.1, or linear:start=0.5,end=0. `end` is the final value
+    as a share of the first, and `start` is the share of the steps after which the decay begins."""
     clip_weights: Positive | None = None
-    """Keep every parameter of D within this of 0 (WGAN: 0.01, part of --optimizers wgan)."""
+    """Limit the absolute value of every parameter of D to this value (WGAN: 0.01, part of --optimizers wgan)."""
     historical_averaging: Weight = 0.0
-    """Weight of the pull of both players to their parameters' mean."""
+    """Weight of the term that pulls both players towards the mean of their past parameters."""
     discriminator_steps: PlayerSteps | None = None
-    """Of D, for --generator-steps of G; the optimizers' paper's if it is not given."""
+    """Updates of D for every --generator-steps of G. The default is that of the optimizers' paper."""
     generator_steps: PlayerSteps = 1
     own_minibatches: bool = False
-    """Real examples for G that D has not seen in the same step; otherwise those of D's first update again."""
+    """Use real examples for G that D has not seen in the same step; otherwise those of D's first update are reused."""
     simultaneous: bool = False
     unroll_steps: UnrollSteps = 0
-    """Updates of D that G looks ahead (Metz et al. 2017)."""
+    """Number of updates of D that G looks ahead (Metz et al. 2017)."""
     ema_decay: Share = 0.999
-    """Of the averaged generator, which draws; 0 for the present one."""
+    """Decay of the averaged generator, which is used to sample; 0 to use the current generator."""
 
     energies: ClassVar[bool] = False
-    """Whether D's outputs are energies, at least 0, and not logits."""
+    """Whether D returns non-negative energies instead of logits."""
     of_penalties: ClassVar[tuple[str, ...]] = ('penalty_every', 'penalty_decay')
     generator_batches: ClassVar[int] = 1
-    """Minibatches joined into one for an update of G."""
+    """Number of minibatches that are joined for an update of G."""
 
     def identity(self) -> dict[str, Any]:
-        """What changes over the whole run makes its length part of what it is."""
+        """The identity of the run, which includes its length if the schedule or the decay of penalties depends on it."""
         steady = self.schedule == 'constant' and self.penalty_decay == 1
         return super().identity() | ({} if steady else {'decay_steps': self.steps})
 
@@ -159,17 +163,17 @@ class MethodOptions(TrainOptions):
         super().check()
         check_objective(self.objective, energies=self.energies)
         self.rules()
-        nothing: Any = None  # a trainer looks at its game when it is called
+        nothing: Any = None  # a trainer does not use its game until it is called
         self.trainer(nothing)
         self.check_penalties()
 
     def check_penalties(self) -> None:
-        """Raises `InputError` for options of penalties where there are none."""
+        """Raises `InputError` for options of penalties if there are no penalties."""
         if not self.penalties:
-            refuse_given(self, *self.of_penalties, because='is of --penalties, and there are none')
+            refuse_given(self, *self.of_penalties, because='requires --penalties')
 
     def rules(self) -> tuple[Objective, list[Penalty]]:
-        """The objective and the penalties. Raises `InputError`."""
+        """The objective and the penalties. Raises `InputError` for invalid ones."""
         return build(OBJECTIVES, self.objective), self._penalties()
 
     def _penalties(self) -> list[Any]:
@@ -180,7 +184,7 @@ class MethodOptions(TrainOptions):
         return [penalties.scheduled(penalty, every=self.penalty_every, factor=factor) for penalty in chosen]
 
     def players(self) -> Optimizers:
-        """Both optimizers, with everything that acts on parameters, and D's steps. Raises `InputError`."""
+        """Both optimizers, including everything that acts on parameters, and D's steps. Raises `InputError` for invalid ones."""
         pair = build(OPTIMIZERS, self.optimizers)
         d_steps = pair.discriminator_steps if self.discriminator_steps is None else self.discriminator_steps
         before = [historical_averaging(self.historical_averaging)] if self.historical_averaging else []
@@ -188,7 +192,7 @@ class MethodOptions(TrainOptions):
         factor = build(SCHEDULES, self.schedule)(self.steps)
 
         def scale(updates: int) -> list[optax.GradientTransformation]:
-            # Optimizers count their own updates, of which a player may take several in a step.
+            # Optimizers count their updates, and a player may take several of them in a step.
             return [] if self.schedule == 'constant' else [optax.scale_by_schedule(lambda count: factor(count // updates))]
 
         return Optimizers(
@@ -198,7 +202,7 @@ class MethodOptions(TrainOptions):
         )
 
     def trainer(self, game: Game) -> Trainer:
-        """How the game is trained. Raises `InputError` for counts that do not work."""
+        """The trainer of the game. Raises `InputError` for numbers of steps that cannot work."""
         try:
             return trainer(
                 game,
@@ -215,29 +219,29 @@ class MethodOptions(TrainOptions):
 
     @property
     def minibatches(self) -> int:
-        """How many minibatches a step takes."""
+        """The number of minibatches in a step."""
         d_steps = self.players().discriminator_steps
         return minibatches_of_step(d_steps, self.generator_steps, self.generator_batches, self.own_minibatches)
 
 
 @dataclasses.dataclass(frozen=True)
 class GameOptions(MethodOptions):
-    """A generator and a discriminator, and what is done to what D sees."""
+    """Options of a game between a generator and a discriminator, including what is applied to the input of D."""
 
     penalty_at: Literal['seen', 'original'] | None = None
-    """Penalties differentiate in what D sees, or in the examples before the augmentations, and through those. By default the
+    """Where penalties differentiate: at what D sees, or at the original examples, through the augmentations. The default is the
     latter with the augmentation 'adaptive', as in ADA, and the former otherwise."""
     augmentations: Names = ()
-    """What D sees: any of instance_noise:sigma=0.1,updates=5000, diff_augment:policy=color+translation, adaptive:target=0.6,
-    packing:size=2."""
+    """Augmentations of the input of D: any of instance_noise:sigma=0.1,updates=5000, diff_augment:policy=color+translation,
+    adaptive:target=0.6, packing:size=2."""
     features: Names = ()
-    """Added to G's loss: feature_matching, feature_matching_l1, pulling_away:weight=0.1."""
+    """Losses added to G's loss: feature_matching, feature_matching_l1, pulling_away:weight=0.1."""
     d_norm: str = 'none'
-    """In D: batch, layer, instance, spectral, weight or none."""
+    """Normalization in D: batch, layer, instance, spectral, weight or none."""
     g_norm: str = 'none'
-    """In G: batch, virtual, layer, instance, spectral, weight or none."""
+    """Normalization in G: batch, virtual, layer, instance, spectral, weight or none."""
     minibatch: str = 'none'
-    """Layer of D that sees the batch: discrimination, stddev or none."""
+    """Layer of D that acts on the whole batch: discrimination, stddev or none."""
 
     of_penalties: ClassVar[tuple[str, ...]] = ('penalty_at', 'penalty_every', 'penalty_decay')
 
@@ -246,7 +250,7 @@ class GameOptions(MethodOptions):
         NORMALIZATIONS[self.g_norm]
         discriminator_normalization(self.d_norm)
         minibatch_layer(self.minibatch)
-        nothing: Any = None  # a game is made of its networks only when it is initialised
+        nothing: Any = None  # a game does not use its networks until it is initialised
         self.game(nothing, nothing, nothing)
 
     def game(
@@ -256,9 +260,13 @@ class GameOptions(MethodOptions):
         latent: Callable[[Key], Array],
         rules: Callable[..., Game] = adversarial,
     ) -> Game:
-        """The game of the two networks, with what was chosen. Raises `InputError` for what does not work.
+        """The game of the two networks with the selected methods. Raises `InputError` for combinations that cannot work.
 
-        `rules` is `games.adversarial`, or another game that takes its options: `conditional`, `semi_supervised`.
+        Args:
+            generator: the network of the generator.
+            discriminator: the network of the discriminator.
+            latent: draws the latent of one example from its key.
+            rules: `games.adversarial`, or another game that accepts its options: `conditional`, `semi_supervised`.
         """
         objective, penalties = self.rules()
         chosen = [build(augmentations.AUGMENTATIONS, text) for text in self.augmentations]
@@ -280,26 +288,26 @@ class GameOptions(MethodOptions):
 
 @dataclasses.dataclass(frozen=True)
 class DataOptions(Checked):
-    """Images by name; beside `TrainOptions`, whose `memory_limit` they go by."""
+    """Options of a data set of images; requires the `memory_limit` of the other options."""
 
     dataset: Text = 'digits'
-    """'digits' (offline), a TFDS name such as mnist, fashion_mnist or imagenet_resized/32x32, a folder of images, whose folders
-    are classes if every image is in one, or a .npz or .npy file. A folder may hold folders train and test; a TFDS name may end
-    with what to train on, as svhn_cropped:train+extra."""
+    """'digits' (offline), a TFDS name such as mnist, fashion_mnist or imagenet_resized/32x32, a folder of images, or a .npz or
+    .npy file. Subfolders are classes if they contain all images. A folder may contain the folders train and test. A TFDS name may
+    end with the split to train on, as in svhn_cropped:train+extra."""
     data_dir: DataDir | None = None
-    """Where TFDS data sets are prepared; TFDS_DATA_DIR if it is not given."""
+    """Directory of prepared TFDS data sets. The default is TFDS_DATA_DIR."""
     size: Sides | None = None
-    """Of squares 28 or 4 * 2^n; or HEIGHTxWIDTH as 64x96, of which the shorter side is one of those, and the other as often to be
-    halved; or native, the one that all images have. The data set's own if it is not given (16 for the digits, 64 for a folder).
-    Images are cropped about their centres."""
+    """Side of square images, 28 or 4 * 2^n; or HEIGHTxWIDTH such as 64x96, whose shorter side is one of those and whose other
+    side can be halved equally often; or native, the common size of all images. The default is that of the data set (16 for the
+    digits, 64 for a folder). Images are cropped about their centres."""
     channels: Literal[1, 3] | None = None
-    """1 for grey images, 3 for colour; the data set's own if it is not given."""
+    """1 for grey images, 3 for colour. The default is that of the data set."""
     skip_broken: bool = False
-    """Leave out the images of a folder that cannot be read, and count them."""
+    """Skip the images of a folder that cannot be read, and report their number."""
 
     @property
     def shape(self) -> Size | Literal['native'] | None:
-        """What `size` says."""
+        """The height and width that `size` specifies, 'native', or None."""
         if isinstance(self.size, int) or self.size is None:
             return self.size
         if self.size == 'native':

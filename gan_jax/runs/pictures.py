@@ -1,4 +1,4 @@
-"""Pictures of a run. Every file is written whole."""
+"""Pictures of a run. All files are written atomically."""
 
 import io
 import pathlib
@@ -11,7 +11,14 @@ from gan_jax.files import write_whole
 
 
 def image_grid(images: np.ndarray, *, columns: int = 8, scale: int = 1, gap: int = 2) -> np.ndarray:
-    """uint8 images `[n, h, w, c]` as one picture, row by row, each pixel enlarged to `scale x scale`: `[H, W, c]`."""
+    """Arranges uint8 images `[n, h, w, c]` row by row in one picture `[H, W, c]`.
+
+    Args:
+        images: uint8 `[n, h, w, c]`.
+        columns: number of images in a row.
+        scale: side of the square by which each pixel is replaced.
+        gap: width of the white gaps between images, in pixels.
+    """
     images = np.asarray(images).repeat(scale, 1).repeat(scale, 2)
     n, height, width, channels = images.shape
     rows = -(-n // columns)
@@ -32,25 +39,25 @@ def save_picture(path: pathlib.Path, picture: np.ndarray) -> None:
 
 
 def save(path: pathlib.Path, picture: Any) -> None:
-    """Writes an image uint8 `[h, w, c]`, or a matplotlib figure."""
+    """Writes a uint8 image `[h, w, c]` or a matplotlib figure as PNG."""
     (save_picture if isinstance(picture, np.ndarray) else save_figure)(path, picture)
 
 
 def is_readable(path: pathlib.Path) -> bool:
-    """Whether a picture can be read; one that cannot is reported."""
+    """Whether a picture can be read; prints a message if it cannot."""
     from PIL import Image
 
     try:
         with Image.open(path) as picture:
             picture.load()
-    except (OSError, ValueError, SyntaxError):  # Pillow calls a broken PNG one or the other
-        print(f'{path} is damaged, and is left out')
+    except (OSError, ValueError, SyntaxError):  # Pillow raises any of these for a broken PNG
+        print(f'{path} is damaged and has been omitted')
         return False
     return True
 
 
 def save_animation(path: pathlib.Path, frames: Sequence[pathlib.Path], *, seconds: float = 8.0) -> None:
-    """Writes pictures, in order, as an animated GIF of about the given length; the last one stays for a moment."""
+    """Writes pictures in order as an animated GIF of approximately the given length, with a pause on the last one."""
     from PIL import Image
 
     duration = [max(40, int(1000 * seconds / len(frames)))] * (len(frames) - 1) + [2000]
@@ -58,11 +65,11 @@ def save_animation(path: pathlib.Path, frames: Sequence[pathlib.Path], *, second
 
 
 def save_film(path: pathlib.Path, frames: Sequence[np.ndarray], rate: float) -> None:
-    """Writes uint8 pictures `[h, w, 1 or 3]` as an animated GIF of so many a second that begins again at its end."""
+    """Writes uint8 pictures `[h, w, 1 or 3]` as a looping animated GIF, with `rate` pictures per second."""
     from PIL import Image
 
     images = [Image.fromarray(frame.squeeze(-1) if frame.shape[-1] == 1 else frame) for frame in frames]
-    _save_gif(path, images, 10 * max(1, round(100 / rate)))  # GIFs count hundredths of a second
+    _save_gif(path, images, 10 * max(1, round(100 / rate)))  # GIF durations are in hundredths of a second
 
 
 def _save_gif(path: pathlib.Path, images: Sequence[Any], milliseconds: int | list[int]) -> None:
@@ -82,14 +89,14 @@ def save_figure(path: pathlib.Path, figure: Any) -> None:
 
 
 def loss_curves(rows: Sequence[dict[str, float]]) -> Any:
-    """A figure of what was logged: the losses above, everything else below."""
+    """A figure of the logged values, with the losses above and everything else below."""
     names = [name for name in rows[0] if name not in ('step', 'images_per_second')]
     groups = [[name for name in names if name.endswith('_loss')], [name for name in names if not name.endswith('_loss')]]
     return curves(rows, [group for group in groups if group])
 
 
 def curves(rows: Sequence[dict[str, float]], groups: Sequence[Sequence[str]], *, title: str = '') -> Any:
-    """A figure of logged values over steps, one panel for each group of names."""
+    """A figure of logged values over steps, with one panel for each group of names."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 2.6 * len(groups)))
@@ -105,7 +112,14 @@ def curves(rows: Sequence[dict[str, float]], groups: Sequence[Sequence[str]], *,
 
 
 def scatter(panels: Sequence[tuple[str, np.ndarray]], centres: np.ndarray, *, limit: float, columns: int | None = None) -> Any:
-    """A figure of point clouds `[n, 2]`, one titled panel each, over the centres of the modes."""
+    """A figure of point clouds `[n, 2]`, each in a titled panel, over the centres of the modes.
+
+    Args:
+        panels: titles and point clouds.
+        centres: `[modes, 2]`.
+        limit: largest absolute coordinate shown.
+        columns: number of panels in a row; all of them by default.
+    """
     from matplotlib.figure import Figure
 
     columns = columns or len(panels)

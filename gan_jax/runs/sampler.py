@@ -1,4 +1,4 @@
-"""A trained generator as a file that needs none of its code: for `gan_jax.metrics`, and for whoever wants samples."""
+"""Exports a trained generator to a file that does not require its code, for `gan_jax.metrics` and other programs."""
 
 import contextlib
 import pathlib
@@ -20,9 +20,9 @@ _PLATFORMS = ('cpu', 'cuda', 'tpu')
 def save_sampler(path: pathlib.Path, draw: Callable[[Key], Array], step: int) -> None:
     """Writes `sampler.bin`: the compiled `(seed, block) -> uint8 images [n, h, w, c]` with its parameters, by `jax.export`.
 
-    `draw(key)` makes one block of images in [-1, 1], `[n, h, w, c]`. Block b of seed s has the key `fold_in(key(s), b)`. The
-    file says of which step it is, in the name of its function (`gan_jax.metrics.sources.sampler_step`). Raises `InputError`, and
-    writes nothing, if the images of a block are not finite: uint8 pixels would not show it.
+    `draw(key)` draws one block of images in [-1, 1], `[n, h, w, c]`. Block b of seed s uses the key `fold_in(key(s), b)`. The
+    name of the exported function records the step (`gan_jax.metrics.sources.sampler_step`). Raises `InputError`, and writes
+    nothing, if the images of a block are not finite, which uint8 pixels would hide.
     """
     to_uint8(compilation.jit(draw)(jax.random.fold_in(jax.random.key(0), 0)))
 
@@ -35,9 +35,9 @@ def save_sampler(path: pathlib.Path, draw: Callable[[Key], Array], step: int) ->
 
 
 def export(file: pathlib.Path, function: Callable, *arguments: Any) -> None:
-    """Writes the function of arguments of these shapes, for every platform, by `jax.export`.
+    """Writes a function of arguments of these shapes, for every platform, by `jax.export`.
 
-    The same function gives the same bytes, whatever was computed before: without the lines of code that led to it.
+    The bytes depend only on the function and not on previous computations, since source locations are omitted.
     """
     with jax.default_device(jax.local_devices()[0]), _without_locations():
         exported = jax.export.export(jax.jit(function), platforms=_PLATFORMS)(*arguments)

@@ -1,4 +1,4 @@
-"""Samples over training: a grid of the same latents every so often, and at the end all of them as an animation."""
+"""Samples during training: grids of the same latents at regular intervals, and finally an animation of all of them."""
 
 import pathlib
 
@@ -17,12 +17,12 @@ def grid(images: AnyArray, *, columns: int = 8) -> np.ndarray:
 
 
 def frame_path(run: RunDirectory, step: int) -> pathlib.Path:
-    """Where the picture of a step lies."""
+    """The path of the picture of a step."""
     return run.path / 'samples' / f'step_{step:07d}.png'
 
 
 def animate(run: RunDirectory) -> None:
-    """Writes all the pictures of `samples/` as `samples.gif`, without those that cannot be read."""
+    """Writes all readable pictures in `samples/` as `samples.gif`."""
     frames = [picture for picture in run.pictures() if pictures.is_readable(picture)]
     if len(frames) > 1:
         pictures.save_animation(run.path / 'samples.gif', frames)

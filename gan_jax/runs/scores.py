@@ -1,4 +1,4 @@
-"""Scores during training: samples are made, looked at and forgotten on the device, block by block."""
+"""Scores during training, from samples that are drawn, evaluated and discarded on the device, block by block."""
 
 from collections.abc import Callable
 from typing import Any
@@ -24,16 +24,22 @@ LOG = 'scores.jsonl'
 def sample_moments(
     draw: Callable[[Any, Key], Array], extractor: Extractor, *, samples: int, block: int = 100
 ) -> Callable[[Any, Key], tuple[moments.FeatureMoments, scores.ScoreMoments | None]]:
-    """`(state, key) -> (moments of the features, moments of the class scores)` of `samples` images, in one compiled loop.
+    """A compiled `(state, key) -> (moments of the features, moments of the class scores)` of `samples` images.
 
-    `draw(state, key)` makes a block of images `[block, h, w, c]`; block b has the key `fold_in(key, b)`, so the result depends
-    neither on the number of devices, which share the blocks, nor on how far they fill the last one. No image is kept.
+    Block b uses the key `fold_in(key, b)`, so the result depends neither on the number of devices, which share the blocks, nor on
+    the padding of the last block. Images are not stored.
+
+    Args:
+        draw: `(state, key) -> images [block, h, w, c]`.
+        extractor: maps images to features.
+        samples: number of images.
+        block: number of images drawn at a time.
     """
     blocks = -(-samples // block)
     devices = len(placement.all_devices())
     numbers = np.arange(-(-blocks // devices) * devices)
     judge = compilation.exact(extractor.apply)
-    apply = parallel.alone(lambda state, key: judge(draw(state, key)))  # a block is of one device, not a share of all
+    apply = parallel.alone(lambda state, key: judge(draw(state, key)))  # a device draws whole blocks, not shares
 
     def collect(given: tuple[Any, Key], numbers: Array) -> tuple:
         state, key = given
@@ -65,8 +71,21 @@ def sample_scores(
     samples: int,
     block: int = 100,
 ) -> Callback:
-    """A callback that writes the Fréchet distance to `reference`, and of a classifier the split-free Inception-style score, of
-    the same `samples` latents every so often: to `scores.jsonl` and `scores.png`."""
+    """A callback that writes the Fréchet distance of samples to a reference to `scores.jsonl` and `scores.png`.
+
+    The latents are the same each time. For a classifier, the Inception-style score without splits is written as well. The
+    callback raises `InputError` if the samples cannot be scored.
+
+    Args:
+        run: directory of the run.
+        draw: `(state, key) -> images [block, h, w, c]`.
+        extractor: maps images to features.
+        reference: moments of the features of real images.
+        key: the key of the latents.
+        every: interval in steps.
+        samples: number of images.
+        block: number of images drawn at a time.
+    """
     look = sample_moments(draw, extractor, samples=samples, block=block)
 
     def call(step: int, state: TrainState) -> None:

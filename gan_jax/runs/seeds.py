@@ -1,4 +1,4 @@
-"""Several seeds of one game in one program, and what is said of figures that each of them has."""
+"""Several seeds of one game in one program, and statistics of figures over the seeds."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -22,15 +22,17 @@ def over_seeds(
     mesh: Mesh | None = None,
     split: tuple[int, int] | None = None,
 ) -> Callable:
-    """The function of every seed at once, compiled. Its first `owned` arguments and its result have leaves `[seeds, ...]`, the
-    other arguments are shared.
+    """Compiles a function so that one call evaluates it for all seeds, spread over the devices that can share them evenly.
 
-    The seeds are spread over the devices that can share them evenly. Those of one device are mapped over by `vmap`, or one after
-    the other where `side_by_side` is false. `donate` gives the first argument away.
-
-    By default the devices are those of this process, and each has whole examples of its seeds. On a `placement.grid` with several
-    devices in a row they share the batch of each seed, by `parallel.AXIS`: `split` is the number of an argument with leaves
-    `[seeds, ...]` and its axis of examples.
+    Args:
+        function: the function of one seed.
+        seeds: number of seeds.
+        owned: number of leading arguments with leaves `[seeds, ...]`, like the result; the other arguments are shared.
+        side_by_side: maps over the seeds of one device by `vmap`; otherwise they are evaluated one after another.
+        donate: donates the first argument.
+        mesh: a `placement.grid`, in which the devices of a row share the batch of each seed; by default one device in a row,
+            of those of this process.
+        split: the position of the argument that the devices of a row share, with leaves `[seeds, ...]`, and its axis of examples.
     """
     mesh = grid(seeds) if mesh is None else mesh
 
@@ -59,17 +61,17 @@ def over_seeds(
 
 
 def every(tree: Any, count: int) -> Any:
-    """A state of so many seeds with leaves `[seeds, ...]`, also of one."""
+    """A state of `count` seeds with leaves `[seeds, ...]`, even for one seed."""
     return tree if count > 1 else jax.tree.map(lambda x: x[None], tree)
 
 
 def row(tree: Any, seed: int) -> Any:
-    """One seed's part of a pytree whose leaves are `[seeds, ...]`, on the first device."""
+    """One seed's part of a pytree with leaves `[seeds, ...]`, on the first device."""
     return jax.device_put(jax.tree.map(lambda x: x[seed], tree), jax.local_devices()[0])
 
 
 def flat(figures: Mapping[str, Any], prefix: str = '') -> Iterator[tuple[str, float]]:
-    """The numbers of nested figures by name, such as `frechet_distance` or `level_0.size`; lists and texts are left out."""
+    """Yields the numbers of nested figures by name, such as `frechet_distance` or `level_0.size`, without lists and strings."""
     for name, value in figures.items():
         if isinstance(value, Mapping):
             yield from flat(value, f'{prefix}{name}.')
@@ -78,9 +80,9 @@ def flat(figures: Mapping[str, Any], prefix: str = '') -> Iterator[tuple[str, fl
 
 
 def mean_and_interval(values: Any) -> tuple[float, float, int]:
-    """The mean of figures `[seeds]`, half the width of its 95 % interval by Student's t, and how many are finite.
+    """The mean of figures `[seeds]`, half the width of its 95 % interval by Student's t, and the number of finite figures.
 
-    What is not finite is left out; of fewer than 2 the interval is not a number.
+    Non-finite figures are omitted. The interval is NaN for fewer than 2 figures.
     """
     from scipy.stats import t
 
@@ -94,7 +96,10 @@ def mean_and_interval(values: Any) -> tuple[float, float, int]:
 
 
 def spread(values: Any, scale: float = 1.0, digits: int = 2) -> str:
-    """`mean +- half of the 95 % interval` of figures `[seeds]`; where some are not finite, of the others, and of how many."""
+    """Formats figures `[seeds]` as `mean +- half of the 95 % interval`.
+
+    If some are not finite, the statistics are of the others, whose number is added.
+    """
     values = np.asarray(values, np.float64)
     mean, half, count = mean_and_interval(scale * values)
     if not count:
@@ -104,7 +109,7 @@ def spread(values: Any, scale: float = 1.0, digits: int = 2) -> str:
 
 
 def summary(each: Sequence[Mapping[str, Any] | None]) -> dict[str, dict[str, float]]:
-    """Every figure's mean over the seeds, half of its 95 % interval, and of how many seeds; None is a seed that diverged."""
+    """The mean, half of the 95 % interval, and number of seeds of every figure; None stands for a seed that diverged."""
     rows = [dict(flat(figures)) for figures in each if figures is not None]
     names = dict.fromkeys(name for figures in rows for name in figures)
     found = {name: mean_and_interval([figures.get(name, np.nan) for figures in rows]) for name in names}
@@ -112,5 +117,5 @@ def summary(each: Sequence[Mapping[str, Any] | None]) -> dict[str, dict[str, flo
 
 
 def stacked(parts: Sequence[Any]) -> Any:
-    """Pytrees of as many seeds as one with leaves `[seeds, ...]`."""
+    """Stacks pytrees of single seeds into one with leaves `[seeds, ...]`."""
     return jax.tree.map(lambda *x: jnp.stack(x), *parts)

@@ -1,8 +1,8 @@
-"""An experiment as one value, trained by one function: what a run can do, every experiment can do.
+"""An experiment as one value, trained by one function, which gives all experiments the same capabilities.
 
-An experiment says what is played, on what, and how it is looked at (`Study`), and what its figures are (`evaluate`). The rest is
-here and in the loop: many seeds in one program, many devices, data on the device or streamed, resuming, pictures, scores over
-training, the sampler that is left, and the end table's mean and interval.
+An experiment defines which game is played on which data, how it is observed (`Study`), and its figures (`evaluate`). Everything
+else is provided here and in the loop: several seeds in one program, several devices, data on the device or streamed, resumption,
+pictures, scores during training, the final sampler, and the mean and interval in the final table.
 """
 
 import pathlib
@@ -42,69 +42,70 @@ from gan_jax.training import Game, Trainer, TrainState, many_steps, sample
 from gan_jax.typing import AnyArray, Array, Batch, Key, Metrics
 
 BLOCK = 500
-"""Examples that are drawn at a time."""
+"""Number of examples that are drawn at a time."""
 SHOWN = 64
-"""Images of a picture, where a study has no picture of its own."""
+"""Number of images in a picture, unless a study defines its pictures."""
 
 
 class Judge(NamedTuple):
-    """What scores a run as it trains."""
+    """What scores a run during training."""
 
     extractor: Extractor
     reference: moments.FeatureMoments | moments.Gaussian
-    """Of real images."""
+    """Moments of the features of real images."""
 
 
 class Study(NamedTuple):
-    """All that a run is, made before anything is written."""
+    """Everything that defines a run, created before anything is written."""
 
     game: Game | None
-    """None of another model than a game, which is trained alike."""
+    """None for models other than games, which are trained in the same way."""
     trainer: Trainer
     feed: Feed | Stream | Joined
-    """Data on the device, or read as they are needed."""
+    """Data on the device, or read as required."""
     example: Batch
-    """A minibatch, or some of its rows, that the players are initialised with."""
+    """A minibatch, or some of its rows, with which the players are initialised."""
     generator: Generator | Translator | None = None
-    """How the sampler that is left draws; by default the pictures and the scores, too."""
+    """How the final sampler draws images; also used for pictures and scores by default."""
     known: Mapping[str, Any] = {}
-    """What the configuration's `generator` has to be told to make that again without the data, as JSON has it."""
+    """The values, as JSON, that the configuration's `generator` requires to recreate the generator without the data."""
     show: Callable[[TrainState, Key], Any] | None = None
-    """What a picture is made of, compiled; by default 64 images of the generator."""
+    """Computes the content of a picture and is compiled; by default 64 images of the generator."""
     picture: Callable[[Any], Any] | None = None
-    """From that, as NumPy has it, to an image uint8 `[h, w, c]` or a matplotlib figure; by default a grid."""
+    """Maps that content, as NumPy arrays, to a uint8 image `[h, w, c]` or a matplotlib figure; by default a grid."""
     judge: Callable[[], Judge] | None = None
-    """Makes what --score-every scores with; it may take a minute. Only of image generators."""
+    """Creates the judge for --score-every, which may take a minute. Only for generators of images."""
     notes: tuple[Callable[[RunDirectory], Callback], ...] = ()
-    """What else is done as it trains; of several seeds the state has a leading axis."""
+    """Creates further callbacks. For several seeds, they receive states with a leading axis of seeds."""
     data: Any = None
-    """What `evaluate`, and actions on the finished run, look at."""
+    """Data for `evaluate`, and for actions on the finished run."""
     side_by_side: bool = False
-    """Whether several seeds are mapped over at once, as small networks without convolutions are best, also on a CPU."""
+    """Whether several seeds are mapped over at once even on a CPU, which is best for small networks without convolutions."""
 
 
 class Trained(NamedTuple):
-    """A trained run: of one seed, or of several."""
+    """A trained run of one or several seeds."""
 
     config: TrainOptions
     study: Study
     run: RunDirectory | None
-    """None of a run that was loaded."""
+    """None for a run that was loaded."""
     path: pathlib.Path
     state: TrainState
-    """Of several seeds with leaves `[seeds, ...]`."""
+    """The state, with leaves `[seeds, ...]` for several seeds."""
     roots: Key
-    """`[seeds]`, or the one's."""
+    """Root keys `[seeds]`, or a single root key for one seed."""
     finite: tuple[bool, ...]
-    """Which seeds have not diverged."""
+    """Whether each seed has stayed finite."""
     first: bool = True
     """Whether pictures and tables are of this seed."""
     number: int = 0
-    """Of this seed among those of the run."""
+    """The number of this seed among those of the run."""
     programs: dict[str, Callable] = {}  # noqa: RUF012  shared by the seeds of one run, so that each is compiled once
 
     @property
     def steps(self) -> int:
+        """The step of the state."""
         return int(np.ravel(np.asarray(self.state.step))[0])
 
     @property
@@ -113,7 +114,7 @@ class Trained(NamedTuple):
         return self.finite.index(True)
 
     def seed(self, number: int) -> 'Trained':
-        """One of the seeds, on its own."""
+        """One of the seeds as a run of one seed."""
         if not self.roots.shape:
             return self
         state = seeds.row(self.state, number)
@@ -121,7 +122,7 @@ class Trained(NamedTuple):
         return self._replace(state=state, roots=self.roots[number], finite=(self.finite[number],), first=first, number=number)
 
     def key(self, use: str) -> Key:
-        """A key of one seed for a use of this name, which no use of another name has."""
+        """A key of one seed for the use of the given name, independent of those for other names."""
         return named(self.roots, use)
 
     def read_log(self, name: str = 'metrics.jsonl') -> list[dict[str, Any]]:
@@ -129,12 +130,12 @@ class Trained(NamedTuple):
         return hosts.agreed(lambda: read_log(self.path, name))
 
     def tell(self, *words: object) -> None:
-        """Prints, of several seeds for the first alone."""
+        """Prints; for several seeds, only for the first one."""
         if self.first:
             print(*words)
 
     def images(self, what: int | AnyArray, use: str = 'table') -> np.ndarray:
-        """Images of the generator, uint8 `[n, h, w, c]`: so many, or as many as conditions int `[n]` are given.
+        """Draws uint8 images `[n, h, w, c]` from the generator: n of them, or one for each of the given conditions int `[n]`.
 
         Raises `InputError` for images that are not finite.
         """
@@ -149,18 +150,27 @@ class Trained(NamedTuple):
         return self._pixels(self._program('conditional', conditional), what, use)
 
     def drawn(self, draw: Callable[[TrainState, Key, int], Array], count: int, use: str) -> np.ndarray:
-        """So many images of `draw(state, key, n)`, which is in [-1, 1], as uint8. What it draws is what `use` says."""
+        """Draws `count` images by `draw(state, key, n)`, which returns values in [-1, 1], as uint8 `[count, h, w, c]`.
+
+        Compiled programs are cached by `use`, which must therefore identify `draw`. Raises `InputError` for non-finite images.
+        """
         program = self._program(f'drawn {use}', lambda state, _, key: draw(state, key, BLOCK))
         return self._pixels(program, np.zeros(count), use)
 
     def _pixels(self, program: Callable, batch: AnyArray, use: str) -> np.ndarray:
-        """`program(state, rows, key)`, images in [-1, 1], of a batch `[n, ...]`, in blocks as uint8."""
+        """Maps a batch `[n, ...]` in blocks by `program(state, rows, key)` to images in [-1, 1], and converts them to uint8."""
         return self._by_rows(lambda state, rows, key: to_uint8(np.asarray(program(state, rows, key))), batch, use, BLOCK)
 
     def plays(self, batch: Any, use: str = 'table', *, block: int = BLOCK, ema: bool = True) -> Any:
-        """The game's plays on a batch `[n, ...]`, or so many of an unconditional game, in blocks; as NumPy has them.
+        """The plays of the game on a batch `[n, ...]`, or n plays of an unconditional game, as NumPy arrays.
 
-        uint8 pixels of the batch become floats.
+        uint8 pixels of the batch are converted to floats.
+
+        Args:
+            batch: a batch `[n, ...]`, or the number of plays.
+            use: name of the use, which determines the key.
+            block: number of examples that are drawn at a time.
+            ema: whether the averaged generator plays.
         """
 
         game = self.study.game
@@ -173,7 +183,7 @@ class Trained(NamedTuple):
         return self._by_rows(program, np.zeros(batch) if isinstance(batch, int) else batch, use, block)
 
     def translated(self, images: AnyArray, use: str = 'table', *, block: int = 50) -> np.ndarray:
-        """What the translator makes of images `[n, h, w, c]`, in [-1, 1]; uint8 pixels become floats."""
+        """The translations of images `[n, h, w, c]`, in [-1, 1]; uint8 pixels are converted to floats."""
         translator = self.study.generator
         assert isinstance(translator, Translator)
 
@@ -183,15 +193,22 @@ class Trained(NamedTuple):
         return self._by_rows(self._program('translated', translate), images, use, block)
 
     def mapped(self, function: Callable[[TrainState, Any, Key], Any], batch: Any, use: str, *, block: int = BLOCK) -> Any:
-        """`function(state, rows, key)` of a batch `[n, ...]`, in blocks; as NumPy has it. Its uint8 pixels become floats.
+        """Maps a batch `[n, ...]` in blocks by `function(state, rows, key)`, as NumPy arrays.
 
-        It is compiled once for a use, and for all seeds of the run: what it depends on is in the state.
+        uint8 pixels of the batch are converted to floats. The function is compiled once for each use and shared by all seeds of
+        the run, so anything that it depends on must be in the state.
+
+        Args:
+            function: `(state, rows, key) -> outputs [b, ...]`.
+            batch: a batch `[n, ...]`.
+            use: name of the use, which determines the key and the compiled program.
+            block: number of rows that are mapped at a time.
         """
         program = self._program(use, lambda state, rows, key: function(state, jax.tree.map(to_float, rows), key))
         return self._by_rows(program, batch, use, block)
 
     def _by_rows(self, program: Callable, batch: Any, use: str, block: int) -> Any:
-        """`program(state, rows, key)` of a batch `[n, ...]`, in blocks."""
+        """Maps a batch `[n, ...]` in blocks by `program(state, rows, key)`."""
         count = len(jax.tree.leaves(batch)[0])
         parts = []
         for number, rows in enumerate(_blocks(count, block)):
@@ -205,25 +222,25 @@ class Trained(NamedTuple):
 
 
 def _blocks(count: int, size: int = BLOCK) -> Iterator[np.ndarray]:
-    """Rows by blocks of one size: the last is filled up with its own again, since a generator may normalise by the block."""
+    """Rows in blocks of one size. The last block repeats its rows, because a generator may normalise over the block."""
     for start in range(0, count, size):
         rows = np.arange(start, min(start + size, count))
         yield np.resize(rows, size)
 
 
 def train(config: TrainOptions, study: Study, *, run: RunDirectory | None = None) -> Trained:
-    """Trains a study as the options say, with its pictures and scores, and leaves its sampler.
+    """Trains a study as the options specify, with pictures and scores, and saves its sampler.
 
-    Of several processes each calls this, and has the whole state at the end.
+    With several processes, each of them calls this, and has the whole state at the end.
 
-    `run` is the run's directory if it is open already. Raises `InputError`, before anything is written, for a batch that does not
-    fit the game; and as `fit` does.
+    `run` is the directory of the run if it is already open. Raises `InputError` as `check` does, before anything is written, and
+    otherwise as `RunDirectory` and `fit` do.
     """
     check(config, study)
     keys = roots(config.seed, config.seeds)
     init = first_state(config, study, keys)
     advance = advancing(config, study, keys)
-    run = run or RunDirectory(config)  # once nothing more can be refused
+    run = run or RunDirectory(config)  # only after all checks
     if config.init_from is not None and not config.resume:
         init = start_from(init, pathlib.Path(config.init_from))
     if study.generator is not None:
@@ -259,7 +276,7 @@ def train(config: TrainOptions, study: Study, *, run: RunDirectory | None = None
 
 
 def check(config: TrainOptions, study: Study) -> None:
-    """Raises `InputError` for networks, losses and a batch that do not go together, and for a run that cannot be started from.
+    """Raises `InputError` for incompatible networks, losses and batches, and for a run that cannot serve as a starting point.
 
     Nothing is compiled.
     """
@@ -270,10 +287,10 @@ def check(config: TrainOptions, study: Study) -> None:
         _check_share(study, config.batch_size // seeds_grid(config, study).shape[placement.AXIS])
     scored = study.judge is not None and isinstance(study.generator, Generator)
     if isinstance(config, MethodOptions) and config.score_every and not scored:
-        raise InputError('--score-every is for runs that make images and have labels to train a classifier on')
+        raise InputError('--score-every requires a run that generates images and has labels to train a classifier on')
     if config.init_from is not None and not config.resume:
         if study.game is None:
-            raise InputError('--init-from is for games, and this is another model')
+            raise InputError('--init-from requires a game, and this is another model')
         one = jax.eval_shape(study.trainer.init, study.example, jax.random.key(0))
         every = lambda x: jax.ShapeDtypeStruct((config.seeds, *x.shape), x.dtype)
         start_from(one if config.seeds == 1 else jax.tree.map(every, one), pathlib.Path(config.init_from))
@@ -300,16 +317,16 @@ def seeds_grid(config: TrainOptions, study: Study) -> Mesh:
 
 
 def first_state(config: TrainOptions, study: Study, keys: Key) -> TrainState:
-    """The state at step 0, of root keys `[seeds]`; of several seeds its leaves are `[seeds, ...]`."""
+    """The state at step 0 for root keys `[seeds]`; for several seeds its leaves are `[seeds, ...]`."""
     one = lambda key, example: study.trainer.init(example, named(key, 'init'))
     if config.seeds == 1:
         return compilation.jit(one)(keys[0], study.example)
-    # One after the other: `vmap` would make each initialiser a batch of its own.
+    # Seeds are initialised one after another, since `vmap` would batch every initialiser.
     return seeds.over_seeds(one, config.seeds, side_by_side=False)(keys, study.example)
 
 
 def advancing(config: TrainOptions, study: Study, keys: Key) -> Advance:
-    """What takes training steps, on data that live on the device or are read as they are needed."""
+    """A function that takes training steps, on data that are on the device or read as required."""
     own = [study.feed.own(number, named(keys[number], 'data')) for number in range(config.seeds)]
     how = _resident if isinstance(study.feed, Feed) else _streamed
     return how(config, study, own)
@@ -340,7 +357,7 @@ def _resident(config: TrainOptions, study: Study, own: list[Any]) -> Advance:
 
 
 def _streamed(config: TrainOptions, study: Study, own: list[Any]) -> Advance:
-    """One call a step, none waited for."""
+    """Makes one call per step, without waiting for it."""
     stream = study.feed
     assert isinstance(stream, (Stream, Joined))
     step = lambda state, batch, own: study.trainer.step(state, stream.prepare(batch, own, state.step))
@@ -399,7 +416,7 @@ def _callbacks(
 
         found.append(Callback(config.sample_every, draw))
     if config.score_every:
-        assert study.judge is not None and drawn is not None  # as `check` has seen
+        assert study.judge is not None and drawn is not None  # ensured by `check`
         judge = hosts.in_turn(study.judge)
         score = sample_scores(
             run,
@@ -424,16 +441,25 @@ def _drawn(generator: Generator) -> Callable[..., Array]:
 
 
 Evaluate = Callable[[Trained], dict[str, Any]]
-"""The figures of one seed, as JSON has them; it tells its table by `Trained.tell`, and draws if it is the `first`."""
+"""Returns the figures of one seed as JSON values; it prints by `Trained.tell`, and draws if the seed is the `first`."""
 
 
 def conclude(config: TrainOptions, study: Study, evaluate: Evaluate, *, run: RunDirectory | None = None) -> dict[str, Any]:
-    """Trains and evaluates; prints the end table, writes `results.json`, and returns what stands there: see `judged`."""
+    """Trains and evaluates a study, prints the final table, writes `results.json`, and returns its contents (see `judged`).
+
+    Raises `InputError` as `train` does.
+
+    Args:
+        config: the options.
+        study: the experiment.
+        evaluate: computes the figures of one seed.
+        run: the directory of the run if it is already open.
+    """
     return report(train(config, study, run=run), evaluate)
 
 
 def report(trained: Trained, evaluate: Evaluate) -> dict[str, Any]:
-    """What `conclude` does with a trained run."""
+    """Evaluates a trained run as `conclude` does."""
     results = judged(trained, evaluate)
     write_json(trained.path / 'results.json', results)
     found = sorted(path.name for path in trained.path.iterdir() if path.suffix in ('.png', '.gif'))
@@ -442,9 +468,10 @@ def report(trained: Trained, evaluate: Evaluate) -> dict[str, Any]:
 
 
 def judged(trained: Trained, evaluate: Evaluate) -> dict[str, Any]:
-    """The figures of one seed; of several `{'seeds': [each one's, or null], 'figures': {name: {mean, interval, seeds}}}`.
+    """The figures of one seed, or `{'seeds': [figures or null], 'figures': {name: {mean, interval, seeds}}}` of several.
 
-    Their table is printed: means, and 95 % intervals of the mean by Student's t. A seed that diverged has no figures.
+    For several seeds a table is printed, with means and 95 % intervals of the mean by Student's t. A seed that diverged has no
+    figures.
     """
     return hosts.agreed(lambda: _judged(trained, evaluate))
 
@@ -461,7 +488,10 @@ def _judged(trained: Trained, evaluate: Evaluate) -> dict[str, Any]:
 
 
 def means(results: dict[str, Any]) -> dict[str, Any]:
-    """What `judged` returned, as figures: of several seeds those of the first that has some, with the means of its numbers."""
+    """Converts the result of `judged` to the form of one seed.
+
+    For several seeds, these are the figures of the first seed that has some, with numbers replaced by their means.
+    """
     if 'seeds' not in results:
         return results
     first = next(figures for figures in results['seeds'] if figures is not None)
@@ -481,10 +511,10 @@ def _range(config: TrainOptions) -> str:
 
 
 def load(path: pathlib.Path, **changes: Any) -> Trained:
-    """The newest checkpoint of a run that has a generator, with its study and its data: for actions that need those.
+    """Loads the newest checkpoint of a run that has a generator, with its study and its data, for actions that require those.
 
-    `changes` are options that a run does not keep, such as `data_dir`. Raises `InputError` for a directory that is no run, one of
-    an experiment that there is not, or one without a checkpoint.
+    `changes` are options that a run does not store, such as `data_dir`. Raises `InputError` for a directory that is not a run, an
+    experiment that does not exist, and a run without a checkpoint, and `Diverged` if no seed is finite.
     """
     module = experiment_of(path)
     config = module.Config.at(path, **changes)
@@ -496,5 +526,5 @@ def load(path: pathlib.Path, **changes: Any) -> Trained:
     one = config.seeds == 1
     alive = (finite.is_finite(state),) if one else finite.by_seed(state)
     if not any(alive):
-        raise Diverged(f'{path} has diverged: no state of it is finite')
+        raise Diverged(f'{path} has diverged: none of its states is finite')
     return Trained(config, study, None, path, state, keys[0] if one else keys, alive, programs={})

@@ -1,4 +1,4 @@
-"""The networks of a run without the rest of its state: to draw with them, or to start another run from them."""
+"""The networks of a run without the rest of its state, to sample from them or to start another run from them."""
 
 import dataclasses
 import logging
@@ -17,7 +17,7 @@ from gan_jax.training import TrainState
 from gan_jax.typing import Variables
 
 _SEPARATOR = '.'
-"""Between the names of a path; those of flax's wrappers (`WeightNorm`) have slashes in them."""
+"""Separates the names in a path; names of Flax's wrappers (`WeightNorm`) contain slashes."""
 
 
 def saved_steps(path: pathlib.Path) -> list[int]:
@@ -28,11 +28,15 @@ def saved_steps(path: pathlib.Path) -> list[int]:
 def read_checkpoint(
     path: pathlib.Path, pick: Callable[[dict[str, Any]], dict[str, Any]], step: int | None = None
 ) -> tuple[int, dict[str, Any]]:
-    """The step of a checkpoint of the run at `path`, and the part of its state that `pick` leaves, on the first device.
+    """Reads a part of a checkpoint of the run at `path`; returns its step and the part, on the first device.
 
-    The part is read without the shapes or the code of the rest. `pick` takes the state as nested dicts, and returns them without
-    some of their entries. `step` is the newest if it is not given. Raises `InputError` if there is no checkpoint, none of that
-    step, or one that cannot be read.
+    The part is read without the shapes or the code of the rest. Raises `InputError` if there is no checkpoint, none of that step,
+    or one that cannot be read.
+
+    Args:
+        path: directory of the run.
+        pick: maps the state as nested dicts to the part, which omits some of their entries.
+        step: the step; by default the newest.
     """
     import orbax.checkpoint as ocp
 
@@ -41,7 +45,7 @@ def read_checkpoint(
     if not steps:
         raise InputError(f'{path} has no checkpoint yet')
     if step is not None and step not in steps:
-        raise InputError(f'{path} has no checkpoint of step {step}; it has {", ".join(map(str, steps))}')
+        raise InputError(f'{path} has no checkpoint of step {step}; available steps are {", ".join(map(str, steps))}')
     step = steps[-1] if step is None else step
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     folder = (path / 'checkpoints' / str(step)).absolute()
@@ -56,12 +60,12 @@ def read_checkpoint(
             restore_args = ocp.checkpoint_utils.construct_restore_args(like, jax.tree.map(lambda _: device, like))
             options = ocp.args.PyTreeRestore(item=like, restore_args=restore_args, partial_restore=True)
             return step, jax.block_until_ready(reader.restore(folder, args=options))
-    except Exception as error:  # whatever a damaged file makes of the reader
+    except Exception as error:  # reading a damaged file may raise anything
         raise InputError(f'checkpoint {step} of {path} cannot be read: {one_line(error)}') from error
 
 
 def save_weights(file: pathlib.Path, weights: Variables, step: int) -> None:
-    """Writes Flax variables of a step as safetensors, each array under its path, such as `params.Dense_0.kernel`."""
+    """Writes the Flax variables of a step as safetensors, each array under its path, such as `params.Dense_0.kernel`."""
     from safetensors import numpy as safetensors
 
     flat = traverse_util.flatten_dict(dict(weights), sep=_SEPARATOR)
@@ -70,7 +74,7 @@ def save_weights(file: pathlib.Path, weights: Variables, step: int) -> None:
 
 
 def load_weights(file: pathlib.Path) -> tuple[int, Variables]:
-    """The step and the variables that `save_weights` wrote. Raises `InputError` for a file that cannot be read."""
+    """Reads the step and the variables that `save_weights` wrote. Raises `InputError` for a file that cannot be read."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -84,9 +88,9 @@ def load_weights(file: pathlib.Path) -> tuple[int, Variables]:
 def start_from(state: TrainState, path: pathlib.Path) -> TrainState:
     """The state at step 0 with the networks of the newest checkpoint of the run at `path`.
 
-    Both players' parameters and statistics and the generator's average are that run's. The step, the random numbers, the
-    optimizers and what counts updates over training are new, and so is every schedule. Raises `InputError` if there is no
-    checkpoint, or if its networks are of other shapes.
+    The parameters and statistics of both players and the generator's average are from that run. The step, the random keys, the
+    optimizers and all counts of updates during training are new, and therefore every schedule starts anew. Raises `InputError` if
+    there is no checkpoint, or if the shapes of its networks differ.
     """
     players = ('generator', 'discriminator')
 
@@ -108,15 +112,15 @@ def start_from(state: TrainState, path: pathlib.Path) -> TrainState:
 
 
 _COUNTS = ('progress', 'pool')
-"""Collections that belong to the course of a run: counts of updates, an augmentation's state, images made earlier."""
+"""Collections that belong to the course of a run: counts of updates, the state of an augmentation, and previous images."""
 
 
 def _with_values(like: Variables, found: Variables, path: pathlib.Path) -> Variables:
-    """`found`, placed as `like` is. Raises `InputError` unless they agree in names and shapes."""
+    """`found`, placed on the devices of `like`. Raises `InputError` unless their names and shapes agree."""
     ours, theirs = (traverse_util.flatten_dict(dict(tree), sep=_SEPARATOR) for tree in (like, found))
     for name in {**ours, **theirs}:
         shapes = [list(tree[name].shape) if name in tree else 'nothing' for tree in (theirs, ours)]
         if shapes[0] != shapes[1]:
-            raise InputError(f'{path} has other networks than this run: {name} is {shapes[0]} there and {shapes[1]} here')
+            raise InputError(f'the networks of {path} differ from those of this run: {name} is {shapes[0]}, not {shapes[1]}')
     moved = {name: jax.device_put(np.asarray(theirs[name]), array.sharding) for name, array in ours.items()}
     return traverse_util.unflatten_dict(moved, sep=_SEPARATOR)

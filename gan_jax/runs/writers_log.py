@@ -1,4 +1,4 @@
-"""What the writers and readers of checkpoints have to say, hundreds of lines at times, goes to a file."""
+"""Redirects the output of the readers and writers of checkpoints, which may be hundreds of lines, to a file."""
 
 import contextlib
 import logging
@@ -11,16 +11,16 @@ from typing import Any
 
 NAME = 'writers.log'
 _TOO_LATE = 'Event loop is closed'
-"""What is said of a result that nobody waits for any more."""
+"""The message for a result that is no longer awaited."""
 _LOGGERS = ('absl', 'asyncio')
 
 
 @contextlib.contextmanager
 def kept_from_terminal(file: pathlib.Path) -> Iterator[None]:
-    """Within it, errors that are logged, and those that end a thread, are kept; afterwards they are appended to the file.
+    """Collects logged errors and errors that end a thread within the block, and appends them to the file at its end.
 
-    They are written last because a disk that was full has room again when what could not be saved has been removed. Where it has
-    none they are dropped. After an error, what their threads and coroutines still say later is kept as well.
+    They are written at the end because a full disk has room again when unfinished saves have been removed. If there is still no
+    room they are discarded. After an error, later output of its threads and coroutines is collected as well.
     """
     texts: list[str] = []
     handler = _Keeper(texts)
@@ -53,7 +53,7 @@ def _append(file: pathlib.Path, texts: list[str]) -> None:
 
 
 def _without_readers_and_writers(hook: Any, keep: Callable[[str], None]) -> Any:
-    """A hook for errors that nobody can be told of, which keeps those of Orbax's coroutines and TensorStore's threads."""
+    """A hook for unraisable errors that collects those of Orbax's coroutines and TensorStore's threads."""
 
     def filtered(lost: Any) -> None:
         code = getattr(lost.object, 'cr_code', None)

@@ -1,4 +1,4 @@
-"""From texts to vectors: a bag of words, vectors from a file, and an encoder that learns from images."""
+"""Text encoders: a bag of words, vectors from a file, and an encoder learned from images."""
 
 from gan_jax.text.encoders import TextEncoder, bag_of_words, precomputed
 from gan_jax.text.files import load, save

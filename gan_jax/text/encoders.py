@@ -1,4 +1,4 @@
-"""Text encoders: what they share, and the two that learn nothing."""
+"""The interface of text encoders, and the two that involve no learning."""
 
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -12,35 +12,36 @@ from gan_jax.text.words import UNKNOWN, Vocabulary, tokens, vocabulary
 
 
 class TextEncoder(NamedTuple):
-    """Texts to vectors. Whatever has these fields is one."""
+    """Maps texts to vectors. Anything with these fields is a text encoder."""
 
     size: int
-    """Of a vector."""
+    """The size of a vector."""
     encode: Callable[[Sequence[str]], np.ndarray]
     """`texts -> float32 [n, size]`. Raises `InputError` for a text without words."""
     unknown: Callable[[Iterable[str]], list[str]]
-    """The words of the texts that it does not know, each once: it reads them all as one and the same."""
+    """The unknown words of the texts, each once; the encoder does not distinguish them."""
     arrays: dict[str, np.ndarray]
-    """What `load` makes it of again; 'kind' says how."""
+    """The arrays from which `load` restores it; 'kind' names the type of encoder."""
 
 
 def bag_of_words(texts: Iterable[str], *, min_count: int = 1, limit: int = 1000) -> TextEncoder:
-    """The number of times that each word occurs: one entry for unknown words, and one for each of the `limit` most frequent.
+    """The number of occurrences of each word: one entry for unknown words, and one for each of the `limit` most frequent words.
 
-    Vectors are of length `sqrt(size)`, so that their entries have mean square 1.
+    Words must occur at least `min_count` times. Vectors have norm `sqrt(size)`, so the mean square of their entries is 1.
+    Raises `InputError` for a text without words.
     """
     return bag_of_words_in(vocabulary(texts, min_count=min_count, limit=limit))
 
 
 def bag_of_words_in(words: Vocabulary) -> TextEncoder:
-    """`bag_of_words` of the words of a vocabulary."""
+    """`bag_of_words` with a given vocabulary."""
     size = words.size - UNKNOWN
 
     def encode(texts: Sequence[str]) -> np.ndarray:
         counts = np.zeros((len(texts), size + UNKNOWN), np.float32)
         for row, ids in zip(counts, words.ids(texts), strict=True):
             np.add.at(row, ids, 1)
-        counts = counts[:, UNKNOWN:]  # without the padding's
+        counts = counts[:, UNKNOWN:]  # without the count of the padding
         return counts * size**0.5 / np.linalg.norm(counts, axis=1, keepdims=True)
 
     arrays = {'kind': np.array('bag_of_words'), 'words': np.array(words.words)}
@@ -48,22 +49,26 @@ def bag_of_words_in(words: Vocabulary) -> TextEncoder:
 
 
 def precomputed(file: str | os.PathLike) -> TextEncoder:
-    """Vectors from a `.npz` file: `captions`, n texts, and `vectors`, `[n, size]`, made by any encoder.
+    """Vectors from a `.npz` file with `captions`, n texts, and `vectors`, `[n, size]`, computed by any encoder.
 
-    A text is found by its words, whatever its case and punctuation. Raises `InputError` for a file that is not such a one, and,
-    when it encodes, for a text that is not in it.
+    Texts are looked up by their words, ignoring case and punctuation. Raises `InputError` for a file that does not hold such
+    arrays and, when encoding, for a text that is not in it.
     """
     arrays = load_arrays(file)
     if not {'captions', 'vectors'} <= set(arrays):
-        raise InputError(f'{file} holds {", ".join(arrays)}; vectors of texts are arrays `captions` and `vectors`')
+        raise InputError(f'{file} holds {", ".join(arrays)}; precomputed vectors require arrays `captions` and `vectors`')
     return precomputed_vectors(arrays['captions'], arrays['vectors'], str(file))
 
 
 def precomputed_vectors(captions: np.ndarray, vectors: np.ndarray, source: str) -> TextEncoder:
-    """`precomputed`, of arrays that came from `source`."""
+    """`precomputed` with given arrays; `source` names their origin in messages.
+
+    Raises `InputError` unless `captions` are n strings and `vectors` are finite, `[n, size]`.
+    """
     if captions.ndim != 1 or captions.dtype.kind != 'U' or vectors.ndim != 2 or len(vectors) != len(captions):
         raise InputError(
-            f'{source}: captions are n strings and vectors [n, size], not {captions.dtype} {captions.shape} and {vectors.shape}'
+            f'{source}: captions must be n strings and vectors [n, size], '
+            f'not {captions.dtype} {captions.shape} and {vectors.shape}'
         )
     vectors = vectors.astype(np.float32)
     if not np.isfinite(vectors).all():

@@ -1,4 +1,4 @@
-"""Text encoders as files."""
+"""Saving and loading text encoders."""
 
 import io
 import os
@@ -14,14 +14,14 @@ from gan_jax.text.words import Vocabulary
 
 
 def save(file: str | os.PathLike, encoder: TextEncoder) -> None:
-    """Writes an encoder as `.npz`."""
+    """Writes an encoder to a `.npz` file. Raises `OSError` if the file cannot be written."""
     out = io.BytesIO()
     np.savez(out, allow_pickle=False, **encoder.arrays)
     write_whole(pathlib.Path(file), out.getvalue())
 
 
 def load(file: str | os.PathLike) -> TextEncoder:
-    """Reads what `save` wrote. Raises `InputError` for a file that is none."""
+    """Reads an encoder written by `save`. Raises `InputError` if the file does not hold one."""
     arrays = load_arrays(file)
     kind = str(arrays.get('kind'))
     try:
@@ -32,5 +32,5 @@ def load(file: str | os.PathLike) -> TextEncoder:
         if kind == 'joint':
             return joint_from_arrays(arrays)
     except KeyError as error:
-        raise InputError(f'{file} holds no text encoder: it lacks the array {error}') from error
-    raise InputError(f'{file} holds no text encoder')
+        raise InputError(f'{file} does not hold a text encoder: it lacks the array {error}') from error
+    raise InputError(f'{file} does not hold a text encoder')

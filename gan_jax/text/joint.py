@@ -1,4 +1,4 @@
-"""A text encoder that learns from images: the structured joint embedding (Reed et al., CVPR 2016; ICML 2016, eq. 2)."""
+"""A text encoder learned from images: the structured joint embedding (Reed et al., CVPR 2016; ICML 2016, eq. 2)."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -27,7 +27,7 @@ _CALL_STEPS = 200
 class TextNetwork(nn.Module):
     """`ids [n, length] -> [n, features]`: word vectors, a recurrent layer (GRU), the mean of its states, and a dense layer.
 
-    A vector has mean 0 and variance 1 over its entries. Padding is neither read nor averaged.
+    Each vector has mean 0 and variance 1 over its entries. Padding affects neither the states nor their mean.
     """
 
     words: int
@@ -43,7 +43,7 @@ class TextNetwork(nn.Module):
 
 
 class ImageNetwork(nn.Module):
-    """`images [n, h, w, c] -> [n, features]`: strided convolutions down to 4 x 4 or so, and a dense layer."""
+    """`images [n, h, w, c] -> [n, features]`: strided convolutions down to about 4 x 4, and a dense layer."""
 
     features: int = 128
     width: int = 32
@@ -72,18 +72,18 @@ class JointNetwork(nn.Module):
 
 
 def structured_loss(scores: Array, labels: Array) -> Array:
-    """The symmetric structured loss of a batch, one number for each pair: `[n, n], [n] -> [n]`.
+    """The symmetric structured loss of a batch, one number per pair: `[n, n], [n] -> [n]`.
 
-    `scores[i, j]` is the compatibility F of image i and text j. The loss of pair i is the mean over the pairs j of other labels,
-    0 where there are none, of
+    `scores[i, j]` is the compatibility F of image i and text j. The loss of pair i is the mean over the pairs j with other
+    labels, or 0 if there are none, of
 
         max(0, 1 + F_ij - F_ii)  +  max(0, 1 + F_ji - F_ii).
 
-    That is the surrogate of Reed et al., CVPR 2016, eqs. 5 and 6, over the texts and images of the batch, averaged over classes
-    where the paper takes the maximum. Raises `ValueError` unless scores are square.
+    This is the surrogate of Reed et al., CVPR 2016, eqs. 5 and 6, over the texts and images of the batch, averaged over classes
+    where the paper takes the maximum. Raises `ValueError` unless `scores` is `[n, n]`.
     """
     if scores.shape != (len(labels), len(labels)):
-        raise ValueError(f'scores of n images with n texts are [n, n], got {scores.shape} and {len(labels)} labels')
+        raise ValueError(f'scores of n images with n texts must be [n, n], got {scores.shape} and {len(labels)} labels')
     other = labels[:, None] != labels
     margin = lambda f: jnp.maximum(0, 1 + f - jnp.diagonal(scores)[:, None])
     return jnp.where(other, margin(scores) + margin(scores.T), 0).sum(1) / jnp.maximum(other.sum(1), 1)
@@ -104,23 +104,27 @@ def joint_embedding(
     seed: int = 0,
     report: Callable[[str], None] = print,
 ) -> TextEncoder:
-    """Trains a text encoder together with an image encoder that is thrown away.
+    """Trains a text encoder jointly with an image encoder, which is discarded.
 
     Args:
         images: uint8 `[n, h, w, c]`.
-        captions: of each image, one or more; a step draws one of them.
-        labels: int `[n]`, what the captions are about: images of one label are not told apart.
-        features: size of the vectors.
-        steps: of Adam, on batches of `batch_size`; the learning rate falls to 0 by a cosine.
-        min_count: how often a word has to occur to be known; `limit`, how many words are.
-        word_dropout: share of words that a step reads as unknown, so that the unknown word learns too.
-        seed: of everything.
-        report: is told how many images found their text in their last batches.
+        captions: one or more for each image; a step draws one of them.
+        labels: int `[n]`, what the captions describe: images with the same label are not told apart.
+        features: the size of the vectors.
+        steps: the number of Adam steps; the learning rate decays to 0 along a cosine.
+        batch_size: the number of images per step.
+        learning_rate: the initial learning rate.
+        min_count: the number of occurrences that make a word known.
+        limit: the maximum number of known words.
+        word_dropout: the share of words that a step treats as unknown, so that the unknown word is trained, too.
+        seed: determines all random draws.
+        report: called with a message on how many images matched one of their texts in recent batches.
 
-    Raises `InputError` for a caption without words, `ValueError` for images without captions.
+    Raises `InputError` for a caption without words, `ValueError` if an image lacks a label or a caption, and `Diverged` if the
+    parameters become non-finite.
     """
     if not (len(images) == len(captions) == len(labels) and all(captions)):
-        raise ValueError(f'{len(images)} images want as many labels and lists of captions, none empty')
+        raise ValueError(f'{len(images)} images require as many labels and non-empty lists of captions')
     words = vocabulary((text for texts in captions for text in texts), min_count=min_count, limit=limit)
     flat = words.ids([text for texts in captions for text in texts])
     counts = np.array([len(texts) for texts in captions], np.int32)
@@ -154,12 +158,12 @@ def joint_embedding(
     for first in range(0, steps, _CALL_STEPS):
         carry = train(carry, arrays, ids, jnp.int32(first), jnp.int32(min(_CALL_STEPS, steps - first)))
     finite.check_state(carry.params, steps, 'the text encoder')
-    report(f'text encoder: {len(words.words)} words; {carry.memory:.1%} of images find a text of theirs among {batch_size}')
+    report(f'text encoder: {len(words.words)} words; {carry.memory:.1%} of images match one of their texts among {batch_size}')
     return _encoder(words, {'params': carry.params['text']}, features)
 
 
 def joint_from_arrays(arrays: dict[str, np.ndarray]) -> TextEncoder:
-    """The encoder that these arrays are of."""
+    """Restores the encoder from its arrays."""
     flat = {name.removeprefix('params/'): value for name, value in arrays.items() if name.startswith('params/')}
     params = traverse_util.unflatten_dict(flat, sep='/')
     return _encoder(Vocabulary(tuple(map(str, arrays['words']))), {'params': params}, int(arrays['size']))
@@ -171,7 +175,7 @@ def _encoder(words: Vocabulary, variables: Variables, features: int) -> TextEnco
 
     def encode(texts: Sequence[str]) -> np.ndarray:
         ids = words.ids(texts)
-        ids = np.pad(ids, ((0, 0), (0, -ids.shape[1] % 8)))  # few lengths, so that few programs are compiled
+        ids = np.pad(ids, ((0, 0), (0, -ids.shape[1] % 8)))  # round lengths up, so that few programs are compiled
         parts = [np.asarray(apply(variables, ids[i : i + _BLOCK])) for i in range(0, len(ids), _BLOCK)]
         return np.concatenate(parts) if parts else np.zeros((0, features), np.float32)
 

@@ -117,7 +117,7 @@ def test_top_k_and_bagging():
         np.testing.assert_allclose(found.q, np.array(q) / sum(q), rtol=1e-6)
         assert float(found.threshold) == max(r for r, kept in zip(ratios, q, strict=True) if kept)
     np.testing.assert_allclose(optimal_weights(ratios, 0.5, REWEIGHTINGS['bagging']()).q, np.full(5, 0.2))
-    with pytest.raises(InputError, match='share is above 0'):
+    with pytest.raises(InputError, match='share must be above 0'):
         build(REWEIGHTINGS, 'top_k:share=0')
 
 
@@ -151,7 +151,7 @@ def test_a_classifier_gives_the_ratio_of_the_densities():
     np.testing.assert_array_equal(logits, again)
     np.testing.assert_allclose(part, logits[:7], rtol=1e-5)  # an example is judged alone
     assert (other != logits).any()
-    with pytest.raises(ValueError, match='one logit for each example'):
+    with pytest.raises(ValueError, match='one logit per example'):
         boosting.fit_classifier(networks.MLP((1,)), real, fake, KEY, steps=1)
 
 
@@ -197,7 +197,7 @@ def test_weights_of_the_components(mixing, expected):
         assert (np.asarray(ensemble.weights[i + 1 :]) == 0).all()
     np.testing.assert_allclose(ensemble.weights, expected, rtol=1e-6)
     np.testing.assert_array_equal(ensemble.components['mean'][:, 0], np.arange(5))
-    with pytest.raises(InputError, match='beta is above 0 and below 1'):
+    with pytest.raises(InputError, match='beta must be above 0 and below 1'):
         build(MIXINGS, 'constant:beta=1')
 
 
@@ -370,7 +370,7 @@ def test_small_weights_of_a_large_set_are_kept():
     for wrong in ([0.0, 0], [1, -1], [1, np.nan], [[1, 1], [0, 0]]):
         with pytest.raises(ValueError, match='finite and at least 0'):
             data.share_edges(np.array(wrong))
-    with pytest.raises(ValueError, match='3 examples want as many weights, got 2'):
+    with pytest.raises(ValueError, match='3 examples require as many weights, got 2'):
         data.weighted(np.arange(3), np.ones(2), 4)
 
 
@@ -386,7 +386,7 @@ def test_random_mixtures():
     np.testing.assert_allclose(centres[0].mean(0), 0, atol=2)
     for wrong, message in (
         ('gmm:sides=2', "no setting 'sides'"),
-        ('gmm:modes=0', 'modes is from 1 to 10000, not 0'),
+        ('gmm:modes=0', 'modes must be from 1 to 10000, not 0'),
         ('gm', 'known: ring_unrolled'),
     ):
         with pytest.raises(InputError, match=message):

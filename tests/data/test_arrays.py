@@ -48,10 +48,10 @@ REFUSED = {
     'from -3 to 3': np.linspace(-3, 3, 16).reshape(1, 4, 4),
     'from nan to nan': np.full((1, 4, 4), np.nan),
     'from 0 to 300': np.arange(0, 301, 20).reshape(1, 4, 4),
-    'uint16 pixels from 0 to 255 may have 8 bits or 16': PIXELS.astype(np.uint16),
-    '1 or 3 channels, in the last axis or the second, not': np.zeros((2, 4, 4, 2), np.uint8),
-    'and there are some, not': np.zeros((0, 4, 4, 3), np.uint8),
-    'pixels are numbers, not complex64': np.zeros((2, 4, 4, 3), np.complex64),
+    'uint16 pixels from 0 to 255 may have 8 or 16 bits': PIXELS.astype(np.uint16),
+    '1 or 3 channels in the last or second axis, not': np.zeros((2, 4, 4, 2), np.uint8),
+    'images must be a non-empty .*, not': np.zeros((0, 4, 4, 3), np.uint8),
+    'pixels must be numbers, not complex64': np.zeros((2, 4, 4, 3), np.complex64),
 }
 
 
@@ -82,9 +82,9 @@ FILES = {
     '(?i)not a zip file|bad magic|it is not a file': lambda file: archive(file, x=PIXELS)[:500],
     'Bad CRC': lambda file: damaged(archive(file, x=PIXELS), 0.5),
     'not a file of arrays of numbers': lambda file: archive(file, x=np.array([{}, 1], object)),
-    'has 0 arrays of images .* it has nothing': lambda file: archive(file),
-    'has 0 arrays of images .* it has x float64\\[3\\]': lambda file: archive(file, x=np.zeros(3)),
-    'has 2 arrays of images': lambda file: archive(file, x_train=PIXELS, x_test=PIXELS),
+    'must have one array of images .*, not 0; it has nothing': lambda file: archive(file),
+    'must have one array of images .*, not 0; it has x float64\\[3\\]': lambda file: archive(file, x=np.zeros(3)),
+    'must have one array of images .*, not 2': lambda file: archive(file, x_train=PIXELS, x_test=PIXELS),
 }
 
 
@@ -112,6 +112,6 @@ def test_files_of_arrays_have_one_split_and_are_squares(tmp_path):
     with pytest.raises(InputError, match='6 x 8, not square: give a size'):
         data.load(str(tmp_path / 'a.npy'))
     assert data.load(str(tmp_path / 'a.npy'), size=4, channels=1).images.shape == (5, 4, 4, 1)
-    with pytest.raises(InputError, match="has no splits, not 'test'"):
+    with pytest.raises(InputError, match="has no split 'test': a file of arrays has no splits"):
         data.load(str(tmp_path / 'a.npy'), split='test')
     assert not data.has_test_set(str(tmp_path / 'a.npy')) and not data.has_test_set(str(tmp_path)) and data.has_test_set('mnist')

@@ -155,17 +155,17 @@ def test_captions_with_commas_are_whole(rows, tmp_path):
         ('file,caption\na.png,a cat\na.png,\n', r'captions\.csv line 3: the caption of a\.png is empty'),
         ('file,caption\na.png, ... \n', r'captions\.csv line 2: the caption of a\.png is empty'),
         ('file,caption\na.png\n', r'captions\.csv line 2: the caption of a\.png is empty'),
-        ('file,caption\n,a cat\n', r'captions\.csv line 2: no file is named'),
-        ('picture,caption\na.png,a cat\n', "has columns picture, caption; captions are in columns 'file' and 'caption'"),
-        ('file,text\na.png,a cat\n', 'has columns file, text;'),
+        ('file,caption\n,a cat\n', r'captions\.csv line 2: the file name is empty'),
+        ('picture,caption\na.png,a cat\n', "must have columns 'file' and 'caption'; its columns: picture, caption"),
+        ('file,text\na.png,a cat\n', 'its columns: file, text'),
         ('file,caption\n', 'has no rows'),
-        ('', 'has columns none'),
+        ('', 'its columns: none'),
         ('file,caption\ntorn.png,a cat\n', r'cannot read image .*torn\.png'),
-        ('caption,file\na bird, red,a.png\n', r'line 2: 3 columns, and not 2; a caption with a comma is put in quotes'),
-        ('file,caption,n\na.png,a bird, red,1\n', r'line 2: 4 columns, and not 3'),
+        ('caption,file\na bird, red,a.png\n', r'line 2: 3 columns instead of 2; captions with a comma must be quoted'),
+        ('file,caption,n\na.png,a bird, red,1\n', r'line 2: 4 columns instead of 3'),
         ('file,caption\na.png,a cat\na.png,"a dog\na.png,a cow\n', r'captions\.csv line 3: a quote is not closed'),
         ('file,caption\na.png,"a dog\na.png,"a cow"\n', r'captions\.csv line 2: a quote is not closed'),
-        ('file,caption\na.png,"a dog\na.png,a cow"\n', r'captions\.csv line 2: the caption of a\.png goes on into other rows'),
+        ('file,caption\na.png,"a dog\na.png,a cow"\n', r'captions\.csv line 2: the caption of a\.png continues into other rows'),
         ('file,caption\na.png,"red" bird\n', r'captions\.csv line 2: a quote is not closed, or text follows'),
         ('"file,caption\na.png,a cat\n', r'captions\.csv line 1: a quote is not closed'),
         (f'file,caption\na.png,a {"x" * 200_000}\n', r'captions\.csv line 2: field larger than'),
@@ -220,7 +220,7 @@ def test_captions_join_a_data_set_by_file_name(tmp_path):
     with pytest.raises(InputError, match=r'Bird_2\.txt has no captions'):
         captioned_source(Source(), tmp_path, 'image/filename')
     (tmp_path / 'x/Bird_1.txt').write_text('again')
-    with pytest.raises(InputError, match='are captions of one name'):
+    with pytest.raises(InputError, match='are captions of the same name'):
         captioned_source(Source(), tmp_path, 'image/filename')
 
 

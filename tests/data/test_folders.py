@@ -60,9 +60,9 @@ def test_splits_are_folders(tmp_path):
     picture(tmp_path / 'test/cat/1.png', 9)
     assert levels(data.load(str(tmp_path), split='test', size=8).images) == [9]
     assert data.folder_splits(tmp_path) == ('train', 'val', 'test')
-    with pytest.raises(InputError, match="has splits train, val, test, not 'valid'"):
+    with pytest.raises(InputError, match="has no split 'valid'; it has splits train, val, test"):
         data.load(str(tmp_path), split='valid')
-    with pytest.raises(InputError, match="has no folders train and test, not 'test'"):
+    with pytest.raises(InputError, match="has no split 'test'; it has no folders train and test"):
         data.load(str(tmp_path / 'val'), split='test')  # and not the training images again
 
 
@@ -80,7 +80,7 @@ def test_broken_images_are_left_out_and_counted(limit, tmp_path):
         found = data.load_or_open(str(tmp_path), skip_broken=True, **options)
         assert isinstance(found, data.Images if limit > 1 else data.FolderSource)
         assert data.describe('x', found) == (
-            f'x: 10 images of 8 x 8 pixels, colour, 2 classes; 2 unreadable ones left out, {tmp_path}/cat/07.png the first'
+            f'x: 10 images of 8 x 8 pixels, colour, 2 classes; unreadable files left out: 2 (first: {tmp_path}/cat/07.png)'
         )
         images, labels = found[:2] if limit > 1 else found.read(range(10)).values()
         assert levels(images) == [1, 3, 5, 9, 11, 0, 2, 6, 8, 10] and labels.tolist() == [0] * 5 + [1] * 5

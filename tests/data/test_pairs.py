@@ -55,7 +55,7 @@ def test_splits_above_and_below(layout, tmp_path):
     for split, values in {'train': [1, 2, 3], 'val': [4], 'test': [5, 6]}.items():
         found = data.pairs(tmp_path, 8, split=split)
         assert levels(found['input']) == values and levels(found['target']) == [100 + value for value in values]
-    with pytest.raises(InputError, match="has splits train, val, test, not 'valid'"):
+    with pytest.raises(InputError, match="has no split 'valid'; it has splits train, val, test"):
         data.pairs(tmp_path, 8, split='valid')
 
 
@@ -90,12 +90,12 @@ REFUSED = {
     r'no folder .*nowhere': ('nowhere', lambda path: None),
     r'no images in': ('.', lambda path: None),
     r'cannot read image .*3\.png': ('.', lambda path: broken(path / '3.png')),
-    r'1\.png is 7 pixels wide: a pair side by side has an even width': ('.', lambda path: picture(path / '1.png', 3, side=7)),
-    r'A.1\.png is 8 x 8 pixels and .*B.1\.png 12 x 8: a pair has one shape': (
+    r'1\.png is 7 pixels wide: .* must have an even width': ('.', lambda path: picture(path / '1.png', 3, side=7)),
+    r'A.1\.png is 8 x 8 pixels and .*B.1\.png 12 x 8: a pair must have one shape': (
         '.',
         lambda path: (picture(path / 'A/1.png', 3), picture(path / 'B/1.png', 3, side=12)),
     ),
-    r'no folder .*B beside the other': ('.', lambda path: picture(path / 'A/1.png', 3)),
+    r'no folder .*B: folders A and B must both exist': ('.', lambda path: picture(path / 'A/1.png', 3)),
     r'1\.png and 1\.jpg share a name': (
         '.',
         lambda path: [picture(path / name, 3) for name in ('A/1.jpg', 'A/1.png', 'B/1.png')],
@@ -115,9 +115,9 @@ def test_what_cannot_be_a_pair_is_refused_in_a_line(message, tmp_path):
 def test_splits_and_directions_that_are_not_there(tmp_path):
     picture(tmp_path / '1.png', 1, 2)
     assert len(data.PairSource(tmp_path, 8)) == 1
-    with pytest.raises(InputError, match="has no splits, not 'val'"):  # and not the training images in its place
+    with pytest.raises(InputError, match="has no split 'val'; it has no splits"):  # and not the training images in its place
         data.pairs(tmp_path, 8, split='val')
-    with pytest.raises(InputError, match="direction is 'a_to_b' or 'b_to_a', not 'AtoB'"):
+    with pytest.raises(InputError, match="direction must be 'a_to_b' or 'b_to_a', not 'AtoB'"):
         data.pairs(tmp_path, 8, direction='AtoB')
 
 
@@ -182,7 +182,7 @@ def test_pairs_that_cannot_be_read_are_left_out_with_both_images(layout, tmp_pat
         with pytest.raises(InputError, match=r'cannot read image .*1\.png: the file is empty'):
             data.pairs(tmp_path, 4)
     picture(next(tmp_path.rglob('2.png')), 1, 2, 3, side=5)  # read, but no pair with anything
-    with pytest.raises(InputError, match=r'has one shape|has an even width'):
+    with pytest.raises(InputError, match=r'must have one shape|must have an even width'):
         data.pairs(tmp_path, 4, skip_broken=True)
 
 
@@ -253,7 +253,7 @@ def test_jitter_keeps_pairs_aligned():
 
 def test_jitter_refuses_what_cannot_be_aligned():
     for example in ({'a': jnp.zeros((8, 8, 1)), 'b': jnp.zeros((9, 8, 1))}, jnp.zeros((8, 3, 1))):
-        with pytest.raises(ValueError, match='cropped to 4 have one height and width'):
+        with pytest.raises(ValueError, match='cropped to 4 must have one height and width'):
             data.jitter(example, jax.random.key(0), size=4)
 
 

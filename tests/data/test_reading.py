@@ -80,7 +80,7 @@ def test_sixteen_bits_of_a_pgm(tmp_path):
 def test_levels_without_a_known_white_are_refused(levels, tmp_path):
     Image.fromarray(levels).save(tmp_path / 'a.tif')
     with pytest.raises(
-        InputError, match=r'cannot read image .*a\.tif: its pixels are from .*, and should be from 0 to (1|65535)$'
+        InputError, match=r'cannot read image .*a\.tif: its pixels range from .*, but must be from 0 to (1|65535)$'
     ):
         reading.read_image(tmp_path / 'a.tif', None, 1)
 
@@ -155,7 +155,7 @@ def torn(file, suffix='png', keep=0.5):
 DAMAGED = {
     'exceeds limit of': lambda file: bomb(file, 20_000),
     'the file is empty': lambda file: file.touch(),
-    'not an image in a format that Pillow knows': noise,
+    'not an image in a format that Pillow supports': noise,
     'truncated': torn,
     'No such file': lambda file: file.symlink_to('nowhere.png'),
     'truncated|not processed|broken': lambda file: torn(file, 'jpeg'),

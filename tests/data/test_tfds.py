@@ -42,22 +42,22 @@ def test_names_have_a_config_a_version_and_a_split(text, parts):
 
 
 REFUSED = {
-    '': 'is not the name of a data set',
-    'mnist/': 'is not the name of a data set',
-    'two words': 'is not the name of a data set',
+    '': 'is not a data set name',
+    'mnist/': 'is not a data set name',
+    'two words': 'is not a data set name',
     'mnits': "unknown data set 'mnits'.*did you mean mnist",
     'MNIST': 'did you mean mnist',
     'kaggle:sets': "unknown data set 'kaggle'",
     'nowhere/images': 'no folder nowhere/images',
-    'mnist:9.9.9': "data set mnist has version 3.0.1, not '9.9.9'",
-    'mnist:3.0.1x': "data set mnist has version 3.0.1, not '3.0.1x'",
-    'imagenet_resized/32x32:9.0.0': "imagenet_resized/32x32 has version 0.1.0, not '9.0.0'",
-    'mnist/small': "no folder mnist/small, and data set mnist has no configs, not 'small'",
-    'imagenet_resized/33x33': "imagenet_resized has configs 8x8, 16x16, 32x32, 64x64, not '33x33'",
-    'cifar10_corrupted/fog_9': "has configs fog_5, fog_4, fog_3 and 92 others, not 'fog_9'",
+    'mnist:9.9.9': "data set mnist has no version '9.9.9'; it has 3.0.1",
+    'mnist:3.0.1x': "data set mnist has no version '3.0.1x'; it has 3.0.1",
+    'imagenet_resized/32x32:9.0.0': "imagenet_resized/32x32 has no version '9.0.0'; it has 0.1.0",
+    'mnist/small': "no folder mnist/small, and data set mnist has no config 'small'; it has no configs",
+    'imagenet_resized/33x33': "imagenet_resized has no config '33x33'; it has configs 8x8, 16x16, 32x32, 64x64",
+    'cifar10_corrupted/fog_9': "has no config 'fog_9'; it has configs fog_5, fog_4, fog_3 and 92 others",
     'div2k': "data set div2k has no feature 'image'; it has lr, hr",
     'celeb_a': 'the images of celeb_a are 218 x 178, not square: give a size',
-    'cycle_gan/horse2zebra': 'the images of cycle_gan/horse2zebra are of several sizes, not square: give a size',
+    'cycle_gan/horse2zebra': 'the images of cycle_gan/horse2zebra have several sizes: give a size',
 }
 
 
@@ -109,8 +109,8 @@ def test_files_that_are_here_need_no_network(no_network, tmp_path):
 
 NEEDS = {
     'imagenet_resized/32x32': r"needs TensorFlow: pip install 'gan_jax\[prepare\]'$",
-    'celeb_a_hq/256': r'needs TensorFlow.*; and files that you download yourself, for python -m gan_jax.data.tfds celeb_a_hq/256 '
-    r'--manual-dir FOLDER \(FOLDER should contain multiple tar files',
+    'celeb_a_hq/256': r'needs TensorFlow.*; and files that you must download yourself, for python -m gan_jax.data.tfds '
+    r'celeb_a_hq/256 --manual-dir FOLDER \(FOLDER should contain multiple tar files',
 }
 
 
@@ -183,17 +183,17 @@ def test_what_is_trained_on_is_not_judged_on(small_set):
     assert data.has_test_set(name, small_set) and data.has_test_set(f'{name}:train[:2]', small_set)
     for training in ('validation', 'train+validation[:1]'):
         assert not data.has_test_set(f'{name}:{training}', small_set)
-        with pytest.raises(InputError, match=f"has splits train, validation, not 'test' other than {training[:5]}"):
+        with pytest.raises(InputError, match=f"has no split 'test' other than {training[:5]}"):
             data.load(f'{name}:{training}', split='test', data_dir=small_set)
     assert data.held_out_name(f'{name}:train[:50%]', small_set) == f'{name}:validation'
     assert not data.has_test_set('digits:test') and len(data.load('digits:test').images) == 360
-    with pytest.raises(InputError, match='leaves no images to judge on'):
+    with pytest.raises(InputError, match='leaves no images to evaluate on'):
         data.load('digits:test', split='test')
 
 
 @pytest.mark.parametrize('split', ['extra', 'train[:x]', 'train[7:]', 'train[', 'train+'])
 def test_splits_that_do_not_exist_get_one_line(split, small_set):
-    with pytest.raises(InputError, match=r'has splits train, validation, not|has no images') as error:
+    with pytest.raises(InputError, match=r'has no split .*; it has train, validation|has no images') as error:
         data.load(f'imagenet_resized/32x32:{split}', data_dir=small_set)
     assert len(str(error.value).splitlines()) == 1
 
@@ -267,7 +267,7 @@ def test_prepared_without_tensorflow(name, tmp_path, monkeypatch):
         np.testing.assert_array_equal(
             np.sort(found.images.sum((1, 2, 3))), np.sort(images['train'].reshape(len(found.images), -1).sum(1))
         )
-    with pytest.raises(InputError, match="has splits train, test, not 'valid'"):
+    with pytest.raises(InputError, match="has no split 'valid'; it has train, test"):
         data.load(name, split='valid')
     assert len(found.classes) == 10
     source = data.open_source(name, size=16)

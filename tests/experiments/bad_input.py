@@ -55,44 +55,44 @@ dcgan --dataset broken                                        cannot read image
 dcgan --dataset broken.npz                                    broken.npz
 dcgan --dataset text.npy                                      text.npy
 dcgan --dataset images --batch-size 64                        batch size 64 is more than the 8 examples
-dcgan --dataset images --size 8 --batch-size 8 --score-every 1        --score-every needs labels
+dcgan --dataset images --size 8 --batch-size 8 --score-every 1        --score-every requires labels
 dcgan --data-dir ''                                           --data-dir is empty
-dcgan --name ''                                               --name is the name of a folder
-dcgan --name .                                                --name is the name of a folder
-dcgan --name ../elsewhere                                     --name is the name of a folder
-dcgan --name /tmp/elsewhere                                   --name is the name of a folder
+dcgan --name ''                                               --name must be the name of a folder
+dcgan --name .                                                --name must be the name of a folder
+dcgan --name ../elsewhere                                     --name must be the name of a folder
+dcgan --name /tmp/elsewhere                                   --name must be the name of a folder
 dcgan --runs-dir ''                                           --runs-dir is empty
-dcgan --runs-dir /dev/null                                    --runs-dir is a folder, and /dev/null is a file
-dcgan --runs-dir file                                         --runs-dir is a folder
-dcgan --runs-dir file/below                                   --runs-dir is a folder
+dcgan --runs-dir /dev/null                                    --runs-dir must be a folder, but /dev/null is a file
+dcgan --runs-dir file                                         --runs-dir must be a folder
+dcgan --runs-dir file/below                                   --runs-dir must be a folder
 dcgan --resume                                                nothing to resume
 dcgan --runs-dir . --name foreign                             foreign exists and is no
 dcgan --init-from ''                                          --init-from is empty
 dcgan --init-from nowhere                                     nowhere
 dcgan --init-from damaged                                     damaged
 dcgan --init-from foreign                                     foreign
-dcgan --analyse run                                           --analyse is python -m experiments.dcgan.analyse RUN now
-dcgan --evaluate 10                                           --evaluate is --samples now
-dcgan --decay 0.1                                             --decay is --schedule cosine:end=VALUE now
+dcgan --analyse run                                           --analyse is now python -m experiments.dcgan.analyse RUN
+dcgan --evaluate 10                                           --evaluate is now --samples
+dcgan --decay 0.1                                             --decay is now --schedule cosine:end=VALUE
 analyse ''                                                    RUN is empty
 analyse nowhere                                               nowhere is no
 analyse foreign                                               foreign is no
-analyse run                                                   run is not a run that makes images
-dcgan --seed -1                                               --seed is from 0 to 4294967295, not -1
-dcgan --seed 99999999999999999999                             --seed is from 0 to 4294967295
-dcgan --steps 99999999999                                     --steps is finite, and at most 2147483647
+analyse run                                                   run is not a run that generates images
+dcgan --seed -1                                               --seed must be from 0 to 4294967295, not -1
+dcgan --seed 99999999999999999999                             --seed must be from 0 to 4294967295
+dcgan --steps 99999999999                                     --steps must be finite and at most 2147483647
 dcgan --steps 1e3                                             --steps
 dcgan --steps                                                 --steps
 dcgan --steps 1 2                                             2
 dcgan --stepz 3                                               did you mean --steps
 dcgan stray                                                   stray
-dcgan --schedule cosine:end=nan                               end is a number, not 'nan'
-dcgan --objective-weight nan                                  --objective-weight is from 0 to 1000000, not nan
-dcgan --objective-weight inf                                  --objective-weight is from 0 to 1000000, not inf
-dcgan --historical-averaging nan                              --historical-averaging is from 0 to 1000000, not nan
+dcgan --schedule cosine:end=nan                               end must be a number, not 'nan'
+dcgan --objective-weight nan                                  --objective-weight must be from 0 to 1000000, not nan
+dcgan --objective-weight inf                                  --objective-weight must be from 0 to 1000000, not inf
+dcgan --historical-averaging nan                              --historical-averaging must be from 0 to 1000000, not nan
 dcgan --clip-weights inf                                      --clip-weights is finite
-dcgan --memory-limit nan                                      --memory-limit is from 0 to 1000000, not nan
-dcgan --memory-limit -1                                       --memory-limit is from 0
+dcgan --memory-limit nan                                      --memory-limit must be from 0 to 1000000, not nan
+dcgan --memory-limit -1                                       --memory-limit must be from 0
 dcgan --size 30                                               image size 30 is not supported
 dcgan --size 3                                                image size 3 is not supported
 dcgan --channels 2                                            --channels
@@ -103,78 +103,78 @@ dcgan --batch-size 6                                          batch size 6 is no
 dcgan --batch-size 4096                                       batch size 4096 is more than the 1437 examples
 dcgan --objective ''                                          unknown objective ''
 dcgan --objective hinge:margin=1                              has no setting 'margin'; it has: none
-dcgan --objective energy_margin                               energy_margin is for a D of energies
-dcgan --objective minimax:smoothing=1                         smoothing is at least 0 and below 1, not 1
-dcgan --objective minimax:smoothing=nan                       smoothing is a number, not 'nan'
+dcgan --objective energy_margin                               energy_margin requires a D that returns energies
+dcgan --objective minimax:smoothing=1                         smoothing must be at least 0 and below 1, not 1
+dcgan --objective minimax:smoothing=nan                       smoothing must be a number, not 'nan'
 dcgan --objective least_squares:a=1,b=1                       a and b are the targets
-dcgan --objective least_squares:a=1e999                       a is from -1000 to 1000, not inf
+dcgan --objective least_squares:a=1e999                       a must be from -1000 to 1000, not inf
 dcgan --objective f_gan:divergence=kll                        unknown divergence 'kll'; did you mean kl
-dcgan --objective f_gan:divergence=3                          divergence is a name or a Divergence, not 3
+dcgan --objective f_gan:divergence=3                          divergence must be a name or a Divergence, not 3
 dcgan --objective f_gan:divergence=alpha,a=0                  a is neither 0 nor 1
 dcgan --objective f_gan:divergence=alpha,pi=1                 unexpected keyword argument 'pi'
-dcgan --objective f_gan:divergence=jensen_shannon_weighted,pi=1       pi is above 0 and below 1, not 1
+dcgan --objective f_gan:divergence=jensen_shannon_weighted,pi=1       pi must be above 0 and below 1, not 1
 dcgan --objective relativistic_average:scale=x                has no setting 'scale'
 dcgan --penalties r3                                          unknown penalty 'r3'
-dcgan --penalties r1:                                         settings are written name=value
-dcgan --penalties r1:gamma                                    settings are written name=value
-dcgan --penalties r1:gamma=                                   gamma is a number, not ''
-dcgan --penalties r1:gamma=a                                  gamma is a number, not 'a'
-dcgan --penalties r1:gamma=True                               gamma is a number, not True
-dcgan --penalties r1:gamma=None                               gamma is a number, not None
-dcgan --penalties r1:gamma=[1]                                gamma is a number, not \[1\]
-dcgan --penalties r1:gamma=-1                                 gamma is from 0 to 1000000, not -1
-dcgan --penalties r1:gamma=1e999                              gamma is from 0 to 1000000, not inf
+dcgan --penalties r1:                                         settings must be written name=value
+dcgan --penalties r1:gamma                                    settings must be written name=value
+dcgan --penalties r1:gamma=                                   gamma must be a number, not ''
+dcgan --penalties r1:gamma=a                                  gamma must be a number, not 'a'
+dcgan --penalties r1:gamma=True                               gamma must be a number, not True
+dcgan --penalties r1:gamma=None                               gamma must be a number, not None
+dcgan --penalties r1:gamma=[1]                                gamma must be a number, not \[1\]
+dcgan --penalties r1:gamma=-1                                 gamma must be from 0 to 1000000, not -1
+dcgan --penalties r1:gamma=1e999                              gamma must be from 0 to 1000000, not inf
 dcgan --penalties r1:gamma=1,gamma=2                          sets gamma twice
 dcgan --penalties r1:weight=1                                 has no setting 'weight'; it has: gamma
 dcgan --penalties wgan_gp:scale=x                             has no setting 'scale'; it has: weight, one_sided
-dcgan --penalties wgan_gp:one_sided=1                         one_sided is True or False, not 1
-dcgan --penalties dragan:scale=-1                             scale is from 0 to 1000000, not -1
-dcgan --penalties r1 --penalty-every 0                        --penalty-every is at least 1
-dcgan --penalties r1 --penalty-decay 0                        --penalty-decay is above 0 and at most 1
-dcgan --augmentations packing:size=0                          size is from 1 to 1000, not 0
+dcgan --penalties wgan_gp:one_sided=1                         one_sided must be True or False, not 1
+dcgan --penalties dragan:scale=-1                             scale must be from 0 to 1000000, not -1
+dcgan --penalties r1 --penalty-every 0                        --penalty-every must be at least 1
+dcgan --penalties r1 --penalty-decay 0                        --penalty-decay must be above 0 and at most 1
+dcgan --augmentations packing:size=0                          size must be from 1 to 1000, not 0
 dcgan --augmentations packing:size=3                          4 examples do not divide into packs of 3
-dcgan --augmentations packing:size=2.5                        size is a whole number, not 2.5
+dcgan --augmentations packing:size=2.5                        size must be a whole number, not 2.5
 dcgan --augmentations packing packing                         --augmentations names packing twice
-dcgan --augmentations packing adaptive                        packing joins examples, and is the last of a chain
-dcgan --augmentations packing instance_noise                  packing joins examples, and is the last of a chain
-dcgan --augmentations instance_noise:sigma=-1                 sigma is from 0 to 1000, not -1
-dcgan --augmentations instance_noise:updates=0                updates is at least 1, not 0
-dcgan --augmentations instance_noise:sigma=1e400              sigma is from 0 to 1000, not inf
+dcgan --augmentations packing adaptive                        packing must come last in a chain
+dcgan --augmentations packing instance_noise                  packing must come last in a chain
+dcgan --augmentations instance_noise:sigma=-1                 sigma must be from 0 to 1000, not -1
+dcgan --augmentations instance_noise:updates=0                updates must be at least 1, not 0
+dcgan --augmentations instance_noise:sigma=1e400              sigma must be from 0 to 1000, not inf
 dcgan --augmentations diff_augment:policy=colour              unknown transform 'colour'; did you mean color
 dcgan --augmentations diff_augment:policy=5                   diff_augment:policy=5
-dcgan --augmentations diff_augment:probability=2              probability is from 0 to 1, not 2
-dcgan --augmentations adaptive:target=2                       target is from -1 to 1, not 2
-dcgan --augmentations adaptive:images=0                       images is at least 1, not 0
+dcgan --augmentations diff_augment:probability=2              probability must be from 0 to 1, not 2
+dcgan --augmentations adaptive:target=2                       target must be from -1 to 1, not 2
+dcgan --augmentations adaptive:images=0                       images must be at least 1, not 0
 dcgan --augmentations adaptive:scale=x                        has no setting 'scale'
 dcgan --features feature_match                                did you mean feature_matching
-dcgan --features pulling_away:weight=-1                       weight is from 0 to 1000000, not -1
+dcgan --features pulling_away:weight=-1                       weight must be from 0 to 1000000, not -1
 dcgan --d-norm virtual                                        a generator's
 dcgan --d-norm ''                                             unknown normalization ''
 dcgan --g-norm batchnorm                                      unknown normalization 'batchnorm'
 dcgan --minibatch std                                         did you mean stddev
-dcgan --minibatch stddev:group_size=0                         group_size is at least 1, not 0
-dcgan --minibatch stddev:group_size=3                         a batch of 4 examples is not made of groups of 3
+dcgan --minibatch stddev:group_size=0                         group_size must be at least 1, not 0
+dcgan --minibatch stddev:group_size=3                         a batch of 4 examples cannot be split into groups of 3
 dcgan --minibatch stddev:parent=1                             has no setting 'parent'
-dcgan --minibatch discrimination:features=0                   features is from 1 to 65536, not 0
+dcgan --minibatch discrimination:features=0                   features must be from 1 to 65536, not 0
 dcgan --minibatch discrimination:kernel_init=1                has no setting 'kernel_init'
 dcgan --optimizers sgd                                        unknown optimizers 'sgd'
-dcgan --optimizers adam:beta1=2                               beta1 is at least 0 and below 1, not 2
-dcgan --optimizers adam:beta2=1                               beta2 is at least 0 and below 1, not 1
-dcgan --optimizers adam:learning_rate=-1                      learning_rate is at least 0, not -1
+dcgan --optimizers adam:beta1=2                               beta1 must be at least 0 and below 1, not 2
+dcgan --optimizers adam:beta2=1                               beta2 must be at least 0 and below 1, not 1
+dcgan --optimizers adam:learning_rate=-1                      learning_rate must be at least 0, not -1
 dcgan --optimizers adam:learning_rate=1e999                   learning_rate is finite
 dcgan --optimizers adam:rate=1                                has no setting 'rate'
-dcgan --optimizers wgan:clip=0                                clip is above 0, not 0
-dcgan --simultaneous --discriminator-steps 2                  simultaneous updates are one of each player
-dcgan --simultaneous --generator-steps 2                      simultaneous updates are one of each player
-conditional_gan --objective energy_margin                     energy_margin is for a D of energies
+dcgan --optimizers wgan:clip=0                                clip must be above 0, not 0
+dcgan --simultaneous --discriminator-steps 2                  simultaneous updates must be one per player
+dcgan --simultaneous --generator-steps 2                      simultaneous updates must be one per player
+conditional_gan --objective energy_margin                     energy_margin requires a D that returns energies
 conditional_gan --condition labels                            unknown condition 'labels'
 conditional_gan --dataset digits --samples 9                  at least one sample of each of the 10 classes
 conditional_gan --dataset images                              no labels to learn from
 conditional_gan --dataset digits --augmentations packing      packing joins examples of different labels
 conditional_gan --dataset digits --condition projection --g-norm layer        knows no classes
 conditional_gan --dataset digits --minibatch stddev:group_size=5      not made of groups of 5
-conditional_gan --class-weight nan                            --class-weight is from 0 to 1000000, not nan
-cyclegan --objective energy_margin                            energy_margin is for a D of energies
+conditional_gan --class-weight nan                            --class-weight must be from 0 to 1000000, not nan
+cyclegan --objective energy_margin                            energy_margin requires a D that returns energies
 cyclegan --task ''                                            --task is empty
 cyclegan --task horse2zebr                                    there is no folder 'horse2zebr'
 cyclegan --task empty                                         empty
@@ -184,14 +184,14 @@ cyclegan --size 15                                            multiples of 4
 cyclegan --size 64x96                                         --size is the side of squares, from 1 to 8192, not '64x96'
 cyclegan --receptive-field 7                                  receptive field 7 is not supported
 cyclegan --receptive-field 286 --size 32                      too small for a PatchGAN
-cyclegan --identity-weight nan                                --identity-weight is from 0 to 1000000, not nan
-cyclegan --constant 0.5                                       --constant is --schedule linear:start=VALUE now
-cyclegan --schedule linear:start=1.5                          start is at least 0 and below 1, not 1.5
-cyclegan --score-every 1                                      --score-every is for images with labels
-cyclegan --minibatch stddev                                   --minibatch is for a D of whole images
+cyclegan --identity-weight nan                                --identity-weight must be from 0 to 1000000, not nan
+cyclegan --constant 0.5                                       --constant is now --schedule linear:start=VALUE
+cyclegan --schedule linear:start=1.5                          start must be at least 0 and below 1, not 1.5
+cyclegan --score-every 1                                      --score-every requires images with labels
+cyclegan --minibatch stddev                                   --minibatch requires a D that judges whole images
 cyclegan --augmentations packing:size=3                       do not divide into packs of 3
-cyclegan --g-norm virtual                                     needs a reference batch
-cyclegan --optimizers wgan:clip=-1                            clip is above 0, not -1
+cyclegan --g-norm virtual                                     requires a reference batch
+cyclegan --optimizers wgan:clip=-1                            clip must be above 0, not -1
 cyclegan --penalties roth                                     one for each
 cyclegan --batch-size 3                                       not divisible by the 4 devices
 pix2pix --dataset ''                                          --dataset is empty
@@ -199,173 +199,173 @@ pix2pix --dataset nowhere                                     no folder nowhere
 pix2pix --dataset images                                      images
 pix2pix --dataset sets                                        sets
 pix2pix --direction a_to_c                                    --direction
-pix2pix --dataset images --objective energy_margin            energy_margin is for a D of energies
+pix2pix --dataset images --objective energy_margin            energy_margin requires a D that returns energies
 pix2pix --size 63                                             image size 63 x 63 is not supported
 pix2pix --size 64x96                                          --size is the side of squares, from 1 to 8192, not '64x96'
-pix2pix --objective-weight 0 --l1-weight 0                    not both 0
-pix2pix --dropout 1                                           --dropout is at least 0 and below 1
-pix2pix --samples 1                                           --samples is from 2
-pix2pix --validation 9                                        --validation is --samples now
+pix2pix --objective-weight 0 --l1-weight 0                    must not both be 0
+pix2pix --dropout 1                                           --dropout must be at least 0 and below 1
+pix2pix --samples 1                                           --samples must be from 2
+pix2pix --validation 9                                        --validation is now --samples
 pix2pix --features nope                                       unknown feature loss 'nope'
 pix2pix --features pixels                                     --features pixels is --compare-features pixels now
 pix2pix --compare-features nope                               unknown extractor 'nope'
-pix2pix --compare-features custom:function=no.such.thing      no function 'no.such.thing'
-dirac_gan --gammas 1e300                                      --gammas is from 0 to 1000000, not 1e\+300
-dirac_gan --gammas nan                                        --gammas is from 0 to 1000000, not nan
-dirac_gan --gammas                                            --gammas names at least one
+pix2pix --compare-features custom:function=no.such.thing      cannot find the function 'no.such.thing'
+dirac_gan --gammas 1e300                                      --gammas must be from 0 to 1000000, not 1e\+300
+dirac_gan --gammas nan                                        --gammas must be from 0 to 1000000, not nan
+dirac_gan --gammas                                            --gammas must name at least one
 dirac_gan --gammas 1 1                                        --gammas names 1.0 twice
-dirac_gan --noises                                            --noises names at least one
-dirac_gan --noises inf                                        --noises is from 0 to 1000, not inf
+dirac_gan --noises                                            --noises must name at least one
+dirac_gan --noises inf                                        --noises must be from 0 to 1000, not inf
 dirac_gan --start 0 0                                         other than the equilibrium
-dirac_gan --start nan 1                                       --start is from -1000 to 1000, not nan
+dirac_gan --start nan 1                                       --start must be from -1000 to 1000, not nan
 dirac_gan --start 1                                           --start
-dirac_gan --start 1 y                                         --start is a number, from -1000 to 1000, not 'y'
-dirac_gan --step-size 0                                       --step-size is above 0
-dirac_gan --step-size 1e300                                   --step-size is above 0 and at most 100
-dirac_gan --steps 7                                           --steps is from 8
+dirac_gan --start 1 y                                         --start must be a number, from -1000 to 1000, not 'y'
+dirac_gan --step-size 0                                       --step-size must be above 0
+dirac_gan --step-size 1e300                                   --step-size must be above 0 and at most 100
+dirac_gan --steps 7                                           --steps must be from 8
 dirac_gan --seed 1                                            --seed
-ebgan --objective hinge                                       EBGAN's D is low on real images
-ebgan --objective energy_margin:margin=1e300                  margin is above 0 and at most 1000000
+ebgan --objective hinge                                       EBGAN's D must be low on real images
+ebgan --objective energy_margin:margin=1e300                  margin must be above 0 and at most 1000000
 ebgan --margins 5 5                                           --margins names 5.0 twice
-ebgan --margins 0                                             --margins is above 0 and at most 1000000
-ebgan --margins nan                                           --margins is above 0 and at most 1000000, not nan
+ebgan --margins 0                                             --margins must be above 0 and at most 1000000
+ebgan --margins nan                                           --margins must be above 0 and at most 1000000, not nan
 ebgan --network cnn                                           --network
 ebgan --minibatch stddev                                      has no --minibatch
 ebgan --dataset images --size 8 --batch-size 8                no labels to train a classifier
-f_gan --divergences                                           --divergences names at least one
+f_gan --divergences                                           --divergences must name at least one
 f_gan --divergences kl kl                                     --divergences names kl twice
 f_gan --divergences kll                                       unknown divergence 'kll'
-f_gan --weights 0.5 0.6                                       --weights sum to 1
+f_gan --weights 0.5 0.6                                       --weights must sum to 1
 f_gan --weights 0.5 0.5 --means 0                             as many as the mixture has modes
-f_gan --weights -0.5 1.5                                      --weights is above 0 and at most 1
+f_gan --weights -0.5 1.5                                      --weights must be above 0 and at most 1
 f_gan --weights                                               as many as the mixture has modes
-f_gan --stds 0 1                                              --stds is above 0
-f_gan --means 0 1e300                                         --means is from -1000 to 1000
-f_gan --start 0 0                                             --start is above 0
+f_gan --stds 0 1                                              --stds must be above 0
+f_gan --means 0 1e300                                         --means must be from -1000 to 1000
+f_gan --start 0 0                                             --start must be above 0
 lapgan --features feature_matching                            have no --features
 lapgan --augmentations diff_augment                           augmentation would change the high-pass images
 lapgan --d-norm batch                                         have no --d-norm
 lapgan --minibatch stddev                                     have no --minibatch
-lapgan --halvings 11                                          --halvings is from 0 to 10
-ring --memory-limit 1                                          --memory-limit is of data sets
+lapgan --halvings 11                                          --halvings must be from 0 to 10
+ring --memory-limit 1                                          --memory-limit applies to data sets
 ring --score-every 5                                          --score-every is for runs that make images
 unrolled_gan --score-every 5                                  --score-every is for runs that make images
-ring --sweep --sample-every 5                                 --sample-every is not of a sweep
+ring --sweep --sample-every 5                                 --sample-every does not apply to a sweep
 taxonomy --dataset digits --init-from run                     --init-from is for games
 f_gan --init-from nowhere                                     nowhere has no checkpoint yet
 lapgan --size 30                                              30
-lapgan --size 32x64                                           for squares: give --size their side, not 32x64
+lapgan --size 32x64                                           --size must be their side, not 32x64
 lapgan --kernel-sizes 3 3                                     --kernel-sizes
-lapgan --kernel-sizes 3 0 3                                   --kernel-sizes is from 1 to 255, not 0
-lapgan --dropout 1                                            --dropout is at least 0 and below 1
+lapgan --kernel-sizes 3 0 3                                   --kernel-sizes must be from 1 to 255, not 0
+lapgan --dropout 1                                            --dropout must be at least 0 and below 1
 mode_collapse --networks nope                                 unknown networks for stacked MNIST 'nope'
-mode_collapse --networks metz                                 --networks is not of --data ring
-mode_collapse --digits digits                                 --digits is not of --data ring
-mode_collapse --size 16                                       --size is not of --data ring
-mode_collapse --data stacked_mnist --width 64                 --width is not of --data stacked_mnist
+mode_collapse --networks metz                                 --networks does not apply to --data ring
+mode_collapse --digits digits                                 --digits does not apply to --data ring
+mode_collapse --size 16                                       --size does not apply to --data ring
+mode_collapse --data stacked_mnist --width 64                 --width does not apply to --data stacked_mnist
 mode_collapse --methods gan gan                               --methods names gan twice
-mode_collapse --methods                                       --methods names at least one
+mode_collapse --methods                                       --methods must name at least one
 mode_collapse --methods gann                                  unknown method 'gann'; did you mean gan
 mode_collapse --methods packing:size=7                        do not divide into packs of 7
-mode_collapse --methods packing:keep=all                      keep is examples or packs, not 'all'
-mode_collapse --methods unrolled:steps=-1                     steps is from 0 to 1000, not -1
-mode_collapse --methods madgan:generators=0                   generators is from 1 to 100, not 0
-mode_collapse --methods adagan:components=1e9                 components is a whole number, not 1000000000.0
-mode_collapse --methods feature_matching:weight=inf           weight is a number, not 'inf'
+mode_collapse --methods packing:keep=all                      keep must be examples or packs, not 'all'
+mode_collapse --methods unrolled:steps=-1                     steps must be from 0 to 1000, not -1
+mode_collapse --methods madgan:generators=0                   generators must be from 1 to 100, not 0
+mode_collapse --methods adagan:components=1e9                 components must be a whole number, not 1000000000.0
+mode_collapse --methods feature_matching:weight=inf           weight must be a number, not 'inf'
 mode_collapse --data circle                                   unknown mixture 'circle'
 mode_collapse --data ''                                       unknown mixture ''
-mode_collapse --data gmm:modes=0                              modes is from 1 to 10000, not 0
-mode_collapse --data gmm:seed=-1                              seed is from 0 to 4294967295, not -1
+mode_collapse --data gmm:modes=0                              modes must be from 1 to 10000, not 0
+mode_collapse --data gmm:seed=-1                              seed must be from 0 to 4294967295, not -1
 mode_collapse --data stacked_mnist --digits images            images
-mode_collapse --schedule cosine:end=2                         end is from 0 to 1, not 2
-mode_collapse --learning-rate nan                             --learning-rate is at least 0, not nan
-optimal_discriminator --pairs                                 --pairs names at least one
+mode_collapse --schedule cosine:end=2                         end must be from 0 to 1, not 2
+mode_collapse --learning-rate nan                             --learning-rate must be at least 0, not nan
+optimal_discriminator --pairs                                 --pairs must name at least one
 optimal_discriminator --pairs scales scales                   --pairs names scales twice
 optimal_discriminator --pairs scale                           unknown pair 'scale'; did you mean scales
-optimal_discriminator --mu 1e300                              --mu is from -1000 to 1000
-optimal_discriminator --learning-rate 0                       --learning-rate is above 0
+optimal_discriminator --mu 1e300                              --mu must be from -1000 to 1000
+optimal_discriminator --learning-rate 0                       --learning-rate must be above 0
 ring --data madgan_1d                                         not in the plane
-ring --data gmm:modes=x                                       modes is a whole number, not 'x'
+ring --data gmm:modes=x                                       modes must be a whole number, not 'x'
 ring --augmentations packing:size=3                           64 examples do not divide into packs of 3
 ring --minibatch stddev:group_size=5                          not made of groups of 5
-ring --objective energy_margin                                energy_margin is for a D of energies
-ring --augmentations diff_augment                             is for images
+ring --objective energy_margin                                energy_margin requires a D that returns energies
+ring --augmentations diff_augment                             requires images
 ring --d-norm instance                                        instance norm is over the positions of an image
-ring --sweep --sweep-penalties                                --sweep-penalties names at least one
+ring --sweep --sweep-penalties                                --sweep-penalties must name at least one
 ring --sweep --sweep-penalties r1+r3                          unknown penalty 'r3'
 ring --sweep --sweep-objectives hinge hinge                   --sweep-objectives names hinge twice
-ring --sweep --sweep-objectives energy_margin                 energy_margin is for a D of energies
-ring --unroll-steps -1                                        --unroll-steps is from 0 to 1000, not -1
-ring --unroll-steps 99999999999                               --unroll-steps is from 0 to 1000
-unrolled_gan --compare                                        --compare names at least one
+ring --sweep --sweep-objectives energy_margin                 energy_margin requires a D that returns energies
+ring --unroll-steps -1                                        --unroll-steps must be from 0 to 1000, not -1
+ring --unroll-steps 99999999999                               --unroll-steps must be from 0 to 1000
+unrolled_gan --compare                                        --compare must name at least one
 unrolled_gan --compare 0 0                                    --compare names 0 twice
-unrolled_gan --compare 0 -2                                   --compare is from 0 to 1000, not -2
+unrolled_gan --compare 0 -2                                   --compare must be from 0 to 1000, not -2
 unrolled_gan --unroll-steps 1                                 --unroll-steps
 unrolled_gan --data ring                                      unknown mixture 'ring'
-unrolled_gan --discriminator-steps 2                          simultaneous updates are one of each player
-semi_supervised --labels 101 --dataset digits                 not the same number of each of 10 classes
+unrolled_gan --discriminator-steps 2                          simultaneous updates must be one per player
+semi_supervised --labels 101 --dataset digits                 cannot be split evenly among 10 classes
 semi_supervised --labels 100000 --dataset digits              100000 labels
 semi_supervised --d-features                                  --d-features is empty
-semi_supervised --d-features 10 0                             --d-features is from 1 to 65536, not 0
+semi_supervised --d-features 10 0                             --d-features must be from 1 to 65536, not 0
 semi_supervised --g-norm layer                                norms are the paper's
-semi_supervised --objective energy_margin                     energy_margin is for a D of energies
+semi_supervised --objective energy_margin                     energy_margin requires a D that returns energies
 semi_supervised --dataset images                              no labels to learn from
 semi_supervised --dataset digits --augmentations packing:size=3       do not divide into packs of 3
-semi_supervised --splits 3                                    --splits is --seeds now
-semi_supervised --average nan                                 --average is from 0 to 1, not nan
+semi_supervised --splits 3                                    --splits is now --seeds
+semi_supervised --average nan                                 --average must be from 0 to 1, not nan
 sngan --pool max                                              --pool
 sngan --minibatch stddev                                      has no --minibatch
 sngan --dataset digits --size 30                              image size 30
-sngan --generator-batches 0                                   --generator-batches is from 1 to 1000
+sngan --generator-batches 0                                   --generator-batches must be from 1 to 1000
 wgan_gp --g-width 1e3                                         --g-width
-wgan_gp --schedule linear:end=-0.5                            end is from 0 to 1, not -0.5
-taxonomy --models                                             --models names at least one
+wgan_gp --schedule linear:end=-0.5                            end must be from 0 to 1, not -0.5
+taxonomy --models                                             --models must name at least one
 taxonomy --models vae vae                                     --models names vae twice
 taxonomy --models vea                                         unknown model 'vea'; did you mean vae
-taxonomy --noise 1                                            --noise is above 0 and below 1
-taxonomy --size 3                                             --size is from 4 to 1024
-taxonomy --size 28x28                                         --size is a whole number, from 4 to 1024, not '28x28'
+taxonomy --noise 1                                            --noise must be above 0 and below 1
+taxonomy --size 3                                             --size must be from 4 to 1024
+taxonomy --size 28x28                                         --size must be a whole number, from 4 to 1024, not '28x28'
 text_to_image --method gaan                                   unknown method 'gaan'; did you mean gan
 text_to_image --say hello                                     --say is python -m experiments.text_to_image.say
 text_to_image --run run                                       --run is python -m experiments.text_to_image.say
-text_to_image --data images --score-every 1                   --score-every is for captioned digits
-text_to_image --data nowhere                                  is no folder, and none of
+text_to_image --data images --score-every 1                   --score-every requires captioned digits
+text_to_image --data nowhere                                  is neither a folder nor one of
 text_to_image --data images                                   captions.csv
-text_to_image --data caltech_birds2011                        wants --captions
-text_to_image --size 64                                       captioned digits are of 32 pixels
+text_to_image --data caltech_birds2011                        requires --captions
+text_to_image --size 64                                       captioned digits have 32 pixels
 text_to_image --size 32x32                                    --size is the side of squares, from 1 to 8192, not '32x32'
 text_to_image --mismatches far                                unknown mismatches 'far'
-text_to_image --mismatches any --method gan                   --mismatches is of cls and cls_int
+text_to_image --mismatches any --method gan                   --mismatches applies to cls and cls_int
 text_to_image --encoder clip                                  unknown encoder 'clip'
 text_to_image --encoder nowhere.npz                           nowhere.npz
 text_to_image --encoder broken.npz                            broken.npz
 text_to_image --method int --batch-size 4                     interpolated in pairs
 text_to_image --augmentations packing                         packing joins images of different texts
-text_to_image --objective energy_margin                       energy_margin is for a D of energies
-vanishing_gradients --cases                                   --cases names at least one
+text_to_image --objective energy_margin                       energy_margin requires a D that returns energies
+vanishing_gradients --cases                                   --cases must name at least one
 vanishing_gradients --cases minimax minimax                   --cases names minimax twice
 vanishing_gradients --cases maximin                           unknown case 'maximin'
 vanishing_gradients --data madgan_1d                          not in the plane
-vanishing_gradients --clip 0                                  --clip is above 0
-vanishing_gradients --sigma nan                               --sigma is from 0 to 1000, not nan
+vanishing_gradients --clip 0                                  --clip must be above 0
+vanishing_gradients --sigma nan                               --sigma must be from 0 to 1000, not nan
 benchmark --game gan                                          --game
-benchmark --unroll-steps                                      --unroll-steps names at least one
+benchmark --unroll-steps                                      --unroll-steps must name at least one
 benchmark --unroll-steps 0 0                                  --unroll-steps names 0 twice
-benchmark --json suite.json                                   are for --suite
-benchmark --suite --json images                               --json is a file to write
-benchmark --suite --json file/x.json                          --json is a folder, and
+benchmark --json suite.json                                   require --suite
+benchmark --suite --json images                               --json must be a file to write
+benchmark --suite --json file/x.json                          --json must be a folder, but
 benchmark --suite --compare nowhere.json                      nowhere.json
 benchmark --suite --compare file                              file
 benchmark --suite --only nothing_of_that_name                 nothing_of_that_name
-benchmark --metric frechet --samples 1                        --samples is from 2
+benchmark --metric frechet --samples 1                        --samples must be from 2
 benchmark --metric fid                                        --metric
 benchmark --size 30                                           image size 30
 evaluate ''                                                   RUN is empty
 evaluate                                                      Missing from
 evaluate nowhere                                              nowhere is no
 evaluate foreign                                              foreign is no
-evaluate run --samples 0                                      --samples is from 2
-evaluate run --seed -1                                        --seed is from 0 to 4294967295, not -1
+evaluate run --samples 0                                      --samples must be from 2
+evaluate run --seed -1                                        --seed must be from 0 to 4294967295, not -1
 evaluate run --protocol fid50k_full --samples 10              a protocol fixes
 evaluate run --protocol fid50k_full fid50k_full               --protocol names fid50k_full twice
 evaluate run --protocol fid                                   unknown protocol 'fid'
@@ -375,28 +375,28 @@ export ''                                                     RUN is empty
 export nowhere                                                there is no run nowhere
 export foreign                                                foreign is no
 export run                                                    run
-export run --checkpoint -1                                    --checkpoint is at least 0
+export run --checkpoint -1                                    --checkpoint must be at least 0
 generate nowhere                                              there is no run nowhere
 generate run                                                  run
 generate run --out ''                                         --out is empty
-generate run --number 0                                       --number is from 1
-generate run --number 5 --latents images                      --number is not given with --latents
-generate run --truncation 0                                   --truncation is above 0
-generate run --seed 4294967296                                --seed is from 0 to 4294967295
+generate run --number 0                                       --number must be from 1
+generate run --number 5 --latents images                      --number cannot be combined with --latents
+generate run --truncation 0                                   --truncation must be above 0
+generate run --seed 4294967296                                --seed must be from 0 to 4294967295
 interpolate nowhere                                           there is no run nowhere
-interpolate run --rate 51                                     --rate is above 0 and at most 50
-interpolate run --points 1                                    --points is from 2
-interpolate run --out film.mp4                                --out is a .gif
-interpolate run --out images                                  --out is a file to write
+interpolate run --rate 51                                     --rate must be above 0 and at most 50
+interpolate run --points 1                                    --points must be from 2
+interpolate run --out film.mp4                                --out must be a .gif
+interpolate run --out images                                  --out must be a file to write
 interpolate run --way zigzag                                  --way
 say '' hello                                                 RUN is empty
 say nowhere hello                                             nowhere is no
 say foreign hello                                             foreign is no
-say run                                                       which captions
+say run                                                       no captions are given
 translate nowhere images made                                 there is no run nowhere
 translate run nowhere made                                    run
 translate run images ''                                       OUT is empty
-translate run images made --size 0                            --size is from 1 to 8192
+translate run images made --size 0                            --size must be from 1 to 8192
 translate run images made --size native                       --size is the side of squares, from 1 to 8192, not 'native'
 translate run images                                          OUT
 metrics images                                                Missing from
@@ -410,94 +410,94 @@ metrics images text.npy --extractor pixels                    text.npy
 metrics images images --extractor pixel                       unknown extractor 'pixel'; did you mean pixels
 metrics images images --extractor pixels:size=3               has no setting 'size'
 metrics images images --extractor custom                      function
-metrics images images --extractor custom:function=nothing     no function 'nothing'
+metrics images images --extractor custom:function=nothing     cannot find the function 'nothing'
 metrics images images --extractor squeezenet:path=nowhere --resize 64         nowhere
 metrics images images --extractor pixels --measures fid       unknown measure 'fid'
-metrics images images --extractor pixels --measures prdc:k=0  k is at least 1, not 0
+metrics images images --extractor pixels --measures prdc:k=0  k must be at least 1, not 0
 metrics images images --extractor pixels --measures kernel kernel     --measures names kernel twice
-metrics images images --extractor pixels --measures kernel_subsets:size=1     size is from 2
+metrics images images --extractor pixels --measures kernel_subsets:size=1     size must be from 2
 metrics images images --extractor pixels --measures score     score
-metrics images images --samples 0                             --samples is from 2
-metrics images images --reals -3                              --reals is from 2
-metrics images images --resize 0                              --resize is from 1 to 8192
+metrics images images --samples 0                             --samples must be from 2
+metrics images images --reals -3                              --reals must be from 2
+metrics images images --resize 0                              --resize must be from 1 to 8192
 metrics images images --resize 8x8                            --resize is the side of squares, from 1 to 8192, not '8x8'
-metrics images images --seed -1                               --seed is from 0 to 4294967295
-metrics images images --batch-size 0                          --batch-size is from 1
-metrics images images --json images                           --json is a file to write
-metrics images images --json file/scores.json                 --json is a folder, and
+metrics images images --seed -1                               --seed must be from 0 to 4294967295
+metrics images images --batch-size 0                          --batch-size must be from 1
+metrics images images --json images                           --json must be a file to write
+metrics images images --json file/scores.json                 --json must be a folder, but
 metrics images images --protocol fid                          unknown protocol 'fid'
 metrics images images --protocol fid50k_full --extractor pixels       a protocol fixes
-metrics digits:validation images --extractor pixels --resize 8        digits have splits
+metrics digits:validation images --extractor pixels --resize 8        digits have no split
 metrics images run --extractor pixels --resize 8              run
 dcgan --dataset one --size 8 --batch-size 4                   batch size 4 is more than the 1 examples
 dcgan --dataset images/0.png                                  no folder images/0.png
 dcgan --dataset loop                                          unknown data set 'loop'
 dcgan --dataset MNIST                                         did you mean mnist
-dcgan --dataset 'mnist:'                                      'mnist:' is not the name of a data set
-dcgan --dataset 'digits:'                                     'digits:' names no split
+dcgan --dataset 'mnist:'                                      'mnist:' is not a data set name
+dcgan --dataset 'digits:'                                     'digits:' does not name a split
 dcgan --dataset 'digits:train[5:2]'                           not 'train\[5:2\]'
 dcgan --dataset zero.npy                                      zero.npy: images are
 dcgan --runs-dir loop                                         Too many levels of symbolic links
-dcgan --resume --overwrite                                    give one of them
+dcgan --resume --overwrite                                    give only one of them
 dcgan --init-from file                                        file has no checkpoint
-dcgan --analyse run                                           --analyse is python -m experiments.dcgan.analyse RUN now
-analyse run_list                                              run_list is not a run that makes images
-analyse run_binary                                            run_binary is not a run that makes images
-dcgan --size 64X96                                            is a side, HEIGHTxWIDTH such as 64x96, or native, not '64X96'
-dcgan --size 0x64                                             --size is from 1 to 8192, not 0
-dcgan --size 64x96x3                                          is a side, HEIGHTxWIDTH such as 64x96, or native, not '64x96x3'
-dcgan --penalties --penalty-every 4                           --penalty-every is of --penalties, and there are none
-dcgan --penalties --penalty-decay 0.5                         --penalty-decay is of --penalties, and there are none
-dcgan --penalties --penalty-at original                       --penalty-at is of --penalties, and there are none
+dcgan --analyse run                                           --analyse is now python -m experiments.dcgan.analyse RUN
+analyse run_list                                              run_list is not a run that generates images
+analyse run_binary                                            run_binary is not a run that generates images
+dcgan --size 64X96                                            must be a side, HEIGHTxWIDTH such as 64x96, or native, not '64X96'
+dcgan --size 0x64                                             --size must be from 1 to 8192, not 0
+dcgan --size 64x96x3                                          must be a side, HEIGHTxWIDTH such as 64x96, or native, not '64x96x3'
+dcgan --penalties --penalty-every 4                           --penalty-every requires --penalties
+dcgan --penalties --penalty-decay 0.5                         --penalty-decay requires --penalties
+dcgan --penalties --penalty-at original                       --penalty-at requires --penalties
 dcgan --penalties r1 r1                                       --penalties names r1 twice
-dcgan --penalties 'r1:gamma=[[[['                             gamma is a number, not '\[\[\[\['
-dcgan --penalties 'r1:gamma=__import__("os")'                 gamma is a number
+dcgan --penalties 'r1:gamma=[[[['                             gamma must be a number, not '\[\[\[\['
+dcgan --penalties 'r1:gamma=__import__("os")'                 gamma must be a number
 dcgan --augmentations adaptive adaptive                       --augmentations names adaptive twice
 dcgan --features feature_matching feature_matching            --features names feature_matching twice
 dcgan --objective :                                           unknown objective ''
 dcgan --objective 'minimax:=1'                                has no setting ''
-dcgan --data-dir file                                         --data-dir is a folder, and
-conditional_gan --condition projection --generated-classes    --generated-classes is of --condition auxiliary_classifier
-conditional_gan --condition concatenation --class-weight 2    --class-weight is of --condition auxiliary_classifier
+dcgan --data-dir file                                         --data-dir must be a folder, but
+conditional_gan --condition projection --generated-classes    --generated-classes applies to --condition auxiliary_classifier
+conditional_gan --condition concatenation --class-weight 2    --class-weight applies to --condition auxiliary_classifier
 cyclegan --task file                                          there is no folder 'file'
 cyclegan --task pairs_odd                                     15 pixels wide
 pix2pix --dataset pairs_odd                                   15 pixels wide
-pix2pix --dataset one                                         at least 2 of each are needed
-pix2pix --statistics running                                  --statistics is of batch norm, and --g-norm is instance
-ebgan --margins 5 --objective energy_margin:margin=3          --objective is not given with --margins
-wgan_gp --g-norm layer --statistics running                   --statistics is of batch norm, and --g-norm is layer
-mode_collapse --compare-serial --invert 5                     --invert is not of --compare-serial
-mode_collapse --compare-serial --resume                       --resume is not of --compare-serial
-mode_collapse --evaluations 0                                 --evaluations is at least 1
+pix2pix --dataset one                                         at least 2 of each are required
+pix2pix --statistics running                                  --statistics applies to batch norm, and --g-norm is instance
+ebgan --margins 5 --objective energy_margin:margin=3          --objective cannot be combined with --margins
+wgan_gp --g-norm layer --statistics running                   --statistics applies to batch norm, and --g-norm is layer
+mode_collapse --compare-serial --invert 5                     --invert does not apply to --compare-serial
+mode_collapse --compare-serial --resume                       --resume does not apply to --compare-serial
+mode_collapse --evaluations 0                                 --evaluations must be at least 1
 mode_collapse --data 'ring_veegan:modes=3'                    ring_veegan
-ring --sweep-penalties none                                   --sweep-penalties is of --sweep
-ring --sweep --objective hinge                                --objective is not of a sweep
-ring --sweep --penalties r1                                   --penalties is not of a sweep
+ring --sweep-penalties none                                   --sweep-penalties requires --sweep
+ring --sweep --objective hinge                                --objective does not apply to a sweep
+ring --sweep --penalties r1                                   --penalties does not apply to a sweep
 ring --sweep --sweep-penalties r1+r1                          --penalties names r1 twice
-text_to_image --captions captions.csv                         --captions is of a folder or a TFDS name
-text_to_image --skip-broken                                   --skip-broken is of a folder or a TFDS name
-text_to_image --data images --digits mnist                    --digits is of captioned digits, not of --data images
-text_to_image --encoder bag_of_words --encoder-steps 5        --encoder-steps is of the joint encoder, not of bag_of_words
+text_to_image --captions captions.csv                         --captions applies to a folder or a TFDS name
+text_to_image --skip-broken                                   --skip-broken applies to a folder or a TFDS name
+text_to_image --data images --digits mnist                    --digits applies to captioned digits, not to --data images
+text_to_image --encoder bag_of_words --encoder-steps 5        --encoder-steps applies to the joint encoder, not to bag_of_words
 text_to_image --scenes 5                                      batch size 16 is more than the 5 examples
 say run_list hello                                            is damaged: it is not a configuration
-benchmark --metric frechet --unroll-steps 1 2                 --unroll-steps is not for --metric frechet
-benchmark --metric inception --dimension 64                   --dimension is not for --metric inception
-benchmark --suite --metric frechet                            --metric is not for --suite
-benchmark --suite --width 8                                   --width is not for --suite
-benchmark --samples 10                                        --samples is for --metric frechet
-benchmark --game unrolled_ring --size 16                      --size is of images
+benchmark --metric frechet --unroll-steps 1 2                 --unroll-steps does not apply to --metric frechet
+benchmark --metric inception --dimension 64                   --dimension does not apply to --metric inception
+benchmark --suite --metric frechet                            --metric does not apply to --suite
+benchmark --suite --width 8                                   --width does not apply to --suite
+benchmark --samples 10                                        --samples requires --metric frechet
+benchmark --game unrolled_ring --size 16                      --size applies to images
 benchmark --suite --compare text.npy                          not the JSON of an earlier suite
 evaluate run_list                                             is damaged: it is not a configuration
 evaluate run_bin                                              cannot read run_bin/sampler.bin
-generate run_bin                                              generator.json is damaged: it has no 'experiment'
+generate run_bin                                              generator.json is damaged: it does not contain 'experiment'
 generate file                                                 there is no run file
 interpolate run_binary                                        run_binary
 translate run_list images made                                run_list
-metrics images one --extractor pixels --measures kernel       a metric needs at least two images, not 1
+metrics images one --extractor pixels --measures kernel       a metric requires at least two images, not 1
 metrics images images --extractor custom:function=os.getcwd --measures frechet        os.getcwd fails on images
-metrics images images --extractor custom:function=numpy.linalg --measures frechet     'numpy.linalg' is not a function
-metrics images images --extractor custom:function=numpy.sum --measures frechet        does not make one vector of an image
-metrics images images --extractor custom:function= --measures frechet         no function ''
+metrics images images --extractor custom:function=numpy.linalg --measures frechet     'numpy.linalg' must be a function
+metrics images images --extractor custom:function=numpy.sum --measures frechet        must return one vector per image
+metrics images images --extractor custom:function= --measures frechet         cannot find the function ''
 metrics images zero.npy --extractor pixels                    zero.npy: images are
 metrics images flat.npy --extractor pixels                    flat.npy
 metrics images object.npy --extractor pixels                  object.npy
@@ -510,9 +510,9 @@ metrics images many.npz --extractor pixels                    many.npz
 metrics nan_statistics.npz images --extractor pixels --measures frechet       nan_statistics.npz
 metrics odd_statistics.npz images --extractor pixels --measures frechet       odd_statistics.npz
 metrics images loop --extractor pixels                        loop
-metrics images images --measures prdc:k=8 --extractor pixels  at least k \+ 1 examples
+metrics images images --measures prdc:k=8 --extractor pixels  sets of more than k examples
 metrics images images --measures kernel_subsets:size=9 --extractor pixels     cannot be drawn from 8 and 8 rows
-metrics images images --samples 9 --extractor pixels --measures frechet       has 8 images that can be read, and 9 are asked for
+metrics images images --samples 9 --extractor pixels --measures frechet       has 8 readable images, but 9 were requested
 """
 """The command, and after two spaces what the line says, a regular expression. Names are those of `make_inputs`."""
 

@@ -72,8 +72,8 @@ def test_bad_input_is_one_line(tmp_path):
     broken.write_text('{')
     for options, line in [
         ({'suite': True, 'compare': broken}, 'is not the JSON of an earlier suite'),
-        ({'suite': True, 'only': ('nothing',)}, 'no workload has that in its name'),
-        ({'compare': broken}, 'are for --suite'),
+        ({'suite': True, 'only': ('nothing',)}, 'no workload has such a name'),
+        ({'compare': broken}, 'require --suite'),
     ]:
         with pytest.raises(InputError, match=line):
             benchmark.main(benchmark.Config(**options))

@@ -165,7 +165,7 @@ def test_a_film_comes_back_to_its_first_latents(gan, tmp_path):
         assert film.info['duration'] == 70  # the nearest hundredth to 1 / 15 of a second
     points, _ = interpolate.route(config, generator)
     assert points.shape == (3, 2, 3) and len(np.unique(points)) == 18
-    with pytest.raises(InputError, match=r'film\.gif exists; give another --out'):
+    with pytest.raises(InputError, match=r'film\.gif exists; choose another --out'):
         interpolate.main(config)
     np.save(tmp_path / 'z.npy', points[0])
     own = interpolate.Config(str(run.path), steps=1, latents=str(tmp_path / 'z.npy'))
@@ -249,7 +249,7 @@ def test_what_expired_is_rebuilt_from_the_weights_that_were_kept(gan, tmp_path, 
     noted = json.loads((copy / 'generator.json').read_text())
     exported, until = (datetime.date.fromisoformat(noted[name]) for name in ('exported', 'readable_until'))
     assert (until - exported).days == 180 and noted['step'] == 9 and noted['experiment'] == 'experiments.dcgan'
-    assert out.count(f'readable until {until}; python -m experiments.export {copy} renews them') == 2 and 'step 9' in out
+    assert out.count(f'readable until {until}; python -m experiments.export {copy} updates them') == 2 and 'step 9' in out
 
 
 def test_weights_come_back_whatever_their_names(tmp_path):
@@ -280,26 +280,26 @@ def test_runs_that_cannot_be_drawn_with(capsys, monkeypatch, tmp_path, gan, cycl
     assert f'there is no run {tmp_path}/none' in line(tmp_path / 'none')
     bare = tmp_path / 'bare'
     bare.mkdir()
-    assert 'is no run: it has no config.json' in line(bare)
+    assert 'is not a run: it does not contain config.json' in line(bare)
     (bare / 'config.json').write_text((run.path / 'config.json').read_text())
-    assert 'is not a run that makes images: it has no generator.json' in line(bare)
+    assert 'is not a run that generates images: it does not contain generator.json' in line(bare)
     (bare / 'below').mkdir()
     (bare / 'below/generator.json').write_text('{}')
-    assert f'its runs are {bare}/below' in line(bare)
+    assert f'it contains the runs {bare}/below' in line(bare)
     described = json.loads((run.path / 'generator.json').read_text())
     for content, message in (
         ('{"experiment', 'generator.json is damaged'),
         ('[]', 'generator.json is damaged'),
         (json.dumps({**described, 'experiment': 'os'}), "names 'os', which is not an experiment"),
         (json.dumps({**described, 'experiment': 'experiments.nope'}), 'which this version does not have'),
-        (json.dumps({**described, 'data': {'side': 8}}), 'generator.json is of another version'),
+        (json.dumps({**described, 'data': {'side': 8}}), 'generator.json was written by another version'),
         (json.dumps(described), 'has no checkpoint yet'),
     ):
         (bare / 'generator.json').write_text(content)
         assert message in line(bare)
     (bare / 'generator.safetensors').write_bytes(b'nothing')
     assert 'cannot read' in line(bare) and 'generator.safetensors' in line(bare)
-    assert 'has no checkpoint of step 7; it has 1, 2' in line(run.path, '--checkpoint', '7')
+    assert 'has no checkpoint of step 7; available steps are 1, 2' in line(run.path, '--checkpoint', '7')
     assert 'its images are made by python -m experiments.translate' in line(other.path)
     assert not (tmp_path / 'out').exists()
 
@@ -308,23 +308,23 @@ def test_runs_that_cannot_be_drawn_with(capsys, monkeypatch, tmp_path, gan, cycl
 @pytest.mark.parametrize(
     ('flags', 'message'),
     [
-        (['--number', '0'], '--number is from 1 to 10000000, not 0'),
-        (['--seed', '-1'], '--seed is from 0 to'),
-        (['--seed', '99999999999999999999'], '--seed is from 0 to'),
-        (['--truncation', '0'], '--truncation is above 0, not 0.0'),
-        (['--truncation', 'nan'], '--truncation is above 0, not nan'),
-        (['--of', '3'], '--of is for runs with labels or captions'),
+        (['--number', '0'], '--number must be from 1 to 10000000, not 0'),
+        (['--seed', '-1'], '--seed must be from 0 to'),
+        (['--seed', '99999999999999999999'], '--seed must be from 0 to'),
+        (['--truncation', '0'], '--truncation must be above 0, not 0.0'),
+        (['--truncation', 'nan'], '--truncation must be above 0, not nan'),
+        (['--of', '3'], '--of requires a run with labels or captions'),
         (['--latents', 'none.npy'], 'cannot read none.npy: No such file'),
-        (['--latents', 'z.npy', '--number', '3'], 'not given with --latents'),
-        (['--latents', 'z.npy', '--truncation', '1'], 'not for those of --latents'),
+        (['--latents', 'z.npy', '--number', '3'], 'cannot be combined with --latents'),
+        (['--latents', 'z.npy', '--truncation', '1'], 'not to those of --latents'),
         (['--latents', 'wide.npy'], 'wide.npy has [2, 4] float64; latents of'),
         (['--latents', 'nan.npy'], 'nan.npy has [3] float64; latents of'),
         (['--latents', 'text.npy'], 'text.npy has [3] <U1; latents of'),
-        (['--latents', 'several.npz'], 'several.npz holds 2 arrays (a, b), and latents are one'),
+        (['--latents', 'several.npz'], 'several.npz holds 2 arrays (a, b); latents are a single array'),
         (['--latents', '.'], 'cannot read .: Is a directory'),
         (['--out', 'full'], 'full exists and is not empty'),
         (['--out', 'z.npy'], 'z.npy exists and is a file'),
-        (['--out', 'z.npy/below'], 'cannot make the folder'),
+        (['--out', 'z.npy/below'], 'cannot create the folder'),
     ],
 )
 def test_generate_on_bad_input(capsys, monkeypatch, tmp_path, gan, flags, message):
@@ -346,12 +346,12 @@ def test_generate_on_bad_input(capsys, monkeypatch, tmp_path, gan, flags, messag
 @pytest.mark.parametrize(
     ('flags', 'message'),
     [
-        (['--panels', '0'], '--panels is from 1 to 1000, not 0'),
-        (['--points', '1'], '--points is from 2 to 1000, not 1'),
-        (['--steps', '0'], '--steps is from 1 to 1000, not 0'),
-        (['--rate', 'nan'], '--rate is above 0 and at most 50, not nan'),
-        (['--rate', '99'], '--rate is above 0 and at most 50'),
-        (['--out', 'film.mp4'], '--out is a .gif, not film.mp4'),
+        (['--panels', '0'], '--panels must be from 1 to 1000, not 0'),
+        (['--points', '1'], '--points must be from 2 to 1000, not 1'),
+        (['--steps', '0'], '--steps must be from 1 to 1000, not 0'),
+        (['--rate', 'nan'], '--rate must be above 0 and at most 50, not nan'),
+        (['--rate', '99'], '--rate must be above 0 and at most 50'),
+        (['--out', 'film.mp4'], '--out must be a .gif, not film.mp4'),
         (['--way', 'detour'], "invalid choice 'detour'"),
         (['--latents', 'one.npy'], 'one.npy has one latent'),
     ],
@@ -373,7 +373,7 @@ def test_translate_on_bad_input(capsys, monkeypatch, tmp_path, gan, cycle):
     (tmp_path / 'empty').mkdir()
     assert 'no images in empty' in line(run, 'empty', 'out')
     assert 'image size 6 is not supported' in line(run, 'in', 'out', '--size', '6')
-    assert '--size is from 1 to 8192, not 0' in line(run, 'in', 'out', '--size', '0')
+    assert '--size must be from 1 to 8192, not 0' in line(run, 'in', 'out', '--size', '0')
     assert 'in exists and is not empty' in line(run, 'in', 'in')
     write(tmp_path / 'in/x.jpg', (8, 8))
     assert 'in/x.jpg and in/x.png would both be translated to x.png' in line(run, 'in', 'out')

@@ -68,7 +68,7 @@ def test_a_folder_is_compared_at_the_size_and_channels_of_the_run(photos, tmp_pa
     expected = float(frechet_distance_from_features(vectors(real), vectors(fakes)))
     assert found['frechet_distance']['value'] == pytest.approx(expected, rel=1e-4)
     assert found['frechet_distance']['step'] == 7 and found['frechet_distance']['reals'] == 24
-    assert 'the samples are those of step 7' in capsys.readouterr().out
+    assert 'the samples are from step 7' in capsys.readouterr().out
 
 
 def test_copies_of_any_training_image_are_found(photos, tmp_path, capsys):
@@ -84,7 +84,7 @@ def test_blocks_of_the_training_set_are_the_training_set():
     whole, parts = (memorisation_test(train[:9] + 1, x, held_out) for x in (train, blocks))
     assert parts == whole
     np.testing.assert_array_equal(nearest_distance(train, iter(blocks)), 0)
-    with pytest.raises(ValueError, match='without examples'):
+    with pytest.raises(ValueError, match='at least one example'):
         nearest_distance(train, [])
 
 
@@ -136,8 +136,8 @@ def test_a_stopped_run_is_scored_from_its_checkpoints(stopped, monkeypatch):
     assert scores(str(stopped), samples=50)['frechet_distance'] == second['frechet_distance']
     assert sources.open_source(str(stopped)).note == ''
     export.main(export.Config(str(stopped), checkpoint=1))
-    assert 'is of step 1, and the newest checkpoint is of step 2' in sources.open_source(str(stopped)).note
-    with pytest.raises(InputError, match='has no checkpoint of step 3; it has 1, 2'):
+    assert 'is from step 1, and the newest checkpoint is from step 2' in sources.open_source(str(stopped)).note
+    with pytest.raises(InputError, match='has no checkpoint of step 3; available steps are 1, 2'):
         scores(str(stopped), checkpoint=3)
 
 
@@ -160,7 +160,7 @@ def test_a_checkpoint_that_was_cut_short_is_not_read(stopped):
     content = file.read_bytes()
     file.write_bytes(content[:-1])
     try:
-        with pytest.raises(InputError, match=r'checkpoint 1 of .* is damaged: .* is not what was written'):
+        with pytest.raises(InputError, match=r'checkpoint 1 of .* is damaged: .* has changed since it was written'):
             scores(str(stopped), checkpoint=1)
     finally:
         file.write_bytes(content)
@@ -169,14 +169,14 @@ def test_a_checkpoint_that_was_cut_short_is_not_read(stopped):
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        ({'samples': 0}, '--samples is from 2 to 10000000, not 0'),
-        ({'samples': 1}, '--samples is from 2'),
-        ({'seed': -1}, '--seed is from 0'),
-        ({'batch_size': 0}, '--batch-size is from 1'),
+        ({'samples': 0}, '--samples must be from 2 to 10000000, not 0'),
+        ({'samples': 1}, '--samples must be from 2'),
+        ({'seed': -1}, '--seed must be from 0'),
+        ({'batch_size': 0}, '--batch-size must be from 1'),
         ({'protocol': ('fid5k',), 'extractor': 'pixels'}, 'a protocol fixes measures'),
-        ({'dataset': 'nowhere/photos'}, 'was trained on nowhere/photos, which is not there, relative to the folder'),
-        ({'dataset': 'images.npz'}, r'was trained on images\.npz, which is not there, relative'),
-        ({'dataset': '/nowhere'}, 'was trained on /nowhere, which is not there: give it by --dataset'),
+        ({'dataset': 'nowhere/photos'}, 'was trained on nowhere/photos, which is not found, relative to the folder'),
+        ({'dataset': 'images.npz'}, r'was trained on images\.npz, which is not found, relative'),
+        ({'dataset': '/nowhere'}, 'was trained on /nowhere, which is not found; give its location with --dataset'),
     ],
 )
 def test_what_cannot_be_evaluated(photos, tmp_path, options, message):
@@ -199,5 +199,5 @@ def test_a_data_set_that_moved_is_named(photos, tmp_path, monkeypatch):
 def test_a_run_does_not_go_back(stopped):
     """`--resume --steps 1` of a run at step 2 would say "after 1 steps" of what was trained for 2."""
     config = dcgan.Config(runs_dir=str(stopped.parent), **TINY, steps=1, resume=True)
-    with pytest.raises(InputError, match='is at step 2 already, and --steps 1 is before that'):
+    with pytest.raises(InputError, match='is already at step 2; --steps must not be less, got 1'):
         dcgan.main(config)

@@ -52,7 +52,7 @@ def test_scores_of_a_run(tmp_path, capsys):
     found = evaluate.main(evaluate.Config(str(tmp_path / config.name), samples=50))
     assert {row['name'] for row in found} > {'frechet_distance', 'precision', 'classifier_score', 'neighbour_distance_ratio'}
     assert 'features: classifier of digits' in capsys.readouterr().out
-    for bad, message in ((tmp_path, 'no config.json'), (tmp_path / 'none', 'is no run')):
+    for bad, message in ((tmp_path, 'does not contain config.json'), (tmp_path / 'none', 'is not a run')):
         with pytest.raises(InputError, match=message):
             evaluate.main(evaluate.Config(str(bad)))
 
@@ -103,8 +103,8 @@ def test_dcgan_on_a_folder_of_classes_read_as_needed(tmp_path, capsys):
     )
     results = dcgan.main(config)
     assert 0 <= results['classifier_accuracy'] <= 1 and len(results['class_shares']) == 2
-    line = f'{tmp_path}/images: 16 images of 8 x 8 pixels, grey, 2 classes; 1 unreadable ones left out, '
-    assert line + f'{tmp_path}/images/train/ant/torn.png the first\n' in capsys.readouterr().out
+    line = f'{tmp_path}/images: 16 images of 8 x 8 pixels, grey, 2 classes; '
+    assert line + f'unreadable files left out: 1 (first: {tmp_path}/images/train/ant/torn.png)\n' in capsys.readouterr().out
 
 
 @pytest.mark.parametrize('count', [1, 2])
@@ -127,7 +127,7 @@ def test_test_sets_are_loaded_as_the_training_set_is(tmp_path):
         found = image_gan.load(config)
         assert found.train.images.shape == found.held_out.images.shape == (2, 8, 8, channels)
     (tmp_path / 'images/test/0.png').unlink()
-    with pytest.raises(InputError, match='has 1 test image, and samples are compared with at least 2'):
+    with pytest.raises(InputError, match='has 1 test image; samples are compared with at least 2'):
         image_gan.load(config)
 
 
@@ -160,35 +160,35 @@ def line_of(capsys, monkeypatch, path, *flags) -> str:
     ('flags', 'message'),
     [
         (['--stepz', '3'], r'Unrecognized options: --stepz.*did you mean --steps\?'),
-        (['--steps', 'x'], '--steps is a whole number, at least 1, not'),
-        (['--steps', '0'], '--steps is at least 1'),
-        (['--samples', '1'], '--samples is from 2 to 10000000, not 1'),
-        (['--evaluate', '9'], '--evaluate is --samples now'),
-        (['--analyse', 'x'], '--analyse is python -m experiments.dcgan.analyse RUN now'),
+        (['--steps', 'x'], '--steps must be a whole number, at least 1, not'),
+        (['--steps', '0'], '--steps must be at least 1'),
+        (['--samples', '1'], '--samples must be from 2 to 10000000, not 1'),
+        (['--evaluate', '9'], '--evaluate is now --samples'),
+        (['--analyse', 'x'], '--analyse is now python -m experiments.dcgan.analyse RUN'),
         (['--channels', '2'], "invalid choice '2'"),
         (['--dtype', 'int8'], r"invalid choice 'int8'.*float32"),
         (['--dataset', 'mnits'], 'unknown data set .*did you mean mnist'),
-        (['--size', '30'], r'image size 30 is not supported: DCGAN has 28 and 4 \* 2\^n'),
+        (['--size', '30'], r'image size 30 is not supported: DCGAN takes 28 and 4 \* 2\^n'),
         (['--batch-size', '30'], 'batch size 30 is not divisible by the 4 devices'),
         (['--batch-size', '4096'], 'batch size 4096 is more than the 1437 examples'),
         (['--resume'], 'nothing to resume'),
         (['--objective', 'minmax'], "unknown objective 'minmax'; did you mean minimax"),
-        (['--objective', 'energy_margin'], 'energy_margin is for a D of energies, as in experiments.ebgan'),
+        (['--objective', 'energy_margin'], 'energy_margin requires a D that returns energies, as in experiments.ebgan'),
         (['--objective', 'f_gan:divergence=kll'], "unknown divergence 'kll'; did you mean kl"),
         (['--penalties', 'r1', 'wgangp'], "unknown penalty 'wgangp'; did you mean wgan_gp"),
         (['--penalties', 'r1:weight=1'], "penalty r1 has no setting 'weight'; it has: gamma"),
-        (['--penalty-every', '0'], '--penalty-every is at least 1, not 0'),
-        (['--penalty-decay', '0'], '--penalty-decay is above 0 and at most 1, not 0.0'),
-        (['--augmentations', 'instance_noise:sigma=1,updates=0'], 'updates is at least 1, not 0'),
+        (['--penalty-every', '0'], '--penalty-every must be at least 1, not 0'),
+        (['--penalty-decay', '0'], '--penalty-decay must be above 0 and at most 1, not 0.0'),
+        (['--augmentations', 'instance_noise:sigma=1,updates=0'], 'updates must be at least 1, not 0'),
         (['--features', 'feature_match'], "unknown feature loss 'feature_match'; did you mean feature_matching"),
-        (['--d-norm', 'virtual'], "normalization 'virtual' is a generator's"),
+        (['--d-norm', 'virtual'], "normalization 'virtual' is only for generators"),
         (['--minibatch', 'std'], "unknown minibatch layer 'std'; did you mean stddev"),
         (['--optimizers', 'sgd'], "unknown optimizers 'sgd'; known: adam"),
-        (['--optimizers', 'adam:learning_rate=-1'], 'learning_rate is at least 0, not -1'),
-        (['--clip-weights', '0'], '--clip-weights is above 0'),
-        (['--schedule', 'cosine:end=2'], 'end is from 0 to 1, not 2'),
-        (['--simultaneous', '--discriminator-steps', '2'], 'simultaneous updates are one of each player'),
-        (['--penalties', 'r1:gamma=-1'], 'gamma is from 0 to 1000000, not -1'),
+        (['--optimizers', 'adam:learning_rate=-1'], 'learning_rate must be at least 0, not -1'),
+        (['--clip-weights', '0'], '--clip-weights must be above 0'),
+        (['--schedule', 'cosine:end=2'], 'end must be from 0 to 1, not 2'),
+        (['--simultaneous', '--discriminator-steps', '2'], 'simultaneous updates must be one per player'),
+        (['--penalties', 'r1:gamma=-1'], 'gamma must be from 0 to 1000000, not -1'),
     ],
 )
 def test_bad_input_gets_one_line(capsys, monkeypatch, tmp_path, flags, message):
@@ -202,7 +202,7 @@ def test_bad_folders_get_one_line(capsys, monkeypatch, tmp_path):
     line = line_of(capsys, monkeypatch, tmp_path, '--dataset', f'{tmp_path}/two', '--batch-size', '64')
     assert 'batch size 64 is more than the 2 examples' in line
     line = line_of(capsys, monkeypatch, tmp_path, '--dataset', f'{tmp_path}/two', '--score-every', '1')
-    assert '--score-every needs labels' in line
+    assert '--score-every requires labels' in line
     (tmp_path / 'empty').mkdir()
     assert 'no images in' in line_of(capsys, monkeypatch, tmp_path, '--dataset', str(tmp_path / 'empty'))
     (tmp_path / 'empty/torn.png').write_bytes(b'\x89PNG')

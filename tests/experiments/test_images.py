@@ -92,7 +92,7 @@ def test_residual_networks_on_digits(experiment, dtype, tmp_path, capsys):
     config = experiment.Config(runs_dir=str(tmp_path), g_width=4, d_width=4, dtype=dtype, **TINY)
     results = experiment.main(config)
     assert 0 <= results['confident'] <= 1 and np.isfinite(results['frechet_distance'])
-    assert 'Frechet distance' in capsys.readouterr().out
+    assert 'Fréchet distance' in capsys.readouterr().out
     rows = [json.loads(line) for line in (tmp_path / config.name / 'metrics.jsonl').read_text().splitlines()]
     beside = results['average of G']
     assert np.isfinite(beside['frechet_distance']) and beside['frechet_distance'] != results['frechet_distance']
@@ -232,13 +232,13 @@ def line_of(capsys, monkeypatch, experiment, *flags) -> str:
 @pytest.mark.parametrize(
     ('experiment', 'flags', 'message'),
     [
-        (wgan_gp, ['--g-width', '0'], '--g-width is from 1 to 65536, not 0'),
-        (wgan_gp, ['--generator-batches', '0'], '--generator-batches is from 1 to 1000, not 0'),
+        (wgan_gp, ['--g-width', '0'], '--g-width must be from 1 to 65536, not 0'),
+        (wgan_gp, ['--generator-batches', '0'], '--generator-batches must be from 1 to 1000, not 0'),
         (wgan_gp, ['--minibatch', 'stddev'], 'the residual discriminator has no --minibatch layer'),
         (wgan_gp, ['--batch-size', '30'], 'batch size 30 is not divisible by the 4 devices'),
         (sngan, ['--pool', 'max'], r"invalid choice 'max'"),
         (sngan, ['--size', '20'], 'image size 20 is not supported'),
-        (sngan, ['--simultaneous'], 'simultaneous updates are one of each player, on one minibatch'),
+        (sngan, ['--simultaneous'], 'simultaneous updates must be one per player, on one minibatch'),
         (sngan, ['--batch-size', '2000', '--g-width', '4', '--d-width', '4'], 'batch size 2000 is more than the 1437 examples'),
     ],
 )
@@ -250,17 +250,17 @@ def test_bad_input_gets_one_line(capsys, monkeypatch, tmp_path, experiment, flag
 @pytest.mark.filterwarnings('default')
 def test_what_cannot_be_analysed_gets_one_line(capsys, monkeypatch, tmp_path):
     line = lambda path: line_of(capsys, monkeypatch, analyse, str(path))
-    assert 'is not a run that makes images: it has no generator.json' in line(tmp_path / 'none')
+    assert 'is not a run that generates images: it does not contain generator.json' in line(tmp_path / 'none')
     config = dcgan.Config(name='run', runs_dir=str(tmp_path))
     run = runs.RunDirectory(config)
     runs.describe(run, wgan_gp.Config(), size=8, channels=1)
-    assert 'is a run of experiments.wgan_gp, and not of experiments.dcgan' in line(run.path)
+    assert 'is a run of experiments.wgan_gp, not of experiments.dcgan' in line(run.path)
     runs.describe(run, config, size=8, channels=1)
     assert 'has no checkpoint yet' in line(run.path)
     (run.path / 'checkpoints').mkdir()
-    assert 'no whole checkpoint' in line(run.path)
+    assert 'does not contain an intact checkpoint' in line(run.path)
     (run.path / 'config.json').write_text(json.dumps(wgan_gp.Config().identity()))
-    assert 'is no run of this experiment and version: options average, d_width' in line(run.path)
+    assert 'is not a run of this experiment and version: options average, d_width' in line(run.path)
 
 
 def test_the_present_generator_draws_by_the_statistics_of_its_batch_and_the_average_beside_it():

@@ -120,7 +120,7 @@ def test_test_images_have_the_labels_of_the_training_folders(tmp_path):
     with pytest.raises(InputError, match='no example of class 0'):
         labelled.load(conditional_gan.Config(dataset=str(tmp_path), size=8))
     pictures(tmp_path / 'test/dog', 1, 0)
-    with pytest.raises(InputError, match=r'dog/00\.png is in none of the 3 folders of the training images'):
+    with pytest.raises(InputError, match=r'dog/00\.png is not in any of the 3 folders of the training images'):
         labelled.load(conditional_gan.Config(dataset=str(tmp_path), size=8))
 
 
@@ -235,28 +235,28 @@ def line_of(capsys, monkeypatch, path, experiment, *flags) -> str:
         (
             conditional_gan,
             ['--condition', 'projection', '--g-norm', 'none'],
-            "normalization 'none' knows no classes; 'batch' does",
+            "normalization 'none' does not support classes; use 'batch'",
         ),
         (conditional_gan, ['--augmentations', 'packing'], 'packing joins examples of different labels'),
         (
             conditional_gan,
             ['--condition', 'auxiliary_classifier', '--class-weight', '-1'],
-            '--class-weight is from 0 to 1000000, not -1.0',
+            '--class-weight must be from 0 to 1000000, not -1.0',
         ),
         (conditional_gan, ['--size', '30'], 'image size 30 is not supported'),
-        (conditional_gan, ['--samples', '0'], '--samples is from 2 to 10000000, not 0'),
-        (conditional_gan, ['--samples', '9'], '--samples is at least one sample of each of the 10 classes, not 9'),
+        (conditional_gan, ['--samples', '0'], '--samples must be from 2 to 10000000, not 0'),
+        (conditional_gan, ['--samples', '9'], '--samples must be at least one sample of each of the 10 classes, not 9'),
         (conditional_gan, ['--batch-size', '30'], 'batch size 30 is not divisible by the 4 devices'),
-        (semi_supervised, ['--labels', '105'], '105 labels are not the same number of each of 10 classes'),
-        (semi_supervised, ['--labels', '1430'], r'1430 labels are 143 of each class, and class \d has \d+ examples'),
-        (semi_supervised, ['--labels', '0'], '--labels is at least 1'),
-        (semi_supervised, ['--seeds', '0'], '--seeds is from 1 to 10000, not 0'),
-        (semi_supervised, ['--splits', '3'], '--splits is --seeds now'),
+        (semi_supervised, ['--labels', '105'], '105 labels cannot be split evenly among 10 classes'),
+        (semi_supervised, ['--labels', '1430'], r'1430 labels require 143 of each class, but class \d has \d+ examples'),
+        (semi_supervised, ['--labels', '0'], '--labels must be at least 1'),
+        (semi_supervised, ['--seeds', '0'], '--seeds must be from 1 to 10000, not 0'),
+        (semi_supervised, ['--splits', '3'], '--splits is now --seeds'),
         (semi_supervised, ['--batch-size', '2000'], 'batch size 2000 is more than the 1437 examples'),
-        (semi_supervised, ['--average', '2'], '--average is from 0 to 1, not 2.0'),
+        (semi_supervised, ['--average', '2'], '--average must be from 0 to 1, not 2.0'),
         (semi_supervised, ['--d-norm', 'batch'], "these networks' norms are the paper's"),
-        (semi_supervised, ['--unsupervised-weight', '-1'], '--unsupervised-weight is from 0 to 1000000'),
-        (semi_supervised, ['--d-features', '0'], '--d-features is from 1 to 65536, not 0'),
+        (semi_supervised, ['--unsupervised-weight', '-1'], '--unsupervised-weight must be from 0 to 1000000'),
+        (semi_supervised, ['--d-features', '0'], '--d-features must be from 1 to 65536, not 0'),
         (semi_supervised, ['--features', 'feature_match'], "unknown feature loss 'feature_match'"),
     ],
 )
@@ -269,7 +269,7 @@ def test_bad_input_gets_one_line(capsys, monkeypatch, tmp_path, experiment, flag
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
-        (lambda labels: np.where(labels == 3, 10, labels), r'label 10 of example \d+ is not from 0 to 9 \(\d+ such labels\)'),
+        (lambda labels: np.where(labels == 3, 10, labels), r'label 10 of example \d+ is outside 0 to 9 \(\d+ such labels\)'),
         (lambda labels: np.where(labels == 3, 4, labels), 'no example of class 3'),
         (lambda labels: None, 'digits has no labels'),
     ],

@@ -49,7 +49,7 @@ def test_images_are_cropped_about_their_centres(height, width, size, rows, colum
 def test_sizes_that_can_be_halved_as_often_as_the_shorter_side():
     found = {(64, 96): (4, 6, 4), (96, 64): (6, 4, 4), (28, 56): (7, 14, 2), (32, 40): (4, 5, 3), (64, 64): (4, 4, 4)}
     assert {size: smallest_map(size) for size in found} == found and smallest_map(28) == (7, 7, 2)
-    for size, message in (((64, 72), 'beside a side of 64 the other is a multiple of 16'), ((48, 64), 'image size 48')):
+    for size, message in (((64, 72), 'if one side is 64, the other must be a multiple of 16'), ((48, 64), 'image size 48')):
         with pytest.raises(InputError, match=message):
             smallest_map(size)
 
@@ -80,7 +80,7 @@ def test_folders_of_rectangles(limit, tmp_path):
         assert found.size == data.size_of(*shape)
         assert data.describe('x', found) == f'x: 3 images of {shape[0]} x {shape[1]} pixels, colour'
     picture(tmp_path / '9.png', 30, 20)
-    with pytest.raises(InputError, match=r'9\.png is 30 x 20, and others 20 x 30: give one size for all'):
+    with pytest.raises(InputError, match=r'9\.png is 30 x 20, but other images are 20 x 30: give a size'):
         found = data.load_or_open(str(tmp_path), size='native', **options)
         found.read(range(4))
     (tmp_path / '0.png').write_bytes(b'')
@@ -100,14 +100,14 @@ def test_arrays_are_squares_unless_their_own_size_is_asked_for(tmp_path):
 @pytest.mark.parametrize(
     ('size', 'message'),
     [
-        ('64x', "--size is a side, HEIGHTxWIDTH such as 64x96, or native, not '64x'"),
+        ('64x', "--size must be a side, HEIGHTxWIDTH such as 64x96, or native, not '64x'"),
         ('64x96x3', 'HEIGHTxWIDTH'),
-        ('0x8', 'is from 1 to 8192, not 0'),
+        ('0x8', 'must be from 1 to 8192, not 0'),
         ('-8x8', 'HEIGHTxWIDTH'),
         ('wide', 'HEIGHTxWIDTH'),
-        ('64x72', 'beside a side of 64 the other is a multiple of 16'),
+        ('64x72', 'if one side is 64, the other must be a multiple of 16'),
         ('12x24', 'image size 12'),
-        (0, 'is from 1 to 8192, not 0'),
+        (0, 'must be from 1 to 8192, not 0'),
     ],
 )
 def test_sizes_that_mean_nothing(size, message):
@@ -117,7 +117,7 @@ def test_sizes_that_mean_nothing(size, message):
 
 
 def test_lapgan_is_for_squares():
-    with pytest.raises(InputError, match='LAPGAN is for squares'):
+    with pytest.raises(InputError, match='LAPGAN requires square images'):
         lapgan.Config(size='32x64').check()
 
 

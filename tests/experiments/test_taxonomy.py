@@ -244,13 +244,13 @@ SMALL = taxonomy.Config(
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
-        ({'models': ()}, '--models names at least one'),
+        ({'models': ()}, '--models must name at least one'),
         ({'models': ('vea',)}, "unknown model 'vea'; did you mean vae"),
-        ({'steps': 0}, '--steps is at least 1, not 0'),
-        ({'samples': 1}, '--samples is from 2 to 10000000'),
-        ({'toy_steps': -1}, '--toy-steps is at least 0'),
-        ({'size': 2}, '--size is from 4 to 1024'),
-        ({'noise': 1.0}, '--noise is above 0 and below 1, not 1.0'),
+        ({'steps': 0}, '--steps must be at least 1, not 0'),
+        ({'samples': 1}, '--samples must be from 2 to 10000000'),
+        ({'toy_steps': -1}, '--toy-steps must be at least 0'),
+        ({'size': 2}, '--size must be from 4 to 1024'),
+        ({'noise': 1.0}, '--noise must be above 0 and below 1, not 1.0'),
         ({'batch_size': 5000}, 'batch size 5000 is more than the 1198 examples'),
     ],
 )

@@ -57,7 +57,7 @@ def test_a_folder_from_training_to_a_caption_of_ones_own(tmp_path, capsys, monke
     assert out.count('dragon') == 2 and str(file) in out and 'at step 2' in out  # told once, and in the file's name
     with pytest.raises(InputError, match=r"caption '\.\.\.' has no words"):
         say.main(say.Config(str(run), ('...',)))
-    with pytest.raises(InputError, match='holds this run already'):  # before an encoder is learned
+    with pytest.raises(InputError, match='already contains this run'):  # before an encoder is learned
         monkeypatch.setattr(captioned, 'learned_encoder', None)
         text_to_image.main(config)
     text_to_image.main(dataclasses.replace(config, resume=True, steps=3))  # by the encoder that it has
@@ -158,21 +158,21 @@ def test_a_step_sees_the_mean_of_captions_drawn_without_replacement():
         (['--method', 'clss'], "unknown method 'clss'; did you mean cls"),
         (['--encoder', 'jont'], "unknown encoder 'jont'; known: joint, bag_of_words, or a file"),
         (['--encoder', 'none.npz', '--scenes', '8', '--batch-size', '8'], r'cannot read none\.npz'),
-        (['--data', 'nothing'], "--data 'nothing' is no folder, and none of captioned_digits"),
+        (['--data', 'nothing'], "--data 'nothing' is neither a folder nor one of captioned_digits"),
         (['--data', './nothing'], 'no folder nothing'),
-        (['--data', 'oxford_flowers102'], 'wants --captions'),
+        (['--data', 'oxford_flowers102'], 'requires --captions'),
         (['--mismatches', 'nearly'], "unknown mismatches 'nearly'; known: any, near"),
-        (['--data', '.', '--mismatches', 'near'], "unknown mismatches 'near'; known: any: only captioned digits"),
-        (['--method', 'gan', '--mismatches', 'any'], '--mismatches is of cls and cls_int, not of gan'),
-        (['--size', '64'], 'captioned digits are of 32 pixels, not 64'),
+        (['--data', '.', '--mismatches', 'near'], "unknown mismatches 'near'; known: any"),
+        (['--method', 'gan', '--mismatches', 'any'], '--mismatches applies to cls and cls_int, not to gan'),
+        (['--size', '64'], 'captioned digits have 32 pixels, not 64'),
         (['--data', '.', '--size', '28'], 'image size 28 is not supported'),
-        (['--width', '0'], '--width is from 1 to 65536'),
-        (['--method', 'int', '--batch-size', '4'], 'captions are interpolated in pairs: --batch-size 4'),
+        (['--width', '0'], '--width must be from 1 to 65536'),
+        (['--method', 'int', '--batch-size', '4'], 'captions are interpolated in pairs; --batch-size 4'),
         (['--augmentations', 'packing'], 'packing joins images of different texts'),
-        (['--data', '.', '--score-every', '1'], '--score-every is for captioned digits'),
+        (['--data', '.', '--score-every', '1'], '--score-every requires captioned digits'),
         (['--scenes', '8', '--batch-size', '16'], 'batch size 16 is more than the 8 examples'),
         (['--init-from', 'nowhere', '--scenes', '16'], 'nowhere has no checkpoint yet'),
-        (['--say', 'a seven'], r'--say is python -m experiments.text_to_image.say RUN CAPTION \.\.\. now'),
+        (['--say', 'a seven'], r'--say is now python -m experiments.text_to_image.say RUN CAPTION \.\.\.'),
     ],
 )
 def test_bad_input_gets_one_line(flags, message, capsys, monkeypatch, tmp_path):
@@ -186,7 +186,7 @@ def test_bad_input_gets_one_line(flags, message, capsys, monkeypatch, tmp_path):
 
 
 def test_what_cannot_be_said(tmp_path):
-    with pytest.raises(InputError, match='nowhere is no run: it has no config'):
+    with pytest.raises(InputError, match='nowhere is not a run: it does not contain config'):
         say.main(say.Config(str(tmp_path / 'nowhere'), ('a seven',)))
 
 
@@ -202,7 +202,7 @@ def test_broken_images_are_left_out_and_counted(tmp_path, capsys):
     (images / '2.png').write_bytes(b'')
     train, unseen = captioned.load(small(tmp_path, data=str(images), skip_broken=True))
     assert sorted([*train.captions, *unseen.captions]) == [[name, f'again {name}'] for name in 'abd']
-    said = f'3 images with 6 captions, of which 2 images are held out; 1 unreadable ones left out, {images}/2.png the first\n'
+    said = f'3 images with 6 captions, of which 2 images are held out; unreadable files left out: 1 (first: {images}/2.png)\n'
     assert capsys.readouterr().out == f'{images}: {said}'
     with pytest.raises(InputError, match=r'cannot read image .*2\.png'):
         captioned.load(small(tmp_path, data=str(images)))

@@ -226,18 +226,18 @@ def test_a_discriminator_learns_the_logit_of_two_gaussians(tmp_path):
 @pytest.mark.parametrize(
     ('experiment', 'options', 'message'),
     [
-        (dirac_gan, {'gammas': (1.0, -0.5)}, '--gammas is from 0 to 1000000, not -0.5'),
+        (dirac_gan, {'gammas': (1.0, -0.5)}, '--gammas must be from 0 to 1000000, not -0.5'),
         (dirac_gan, {'gammas': ()}, 'at least one'),
-        (dirac_gan, {'noises': (-1.0,)}, '--noises is from 0 to 1000'),
-        (dirac_gan, {'weight': float('nan')}, '--weight is from 0 to 1000000, not nan'),
-        (dirac_gan, {'steps': 0}, '--steps is from 8 to 10000000, not 0'),
-        (dirac_gan, {'step_size': 0.0}, '--step-size is above 0'),
+        (dirac_gan, {'noises': (-1.0,)}, '--noises must be from 0 to 1000'),
+        (dirac_gan, {'weight': float('nan')}, '--weight must be from 0 to 1000000, not nan'),
+        (dirac_gan, {'steps': 0}, '--steps must be from 8 to 10000000, not 0'),
+        (dirac_gan, {'step_size': 0.0}, '--step-size must be above 0'),
         (dirac_gan, {'start': (0.0, 0.0)}, 'other than the equilibrium'),
         (optimal_discriminator, {'pairs': ('gausians',)}, "unknown pair 'gausians'; did you mean gaussians"),
         (optimal_discriminator, {'pairs': ()}, 'at least one'),
         (optimal_discriminator, {'steps': 0}, 'at least 1'),
-        (optimal_discriminator, {'mu': float('inf')}, '--mu is from -1000 to 1000, not inf'),
-        (optimal_discriminator, {'learning_rate': 0.0}, '--learning-rate is above 0'),
+        (optimal_discriminator, {'mu': float('inf')}, '--mu must be from -1000 to 1000, not inf'),
+        (optimal_discriminator, {'learning_rate': 0.0}, '--learning-rate must be above 0'),
     ],
 )
 def test_bad_input_gets_one_line_and_leaves_nothing(tmp_path, experiment, options, message):

@@ -57,7 +57,7 @@ def test_held_out_pairs_are_the_split_or_every_tenth(tmp_path):
     assert len(train['input']) == 18
     np.testing.assert_array_equal(held_out['input'], [made[name][:, 8:] for name in ('00', '10')])
     pictures(tmp_path / 'few', NAMES[:10])
-    with pytest.raises(InputError, match='10 pairs to train on, held-out ones included: at least 2'):
+    with pytest.raises(InputError, match='10 pairs to train on, including those held out; at least 2'):
         translation.load_pairs(tmp_path / 'few', 8, 100)
 
 
@@ -66,7 +66,7 @@ def test_tasks_with_a_known_answer():
     np.testing.assert_array_equal(two_sets.inverted(grey).ravel(), [255, 204, 0])
     # A fifth of the way from yellow (250, 210, 60) to blue (30, 60, 200).
     np.testing.assert_array_equal(two_sets.coloured(grey)[0, 0], [[250, 210, 60], [206, 180, 88], [30, 60, 200]])
-    with pytest.raises(InputError, match='for grey images'):
+    with pytest.raises(InputError, match='requires grey images'):
         two_sets.coloured(np.zeros((1, 4, 4, 3), np.uint8))
 
 
@@ -103,7 +103,7 @@ def test_a_folder_of_two_sets_without_splits_and_one_of_pairs(tmp_path):
     left, right = ({number[np.ascontiguousarray(image).tobytes()] for image in sets.train[side]} for side in 'ab')
     assert len(left) == len(right) == 9 and not left & right and not (left | right) & {0, 10}
     (tmp_path / 'one/trainA').mkdir(parents=True)
-    with pytest.raises(InputError, match='no folder of the other set beside'):
+    with pytest.raises(InputError, match='there is no folder of the other set beside'):
         two_sets.load(cyclegan.Config(task=str(tmp_path / 'one')))
 
 
@@ -191,7 +191,7 @@ def test_squeezenet_against_sums_by_hand(tmp_path):
     (found,) = extract(extractor, [images], batch_size=2)
     expected = np.stack([by_hand(weights(), image) for image in images])
     np.testing.assert_allclose(found.features[:2], expected, rtol=1e-4, atol=1e-4 * expected.max())
-    assert 'no FID' in extractor.name
+    assert 'not FID' in extractor.name
 
 
 def test_squeezenet_refuses_other_files_and_images(tmp_path):
@@ -227,16 +227,16 @@ def line_of(capsys, monkeypatch, path, experiment, *flags) -> str:
         (['--size', '48'], 'image size 48 x 48 is not supported: a U-Net takes a power of two'),
         (['--size', '8', '--receptive-field', '70'], 'image size 8 is too small for a PatchGAN of receptive field 70; those of'),
         (['--receptive-field', '50'], 'receptive field 50 is not supported: PatchGAN has 1, 16, 34, 70, 142, 286'),
-        (['--l1-weight', '-1'], '--l1-weight is from 0 to 1000000, not -1'),
-        (['--objective-weight', 'nan'], '--objective-weight is from 0 to 1000000, not nan'),
-        (['--l1-weight', '0', '--objective-weight', '0'], 'are not both 0'),
-        (['--dropout', '1'], '--dropout is at least 0 and below 1'),
+        (['--l1-weight', '-1'], '--l1-weight must be from 0 to 1000000, not -1'),
+        (['--objective-weight', 'nan'], '--objective-weight must be from 0 to 1000000, not nan'),
+        (['--l1-weight', '0', '--objective-weight', '0'], 'must not both be 0'),
+        (['--dropout', '1'], '--dropout must be at least 0 and below 1'),
         (['--batch-size', '3'], 'batch size 3 is not divisible by the 4 devices'),
         (['--penalties', 'r3'], "unknown penalty 'r3'; did you mean"),
-        (['--constant', '2'], '--constant is --schedule linear:start=VALUE now'),
+        (['--constant', '2'], '--constant is now --schedule linear:start=VALUE'),
         (['--compare-features', 'pixel'], "unknown extractor 'pixel'; did you mean pixels"),
         (['--features', 'pixels'], '--features pixels is --compare-features pixels now'),
-        (['--score-every', '2'], '--score-every is for images with labels'),
+        (['--score-every', '2'], '--score-every requires images with labels'),
         (['--g-norm', 'virtual'], "normalization 'virtual' needs a reference batch"),
         (['--dataset', 'nowhere'], 'no folder nowhere'),
     ],
@@ -253,14 +253,14 @@ def test_pix2pix_on_bad_input(capsys, monkeypatch, tmp_path, flags, message):
 @pytest.mark.parametrize(
     ('flags', 'message'),
     [
-        (['--cycle-weight', '-10'], '--cycle-weight is from 0 to 1000000, not -10'),
-        (['--identity-weight', '-1'], '--identity-weight is from 0 to 1000000, not -1'),
-        (['--task', 'coloured', '--identity-weight', '1'], '--identity-weight is 0 where A has 1 channels and B 3'),
+        (['--cycle-weight', '-10'], '--cycle-weight must be from 0 to 1000000, not -10'),
+        (['--identity-weight', '-1'], '--identity-weight must be from 0 to 1000000, not -1'),
+        (['--task', 'coloured', '--identity-weight', '1'], '--identity-weight must be 0, because A has 1 channels and B has 3'),
         (['--size', '18'], 'image size 18 is not supported: the ResNet generator takes multiples of 4'),
         (['--receptive-field', '142'], 'image size 16 is too small for a PatchGAN of receptive field 142'),
-        (['--pool-size', '-1'], '--pool-size is from 0 to 1000000, not -1'),
-        (['--blocks', '0'], '--blocks is from 1 to 100, not 0'),
-        (['--task', 'inverse'], "--task is 'inverted', 'coloured' or a folder, and there is no folder 'inverse'"),
+        (['--pool-size', '-1'], '--pool-size must be from 0 to 1000000, not -1'),
+        (['--blocks', '0'], '--blocks must be from 1 to 100, not 0'),
+        (['--task', 'inverse'], "--task must be 'inverted', 'coloured' or a folder; there is no folder 'inverse'"),
     ],
 )
 def test_cyclegan_on_bad_input(capsys, monkeypatch, tmp_path, flags, message):
@@ -282,9 +282,9 @@ def test_two_sets_are_no_pairs_and_no_one_set(capsys, monkeypatch, tmp_path, spl
     for side in 'AB':
         pictures(tmp_path / 'sets' / split.format(side), [f'{side}{name}' for name in NAMES], (8, 16, 3))
     line = line_of(capsys, monkeypatch, tmp_path, cyclegan, '--dataset', f'{tmp_path}/sets')
-    assert f'--task inverted would mix: --task {tmp_path}/sets translates between them' in line
+    assert f'--task inverted would mix; use --task {tmp_path}/sets to translate between them' in line
     line = line_of(capsys, monkeypatch, tmp_path, pix2pix, '--dataset', f'{tmp_path}/sets')
-    cure = 'no partner of the same name' if '/' in split else f'python -m experiments.cyclegan --task {tmp_path}/sets learns from'
+    cure = 'no partner of the same name' if '/' in split else f'by python -m experiments.cyclegan --task {tmp_path}/sets;'
     assert cure in line
 
 
@@ -299,9 +299,9 @@ def test_pairs_in_folders_of_other_names_are_not_cut_in_two(capsys, monkeypatch,
 def test_a_data_set_to_invert_has_a_test_set_and_no_task_beside_it(capsys, monkeypatch, tmp_path):
     pictures(tmp_path / 'images', NAMES)
     line = line_of(capsys, monkeypatch, tmp_path, cyclegan, '--dataset', f'{tmp_path}/images', '--size', '8')
-    assert "has no folders train and test, not 'test'" in line
+    assert "has no split 'test'; it has no folders train and test" in line
     line = line_of(capsys, monkeypatch, tmp_path, cyclegan, '--dataset', 'mnist', '--task', f'{tmp_path}/images')
-    assert 'names the images: leave out --dataset' in line
+    assert 'names the images; leave out --dataset' in line
     for split in ('train', 'val'):
         pictures(tmp_path / 'split' / split, NAMES[:6])
     sets = two_sets.load(cyclegan.Config(dataset=f'{tmp_path}/split', size=8))
@@ -321,20 +321,20 @@ def test_broken_images_are_left_out_and_counted(tmp_path, capsys):
     pictures(tmp_path / 'pairs', NAMES, (8, 16, 3))
     (tmp_path / 'pairs/04.png').write_bytes(b'')
     _, judged = translation.load_pairs(tmp_path / 'pairs', 8, 5, skip_broken=True)
-    said = f'17 pairs of images to train on, 2 held out; 1 unreadable ones left out, {tmp_path}/pairs/04.png the first\n'
+    said = f'17 pairs of images to train on, 2 held out; unreadable files left out: 1 (first: {tmp_path}/pairs/04.png)\n'
     assert capsys.readouterr().out == f'{tmp_path}/pairs: {said}' and len(judged['input']) == 2
     for name, count in (('trainA', 5), ('trainB', 6), ('testA', 3), ('testB', 3)):
         pictures(tmp_path / 'sets' / name, NAMES[:count])
     for name in ('trainB/02', 'testA/01'):
         (tmp_path / f'sets/{name}.png').write_bytes(b'')
     two_sets.load(cyclegan.Config(task=f'{tmp_path}/sets', size=8, skip_broken=True))
-    said = f'of each held out; 2 unreadable ones left out, {tmp_path}/sets/trainB/02.png the first\n'
+    said = f'of each held out; unreadable files left out: 2 (first: {tmp_path}/sets/trainB/02.png)\n'
     assert capsys.readouterr().out == f'{tmp_path}/sets: 5 images of A and 5 of B to train on, 2 {said}'
     for split in ('train', 'test'):
         pictures(tmp_path / 'one' / split, NAMES[:5])
         (tmp_path / 'one' / split / '03.png').write_bytes(b'')
     two_sets.load(cyclegan.Config(dataset=f'{tmp_path}/one', size=8, skip_broken=True))
-    assert '2 images of A and 2 of B to train on, 4 of each held out; 2 unreadable ones' in capsys.readouterr().out
+    assert '2 images of A and 2 of B to train on, 4 of each held out; unreadable files left out: 2' in capsys.readouterr().out
     with pytest.raises(InputError, match=r'cannot read image .*03\.png'):
         two_sets.load(cyclegan.Config(dataset=f'{tmp_path}/one', size=8))
 

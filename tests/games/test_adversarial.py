@@ -227,7 +227,7 @@ def test_a_penalty_of_the_original_has_no_part_of_what_is_cut_away():
 
 @pytest.mark.parametrize('text', ['wasserstein', 'relativistic', 'relativistic_average', 'energy_margin'])
 def test_an_adaptive_augmentation_needs_a_logit_at_which_the_discriminator_is_undecided(text):
-    with pytest.raises(ValueError, match=r'says nothing under this objective; minimax, .* have a logit'):
+    with pytest.raises(ValueError, match=r'is meaningless under this objective; use minimax, .* have a logit'):
         games.adversarial(
             Images(), networks.MLP((1,), squeeze=True), build(objectives.OBJECTIVES, text),
             latent=latents.normal(3), augmentation=augmentations.chain(augmentations.adaptive()),

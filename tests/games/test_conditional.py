@@ -177,11 +177,11 @@ def test_batch_norm_by_class_in_every_generator():
         conditional = [name for name in params if name.startswith('ConditionalBatchNorm')]
         assert len(conditional) == norms
         assert all(leaf.shape[0] == 5 for name in conditional for leaf in params[name].values())
-        with pytest.raises(ValueError, match='labels are for a network with classes, which wants them: classes=5'):
+        with pytest.raises(ValueError, match='labels must be given if and only if the network has classes: classes=5'):
             jax.eval_shape(generator.init, jax.random.key(0), z)
         with pytest.raises(ValueError, match='classes=0, labels given: True'):
             jax.eval_shape(generator.clone(classes=0).init, jax.random.key(0), z, label)
-        with pytest.raises(InputError, match="normalization 'none' knows no classes; 'batch' does"):
+        with pytest.raises(InputError, match="normalization 'none' does not support classes; use 'batch'"):
             jax.eval_shape(generator.clone(norm='none').init, jax.random.key(0), z, label)
 
 
@@ -338,18 +338,18 @@ def test_packing_is_refused():
 
 def test_negative_weights_are_refused():
     for options in ({'weight': -1.0}, {'generator_weight': -0.1}):
-        with pytest.raises(ValueError, match='weights are at least 0'):
+        with pytest.raises(ValueError, match='weights must be at least 0'):
             auxiliary_classifier(**options)
 
 
 @pytest.mark.parametrize(
     ('labels', 'message'),
     [
-        ([0, 1, 2, 3, 7], r'label 3 of example 3 is not from 0 to 2 \(2 such labels\)'),
-        ([0, -1, 2], 'label -1 of example 1 is not from 0 to 2'),
-        ([0, 0, 2], 'no example of class 1: each of the 3 classes wants one'),
-        ([0.0, 1.0, 2.0], r'labels are one integer for each example, not float64 of shape \(3,\)'),
-        ([[0], [1], [2]], 'labels are one integer for each example'),
+        ([0, 1, 2, 3, 7], r'label 3 of example 3 is outside 0 to 2 \(2 such labels\)'),
+        ([0, -1, 2], 'label -1 of example 1 is outside 0 to 2'),
+        ([0, 0, 2], 'no example of class 1: each of the 3 classes requires one'),
+        ([0.0, 1.0, 2.0], r'labels must be one integer for each example, not float64 of shape \(3,\)'),
+        ([[0], [1], [2]], 'labels must be one integer for each example'),
     ],
 )
 def test_labels_are_checked_at_the_data_boundary(labels, message):

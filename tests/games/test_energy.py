@@ -164,12 +164,12 @@ def test_ebgan_sweep_of_margins(tmp_path, capsys):
 @pytest.mark.parametrize(
     ('flags', 'message'),
     [
-        ({'objective': 'hinge'}, 'as only energy_margin has it, not hinge'),
-        ({'objective': 'energy_margin:margin=0'}, 'margin is above 0'),
-        ({'margins': (5.0, -1.0)}, '--margins is above 0'),
+        ({'objective': 'hinge'}, 'requires the objective energy_margin, not hinge'),
+        ({'objective': 'energy_margin:margin=0'}, 'margin must be above 0'),
+        ({'margins': (5.0, -1.0)}, '--margins must be above 0'),
         ({'margins': (5.0, 5.0)}, '--margins names 5.0 twice'),
         ({'minibatch': 'stddev'}, 'no --minibatch layer'),
-        ({'layers': 0}, '--layers is from 1 to 100'),
+        ({'layers': 0}, '--layers must be from 1 to 100'),
         ({'network': 'convolutional', 'size': 12}, 'image size 12 is not supported'),
         ({'batch_size': 6}, 'not divisible by the 4 devices'),
         ({'batch_size': 4096}, 'more than the 1437 examples'),

@@ -279,11 +279,11 @@ def test_what_does_not_work_is_refused():
         make(0)
     with pytest.raises(InputError, match='no layer Conv_0 to share; it has Dense_0, Dense_1'):
         make(shared=('Conv_0', 'Dense_0')).init(jnp.zeros((1, 2)), KEY)
-    with pytest.raises(InputError, match='the 3 generators are one'):
+    with pytest.raises(InputError, match='makes the 3 generators equal'):
         make(shared=('Dense_0', 'Dense_1')).init(jnp.zeros((1, 2)), KEY)
     game = make(3, discriminator=networks.MLP((3,)))
     d = game.init(jnp.zeros((1, 2)), KEY)[1]
-    with pytest.raises(ValueError, match=r'want discriminator logits \(5, 4\), got \(5, 3\)'):
+    with pytest.raises(ValueError, match=r'require discriminator logits \(5, 4\), got \(5, 3\)'):
         game.discriminator_loss(d, jnp.zeros((3, 5, 2)), jnp.zeros((5, 2)), KEY)
 
 

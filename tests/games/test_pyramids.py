@@ -50,7 +50,7 @@ def test_a_constant_is_all_in_the_coarsest_image_and_nothing_is_shifted():
 
 
 def test_a_size_that_cannot_be_halved_is_refused():
-    with pytest.raises(InputError, match=r'images of 28 x 28 cannot be halved 3 times: their sizes are 28, 14, 7$'):
+    with pytest.raises(InputError, match=r'images of 28 x 28 cannot be halved 3 times; the possible sizes are 28, 14, 7$'):
         pyramids.check_size(28, 3)
     with pytest.raises(InputError, match='images of 7 x 7 cannot be halved 1 times'):
         pyramids.build(jnp.zeros((1, 28, 28, 1)), 3)
@@ -183,7 +183,7 @@ def test_lapgan(tmp_path, capsys):
     with Image.open(run / 'stages.png') as picture:  # 3 images of each sample, a gap, and 3 of each real one
         assert picture.size == (7 * 66 + 2, 8 * 66 + 2)
     out = capsys.readouterr().out
-    assert 'given real low-pass' in out and 'no FID' in out
+    assert 'given real low-pass' in out and 'not an FID' in out
 
 
 @pytest.mark.slow
@@ -211,12 +211,12 @@ def test_level_images_are_real_low_pass_images_and_the_generators_high_pass(tmp_
 @pytest.mark.parametrize(
     ('flags', 'message'),
     [
-        ({'size': 28, 'halvings': 3}, r'images of 28 x 28 cannot be halved 3 times: their sizes are 28, 14, 7'),
+        ({'size': 28, 'halvings': 3}, r'images of 28 x 28 cannot be halved 3 times; the possible sizes are 28, 14, 7'),
         ({'halvings': 5}, 'images of 16 x 16 cannot be halved 5 times'),
-        ({'halvings': -1}, '--halvings is from 0 to 10'),
-        ({'kernel_sizes': (3, 0, 3)}, '--kernel-sizes is from 1 to 255, not 0'),
-        ({'dropout': 1.0}, '--dropout is at least 0 and below 1'),
-        ({'width': 0}, '--width is from 1 to 65536'),
+        ({'halvings': -1}, '--halvings must be from 0 to 10'),
+        ({'kernel_sizes': (3, 0, 3)}, '--kernel-sizes must be from 1 to 255, not 0'),
+        ({'dropout': 1.0}, '--dropout must be at least 0 and below 1'),
+        ({'width': 0}, '--width must be from 1 to 65536'),
         ({'g_norm': 'batch'}, "LAPGAN's networks have no --g-norm"),
         ({'augmentations': ('diff_augment',)}, 'an augmentation would change the high-pass images'),
         ({'batch_size': 6}, 'not divisible by the 4 devices'),

@@ -312,11 +312,11 @@ def test_the_labelled_subset_is_balanced_and_seeded():
 @pytest.mark.parametrize(
     ('labels', 'total', 'message'),
     [
-        ([0, 1, 2] * 5, 10, '10 labels are not the same number of each of 3 classes; give a multiple of 3'),
-        ([0, 1, 2] * 5, 0, '0 labels are not the same number'),
-        ([0, 1, 2] * 5 + [0], 18, '18 labels are 6 of each class, and class 1 has 5 examples'),
+        ([0, 1, 2] * 5, 10, '10 labels cannot be split evenly among 3 classes; give a multiple of 3'),
+        ([0, 1, 2] * 5, 0, '0 labels cannot be split evenly'),
+        ([0, 1, 2] * 5 + [0], 18, '18 labels require 6 of each class, but class 1 has 5 examples'),
         ([0, 2] * 5, 3, 'no example of class 1'),
-        ([0, 1, 3] * 5, 3, 'label 3 of example 2 is not from 0 to 2'),
+        ([0, 1, 3] * 5, 3, 'label 3 of example 2 is outside 0 to 2'),
     ],
 )
 def test_impossible_subsets_are_refused(labels, total, message):
@@ -326,5 +326,5 @@ def test_impossible_subsets_are_refused(labels, total, message):
 
 
 def test_a_negative_weight_is_refused():
-    with pytest.raises(ValueError, match='unsupervised_weight is at least 0'):
+    with pytest.raises(ValueError, match='unsupervised_weight must be at least 0'):
         logits_game(unsupervised_weight=-1.0)

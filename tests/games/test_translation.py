@@ -169,12 +169,14 @@ def test_feature_losses_of_translations():
 def test_shapes_that_would_broadcast_are_refused():
     wide = {'input': jnp.zeros((2, 4, 4, 1)), 'target': jnp.zeros((2, 4, 4, 3))}
     game = games.paired_translation(Affine(), Linear((1.0,) * 4))
-    with pytest.raises(ValueError, match=r'of one shape, got \(1, 4, 4, 1\) and \(1, 4, 4, 3\)'):
+    with pytest.raises(ValueError, match=r'the same shape, got \(1, 4, 4, 1\) and \(1, 4, 4, 3\)'):
         game.init(wide, KEY)
-    with pytest.raises(ValueError, match=r'of one shape, got \(2, 4, 4, 1\) and \(2, 4, 4, 3\)'):
+    with pytest.raises(ValueError, match=r'the same shape, got \(2, 4, 4, 1\) and \(2, 4, 4, 3\)'):
         absolute_difference(*wide.values())
     grey_and_coloured = {'a': wide['input'], 'b': wide['target']}
-    with pytest.raises(ValueError, match=r'identity_weight is 0 for sets of two shapes, got \(4, 4, 1\) and \(4, 4, 3\)'):
+    with pytest.raises(
+        ValueError, match=r'identity_weight must be 0 if the sets differ in shape, got \(4, 4, 1\) and \(4, 4, 3\)'
+    ):
         cycle().init(grey_and_coloured, KEY)
 
 

@@ -160,13 +160,13 @@ def test_kept_classifiers_are_those_of_their_program(monkeypatch):
 @pytest.mark.parametrize(
     ('f', 'message'),
     [
-        (lambda x: np.ones(3), r'own_extractors.f does not make one vector of an image: it makes float32\[3\] of 64 images'),
-        (lambda x: np.mean(np.asarray(x), (1, 2))[:1], r'it makes float64\[1, 3\] of 64 images'),
-        (lambda x: None, 'does not make one vector of an image'),
+        (lambda x: np.ones(3), r'own_extractors.f must return one vector per image, but returns float32\[3\] for 64 images'),
+        (lambda x: np.mean(np.asarray(x), (1, 2))[:1], r'returns float64\[1, 3\] for 64 images'),
+        (lambda x: None, 'must return one vector per image'),
         (lambda x: x.missing(), 'own_extractors.f fails on images .*: AttributeError: .*missing'),
-        (lambda x: np.full((len(x), 2), np.nan) * np.asarray(x).mean(), 'no finite numbers of 20 of 20'),
-        (lambda x: np.asarray(['a'] * len(x))[:, None] if type(x) is np.ndarray else x.no, 'it makes <U1'),
-        (3, "'own_extractors.f' is not a function"),
+        (lambda x: np.full((len(x), 2), np.nan) * np.asarray(x).mean(), 'not finite for 20 of 20'),
+        (lambda x: np.asarray(['a'] * len(x))[:, None] if type(x) is np.ndarray else x.no, 'returns <U1'),
+        (3, "'own_extractors.f' must be a function"),
     ],
 )
 def test_functions_that_extract_nothing(own, tmp_path, f, message):
@@ -183,7 +183,7 @@ def test_only_what_is_asked_for_is_computed(own, tmp_path):
     options = {'extractor': 'custom:function=own_extractors.f', 'batch_size': 4}
     found = command.main(command.Config(real, fake, measures=('kernel',), **options))
     assert np.isfinite(found[0].value)
-    with pytest.raises(InputError, match=r'frechet of 540,000 features of an image need 9331 GB, .*--resize N'):
+    with pytest.raises(InputError, match=r'frechet of 540,000 features per image require 9331 GB, .*--resize N'):
         command.main(command.Config(real, fake, measures=('kernel', 'frechet'), **options))
 
 

@@ -43,11 +43,11 @@ def test_a_collapsed_generator():
 
 def test_what_has_no_pairs_is_refused():
     x = np.ones((4, 2))
-    with pytest.raises(ValueError, match='all the same'):
+    with pytest.raises(ValueError, match='all identical'):
         pair_distances(x, 2 * x)
     with pytest.raises(ValueError, match='at least 1 bin'):
         pair_distances(x, np.eye(2), bins=0)
-    with pytest.raises(ValueError, match='samples is a set'):
+    with pytest.raises(ValueError, match='samples must be a set'):
         pair_distances(x[:1], np.eye(2))
     with pytest.raises(ValueError, match='at most 50,000'):
         pair_distances(np.zeros((50_001, 2)), np.eye(2))

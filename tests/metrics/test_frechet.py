@@ -263,8 +263,8 @@ def test_bad_input():
     broken = x.copy()
     broken[[2, 5], 1] = np.nan, np.inf
     for bad, match in (
-        ((x, x[:, :2]), r'of one dimension, got x \(8, 3\) and y \(8, 2\)'),
-        ((x, x[:1]), r'need features \[n >= 2, d\]'),
+        ((x, x[:, :2]), r'of the same dimension, got x \(8, 3\) and y \(8, 2\)'),
+        ((x, x[:1]), r'features must be \[n >= 2, d\]'),
         ((broken, x), '2 of the 8 rows of x are not finite'),
         ((jnp.asarray(x), jnp.asarray(broken)), '2 of the 8 rows of y are not finite'),
     ):
@@ -272,12 +272,12 @@ def test_bad_input():
             frechet_distance_from_features(*bad)
     moments, other = on_device(x), on_device(x[:, :2])
     for bad, match in (
-        ((moments, other), r'one dimension, got means of .*\(2,\)'),
-        ((moments, update(init(3), x[:1])), 'two features or more, and b has 1'),
+        ((moments, other), r'same dimension, got means of .*\(2,\)'),
+        ((moments, update(init(3), x[:1])), 'at least two features, and b has 1'),
         ((update(init(3), broken), moments), 'a is not finite'),
-        ((moments, Gaussian(x.mean(0), np.diag([1, 1, -0.1]))), 'no negative eigenvalue'),
-        ((moments, Gaussian(x.mean(0), np.ones((3, 3)) - 0.9 * np.eye(3))), 'no negative eigenvalue'),
-        ((moments, FeatureMoments(np.int64(2), *feature_moments(x)[1:])), 'no rank above the 1 that its sample size allows'),
+        ((moments, Gaussian(x.mean(0), np.diag([1, 1, -0.1]))), 'no negative eigenvalues'),
+        ((moments, Gaussian(x.mean(0), np.ones((3, 3)) - 0.9 * np.eye(3))), 'no negative eigenvalues'),
+        ((moments, FeatureMoments(np.int64(2), *feature_moments(x)[1:])), 'by its sample size, a rank of at most 1'),
     ):
         with pytest.raises(ValueError, match=match):
             frechet_distance(*bad)

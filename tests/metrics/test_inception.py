@@ -145,7 +145,7 @@ def test_outputs_by_name(variables, outputs):
     np.testing.assert_allclose(alone[0], outputs['64'][1:], rtol=1e-5)
     np.testing.assert_allclose(outputs['logits'] - outputs['logits_unbiased'], [arrays()['logits/bias']] * 2, atol=1e-5)
     for names in ('pool3', ('2048', 'pool3'), ()):
-        with pytest.raises(ValueError, match='outputs of the network are 64, 192, 768, 2048, logits_unbiased, logits'):
+        with pytest.raises(ValueError, match='outputs must be among 64, 192, 768, 2048, logits_unbiased, logits'):
             inception.inception(variables, outputs=names)(IMAGES)
 
 

@@ -132,12 +132,12 @@ def test_bad_input():
     holed = x.copy()
     holed[3, 2] = np.nan
     for a, b, message in [
-        (x[:1], y, r'x is a set \[n >= 2, d\] of features, got \(1, 64\)'),
-        (x, y[:, :3], r'one dimension, got x \(130, 64\) and y \(200, 3\)'),
-        (x[0], y, r'x is a set'),
-        (x, y[:0], r'y is a set'),
-        (holed, y, 'x holds 1 values that are not finite'),
-        (x, np.full_like(x, np.inf), 'y holds 8320 values'),
+        (x[:1], y, r'x must be a set \[n >= 2, d\] of features, got \(1, 64\)'),
+        (x, y[:, :3], r'same dimension, got x \(130, 64\) and y \(200, 3\)'),
+        (x[0], y, r'x must be a set'),
+        (x, y[:0], r'y must be a set'),
+        (holed, y, 'x contains 1 values that are not finite'),
+        (x, np.full_like(x, np.inf), 'y contains 8320 values'),
     ]:
         with pytest.raises(ValueError, match=message):
             kernel_distance(a, b)
@@ -154,10 +154,10 @@ def test_bad_input():
         ({'size': 131}, '100 subsets of 131 rows cannot be drawn from 130 and 200 rows'),
         ({'size': 1}, 'cannot be drawn'),
         ({'subsets': 0, 'size': 5}, 'cannot be drawn'),
-        ({'key': None, 'size': 5}, 'with a key, or given'),
-        ({'indices': (np.array([[0, 130]]), np.array([[0, 1]]))}, 'indices of x are integers from 0 to 129'),
-        ({'indices': (np.array([[0, 1]]), np.array([[-1, 1]]))}, 'indices of y are integers from 0 to 199'),
-        ({'indices': (np.array([[0, 1]]), np.array([[0.0, 1]]))}, 'indices of y are integers'),
+        ({'key': None, 'size': 5}, 'either a key or indices'),
+        ({'indices': (np.array([[0, 130]]), np.array([[0, 1]]))}, 'indices of x must be integers from 0 to 129'),
+        ({'indices': (np.array([[0, 1]]), np.array([[-1, 1]]))}, 'indices of y must be integers from 0 to 199'),
+        ({'indices': (np.array([[0, 1]]), np.array([[0.0, 1]]))}, 'indices of y must be integers'),
         ({'indices': (np.array([[0, 1]]), np.array([[0, 1], [1, 2]]))}, 'two arrays'),
     ],
 )

@@ -33,7 +33,7 @@ def test_collapsed_and_absent_modes():
         none = mode_coverage(nowhere, mixture.centres, mixture.stds)
         assert (none.modes, none.high_quality) == (0, 0) and np.isinf(none.reverse_kl)
     for bad in (jnp.zeros((10, 3)), jnp.zeros((0, 2)), jnp.zeros(2)):
-        with pytest.raises(ValueError, match='not points of one space'):
+        with pytest.raises(ValueError, match='not points of the same space'):
             mode_coverage(bad, mixture.centres, mixture.stds)
 
 
@@ -79,11 +79,11 @@ def test_floor_of_stacked_digits():
 
 def test_bad_labels():
     for bad, message in [
-        (np.array([0, 10]), 'labels go from 0 to 9, got 0 to 10'),
+        (np.array([0, 10]), 'labels must be from 0 to 9, got 0 to 10'),
         (np.array([-1, 3]), 'got -1 to 3'),
-        (np.array([0.5]), 'labels are integers, got float64'),
-        (np.array([], int), r'labels are \[n\], got \(0,\)'),
-        (np.array([[1]]), r'labels are \[n\]'),
+        (np.array([0.5]), 'labels must be integers, got float64'),
+        (np.array([], int), r'labels must be \[n\], got \(0,\)'),
+        (np.array([[1]]), r'labels must be \[n\]'),
     ]:
         with pytest.raises(ValueError, match=message):
             label_coverage(bad, 10)
@@ -185,9 +185,9 @@ def test_bad_windows():
     for sigmas in (0.3, np.zeros(0), np.array([1.0, -1.0])):
         with pytest.raises(ValueError, match='positive number'):
             parzen_bandwidth(x, x, sigmas)
-    with pytest.raises(ValueError, match='one dimension'):
+    with pytest.raises(ValueError, match='same dimension'):
         parzen_log_density(x, x[:, :2], 1.0)
-    with pytest.raises(ValueError, match='data holds 10 values'):
+    with pytest.raises(ValueError, match='data contains 10 values'):
         parzen_log_density(x, np.where([[1, 0, 0]], np.nan, x), 1.0)
     for quantile in (0.0, 1.0):
         with pytest.raises(ValueError, match='between 0 and 1'):

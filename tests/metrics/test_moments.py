@@ -154,12 +154,12 @@ def test_files_that_are_no_statistics(tmp_path):
     refused('it is not a file of arrays of numbers')
     with zipfile.ZipFile(path, 'w') as file:
         file.writestr('a', 'b')
-    refused('a in it is not an array')
+    refused('its member a is not an array')
     np.savez(path, mu=np.array([{}]), sigma=np.eye(3))
     refused('it is not a file of arrays of numbers')
     with path.open('wb') as file:
         np.save(file, np.eye(3))
-    refused('is no npz file of statistics mu and sigma: it has no mu')
+    refused('is not an npz file of statistics mu and sigma: it has no mu')
     for wrong in (
         {'mu': np.zeros(2)},
         {'sigma': np.triu(np.ones((3, 3)))},
@@ -169,7 +169,7 @@ def test_files_that_are_no_statistics(tmp_path):
         {'count': 1},
     ):
         np.savez(path, **(good | wrong))
-        refused('holds no finite mean')
+        refused('must hold a finite mean')
 
 
 def test_bad_input():
@@ -179,13 +179,13 @@ def test_bad_input():
     for kind in (np.asarray, jnp.asarray):
         with pytest.raises(ValueError, match='2 of the 5 rows of features are not finite'):
             feature_moments(kind(broken))
-        with pytest.raises(ValueError, match=r'need features \[n >= 2, d\], got features \(1, 7\)'):
+        with pytest.raises(ValueError, match=r'features must be \[n >= 2, d\], got features \(1, 7\)'):
             feature_moments(kind(x[:1]))
-    with pytest.raises(ValueError, match=r'need features \[n, 7\], and a mask \[n\] if any, got \(5, 6\)'):
+    with pytest.raises(ValueError, match=r'features must be \[n, 7\], and a mask must be \[n\], got \(5, 6\)'):
         update(init(D), x[:, :6])
     with pytest.raises(ValueError, match=r'got \(5, 7\) under a mask \(4,\)'):
         update(init(D), x, np.ones(4, bool))
-    with pytest.raises(ValueError, match='two features or more, and moments has 1'):
+    with pytest.raises(ValueError, match='at least two features, and moments has 1'):
         save('never.npz', update(init(D), x[:1]))
     with pytest.raises(ValueError, match='moments is not finite'):
         save('never.npz', update(init(D), broken))

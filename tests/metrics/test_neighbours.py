@@ -213,27 +213,27 @@ def test_bad_input():
     holed = x.copy()
     holed[2] = np.nan
     for k in (0, 10):
-        with pytest.raises(ValueError, match=f'a {k}-th neighbour needs'):
+        with pytest.raises(ValueError, match=f'neighbour k = {k} requires'):
             prdc(x, np.concatenate([x, x]), k)
-        with pytest.raises(ValueError, match=f'a {k}-th neighbour needs'):
+        with pytest.raises(ValueError, match=f'neighbour k = {k} requires'):
             prdc(np.concatenate([x, x]), x, k)
     for bad, message in (
-        (holed, 'fake holds 3 values that are not finite'),
-        (x[:, :2], 'one dimension'),
-        (x[0], 'fake is a set'),
+        (holed, 'fake contains 3 values that are not finite'),
+        (x[:, :2], 'same dimension'),
+        (x[0], 'fake must be a set'),
     ):
         with pytest.raises(ValueError, match=message):
             prdc(x, bad)
     assert np.isnan(jax.jit(lambda x, y: jnp.stack(prdc(x, y, 2)))(x, holed)).all()
     assert np.isnan(jax.jit(lambda x, y: jnp.stack(prdc(x, y, 2)))(holed, x)).all()
     for k, settings in ((0, {}), (11, {}), (10, {'exclude_self': True})):
-        with pytest.raises(ValueError, match=f'{k} nearest of'):
+        with pytest.raises(ValueError, match=f'candidates, got {k}'):
             nearest_neighbours(x, x, k, **settings)
-    with pytest.raises(ValueError, match='a set and itself, got 10 and 5'):
+    with pytest.raises(ValueError, match='to be the same set, got 10 and 5'):
         nearest_neighbours(x, x[:5], exclude_self=True)
-    with pytest.raises(ValueError, match=r'one dimension, got query \(10, 3\) and bank \(10, 2\)'):
+    with pytest.raises(ValueError, match=r'same dimension, got query \(10, 3\) and bank \(10, 2\)'):
         nearest_neighbours(x, x[:, :2])
-    with pytest.raises(ValueError, match='bank is a set'):
+    with pytest.raises(ValueError, match='bank must be a set'):
         nearest_neighbours(x, x[:0])
     with pytest.raises(ValueError, match='query holds'):
         nearest_neighbours(holed, x)

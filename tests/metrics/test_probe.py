@@ -154,11 +154,11 @@ def test_the_test_set_chooses_nothing():
 
 def test_labels_that_do_not_suffice_are_refused():
     x, labels = three_classes(40, 5)
-    with pytest.raises(InputError, match='the others lack classes: 3'):
+    with pytest.raises(InputError, match='the others do not contain classes: 3'):
         linear_probe(x, labels, x[:1], np.array([3]))
     with pytest.raises(InputError, match='at least 2 classes'):
         linear_probe(x, 0 * labels, x, 0 * labels)
     with pytest.raises(InputError, match='too few'):
         linear_probe(x[:2], labels[:2], x, labels)
-    with pytest.raises(ValueError, match='one dimension'):
+    with pytest.raises(ValueError, match='same dimension'):
         linear_probe(x, labels, x[:, :2], labels)

@@ -61,7 +61,7 @@ def test_folders_files_and_arrays_give_one_number(folders, tmp_path, capsys):
     written = json.loads((tmp_path / 'scores.json').read_text())
     assert [row['value'] for row in written] == [s.value for s in found.values()]
     out = capsys.readouterr().out
-    assert 'features: pixels; no FID' in out and 'precision' in out
+    assert 'features: pixels; not FID' in out and 'precision' in out
 
 
 @pytest.mark.parametrize('batch_size', [4, 8, 40, 64])
@@ -79,7 +79,7 @@ def test_images_are_drawn_without_replacement_and_too_few_are_refused(folders):
     drawn = np.concatenate(list(sources.batches(source, 30, seed=3)))
     assert len(np.unique(drawn.reshape(30, -1), axis=0)) == 30
     assert not np.array_equal(drawn, FAKE[:30])
-    with pytest.raises(InputError, match='has 50 images that can be read, and 51 are asked for'):
+    with pytest.raises(InputError, match='has 50 readable images, but 51 were requested'):
         list(sources.batches(source, 51))
 
 
@@ -99,7 +99,7 @@ def test_statistics_from_a_file(folders, tmp_path):
     save(tmp_path / 'statistics.npz', feature_moments(vectors(REAL)))
     found = score(str(tmp_path / 'statistics.npz'), folders[1], measures=('frechet',))
     assert found['frechet_distance'].value == pytest.approx(score(*folders)['frechet_distance'].value, rel=2e-5)
-    with pytest.raises(InputError, match='statistics hold no single features'):
+    with pytest.raises(InputError, match='statistics do not contain individual features'):
         score(str(tmp_path / 'statistics.npz'), folders[1])
 
 
@@ -145,13 +145,13 @@ def test_the_score_of_a_classifier_is_that_of_its_logits():
         ({'protocol': ('is50k',), 'extractor': 'pixels'}, 'a protocol fixes what --extractor would change'),
         ({'measures': ('fid',)}, "unknown measure 'fid'"),
         ({'measures': ('prdc:k=40',)}, '40'),
-        ({'measures': ('score',)}, 'pixels has no classes'),
+        ({'measures': ('score',)}, 'pixels does not predict classes'),
         ({'extractor': 'inceptoin'}, "unknown extractor 'inceptoin'; did you mean inception"),
-        ({'extractor': 'custom:function=no.such.thing'}, "no function 'no.such.thing'"),
+        ({'extractor': 'custom:function=no.such.thing'}, "cannot find the function 'no.such.thing'"),
         ({'extractor': 'classifier:dataset=digits'}, r'takes images \(16, 16, 1\), not \(3, 3, 3\)'),
-        ({'samples': 51}, '50 images that can be read, and 51'),
-        ({'samples': 1}, '--samples is from 2 to 10000000, not 1'),
-        ({'samples': 0}, '--samples is from 2 to 10000000, not 0'),
+        ({'samples': 51}, '50 readable images, but 51'),
+        ({'samples': 1}, '--samples must be from 2 to 10000000, not 1'),
+        ({'samples': 0}, '--samples must be from 2 to 10000000, not 0'),
         ({}, None),
     ],
 )
@@ -172,7 +172,7 @@ def test_sources_that_are_none(tmp_path):
     (tmp_path / 'run').mkdir()
     (tmp_path / 'run' / 'config.json').write_text('{}')
     for text, message in (
-        ('other.npz', r'has 0 arrays of images \[n, h, w, c\], and not one; it has x float64\[2, 3\]'),
+        ('other.npz', r'must have one array of images \[n, h, w, c\], not 0; it has x float64\[2, 3\]'),
         ('missing.npz', 'cannot read'),
         ('missing/', 'no folder'),
         ('run', 'is a run without sampler.bin'),
@@ -183,9 +183,9 @@ def test_sources_that_are_none(tmp_path):
 
 def test_features_have_to_be_finite_vectors():
     bad = Extractor('bad', lambda images: Outputs(jnp.where(jnp.arange(len(images))[:, None] == 1, jnp.nan, 1.0)))
-    with pytest.raises(InputError, match='bad makes features that are no finite numbers of 1 of 40'):
+    with pytest.raises(InputError, match='bad returns features that are not finite for 1 of 40'):
         list(extract(bad, [REAL]))
-    with pytest.raises(InputError, match='does not make one vector'):
+    with pytest.raises(InputError, match='must return one vector'):
         list(extract(Extractor('flat', lambda images: Outputs(images.sum((1, 2, 3)))), [REAL]))
 
 

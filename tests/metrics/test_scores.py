@@ -97,15 +97,15 @@ def test_devices_share_the_samples_in_uneven_parts():
 def test_bad_input():
     logits = samples(6, 3)
     logits[2, 1] = np.nan
-    with pytest.raises(ValueError, match='logits holds 1 values that are not finite'):
+    with pytest.raises(ValueError, match='logits contains 1 values that are not finite'):
         inception_score(logits, 2)
-    with pytest.raises(ValueError, match='6 rows cannot be cut into 7 splits'):
+    with pytest.raises(ValueError, match='6 rows cannot be divided into 7 splits'):
         inception_score(samples(6, 3), 7)
-    with pytest.raises(ValueError, match='6 rows cannot be cut into 0 splits'):
+    with pytest.raises(ValueError, match='6 rows cannot be divided into 0 splits'):
         inception_score(samples(6, 3), 0)
     with pytest.raises(ValueError, match='logits'):
         inception_score(np.zeros(6))
-    with pytest.raises(ValueError, match=r'need logits \[n, 4\]'):
+    with pytest.raises(ValueError, match=r'logits must be \[n, 4\]'):
         scores.update(scores.init(4), logits)
     with pytest.raises(ValueError, match=r'under a mask \(5,\)'):
         scores.update(scores.init(3), logits, np.ones(5, bool))

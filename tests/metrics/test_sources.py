@@ -39,8 +39,8 @@ def test_a_sampler_says_its_step_and_an_older_one_is_not_scored_in_silence(tmp_p
     real = write(tmp_path / 'real', IMAGES)
     command.main(command.Config(real, str(tmp_path / 'run'), extractor='pixels', measures=('frechet',), samples=9))
     out = capsys.readouterr().out
-    assert 'the samples are those of step 8000' in out
-    assert f'note: {tmp_path}/run/sampler.bin is of step 8000, and the newest checkpoint is of step 9000: ' in out
+    assert 'the samples are from step 8000' in out
+    assert f'note: {tmp_path}/run/sampler.bin is from step 8000, and the newest checkpoint is from step 9000: ' in out
     assert f'experiments.evaluate {tmp_path}/run --checkpoint 9000' in out
 
 
@@ -50,7 +50,7 @@ def test_samplers_without_a_step_say_so(tmp_path):
     sampler.export(tmp_path / 'sampler.bin', block, number, number)
     (tmp_path / 'checkpoints' / '5').mkdir(parents=True)
     source = sources.open_source(str(tmp_path))
-    assert source.step is None and 'does not say of which step it is, and the newest checkpoint is of step 5' in source.note
+    assert source.step is None and 'does not record its step, and the newest checkpoint is from step 5' in source.note
 
 
 def test_images_that_are_not_finite_are_refused(tmp_path):
@@ -76,13 +76,13 @@ def test_images_of_other_shapes_are_not_compared(tmp_path):
         command.Config(a, b, extractor='pixels', measures=('frechet',), **{'samples': 20, **o})
     )
     for a, b, shapes, flags in (
-        (real, small, '4 x 4 x 1 and .* 3 x 3 x 1', '--resize N makes'),
-        (small, real, '3 x 3 x 1 and .* 4 x 4 x 1', '--resize N makes'),
-        (real, str(tmp_path / 'run'), '4 x 4 x 1 and .* 8 x 8 x 1', '--resize N makes'),
-        (colour, real, '4 x 4 x 3 and .* 4 x 4 x 1', '--channels 1 or 3 makes'),
-        (colour, small, '4 x 4 x 3 and .* 3 x 3 x 1', '--resize N and --channels 1 or 3 makes'),
+        (real, small, '4 x 4 x 1 and .* 3 x 3 x 1', 'use --resize N'),
+        (small, real, '3 x 3 x 1 and .* 4 x 4 x 1', 'use --resize N'),
+        (real, str(tmp_path / 'run'), '4 x 4 x 1 and .* 8 x 8 x 1', 'use --resize N'),
+        (colour, real, '4 x 4 x 3 and .* 4 x 4 x 1', 'use --channels 1 or 3'),
+        (colour, small, '4 x 4 x 3 and .* 3 x 3 x 1', 'use --resize N and --channels 1 or 3'),
     ):
-        with pytest.raises(InputError, match=f'cannot be compared, .*{shapes}; {flags}'):
+        with pytest.raises(InputError, match=f'cannot be compared: .*{shapes}; {flags}'):
             score(a, b)
         assert score(a, b, resize=4, channels=1)[0].value >= 0
 
@@ -109,7 +109,7 @@ def test_a_folder_is_read_by_the_reader_of_training(tmp_path):
     np.testing.assert_array_equal(read(path, split='test'), IMAGES[10:])
     np.testing.assert_array_equal(read(f'{path}:val'), IMAGES[10:])
     np.testing.assert_array_equal(read(f'{path}/val', split='test'), IMAGES[10:])  # has no splits: it is all there is
-    with pytest.raises(InputError, match="has no folders train and test, not 'test'"):
+    with pytest.raises(InputError, match="has no split 'test'; it has no folders train and test"):
         sources.open_source(f'{path}/val:test')
     with pytest.raises(InputError, match='no folder'):
         sources.open_source(f'{path}/none')
@@ -130,22 +130,22 @@ def test_flags_that_mean_nothing(tmp_path, capsys, monkeypatch):
     real, file = write(tmp_path / 'real', IMAGES), tmp_path / 'file'
     file.write_bytes(b'')
     for flags, message in (
-        (['--batch-size', '0'], '--batch-size is from 1 to 1000000, not 0'),
-        (['--batch-size=-3'], '--batch-size is from 1 to 1000000, not -3'),
-        (['--seed=-1'], '--seed is from 0 to 4294967295, not -1'),
-        (['--seed', '99999999999999999999'], '--seed is from 0 to'),
-        (['--resize', '0'], '--resize is from 1'),
-        (['--resize', '0', '--protocol', 'fid5k'], '--resize is from 1'),
-        (['--reals=-2'], '--reals is from 2 to 10000000, not -2'),
-        (['--samples', '0', '--protocol', 'fid5k'], '--samples is from 2'),
+        (['--batch-size', '0'], '--batch-size must be from 1 to 1000000, not 0'),
+        (['--batch-size=-3'], '--batch-size must be from 1 to 1000000, not -3'),
+        (['--seed=-1'], '--seed must be from 0 to 4294967295, not -1'),
+        (['--seed', '99999999999999999999'], '--seed must be from 0 to'),
+        (['--resize', '0'], '--resize must be from 1'),
+        (['--resize', '0', '--protocol', 'fid5k'], '--resize must be from 1'),
+        (['--reals=-2'], '--reals must be from 2 to 10000000, not -2'),
+        (['--samples', '0', '--protocol', 'fid5k'], '--samples must be from 2'),
         (['--channels', '2'], "invalid choice '2'"),
         (['--json', tmp_path], f'{str(tmp_path)!r} is a folder'),
         (['--json', file / 'scores.json'], f'{file} is a file'),
-        (['--measures', 'prdc:k=0'], 'k is at least 1, not 0'),
-        (['--measures', 'kernel_subsets:size=0'], 'size is from 2'),
-        (['--measures', 'kernel_subsets:subsets=0'], 'subsets is at least 1, not 0'),
-        (['--measures', 'score:splits=0'], 'splits is at least 1, not 0'),
-        (['--measures', 'score'], 'pixels has no classes'),
+        (['--measures', 'prdc:k=0'], 'k must be at least 1, not 0'),
+        (['--measures', 'kernel_subsets:size=0'], 'size must be from 2'),
+        (['--measures', 'kernel_subsets:subsets=0'], 'subsets must be at least 1, not 0'),
+        (['--measures', 'score:splits=0'], 'splits must be at least 1, not 0'),
+        (['--measures', 'score'], 'pixels does not predict classes'),
         (['--measures', 'prdc:k=30'], '30'),
     ):
         assert message in line_of(capsys, monkeypatch, real, real, '--extractor', 'pixels', *flags), flags
@@ -162,7 +162,7 @@ def test_files_that_are_damaged_empty_or_foreign(tmp_path, capsys, monkeypatch):
     line = lambda *flags: line_of(capsys, monkeypatch, *flags, '--extractor', 'pixels')
     for content in (b'', b'expired', bytes(1000), whole[:200], whole[:-100], whole[100:]):
         (run / 'sampler.bin').write_bytes(content)
-        assert f'cannot read {run}/sampler.bin: it is damaged, or older' in line(real, run)
+        assert f'cannot read {run}/sampler.bin: it is damaged, or too old' in line(real, run)
     for name in ('other', 'floats'):
         (run / 'sampler.bin').write_bytes((tmp_path / f'{name}.bin').read_bytes())
         assert 'is not a sampler' in line(real, run)
@@ -179,15 +179,15 @@ def test_files_that_are_damaged_empty_or_foreign(tmp_path, capsys, monkeypatch):
     with zipfile.ZipFile(tmp_path / 'zip.npz', 'w') as other:
         other.writestr('a', 'b')
     expected = {
-        'mu.npz': 'is no npz file of statistics',
-        'text.npz': 'is no npz file of statistics',
+        'mu.npz': 'is not an npz file of statistics',
+        'text.npz': 'is not an npz file of statistics',
         'objects.npz': 'cannot read',
         'object.npy': 'cannot read',
         'cut.npz': 'cannot read',
         'empty.npz': 'it is empty',
         'empty.npy': 'it is empty',
         'foreign.npz': 'cannot read',
-        'zip.npz': 'a in it is not an array',
+        'zip.npz': 'its member a is not an array',
         'none.npz': 'No such file',
         'none.npy': 'No such file',
         'folder.npz': 'Is a directory',

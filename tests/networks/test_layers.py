@@ -50,7 +50,7 @@ def test_minibatch_stddev_by_hand():
     np.testing.assert_allclose(  # a batch of fewer is one group, as the one example of an initialisation is
         layers.MinibatchStddev(group_size=8).apply({}, x), layers.MinibatchStddev().apply({}, x), atol=1e-7
     )
-    with pytest.raises(ValueError, match='a batch of 6 examples is not made of groups of 4') as error:
+    with pytest.raises(ValueError, match='a batch of 6 examples cannot be split into groups of 4') as error:
         layers.MinibatchStddev(group_size=4).apply({}, x)
     assert '\n' not in str(error.value)
 

@@ -201,7 +201,7 @@ def test_virtual_batch_norm_by_its_formula(shape):
         m2 = (R * second + np.square(row).mean(axes[:-1])) / (R + 1)
         expected.append((row - m1) / np.sqrt(m2 - m1**2 + 1e-5))
     np.testing.assert_allclose(out, np.stack(expected) * scale + bias, atol=2e-5)
-    with pytest.raises(ValueError, match='the first 6 rows are the reference batch, got 5'):
+    with pytest.raises(ValueError, match='the first 6 rows must be the reference batch, got 5'):
         norm.init(jax.random.key(0), x[:5])
 
 
@@ -229,7 +229,7 @@ def test_a_virtual_generators_sample_is_its_own(make, train):
 
 
 def test_virtual_batch_norm_is_for_generators():
-    message = "normalization 'virtual' is a generator's; a discriminator has batch, none, spectral, weight"
+    message = "normalization 'virtual' is only for generators; a discriminator takes batch, none, spectral, weight"
     for network in (networks.DCGANDiscriminator(2, norm='virtual'), networks.MLP((2, 1), squeeze=True, norm='virtual')):
         with pytest.raises(InputError, match=message):
             network.init(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))

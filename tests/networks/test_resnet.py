@@ -79,7 +79,7 @@ def test_sizes_and_features():
         shapes(networks.SNGANDiscriminator(2), jnp.zeros((1, 30, 32, 3)))
     with pytest.raises(InputError, match="unknown pool 'max'; known: 'sum', 'mean'"):
         shapes(networks.SNGANDiscriminator(2, pool='max'), IMAGE)
-    with pytest.raises(InputError, match="normalization 'virtual' is a generator's"):
+    with pytest.raises(InputError, match="normalization 'virtual' is only for generators"):
         shapes(networks.SNGANDiscriminator(2, norm='virtual'), IMAGE)
 
 

@@ -100,7 +100,7 @@ def test_the_unet_translates_by_the_statistics_of_what_it_is_given(count):
     np.testing.assert_allclose(given, net.apply(variables, x, mutable=['batch_stats'])[0], atol=1e-6)
     running = networks.UNet(3, width=2, halvings=2, dropout=0.0)
     assert np.abs(given - running.apply(variables, x, train=False)).max() > 1e-2
-    with pytest.raises(InputError, match="by 'running' averages or the statistics of the 'batch', not 'own'"):
+    with pytest.raises(InputError, match="must be 'running' or 'batch', not 'own'"):
         networks.UNet(3, width=2, halvings=2, statistics='own').init(jax.random.key(0), x)
 
 
@@ -265,7 +265,7 @@ def test_instance_norm_is_of_each_image_and_channel():
     np.testing.assert_allclose(far, [-1, 1], atol=1e-3)
     assert instance_norm(x.astype(jnp.bfloat16), dtype=jnp.bfloat16).dtype == jnp.bfloat16
     for shape in ((2, 4), (2, 1, 1, 4)):
-        with pytest.raises(InputError, match='instance norm is over the positions'):
+        with pytest.raises(InputError, match='instance norm requires more than one position'):
             instance_norm(jnp.zeros(shape))
 
 
@@ -315,15 +315,15 @@ def test_only_canonical_convolutions(make, options, channels):
 @pytest.mark.parametrize(
     ('network', 'size', 'message'),
     [
-        (networks.UNet(), 48, r'48 x 48 .* a U-Net takes a power of two'),
-        (networks.UNet(), 2, 'a U-Net takes a power of two'),
+        (networks.UNet(), 48, r'48 x 48 .* a U-Net takes powers of two'),
+        (networks.UNet(), 2, 'a U-Net takes powers of two'),
         (networks.UNet(halvings=3), 12, 'a U-Net with 3 halvings takes multiples of 8'),
-        (networks.UNet(norm='virtual'), 16, "'virtual' needs a reference batch of latents"),
+        (networks.UNet(norm='virtual'), 16, "'virtual' requires a reference batch of latents"),
         (networks.ResNetGenerator(), 30, 'size 30 .* multiples of 4'),
-        (networks.ResNetGenerator(), 4, 'size 4 .* from 8 on'),
-        (networks.PatchDiscriminator(), 16, 'size 16 is too small .* field 70; those of 1, 16, 34 fit'),
-        (networks.PatchDiscriminator(50), 64, 'field 50 .* PatchGAN has 1, 16, 34, 70, 142, 286'),
-        (networks.PatchDiscriminator(norm='virtual'), 64, "'virtual' is a generator's"),
+        (networks.ResNetGenerator(), 4, 'size 4 .* at least 8'),
+        (networks.PatchDiscriminator(), 16, 'size 16 is too small .* field 70; fields that fit: 1, 16, 34'),
+        (networks.PatchDiscriminator(50), 64, 'field 50 .* PatchGAN takes 1, 16, 34, 70, 142, 286'),
+        (networks.PatchDiscriminator(norm='virtual'), 64, "'virtual' is only for generators"),
     ],
 )
 def test_what_a_network_does_not_take_is_refused_in_a_line(network, size, message):

@@ -74,7 +74,7 @@ def test_an_overwrite_killed_at_any_moment_leaves_a_run_or_none(again, tmp_path,
             assert (path / 'checkpoints/4/data').exists()  # nothing has happened yet
             continue
         if width == 9 and not again:
-            with pytest.raises(InputError, match='holds this run already'):
+            with pytest.raises(InputError, match='already contains this run'):
                 opened(tmp_path / str(moment), width=9)
             continue
         run = opened(tmp_path / str(moment), width=9, **again)
@@ -84,7 +84,7 @@ def test_an_overwrite_killed_at_any_moment_leaves_a_run_or_none(again, tmp_path,
 
 def test_resume_and_overwrite_together_delete_nothing(tmp_path):
     path = fill(tmp_path)
-    with pytest.raises(InputError, match='--resume goes on with a run and --overwrite replaces it: give one of them'):
+    with pytest.raises(InputError, match='--resume continues a run and --overwrite replaces it: give only one of them'):
         opened(tmp_path, resume=True, overwrite=True)
     assert (path / 'checkpoints/4/data').exists()
 
@@ -106,10 +106,10 @@ def test_a_damaged_configuration_is_told_and_can_be_overwritten(content, tmp_pat
 def test_directories_that_cannot_be(tmp_path):
     (tmp_path / 'file').write_text('mine')
     for runs_dir in (tmp_path / 'file', '/dev/null', '/proc'):
-        with pytest.raises(InputError, match=r'cannot use .* as the directory of a run|--runs-dir is a folder, and .* is a file'):
+        with pytest.raises(InputError, match=r'cannot use .* as a run directory|--runs-dir must be a folder, but .* is a file'):
             opened(runs_dir)
     (tmp_path / 'r').write_text('mine')
-    with pytest.raises(InputError, match='r is not the directory of a run: Not a directory'):
+    with pytest.raises(InputError, match='r is not a run directory: Not a directory'):
         opened(tmp_path)
     assert (tmp_path / 'r').read_text() == 'mine' and len(os.listdir(tmp_path)) == 2
 

@@ -53,12 +53,12 @@ def saved(path):
     [
         (
             {'loss': lambda step: np.nan if step >= 11 else 1},
-            'the run diverged: discriminator loss is nan at step 11; .*/r keeps the state of step 8, which is finite; a lower ',
+            'the run diverged: discriminator loss is nan at step 11; .*/r contains the finite state of step 8; a lower ',
             8,
         ),
-        ({'loss': lambda step: np.inf if step == 3 else 1}, 'loss is inf at step 3; nothing was saved yet', None),
-        ({'weight': lambda step: np.inf if step == 8 else 1}, 'the state after step 8 is not finite; .* of step 4, which', 4),
-        ({'weight': lambda step: np.nan if step == 13 else 1}, 'the state after step 13 is not finite; .* of step 12, which', 12),
+        ({'loss': lambda step: np.inf if step == 3 else 1}, 'loss is inf at step 3; nothing has been saved yet', None),
+        ({'weight': lambda step: np.inf if step == 8 else 1}, 'the state after step 8 is not finite; .* of step 4; ', 4),
+        ({'weight': lambda step: np.nan if step == 13 else 1}, 'the state after step 13 is not finite; .* of step 12; ', 12),
     ],
 )
 def test_a_run_that_diverges_keeps_its_last_finite_state(how, message, last, tmp_path):
@@ -104,7 +104,7 @@ def test_a_text_encoder_that_diverges_is_refused():
 @pytest.mark.parametrize('experiment', [f_gan, vanishing_gradients])
 def test_theory_experiments_that_diverge_say_so(experiment, tmp_path):
     options = {'divergences': ('kl',)} if experiment is f_gan else {'cases': ('minimax',)}
-    with pytest.raises(Diverged, match=r'every seed diverged, .* step .*/(kl|minimax)|nothing was saved yet'):
+    with pytest.raises(Diverged, match=r'every seed diverged; .* step .*/(kl|minimax)|nothing has been saved yet'):
         experiment.main(experiment.Config(runs_dir=str(tmp_path), steps=20, seeds=2, learning_rate=1e38, **options))
 
 
@@ -138,7 +138,7 @@ def test_a_run_stopped_before_its_first_checkpoint_begins_when_it_is_resumed(tmp
         run.log(step, {'a_loss': 1.0})
         pictures.save_picture(samples.frame_path(run, step), np.zeros((4, 4, 1), np.uint8))
     state, run = fit(tmp_path, 4, resume=True)
-    assert 'was stopped before its first checkpoint, and begins again' in capsys.readouterr().out
+    assert 'was stopped before its first checkpoint and starts again' in capsys.readouterr().out
     assert int(state.step) == 4 and [row['step'] for row in rows_of(run)] == [4] and run.pictures() == []
 
 
@@ -174,14 +174,14 @@ def test_a_checkpoint_that_changed_is_not_restored(how, tmp_path, capsys):
     straight, run = fit(tmp_path, 8)
     damage(run.path / 'checkpoints/8', how)
     resumed, _ = fit(tmp_path, 8, resume=True)
-    assert 'checkpoint 8 is damaged and was renamed to damaged_8: ' in capsys.readouterr().out
+    assert 'checkpoint 8 is damaged and has been renamed to damaged_8: ' in capsys.readouterr().out
     assert_same_bits(straight, resumed)
     assert saved(tmp_path) == [4, 8] and (run.path / 'checkpoints/damaged_8').is_dir()
     for step in (4, 8):
         damage(run.path / f'checkpoints/{step}', 'cut')
-    with pytest.raises(InputError, match='damaged checkpoints only; --overwrite starts again'):
+    with pytest.raises(InputError, match='only damaged checkpoints; use --overwrite to start again'):
         fit(tmp_path, 8, resume=True)
-    with pytest.raises(InputError, match='damaged checkpoints only'):  # and does not begin at step 0 without a word
+    with pytest.raises(InputError, match='only damaged checkpoints'):  # and does not begin at step 0 without a word
         fit(tmp_path, 8, resume=True)
 
 
@@ -192,7 +192,7 @@ def test_damaged_sums_are_reported_and_noted_again(content, tmp_path, capsys):
     whole = sums.read_bytes()
     sums.write_bytes(content)
     assert int(fit(tmp_path, 8, resume=True)[0].step) == 8
-    assert 'checksums.json is damaged: checkpoints are restored without a check' in capsys.readouterr().out
+    assert 'checksums.json is damaged: checkpoints are restored without verifying' in capsys.readouterr().out
     assert sums.read_bytes() == whole
 
 
@@ -205,8 +205,8 @@ def test_what_is_named_like_a_checkpoint_and_is_none_does_not_stop_a_run(tmp_pat
     (folder / '16.orbax-checkpoint-tmp').mkdir()
     fit(tmp_path, 12, resume=True)
     out = capsys.readouterr().out
-    assert '99 is not a checkpoint, and was renamed to damaged_99' in out and '/12 is not a checkpoint' in out
-    assert 'checkpoint 50 is damaged and was renamed to damaged_50: it holds the state of step 4' in out
+    assert '99 is not a checkpoint and has been renamed to damaged_99' in out and '/12 is not a checkpoint' in out
+    assert 'checkpoint 50 is damaged and has been renamed to damaged_50: it contains the state of step 4' in out
     assert saved(tmp_path) == [4, 8, 12] and not list(folder.glob('*tmp'))
 
 
@@ -236,7 +236,7 @@ def test_odd_files_among_the_samples_do_not_stop_a_run(tmp_path, capsys):
     samples.animate(run)
     with Image.open(run.path / 'samples.gif') as gif:
         assert gif.n_frames == 2
-    assert capsys.readouterr().out.count('is damaged, and is left out') == 2
+    assert capsys.readouterr().out.count('is damaged and has been omitted') == 2
     assert rows_of(run) == [{'step': 4, 'a_loss': 1.0}] and not (run.path / 'samples/step_0000006.png').exists()
 
 
@@ -265,7 +265,7 @@ def test_a_disk_that_fills_up_is_told_in_one_line(tmp_path, monkeypatch, capsys,
         return types.SimpleNamespace(exc_type=RuntimeError, exc_value=error, exc_traceback=None, object=None)
 
     monkeypatch.setattr(checkpoints._orbax().CheckpointManager, 'save', full)
-    with pytest.raises(InputError, match=r'the disk is full: no checkpoint could be written .*; the earlier ones are whole'):
+    with pytest.raises(InputError, match=r'the disk is full: cannot write a checkpoint .*; earlier checkpoints are intact'):
         fit(tmp_path, 12)
     sys.unraisablehook(lost('Event loop is closed'))
     assert not passed

@@ -158,8 +158,8 @@ def test_a_checkpoint_of_another_state_is_refused_and_kept(tmp_path, capfd):
     with checkpoints.Checkpoints(tmp_path) as kept:
         kept.save(3, {'w': jnp.ones(2)})
         kept.wait()
-        another = r'checkpoint 3 cannot be read: it is of another state: '
-        with pytest.raises(InputError, match=another + r'w is \[2\] there and \[2, 2\] here; without .* an earlier one is used'):
+        another = r'checkpoint 3 cannot be read: it contains a different state: '
+        with pytest.raises(InputError, match=another + r'w is \[2\] there and \[2, 2\] here; remove .* to use an earlier one'):
             kept.restore({'w': jnp.ones((2, 2))})
         with pytest.raises(InputError, match=another + r'v is nothing there and \[2\] here'):
             kept.restore({'v': jnp.ones(2)})
@@ -186,18 +186,18 @@ def test_a_run_tells_what_it_was_started_with(tmp_path, schedule):
     assert found.steps == (
         7 if schedule != 'constant' else runs.GameOptions().steps
     )  # the length is kept where it shapes the run
-    with pytest.raises(InputError, match=r'is no run of this experiment and version: options .*width'):
+    with pytest.raises(InputError, match=r'is not a run of this experiment and version: options .*width'):
         Config.of_run(path)
-    with pytest.raises(InputError, match=r'is no run: it has no config\.json'):
+    with pytest.raises(InputError, match=r'is not a run: it does not contain config\.json'):
         runs.GameOptions.of_run(tmp_path)
 
 
 def test_directories_that_are_refused(tmp_path):
-    with pytest.raises(InputError, match=r'nothing to resume: .* holds no run'):
+    with pytest.raises(InputError, match=r'nothing to resume: .* does not contain a run'):
         train(tmp_path, 4, resume=True)
     assert not (tmp_path / 'r').exists()
     train(tmp_path, 2)
-    with pytest.raises(InputError, match='holds this run already; give --resume'):
+    with pytest.raises(InputError, match='already contains this run; use --resume'):
         train(tmp_path, 2)
     other = Config(name='r', runs_dir=str(tmp_path), width=9, resume=True)
     with pytest.raises(InputError, match='another configuration: width 8 -> 9'):
@@ -206,7 +206,7 @@ def test_directories_that_are_refused(tmp_path):
     assert json.loads((tmp_path / 'r/config.json').read_text())['width'] == 9
     (tmp_path / 'mine').mkdir()
     (tmp_path / 'mine/thesis.txt').write_text('keep')
-    with pytest.raises(InputError, match='is no run'):
+    with pytest.raises(InputError, match='is not a run'):
         runs.RunDirectory(Config(name='mine', runs_dir=str(tmp_path), overwrite=True))
     assert (tmp_path / 'mine/thesis.txt').exists()
 
@@ -247,7 +247,7 @@ def test_a_run_starts_from_another_ones_networks(tmp_path):
     assert_same_bits(state.ema, trained.ema)
     assert int(state.step) == 0 and state.key == fresh.key
     wider = fresh.replace(ema={'params': {**fresh.ema['params'], 'Dense_1': {'bias': jnp.zeros(3), 'kernel': jnp.zeros((8, 3))}}})
-    with pytest.raises(InputError, match=r'other networks than this run: params\.Dense_1\.bias is \[2\] there and \[3\] here'):
+    with pytest.raises(InputError, match=r'differ from those of this run: params\.Dense_1\.bias is \[2\], not \[3\]'):
         start_from(wider, run.path)
     with pytest.raises(InputError, match='none has no checkpoint yet'):
         start_from(fresh, tmp_path / 'none')
@@ -274,7 +274,7 @@ def test_a_full_disk_ends_in_one_line_and_leaves_the_earlier_checkpoints(tmp_pat
         return usage._replace(free=0 if len(calls) > 1 else usage.free)
 
     monkeypatch.setattr(checkpoints.shutil, 'disk_usage', disk_usage)
-    with pytest.raises(InputError, match='the disk is full: a checkpoint needs'):
+    with pytest.raises(InputError, match='the disk is full: a checkpoint requires'):
         train(tmp_path, 8)
     monkeypatch.undo()
     resumed, _ = train(tmp_path, 8, resume=True)

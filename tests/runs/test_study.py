@@ -117,7 +117,9 @@ def figures(trained):
 def test_a_seed_that_diverges_is_told_and_does_not_stop_the_others(tmp_path, capsys):
     trained = train(tmp_path, unstable(0, 2), seeds=3)
     out = capsys.readouterr().out
-    assert out.count('diverged: generator loss is nan at step 3; the others go on') == 2 and 'seed 0' in out and 'seed 2' in out
+    assert (
+        out.count('diverged: generator loss is nan at step 3; the others continue') == 2 and 'seed 0' in out and 'seed 2' in out
+    )
     assert trained.finite == (False, True, False) and trained.shown == 1 and trained.seed(1).first
     close(trained.seed(1).state, train(tmp_path / 'alone', seed=1).state)
     results = runs.judged(trained, figures)
@@ -131,7 +133,7 @@ def test_a_seed_that_diverges_is_told_and_does_not_stop_the_others(tmp_path, cap
 
 def test_a_run_whose_every_seed_diverges_stops(tmp_path):
     with pytest.raises(
-        Diverged, match=r'every seed diverged, the last: seed 1 diverged: .* at step 3; .*keeps the state of step 2'
+        Diverged, match=r'every seed diverged; the last one: seed 1 diverged: .* at step 3; .*contains the finite state of step 2'
     ):
         train(tmp_path, unstable(0, 1), seeds=2)
 
@@ -158,13 +160,13 @@ def test_lost_seeds_leave_the_log_where_they_were_lost():
     found = kept.note_losses({'loss': losses, 'score': np.full((4, 3), 2.0)}, 10)
     np.testing.assert_array_equal(np.isnan(found['score'])[:, 1], [False, False, True, True])
     assert np.isfinite(found['loss'][:, [0, 2]]).all() and kept.finite == (True, False, True)
-    with pytest.raises(Diverged, match='every seed diverged, the last: seed 7 diverged'):
+    with pytest.raises(Diverged, match='every seed diverged; the last one: seed 7 diverged'):
         kept.note_losses({'loss': np.full((1, 3), np.nan)}, 14)
 
 
 def test_what_nothing_can_read_is_refused_before_anything_is_written(tmp_path):
     options = {'name': 'r', 'runs_dir': str(tmp_path), 'batch_size': 8, 'steps': 2}
-    with pytest.raises(InputError, match='--score-every is for runs that make images'):
+    with pytest.raises(InputError, match='--score-every requires a run that generates images'):
         runs.train(runs.MethodOptions(**options, score_every=1), small_study())
     assert not list(tmp_path.iterdir())
     source = runs.train(runs.MethodOptions(**options), small_study()).path
@@ -216,7 +218,7 @@ def test_other_models_than_games_are_trained_alike(tmp_path, capsys):
     trainer = gan_jax.Trainer(lambda batch, key: State(jnp.int32(0), jnp.float32(0)), step, 1)
     model = runs.Study(None, trainer, feed, jnp.zeros(1))
     assert float(train(tmp_path, model).state.w) == pytest.approx(30)
-    with pytest.raises(InputError, match='--init-from is for games'):
+    with pytest.raises(InputError, match='--init-from requires a game'):
         train(tmp_path / 'other', model, init_from=str(tmp_path / 'r'))
 
 

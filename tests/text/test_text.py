@@ -32,7 +32,7 @@ def test_ids_pad_and_have_one_number_for_all_unknown_words():
     np.testing.assert_array_equal(words.ids(['a dog a', 'cat', 'a cow']), [[2, 3, 2], [UNKNOWN, 0, 0], [2, UNKNOWN, PADDING]])
     assert words.ids(['a'], length=4).tolist() == [[2, 0, 0, 0]]
     assert words.unknown(['a cow', 'cow, Cat, cow']) == ['cow', 'cat']
-    with pytest.raises(ValueError, match='3 words does not fit into 2'):
+    with pytest.raises(ValueError, match='3 words does not fit into a length of 2'):
         words.ids(['a dog a'], length=2)
 
 
@@ -56,8 +56,8 @@ def test_vectors_from_a_file(tmp_path):
 @pytest.mark.parametrize(
     ('arrays', 'message'),
     [
-        ({'a': np.zeros(2)}, 'holds a; vectors of texts'),
-        ({'captions': np.array(['a']), 'vectors': np.zeros((2, 3))}, r'captions are n strings and vectors \[n, size\]'),
+        ({'a': np.zeros(2)}, 'holds a; precomputed vectors require'),
+        ({'captions': np.array(['a']), 'vectors': np.zeros((2, 3))}, r'captions must be n strings and vectors \[n, size\]'),
         ({'captions': np.array(['a', 'b']), 'vectors': np.array([[0, 1], [np.nan, 0]])}, 'not finite'),
         ({'captions': np.array([3, 4]), 'vectors': np.zeros((2, 3))}, 'n strings'),
     ],
@@ -127,7 +127,7 @@ def test_a_joint_embedding_learns_what_captions_say(tmp_path):
 
 def test_images_without_captions_are_refused():
     images, captions, labels = coloured(4, 0)
-    with pytest.raises(ValueError, match='none empty'):
+    with pytest.raises(ValueError, match='non-empty lists'):
         text.joint_embedding(images, [*captions[:3], []], labels)
 
 
@@ -138,5 +138,5 @@ def test_encoders_come_back_from_files(tmp_path):
         again = text.load(tmp_path / 'e.npz')
         np.testing.assert_array_equal(again.encode(['six', 'red seven']), encoder.encode(['six', 'red seven']))
         assert again.size == encoder.size and again.unknown(['six cows']) == encoder.unknown(['six cows'])
-    with pytest.raises(InputError, match='holds no text encoder'):
+    with pytest.raises(InputError, match='does not hold a text encoder'):
         text.load(tmp_path / 'v.npz')

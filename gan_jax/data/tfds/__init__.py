@@ -1,9 +1,9 @@
-"""TensorFlow Datasets, read and, for the commonest sets, prepared without TensorFlow.
+"""TensorFlow Datasets, read without TensorFlow and, for the most common data sets, also prepared without it.
 
     python -m gan_jax.data.tfds mnist --data-dir DIR
 
-prepares a data set in the folder. `mnist`, `fashion_mnist` and `cifar10` need nothing but this package; any other set needs
-TensorFlow, `pip install 'gan_jax[prepare]'`. `--manual-dir` names a folder that holds the original files already.
+prepares a data set in the folder. `mnist`, `fashion_mnist` and `cifar10` require nothing but this package; other data sets
+require TensorFlow, `pip install 'gan_jax[prepare]'`. `--manual-dir` names a folder that already contains the original files.
 """
 
 from gan_jax.data.tfds.names import Name, directory, is_known, parse

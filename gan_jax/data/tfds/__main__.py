@@ -1,4 +1,4 @@
-"""`python -m gan_jax.data.tfds`: prepares a data set."""
+"""`python -m gan_jax.data.tfds` prepares a data set."""
 
 import argparse
 
@@ -7,7 +7,7 @@ from gan_jax.errors import InputError
 
 
 def main() -> None:
-    """Prepares what the command line names."""
+    """Prepares the data set named on the command line. Exits with status 2 if that is impossible."""
     parser = argparse.ArgumentParser(prog='python -m gan_jax.data.tfds', description='Prepare a TFDS data set as array_record.')
     parser.add_argument('name', help='SET, SET/CONFIG, SET:VERSION or SET/CONFIG:VERSION')
     parser.add_argument('--data-dir')

@@ -1,4 +1,4 @@
-"""TFDS's builders of the commonest sets, with the steps that need TensorFlow replaced; what they write is the stock data set."""
+"""TFDS's builders of the most common data sets, with the steps that need TensorFlow replaced; they write the stock data sets."""
 
 import functools
 import gzip
@@ -16,7 +16,7 @@ _IDX = {'train': 'train', 'test': 't10k'}
 
 @functools.cache
 def without_tensorflow() -> dict[str, Any]:
-    """The builders by name."""
+    """Returns the builders by name."""
     from tensorflow_datasets.image_classification import cifar, mnist
 
     class Idx:
@@ -67,7 +67,7 @@ def without_tensorflow() -> dict[str, Any]:
 
 
 def _png(image: np.ndarray) -> bytes:
-    """An encoded image, which TFDS stores as it is; from an array it would call TensorFlow to encode it."""
+    """Encodes an image, because TFDS stores encoded images as they are but would call TensorFlow to encode an array."""
     from PIL import Image
 
     out = io.BytesIO()

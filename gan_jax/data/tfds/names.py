@@ -1,4 +1,4 @@
-"""The names of TFDS data sets, SET[/CONFIG][:VERSION][:SPLIT], and the builders that they stand for."""
+"""The names of TFDS data sets, SET[/CONFIG][:VERSION][:SPLIT], and the builders they denote."""
 
 import contextlib
 import difflib
@@ -14,19 +14,20 @@ from gan_jax.errors import InputError, one_line
 
 _NAME = re.compile(r'(\w+)(?:/([^/:]+))?(?::([\d*][^:]*))?(?::([A-Za-z_].*))?')
 _LISTED = 12
-"""So many configs are listed in full."""
+"""Number of configs up to which all are listed."""
 TENSORFLOW = "TensorFlow: pip install 'gan_jax[prepare]'"
+"""What a message about missing TensorFlow says."""
 
 
 class Name(NamedTuple):
-    """What the name of a data set says."""
+    """The parts of a data set's name."""
 
     set: str
     config: str | None
-    """The variant of the set, such as the size of its images; TFDS's default if None."""
+    """The variant of the data set, such as the size of its images; None for TFDS's default."""
     version: str | None
     split: str | None
-    """What takes the place of the split 'train': another split, a part such as `train[:50%]`, or several, `train+test`."""
+    """Replaces the split 'train': another split, a part such as `train[:50%]`, or several, `train+test`."""
 
     @property
     def variant(self) -> str:
@@ -35,43 +36,44 @@ class Name(NamedTuple):
 
     @property
     def prepared(self) -> str:
-        """The name without the split: what is prepared."""
+        """The name without the split, which identifies what is prepared."""
         return self.variant if self.version is None else f'{self.variant}:{self.version}'
 
 
 def directory(data_dir: str | os.PathLike | None) -> str:
-    """The folder of the prepared sets: the argument, or `TFDS_DATA_DIR`, or TFDS's own default."""
+    """Returns the folder of prepared data sets: the argument, `TFDS_DATA_DIR`, or TFDS's default."""
     return str(data_dir or os.environ.get('TFDS_DATA_DIR') or pathlib.Path.home() / 'tensorflow_datasets')
 
 
 def parse(text: str) -> Name:
-    """The parts of a name: 'imagenet_resized/32x32', 'mnist:3.0.1', 'mnist:test', 'svhn_cropped:3.1.0:train+extra'.
+    """Parses a name: 'imagenet_resized/32x32', 'mnist:3.0.1', 'mnist:test', 'svhn_cropped:3.1.0:train+extra'.
 
-    Raises `InputError` for text in another form.
+    Raises `InputError` for text in any other form.
     """
     found = _NAME.fullmatch(text)
     if not found:
-        raise InputError(f'{text!r} is not the name of a data set, SET[/CONFIG][:VERSION][:SPLIT]')
+        raise InputError(f'{text!r} is not a data set name of the form SET[/CONFIG][:VERSION][:SPLIT]')
     return Name(*found.groups())
 
 
 def is_known(text: str, data_dir: str | os.PathLike | None = None) -> bool:
-    """Whether the name begins with that of a set in TFDS, or of one that is prepared in `data_dir`."""
+    """Returns whether a name begins with that of a data set in TFDS, or of one that is prepared in `data_dir`."""
     name = re.split('[/:]', text)[0]
     return bool(name) and (name in _known() or (pathlib.Path(directory(data_dir)) / name).is_dir())
 
 
 def builder(name: Name, data_dir: str | os.PathLike | None) -> Any:
-    """TFDS's builder of what is named; where it can be, one that needs no TensorFlow.
+    """Returns the TFDS builder of a data set, or one that does not need TensorFlow if this library has it.
 
-    Raises `InputError` for a set, a config or a version that does not exist, and for prepared data that cannot be read.
+    Raises `InputError` for a data set, config or version that does not exist, for a builder that requires TensorFlow if it is
+    missing, and for prepared data that cannot be read.
     """
     import tensorflow_datasets as tfds
 
     folder = pathlib.Path(directory(data_dir))
     known = name.set in _known()
     if not known and not is_known(name.set, data_dir):
-        raise InputError(f"unknown data set {name.set!r}: it is not 'digits', no folder, and not in TFDS{_hint(name.set)}")
+        raise InputError(f"unknown data set {name.set!r}: it is not 'digits', not a folder and not in TFDS{_hint(name.set)}")
     if known and name.config is not None and not (folder / name.set / name.config).is_dir():
         _check_config(name, tfds.builder_cls(name.set).builder_configs)
     if name.prepared in without_tensorflow():
@@ -81,11 +83,11 @@ def builder(name: Name, data_dir: str | os.PathLike | None) -> Any:
         if name.variant in without_tensorflow():
             return builder(name._replace(version=None), data_dir)
     try:
-        with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints eight lines where TensorFlow is missing
+        with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints eight lines if TensorFlow is missing
             return tfds.builder(name.prepared, data_dir=str(folder))
     except ImportError as error:
         raise InputError(f'{name.variant} needs {TENSORFLOW}') from error
-    except Exception as error:  # what a builder raises at names and at damaged files has no common type
+    except Exception as error:  # what a builder raises for names and damaged files has no common type
         raise InputError(f'cannot open data set {name.prepared} in {folder}: {one_line(error)}') from error
 
 
@@ -96,18 +98,18 @@ def _check_config(name: Name, configs: Collection[str]) -> None:
     near = there if len(there) <= _LISTED else difflib.get_close_matches(str(name.config), there, 3, 0.4)
     more = '' if len(near) == len(there) else f' and {len(there) - len(near)} others'
     has = f'configs {", ".join(near)}{more}' if there else 'no configs'
-    raise InputError(f'there is no folder {name.variant}, and data set {name.set} has {has}, not {name.config!r}')
+    raise InputError(f'there is no folder {name.variant}, and data set {name.set} has no config {name.config!r}; it has {has}')
 
 
 def _check_version(name: Name, newest: Any) -> None:
-    """Raises `InputError` if no version of the builder is the name's, in which * stands for any number."""
+    """Raises `InputError` if the builder has no version that matches the name's, in which * stands for any number."""
     try:
         if any(version.match(name.version) for version in newest.versions):
             return
-    except (ValueError, AssertionError):  # not written as a version is
+    except (ValueError, AssertionError):  # not a valid version
         pass
     versions = ', '.join(map(str, newest.versions))
-    raise InputError(f'data set {name.variant} has version {versions}, not {name.version!r}')
+    raise InputError(f'data set {name.variant} has no version {name.version!r}; it has {versions}')
 
 
 def _known() -> Collection[str]:

@@ -1,4 +1,4 @@
-"""One split of a TFDS data set, prepared if it is not yet, read by index."""
+"""One split of a TFDS data set, read by index, and prepared first if necessary."""
 
 import io
 import os
@@ -22,16 +22,17 @@ _HELD_OUT = ('test', 'validation', 'val', 'valid', 'dev')
 
 
 class TfdsSource:
-    """One split of a prepared image data set, read by index (a `feeds.Source`); images come resized to `size`.
+    """One split of a prepared image data set, read by index (a `feeds.Source`), with images cropped and resized to `size`.
 
     Args:
-        name: as `names.parse` reads it. A split in it takes the place of 'train'.
-        split: one of its splits, or a part of one as TFDS writes it; 'test' is `held_out_split`'s.
-        size: the side of squares, or height and width; the data set's own if it is not given, which has to be square, or
-            'native', which need not.
-        data_dir: where it is prepared.
+        name: parsed by `names.parse`; a split in it replaces 'train'.
+        split: name of a split, or a part of one in TFDS's notation; 'test' is the one chosen by `held_out_split`.
+        size: side of squares, or height and width; None for the size of the data set, which must then be square; 'native' for
+            the size of the data set, which need not be square.
+        data_dir: folder of prepared data sets.
 
-    Raises `InputError` for a name or a split that does not exist, for a set without images, and for what `prepare` refuses.
+    Raises `InputError` for a name or a split that does not exist, for a data set without images, and for whatever `prepare`
+    rejects.
     """
 
     def __init__(
@@ -47,7 +48,7 @@ class TfdsSource:
         height, width, channels = features['image'].shape
         if height is None or width is None:
             if size in (None, 'native'):
-                raise InputError(f'the images of {named.prepared} are of several sizes, not square: give a size')
+                raise InputError(f'the images of {named.prepared} have several sizes: give a size')
         elif size is None and height != width:
             raise InputError(f'the images of {named.prepared} are {height} x {width}, not square: give a size')
         if not hosts.agreed(pathlib.Path(made.data_dir).exists):
@@ -65,10 +66,13 @@ class TfdsSource:
         return len(self._records)
 
     def read(self, indices: Sequence[int]) -> dict[str, np.ndarray]:
-        """`image`, uint8 `[n, size, size, channels]`, and `label`, int32 `[n]`, where the set has one."""
+        """Returns `image`, uint8 `[n, height, width, channels]`, and, if the data set has classes, `label`, int32 `[n]`.
+
+        Raises `InputError` for records that cannot be read.
+        """
         try:
             records = self._records.__getitems__(list(indices))
-        except RuntimeError as error:  # a file that is damaged or gone
+        except RuntimeError as error:  # a damaged or missing file
             raise InputError(f'cannot read {self.name}: {one_line(error)}') from error
         batch = {'image': np.stack([self._image(record['image']) for record in records])}
         if self.classes:
@@ -76,12 +80,15 @@ class TfdsSource:
         return batch
 
     def load(self) -> Images:
-        """All images in memory. They are decoded once and kept in the cache, until a file of the prepared set changes."""
+        """Loads all images into memory. They are decoded once and cached until a file of the prepared data set changes.
+
+        Raises `InputError` for records that cannot be read.
+        """
 
         def make() -> dict[str, np.ndarray]:
             rows = range(len(self))
             blocks = [rows[start : start + _BLOCK] for start in rows[::_BLOCK]]
-            batches = list(decoding.in_threads(self.read, blocks, title=f'{self.name}, by {_BLOCK}'))
+            batches = list(decoding.in_threads(self.read, blocks, title=f'{self.name}, in blocks of {_BLOCK}'))
             return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
 
         form = f'{self.path.resolve()} {self.split} {self.size} {self.channels}'
@@ -98,54 +105,57 @@ class TfdsSource:
             raise InputError(f'cannot read an image of {self.name}: {one_line(error)}') from error
 
     def every_label(self) -> np.ndarray | None:
-        """The labels of all records, int32 `[n]`, which are read for them; None without classes."""
+        """Returns the labels of all records, int32 `[n]`, by reading every record; None without classes."""
         return np.array(self.column('label'), np.int32) if self.classes else None
 
     def column(self, name: str) -> list[Any]:
-        """One feature, such as a file name, of all records. Raises `InputError` if there is no such feature."""
+        """Returns one feature, such as a file name, of all records. Raises `InputError` if there is no such feature."""
         if len(self) and name not in self._records[0]:
-            raise InputError(f'there is no feature {name!r}; there are {", ".join(self._records[0])}')
+            raise InputError(f'there is no feature {name!r}; the features are {", ".join(self._records[0])}')
         return [self._records[i][name] for i in range(len(self))]
 
 
 def held_out_split(splits: Collection[str], training: str | None = None) -> str | None:
-    """The split to judge on: 'test', or else 'validation'; None if there is neither that is not among the training images."""
+    """Returns the split to evaluate on, 'test' or else a validation split; None if there is none outside the training images."""
     used = re.findall(r'[A-Za-z_]\w*', training or 'train')
     return next((split for split in _HELD_OUT if split in splits and split not in used), None)
 
 
 def has_held_out(name: str, data_dir: str | os.PathLike | None = None) -> bool:
-    """Whether a set has a split to judge on; True of one that is not prepared, whose splits are not known yet."""
+    """Returns whether a data set has a split to evaluate on; True if it is not prepared, since its splits are not yet known."""
     named = parse(name)
     splits = builder(named, data_dir).info.splits
     return not len(splits) or held_out_split(splits, named.split) is not None
 
 
 def held_out(name: str, data_dir: str | os.PathLike | None = None) -> str:
-    """The name of what a set with this training split is judged on. Raises `InputError` if there is no such split."""
+    """Returns the name of the data set's images to evaluate on, given its training split.
+
+    Raises `InputError` if there is no such split.
+    """
     named = parse(name)
     splits = builder(named, data_dir).info.splits
     return f'{named.prepared}:{_split(splits, named, "test") if len(splits) else "test"}'
 
 
 def _split(splits: Any, name: Name, split: str) -> str:
-    """The split that is read. Raises `InputError` for one that does not exist or is empty."""
+    """Returns the name of the split to read. Raises `InputError` if it does not exist or is empty."""
     asked: str | None = name.split or split if split == 'train' else split
     if split == 'test':
         asked = held_out_split(splits, name.split)
     try:
         empty = splits[asked].num_examples == 0
-    except Exception as error:  # TFDS has one exception for each way to write a split wrong, or a missing one
-        hint = f'; {name.prepared}:{next(iter(splits))} names one' if asked == 'train' and len(splits) else ''
+    except Exception as error:  # TFDS has a different exception for each kind of invalid or missing split
+        hint = f'; choose one, as in {name.prepared}:{next(iter(splits))}' if asked == 'train' and len(splits) else ''
         other = f' other than {name.split}' if split == 'test' and name.split else ''
-        raise InputError(f'{name.prepared} has splits {", ".join(splits)}, not {asked or split!r}{other}{hint}') from error
+        raise InputError(f'{name.prepared} has no split {asked or split!r}{other}; it has {", ".join(splits)}{hint}') from error
     if empty or asked is None:
         raise InputError(f'{asked!r} of {name.prepared} has no images')
     return asked
 
 
 def _records(made: Any, name: Name, split: str) -> Any:
-    """The records with their images as files. Raises `InputError` for data in another format, and damaged data."""
+    """Opens the records with undecoded images. Raises `InputError` for data in another format, and for damaged data."""
     import tensorflow_datasets as tfds
 
     images = [key for key, feature in made.info.features.items() if isinstance(feature, tfds.features.Image)]
@@ -153,7 +163,7 @@ def _records(made: Any, name: Name, split: str) -> Any:
         return made.as_data_source(split=split, decoders=dict.fromkeys(images, tfds.decode.SkipDecoding()))
     except NotImplementedError as error:
         raise InputError(
-            f'{name.prepared} in {made.data_dir} is stored for TensorFlow only; prepare it anew with '
+            f'{name.prepared} in {made.data_dir} is stored for TensorFlow only; prepare it again with '
             f'python -m gan_jax.data.tfds {name.prepared} --data-dir NEW_FOLDER'
         ) from error
     except Exception as error:  # damaged files

@@ -1,6 +1,6 @@
-"""Feature extractors: what turns images into the vectors that the metrics compare.
+"""Feature extractors, which map images to the vectors that metrics compare.
 
-`EXTRACTORS` lists them by name; `extract` runs one over images of any number.
+`EXTRACTORS` lists them by name; `extract` applies one to any number of images.
 """
 
 from gan_jax.metrics.extractors.extraction import Extractor, Outputs, extract

@@ -1,7 +1,7 @@
-"""Feature extractors: what turns images into the vectors that the metrics compare.
+"""Feature extractors, which map images to the vectors that metrics compare.
 
-Any function `images -> features [n, d]` is one; `Extractor` adds the name under which its numbers are reported, so that a
-distance in the features of some other network is never read as FID.
+Any function `images -> features [n, d]` can be an extractor. `Extractor` adds the name under which its scores are reported, so
+that a distance in the features of another network is never mistaken for FID.
 """
 
 import math
@@ -19,72 +19,72 @@ from gan_jax.typing import AnyArray, Array
 
 
 class Outputs(NamedTuple):
-    """What an extractor makes of n images."""
+    """The outputs of an extractor for n images."""
 
     features: Any
-    """`[n, d]`, an array of JAX or, from `extract`, of NumPy."""
+    """`[n, d]`, a JAX array, or a NumPy array if returned by `extract`."""
     logits: Any = None
-    """`[n, classes]`, of extractors that classify."""
+    """`[n, classes]`, for extractors that classify."""
 
 
 class Extractor(NamedTuple):
     """A named feature extractor."""
 
     name: str
-    """What its numbers are reported under, weights included: two extractors of one name are the same function."""
+    """The name under which scores are reported. It identifies the weights: extractors of the same name are the same function."""
     apply: Callable[[Array], Outputs]
-    """Images `[n, h, w, c]`, uint8 or float in [-1, 1], to `Outputs`; pure, and not yet compiled."""
+    """Maps images `[n, h, w, c]`, uint8 or float in [-1, 1], to `Outputs`; a pure function that is not compiled yet."""
     shape: tuple[int, ...] | None = None
-    """`(h, w, c)` of the only images it takes; None if it takes all."""
+    """The only accepted shape of images, `(h, w, c)`; None if all shapes are accepted."""
     on_host: bool = False
     """Whether `apply` may be called on NumPy arrays, outside of a compiled program, if JAX cannot trace it."""
 
 
 def as_float(images: AnyArray) -> Array:
-    """uint8 pixels to float32 in [-1, 1]; floats stay as they are."""
+    """Converts uint8 pixels to float32 in [-1, 1], and leaves floats unchanged."""
     return jnp.asarray(images, jnp.float32) / 127.5 - 1 if images.dtype == jnp.uint8 else jnp.asarray(images)
 
 
 def extract(extractor: Extractor, batches: Iterable[np.ndarray], *, batch_size: int = 64) -> Iterator[Outputs]:
-    """The outputs for images that come in batches of any sizes, each `[n, h, w, c]`; as numpy arrays, in order.
+    """Yields the outputs for batches of images `[n, h, w, c]` of any sizes, as NumPy arrays and in order.
 
-    Batches are cut and filled up to one size, which all local devices share, so there is one compiled program; the fill is
-    cut off again. Raises `InputError` for images that the extractor does not take, for what is not one vector of each image, and
-    if a feature is not a finite number.
+    Batches are divided and padded to one size, which all local devices share, so only one program is compiled; the padding is
+    removed from the outputs. Raises `InputError` for images that the extractor does not accept, for outputs that are not one
+    vector per image, and for features that are not finite.
     """
     size = filled_size(batch_size)
     compiled = compilation.jit(compilation.exact(extractor.apply))
     traced: bool | None = None
     for rows in _rebatched(batches, size):
         if extractor.shape not in (None, rows.shape[1:]):
-            raise InputError(f'{extractor.name} takes images {extractor.shape}, not {rows.shape[1:]}; --resize may help')
+            raise InputError(f'{extractor.name} accepts images {extractor.shape}, not {rows.shape[1:]}; --resize may help')
         filled = np.concatenate([rows, np.repeat(rows[:1], size - len(rows), 0)])
         if traced is None:
             traced = not extractor.on_host or traceable(extractor, jax.ShapeDtypeStruct(filled.shape, filled.dtype))
         outputs = compiled(placement.split_rows(filled)) if traced else _called(extractor, filled)
         features, logits = (None if x is None else np.asarray(x) for x in outputs)
         if features is None or features.ndim != 2 or len(features) != size or not np.issubdtype(features.dtype, np.number):
-            found = 'nothing' if features is None else f'{features.dtype}{list(features.shape)} of {size} images'
-            raise InputError(f'{extractor.name} does not make one vector of an image: it makes {found}')
+            found = 'nothing' if features is None else f'{features.dtype}{list(features.shape)} for {size} images'
+            raise InputError(f'{extractor.name} must return one vector per image, but returns {found}')
         features, logits = features[: len(rows)], None if logits is None else logits[: len(rows)]
         broken = int((~np.isfinite(features).all(1)).sum())
         if broken:
-            raise InputError(f'{extractor.name} makes features that are no finite numbers of {broken} of {len(rows)} images')
+            raise InputError(f'{extractor.name} returns features that are not finite for {broken} of {len(rows)} images')
         yield Outputs(features, logits)
 
 
 def filled_size(batch_size: int) -> int:
-    """How many images a batch is filled up to: as many for each device. Raises `InputError` for a size below 1."""
+    """The size of padded batches, a multiple of the number of devices. Raises `InputError` for a batch size below 1."""
     if batch_size < 1:
-        raise InputError(f'a batch has at least 1 image, not {batch_size}')
+        raise InputError(f'a batch must have at least 1 image, not {batch_size}')
     devices = jax.local_device_count()
     return math.ceil(batch_size / devices) * devices
 
 
 def identity(extractor: Extractor, shape: tuple[int, ...], batch_size: int = 64) -> str | None:
-    """A fingerprint of the program that an extractor is on uint8 images `shape`, with all its weights and constants.
+    """A fingerprint of an extractor's program for uint8 images of `shape`, with all its weights and constants.
 
-    None if there is no telling what it computes: of what JAX cannot trace, and of programs that call Python back.
+    None if the computation cannot be known, as for functions that JAX cannot trace and programs that call back into Python.
     """
     images = jax.ShapeDtypeStruct((filled_size(batch_size), *shape), np.uint8)
     if extractor.on_host and not traceable(extractor, images):
@@ -94,16 +94,16 @@ def identity(extractor: Extractor, shape: tuple[int, ...], batch_size: int = 64)
 
 
 def traceable(extractor: Extractor, images: jax.ShapeDtypeStruct) -> bool:
-    """Whether JAX can trace an extractor on such images."""
+    """Whether JAX can trace an extractor on images of this shape and type."""
     try:
         jax.eval_shape(extractor.apply, images)
-    except Exception:  # of NumPy, PyTorch, or whatever the function calls
+    except Exception:  # raised by NumPy, PyTorch, or anything else that the function calls
         return False
     return True
 
 
 def _called(extractor: Extractor, images: np.ndarray) -> Outputs:
-    """The extractor on the host. Raises `InputError` for whatever it raises."""
+    """Applies the extractor on the host. Raises `InputError` for anything that it raises."""
     try:
         return Outputs(*(None if x is None else np.asarray(x) for x in extractor.apply(images)))  # type: ignore[arg-type]
     except Exception as error:
@@ -111,7 +111,7 @@ def _called(extractor: Extractor, images: np.ndarray) -> Outputs:
 
 
 def _rebatched(batches: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
-    """The same rows in batches of `size`, the last one smaller."""
+    """Yields the same rows in batches of `size`, the last of which may be smaller."""
     waiting: list[np.ndarray] = []
     for batch in batches:
         waiting.append(np.asarray(batch))

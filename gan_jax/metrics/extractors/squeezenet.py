@@ -1,6 +1,6 @@
-"""SqueezeNet 1.1 without its classifier (Iandola et al. 2016), as a small feature extractor where Inception is not at hand.
+"""SqueezeNet 1.1 without its classifier (Iandola et al. 2016), a small feature extractor for use where Inception is unavailable.
 
-Its distances compare models with one another. They are no FID, and are reported under its own name.
+Its distances compare models with each other. They are not FID, and are reported under the name of this network.
 """
 
 import jax.numpy as jnp
@@ -13,11 +13,11 @@ from gan_jax.metrics.extractors.extraction import Extractor, Outputs, as_float
 from gan_jax.typing import AnyArray, Array
 
 SMALLEST = 31
-"""The smallest side of an image."""
+"""The smallest allowed side of an image."""
 _SQUEEZED = {2: 16, 3: 16, 4: 32, 5: 32, 6: 48, 7: 48, 8: 64, 9: 64}
-"""Number of a fire module -> its channels after the squeeze; it puts out 8 times as many."""
+"""Number of a fire module -> its channels after the squeeze; it returns 8 times as many."""
 _MEANS = (103.939, 116.779, 123.68)
-"""Of ImageNet's blue, green and red, from 0 to 255."""
+"""Means of ImageNet's blue, green and red channels, from 0 to 255."""
 
 
 def shapes() -> dict[str, tuple[int, ...]]:
@@ -35,20 +35,21 @@ def shapes() -> dict[str, tuple[int, ...]]:
 
 
 def squeezenet(path: str) -> Extractor:
-    """The mean over all positions of the last fire module's 512 channels, of RGB images of at least `SMALLEST` pixels a side.
+    """The mean over all positions of the last fire module's 512 channels, for RGB images of at least `SMALLEST` pixels a side.
 
-    `path` is an `.npz` file with the weights of `shapes()`, trained on BGR pixels from 0 to 255 less ImageNet's means, as in
-    Keras' ports of the network. Raises `InputError` for a file that has not these, and for images that it does not take.
+    `path` is an `.npz` file with the weights of `shapes()`, trained on BGR pixels from 0 to 255 minus ImageNet's means, as in
+    Keras ports of the network. Raises `InputError` for a file without these weights, and for images that the network does not
+    accept.
     """
     weights = _read(path)
     return Extractor(
-        f'squeezenet-1.1 ({fingerprint(*weights.values())}), no FID', lambda images: Outputs(_apply(weights, images))
+        f'squeezenet-1.1 ({fingerprint(*weights.values())}), not FID', lambda images: Outputs(_apply(weights, images))
     )
 
 
 def _apply(weights: dict[str, np.ndarray], images: AnyArray) -> Array:
     if images.shape[-1] != 3 or min(images.shape[1:3]) < SMALLEST:
-        raise InputError(f'squeezenet takes RGB images of at least {SMALLEST} x {SMALLEST}, not {images.shape[1:]}')
+        raise InputError(f'squeezenet requires RGB images of at least {SMALLEST} x {SMALLEST}, not {images.shape[1:]}')
 
     def conv(x: Array, name: str, stride: int = 1, padding: str = 'SAME') -> Array:
         kernel = jnp.asarray(weights[f'{name}/kernel'])
@@ -71,5 +72,5 @@ def _read(path: str) -> dict[str, np.ndarray]:
     weights = load_arrays(path)
     wrong = [name for name, shape in shapes().items() if name not in weights or weights[name].shape != shape]
     if wrong:
-        raise InputError(f'{path} holds no SqueezeNet 1.1: {wrong[0]} is missing or has another shape than {shapes()[wrong[0]]}')
+        raise InputError(f'{path} is not a SqueezeNet 1.1: {wrong[0]} is missing or is not of shape {shapes()[wrong[0]]}')
     return {name: weights[name].astype(np.float32) for name in shapes()}

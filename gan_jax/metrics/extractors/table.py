@@ -1,4 +1,4 @@
-"""The extractors by name, as the command line and protocols ask for them: `inception:resize=clean`."""
+"""The table of extractors by name, as the command line and protocols refer to them: `inception:resize=clean`."""
 
 import importlib
 from collections.abc import Callable
@@ -20,7 +20,7 @@ def pixels() -> Extractor:
 def inception(path: str | None = None, resize: str = 'tf1') -> Extractor:
     """Inception v3 of 2015-12-05: the features of FID and KID, and the logits without bias of the Inception score.
 
-    `path` names a file of weights; the cache is looked into without it. Raises `InputError` if there are none.
+    `path` names a file of weights; by default they are read from the cache. Raises `InputError` if there are none.
     """
     weights = inception_v3.load(path)
     apply = inception_v3.inception(weights.variables, resize=resize, outputs=('2048', 'logits_unbiased'))
@@ -28,7 +28,16 @@ def inception(path: str | None = None, resize: str = 'tf1') -> Extractor:
 
 
 def classifier(dataset: str, size: int | None = None, channels: int | None = None, data_dir: str | None = None) -> Extractor:
-    """The classifier of a labelled data set (`extractors.classifier`), trained on its 'train' split and cached."""
+    """The classifier of a labelled data set (`extractors.classifier`), trained on its 'train' split and cached.
+
+    Raises `InputError` for a data set without labels, or one that cannot be read.
+
+    Args:
+        dataset: name of the data set.
+        size: height and width to which images are cropped and resized; by default those of the data set.
+        channels: 1 or 3; by default those of the data set.
+        data_dir: directory of prepared TFDS data sets.
+    """
     images = data.load(dataset, split='train', size=size, channels=channels, data_dir=data_dir)
     if images.labels is None:
         raise InputError(f'{dataset} has no labels to train a classifier on')
@@ -36,18 +45,18 @@ def classifier(dataset: str, size: int | None = None, channels: int | None = Non
 
 
 def custom(function: str) -> Extractor:
-    """Your own: `package.module.name` of a function from uint8 images `[n, h, w, c]` to features `[n, d]`.
+    """A user-defined extractor: `package.module.name` of a function from uint8 images `[n, h, w, c]` to features `[n, d]`.
 
-    It is compiled if JAX can trace it. A function of NumPy, PyTorch or anything else is called on NumPy arrays instead, and its
-    statistics are not cached.
+    The function is compiled if JAX can trace it. Functions that use NumPy, PyTorch or anything else are called on NumPy arrays
+    instead, and their statistics are not cached. Raises `InputError` if there is no such function.
     """
     module, _, name = function.rpartition('.')
     try:
         apply = getattr(importlib.import_module(module), name)
-    except Exception as error:  # a module that is imported may raise anything
-        raise InputError(f'no function {function!r} to extract features with: {one_line(error)}') from error
+    except Exception as error:  # importing a module may raise anything
+        raise InputError(f'cannot find the function {function!r} to extract features with: {one_line(error)}') from error
     if not callable(apply):
-        raise InputError(f'{function!r} is not a function to extract features with, but {type(apply).__name__}')
+        raise InputError(f'{function!r} must be a function to extract features with, not {type(apply).__name__}')
     return Extractor(function, lambda images: Outputs(apply(images)), on_host=True)
 
 
@@ -55,4 +64,4 @@ EXTRACTORS: Table[Callable[..., Extractor]] = Table(
     'extractor',
     {'inception': inception, 'classifier': classifier, 'squeezenet': squeezenet, 'pixels': pixels, 'custom': custom},
 )
-"""Name -> factory."""
+"""Name -> factory of an extractor."""

@@ -1,9 +1,9 @@
-"""Inception features on the device, by the network that FID, KID and the Inception score are defined with.
+"""Inception features on the device, from the network that defines FID, KID and the Inception score.
 
     weights = inception.load()
     features = jax.jit(inception.inception(weights.variables, outputs='2048'))(images)
 
-The weights are fetched once, by `python -m gan_jax.metrics.inception download`.
+The weights are downloaded once by `python -m gan_jax.metrics.inception download`.
 """
 
 from collections.abc import Callable
@@ -20,12 +20,15 @@ __all__ = ['OUTPUTS', 'RESIZES', 'InceptionV3', 'Weights', 'inception', 'load', 
 def inception(
     variables: Variables, *, resize: str = 'tf1', outputs: str | tuple[str, ...] = ('2048',)
 ) -> Callable[[Array], Array | tuple[Array, ...]]:
-    """A pure function from images `[n, h, w, 1 or 3]`, uint8 or float in [-1, 1], to the network's outputs.
+    """A pure function from images `[n, h, w, 1 or 3]`, uint8 or float in [-1, 1], to the outputs of the network.
+
+    The function raises `ValueError` for images of another type or shape and for unknown outputs, and `InputError` for an unknown
+    resize.
 
     Args:
-        variables: of `InceptionV3`, as in `load().variables`.
+        variables: variables of `InceptionV3`, such as `load().variables`.
         resize: a name in `RESIZES`; see `preprocess`.
-        outputs: one name in `OUTPUTS`, for an array `[n, width]`; or several, for a tuple of them.
+        outputs: one name in `OUTPUTS`, which gives an array `[n, width]`, or several, which give a tuple of arrays.
     """
     names = (outputs,) if isinstance(outputs, str) else tuple(outputs)
     network = InceptionV3(names)

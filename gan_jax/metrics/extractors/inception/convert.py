@@ -1,7 +1,7 @@
-"""The released weights as arrays named for the layers, and those as the network's variables.
+"""Converts the released weights to arrays named after the layers, and those to the variables of the network.
 
-Of each of the 94 layers there are `LAYER/kernel` (height, width, inputs, features), `/gamma`, `/beta`, `/mean` and `/variance`,
-and `logits/kernel` (2048, 1008) and `logits/bias`: 472 float32 arrays.
+Each of the 94 layers has the arrays `LAYER/kernel` (height, width, inputs, features), `/gamma`, `/beta`, `/mean` and `/variance`.
+Together with `logits/kernel` (2048, 1008) and `logits/bias` these are 472 float32 arrays.
 """
 
 from collections.abc import Callable, Mapping
@@ -36,9 +36,9 @@ def shapes() -> dict[str, tuple[int, ...]]:
 
 
 def random_arrays(seed: int) -> Arrays:
-    """Random weights for tests and for timing: He-normal kernels and batch norms that are not the identity.
+    """Random weights for tests and timings, with He-normal kernels and batch norms that are not the identity.
 
-    With a network's usual initial values the features would be 1e-8 with a spread of 1e-9, and nearly anything would agree.
+    With common initial values the features would be 1e-8 with a spread of 1e-9, and nearly any computation would agree.
     """
     rng = np.random.default_rng(seed)
     draw = {
@@ -53,15 +53,15 @@ def random_arrays(seed: int) -> Arrays:
 
 
 def from_torch(state: Mapping[str, np.ndarray]) -> Arrays:
-    """From the state dict of the PyTorch release, of pytorch-fid or of torch-fidelity. Raises `InputError` if it does not fit."""
+    """Converts the state dict of the PyTorch release, pytorch-fid or torch-fidelity. Raises `InputError` if it does not fit."""
     names = {f'{layer.name}/{kind}': f'{layer.name}.{theirs}' for layer in layers() for kind, theirs in _TORCH.items()}
     names |= {'logits/kernel': 'fc.weight', 'logits/bias': 'fc.bias'}
-    axes = {4: (2, 3, 1, 0), 2: (1, 0), 1: (0,)}  # theirs are (features, inputs, height, width) and (classes, 2048)
+    axes = {4: (2, 3, 1, 0), 2: (1, 0), 1: (0,)}  # PyTorch has (features, inputs, height, width) and (classes, 2048)
     return _fitted(names, state, lambda x: x.transpose(axes[x.ndim]))
 
 
 def from_arrays(arrays: Mapping[str, np.ndarray]) -> Arrays:
-    """From arrays that have the names of this module already. Raises `InputError` if they do not fit."""
+    """Checks arrays that are already named as in this module. Raises `InputError` if they do not fit."""
     return _fitted({name: name for name in shapes()}, arrays)
 
 
@@ -69,16 +69,16 @@ def _fitted(names: dict[str, str], source: Mapping[str, np.ndarray], turned: Cal
     found = {}
     for name, shape in shapes().items():
         if names[name] not in source:
-            raise InputError(f'these are no weights of Inception 2015-12-05: {names[name]} is not there')
+            raise InputError(f'these are not the weights of Inception 2015-12-05: {names[name]} is missing')
         array = turned(np.asarray(source[names[name]], np.float32))
         if array.shape != shape:
-            raise InputError(f'these are no weights of Inception 2015-12-05: {names[name]} makes {array.shape}, not {shape}')
+            raise InputError(f'these are not the weights of Inception 2015-12-05: {names[name]} is {array.shape}, not {shape}')
         found[name] = np.ascontiguousarray(array)
     return found
 
 
 def fold(arrays: Mapping[str, np.ndarray], epsilon: float = BATCH_NORM_EPSILON) -> Variables:
-    """The variables of `network.InceptionV3`: each batch norm is folded into its convolution, in float64."""
+    """The variables of `network.InceptionV3`, with each batch norm folded into its convolution in float64."""
     params: dict[str, dict[str, jnp.ndarray] | jnp.ndarray] = {}
     for layer in layers():
         kernel, gamma, beta, mean, variance = (arrays[f'{layer.name}/{kind}'].astype(np.float64) for kind in ('kernel', *_NORM))

@@ -1,8 +1,8 @@
-"""The Inception network of 2015-12-05, by which FID, KID and the Inception score are defined (Szegedy et al. 2016).
+"""The Inception network of 2015-12-05, which defines FID, KID and the Inception score (Szegedy et al. 2016).
 
-It is neither the paper's Inception v3 nor torchvision's: an average pool divides by the number of cells inside the image, and
-the pool of the last block, Mixed_7c, is a maximum. Layers have the names of the PyTorch release. Batch norm is folded into the
-convolutions (`weights.fold`).
+It differs from the Inception v3 of the paper and from that of torchvision: average pooling divides by the number of cells inside
+the image, and the pooling of the last block, Mixed_7c, is a maximum. Layers are named as in the PyTorch release. Batch norm is
+folded into the convolutions (`convert.fold`).
 """
 
 from collections.abc import Iterator
@@ -19,13 +19,12 @@ SIZE = 299
 """Height and width of the network's input."""
 CLASSES = 1008
 OUTPUTS = ('64', '192', '768', '2048', 'logits_unbiased', 'logits')
-"""The global means of four feature maps, by their widths ('2048' is TensorFlow's `pool_3`), and the logits without and with
-their bias.
-"""
+"""The global means of four feature maps, named by their widths ('2048' is TensorFlow's `pool_3`), and the logits without and with
+their bias."""
 
 
 class Convolution(NamedTuple):
-    """A convolution without bias, batch norm, ReLU."""
+    """A convolution without bias, followed by batch norm and ReLU."""
 
     features: int
     kernel: tuple[int, int] = (1, 1)
@@ -34,7 +33,7 @@ class Convolution(NamedTuple):
 
 
 class Branch(NamedTuple):
-    """A pool or none, then convolutions in a row; a pair in the row is two side by side."""
+    """An optional pooling followed by a sequence of convolutions, where a pair denotes two in parallel."""
 
     name: str
     row: tuple[Convolution | tuple[Convolution, Convolution], ...] = ()
@@ -42,7 +41,7 @@ class Branch(NamedTuple):
 
 
 Block = tuple[Branch, ...]
-"""Branches from one input, concatenated along the channels."""
+"""Branches of the same input, concatenated along the channels."""
 
 POOLS = {
     'average': lambda x: nn.avg_pool(x, (3, 3), padding='SAME', count_include_pad=False),
@@ -120,20 +119,20 @@ SECTIONS: dict[str, dict[str, Convolution | Block | str]] = {
         'Mixed_7c': _mixed_7('max'),
     },
 }
-"""The network from input to features, cut where an output of that name is taken."""
+"""The network from input to features, divided where an output of that name is taken."""
 
 
 def _rows(block: str, branch: Branch) -> Iterator[dict[str, Convolution]]:
-    """The convolutions of a branch one after the other, by their full names; two of them where the row holds a pair."""
+    """The convolutions of a branch in sequence, by their full names; two of them for a pair."""
     for i, step in enumerate(branch.row):
         name = f'{block}.{branch.name}' + (f'_{i + 1}' if len(branch.row) > 1 else '')
         yield {name: step} if isinstance(step, Convolution) else {name + 'a': step[0], name + 'b': step[1]}
 
 
 class InceptionV3(nn.Module):
-    """Preprocessed images `[n, 299, 299, 3]` in [-1, 1) -> a tuple of the `outputs`, each `[n, width]`, float32.
+    """Maps preprocessed images `[n, 299, 299, 3]` in [-1, 1) to a tuple of the `outputs`, each `[n, width]`, float32.
 
-    Nothing is computed, and no parameter asked for, beyond the deepest output.
+    Layers beyond the deepest output are not computed and require no parameters. Raises `ValueError` for unknown outputs.
     """
 
     outputs: tuple[str, ...] = ('2048',)
@@ -142,7 +141,7 @@ class InceptionV3(nn.Module):
     def __call__(self, x: Array) -> tuple[Array, ...]:
         unknown = [name for name in self.outputs if name not in OUTPUTS]
         if unknown or not self.outputs:
-            raise ValueError(f'outputs of the network are {", ".join(OUTPUTS)}; got {self.outputs}')
+            raise ValueError(f'outputs must be among {", ".join(OUTPUTS)}; got {self.outputs}')
         found: dict[str, Array] = {}
         for section, steps in SECTIONS.items():
             for name, step in steps.items():
@@ -161,7 +160,7 @@ def _apply(name: str, step: Convolution | Block | str, x: Array) -> Array:
         return POOLS[step](x)
     if not isinstance(step, Convolution):
         return jnp.concatenate([_branch(name, branch, x) for branch in step], -1)
-    # XLA's CPU back end takes 2 to 4 times as long over a batch's VALID convolution of stride 1 as over the SAME one.
+    # For batches, XLA's CPU backend takes 2 to 4 times as long for a VALID convolution of stride 1 as for the SAME one.
     crop = step.padding == 'VALID' and step.stride == 1
     padding = 'SAME' if crop else step.padding
     y = nn.Conv(step.features, step.kernel, step.stride, padding, precision=HIGHEST, name=name)(x)
@@ -177,11 +176,11 @@ def _branch(block: str, branch: Branch, x: Array) -> Array:
 
 
 class Layer(NamedTuple):
-    """What a converter has to know of a convolution."""
+    """The properties of a convolution that a converter requires."""
 
     name: str
     shape: tuple[int, int, int, int]
-    """of the kernel: height, width, inputs, features"""
+    """Shape of the kernel: height, width, inputs, features."""
 
 
 def layers() -> list[Layer]:
@@ -205,6 +204,6 @@ def _branch_layers(block: str, branch: Branch, inputs: int) -> Iterator[Layer]:
 
 
 def _width(branch: Branch, channels: int) -> int:
-    """Features that a branch gives from an input of so many channels."""
+    """The number of channels that a branch returns for an input of `channels` channels."""
     last = branch.row[-1] if branch.row else Convolution(channels)
     return last.features if isinstance(last, Convolution) else sum(conv.features for conv in last)

@@ -1,8 +1,8 @@
-"""Reads the tensors of a PyTorch `.pth` file, without PyTorch, and without running what a pickle may ask for.
+"""Reads the tensors of a PyTorch `.pth` file without PyTorch, and without executing arbitrary code from its pickle.
 
-A pickle is a program: `torch.load` on a file of unknown origin could run anything. Here it can build dictionaries and name
-tensors, and a file that asks for more is refused. Both formats are read: the zip archive that PyTorch writes since 1.6, and
-the older one, five pickles and then the numbers.
+A pickle is a program, and `torch.load` on a file of unknown origin could run anything. Here a pickle can only build dictionaries
+and name tensors, and a file that requests more is rejected. Both formats are supported: the zip archive that PyTorch has written
+since 1.6, and the older one, which consists of five pickles followed by the numbers.
 """
 
 import collections
@@ -27,7 +27,7 @@ _STORAGES = {
 
 
 class _Storage(NamedTuple):
-    """Numbers in the file."""
+    """A block of numbers in the file."""
 
     key: str
     dtype: str
@@ -35,7 +35,7 @@ class _Storage(NamedTuple):
 
 
 class _Tensor(NamedTuple):
-    """A view of a storage, in elements."""
+    """A view of a storage, with offset and strides in elements."""
 
     storage: _Storage
     offset: int
@@ -44,7 +44,7 @@ class _Tensor(NamedTuple):
 
 
 class _Unpickler(pickle.Unpickler):
-    """Knows ordered dictionaries, tensors and storages, and nothing else. It reads no numbers, and notes where they should be."""
+    """Supports only ordered dictionaries, tensors and storages. It records where numbers are located, but does not read them."""
 
     def __init__(self, file: io.BytesIO) -> None:
         super().__init__(file)
@@ -59,25 +59,25 @@ class _Unpickler(pickle.Unpickler):
             return lambda tensor, *_: tensor
         if module == 'torch' and name in _STORAGES:
             return _STORAGES[name]
-        raise pickle.UnpicklingError(f'it asks for {module}.{name}, and only tensors are read')
+        raise pickle.UnpicklingError(f'it requests {module}.{name}, but only tensors are allowed')
 
     def persistent_load(self, saved: Any) -> _Storage:
         kind, dtype, key, _, length, *view = saved
         if kind != 'storage' or dtype not in _STORAGES.values() or any(view):
-            raise pickle.UnpicklingError('it holds a storage of an unknown kind')
+            raise pickle.UnpicklingError('it contains a storage of an unknown kind')
         return self.storages.setdefault(key, _Storage(key, dtype, length))
 
 
 def read_state_dict(data: bytes, name: str) -> dict[str, np.ndarray]:
-    """The tensors of a saved state dict by their names.
+    """The tensors of a saved state dict by name, as NumPy arrays.
 
-    `name` is what messages call the file. Raises `InputError` for a file that is damaged, that is no state dict, or whose pickle
-    asks for anything other than tensors.
+    `name` is the name of the file in messages. Raises `InputError` for a file that is damaged, that is not a state dict, or whose
+    pickle requests anything other than tensors.
     """
     try:
         tensors, numbers = _read_zip(data) if zipfile.is_zipfile(io.BytesIO(data)) else _read_old(data)
         if not isinstance(tensors, dict) or not all(isinstance(value, _Tensor) for value in tensors.values()):
-            raise ValueError('it holds something other than a dictionary of tensors')
+            raise ValueError('it contains something other than a dictionary of tensors')
         return {str(key): _array(tensor, numbers[tensor.storage.key]) for key, tensor in tensors.items()}
     except Exception as error:  # a damaged pickle or archive can raise nearly anything
         raise InputError(f'cannot read {name} as a PyTorch state dict: {str(error) or type(error).__name__}') from error
@@ -102,13 +102,13 @@ def _read_old(data: bytes) -> tuple[Any, dict[str, bytes]]:
     file = io.BytesIO(data)
     magic, protocol, system = (_Unpickler(file).load() for _ in range(3))
     if magic != _MAGIC or protocol != _PROTOCOL or not system['little_endian']:
-        raise ValueError('it is of another format')
+        raise ValueError('it has an unknown format')
     unpickler = _Unpickler(file)
     tensors, keys = unpickler.load(), _Unpickler(file).load()
     numbers = {}
     for key in keys:
         storage = unpickler.storages[key]
-        file.seek(8, io.SEEK_CUR)  # the length once more
+        file.seek(8, io.SEEK_CUR)  # skips the repeated length
         numbers[key] = file.read(_bytes(storage))
         _check_size(storage, len(numbers[key]))
     return tensors, numbers
@@ -120,7 +120,7 @@ def _bytes(storage: _Storage) -> int:
 
 def _check_size(storage: _Storage, found: int) -> None:
     if found != _bytes(storage):
-        raise ValueError(f'storage {storage.key} is of {found} bytes, not {_bytes(storage)}: the file is truncated or damaged')
+        raise ValueError(f'storage {storage.key} has {found} bytes, not {_bytes(storage)}: the file is truncated or damaged')
 
 
 def _array(tensor: _Tensor, numbers: bytes) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Finds, verifies and keeps the weights of the Inception network. Only `download` uses a network connection."""
+"""Finds, verifies and stores the weights of the Inception network. Only `download` uses a network connection."""
 
 import hashlib
 import http.client
@@ -14,17 +14,17 @@ from gan_jax.metrics.extractors.inception.convert import Arrays
 from gan_jax.typing import Variables
 
 COMMAND = 'python -m gan_jax.metrics.inception'
-_AGAIN = f'get it again by {COMMAND} download or convert'
+_AGAIN = f'obtain it again by {COMMAND} download or convert'
 
 
 class Published(NamedTuple):
-    """A published file of the weights."""
+    """A published file of weights."""
 
     file: str
     url: str
     sha256: str
     size: int
-    """in bytes"""
+    """Size in bytes."""
 
 
 PYTORCH = Published(
@@ -36,27 +36,27 @@ PYTORCH = Published(
 
 
 class Weights(NamedTuple):
-    """What `load` found."""
+    """The result of `load`."""
 
     variables: Variables
-    """of `network.InceptionV3`"""
+    """Variables of `network.InceptionV3`."""
     source: str
-    """The first digits of the sha256 of the published file; after the word "unverified", those of whatever was read."""
+    """The first digits of the sha256 of the published file, or, after the word "unverified", those of the file that was read."""
 
 
 def load(path: str | pathlib.Path | None = None, *, verify: bool = True) -> Weights:
-    """The weights in a file, or without a path those kept from an earlier call.
+    """Loads the weights from a file, or, without a path, those stored by an earlier call.
 
-    A file is the PyTorch release (`.pth`), or one that this module wrote (`.safetensors`); its first bytes say which. Its sha256
-    has to be the published one; it is then kept, converted, as `kept()` for calls without a path. `verify=False` takes any
-    weights that fit the network, and keeps nothing.
+    The file is the PyTorch release (`.pth`) or was written by this module (`.safetensors`); its first bytes determine which. Its
+    sha256 must be the published one. The weights are then converted and stored at `kept()` for calls without a path.
+    `verify=False` accepts any weights that fit the network, and stores nothing.
 
-    Raises `InputError` if there are no weights, saying what to fetch and from where; for another, damaged or truncated file, with
-    the sha256 expected and found; for the weights of another network.
+    Raises `InputError` if there are no weights, stating what to download and from where; for another, damaged or truncated file,
+    stating the expected and the actual sha256; and for the weights of another network.
     """
     if path is None and not kept().exists():
         raise InputError(
-            f'no Inception weights in {kept().parent}: run {COMMAND} download, or fetch {PYTORCH.file} from {PYTORCH.url} '
+            f'no Inception weights in {kept().parent}: run {COMMAND} download, or get {PYTORCH.file} from {PYTORCH.url} '
             f'(sha256 {PYTORCH.sha256}) and run {COMMAND} convert FILE'
         )
     path = path or kept()
@@ -65,17 +65,17 @@ def load(path: str | pathlib.Path | None = None, *, verify: bool = True) -> Weig
         try:
             save(kept(), arrays, digest)
         except OSError as error:
-            warnings.warn(f'the Inception weights are not kept for the next time: {error}', stacklevel=2)
+            warnings.warn(f'the Inception weights could not be stored for later use: {error}', stacklevel=2)
     return Weights(convert.fold(arrays), digest[:8] if verify else f'unverified {digest[:8]}')
 
 
 def kept() -> pathlib.Path:
-    """Where converted weights are kept."""
+    """The path of the stored, converted weights."""
     return cache_directory() / 'inception-2015-12-05.safetensors'
 
 
 def read_file(path: str | pathlib.Path, *, verify: bool = True) -> tuple[Arrays, str]:
-    """The arrays in a file, and the sha256 of the published one. Raises `InputError` as `load` does."""
+    """The arrays in a file, and the sha256 of the published file. Raises `InputError` as `load` does."""
     try:
         data = pathlib.Path(path).read_bytes()
     except OSError as error:
@@ -86,7 +86,10 @@ def read_file(path: str | pathlib.Path, *, verify: bool = True) -> tuple[Arrays,
 
 
 def read(data: bytes, name: str, *, verify: bool = True) -> tuple[Arrays, str]:
-    """The arrays in the bytes of the PyTorch release, and their sha256. `name` is for messages. Raises `InputError`."""
+    """The arrays in the bytes of the PyTorch release, and their sha256.
+
+    `name` is the name of the file in messages. Raises `InputError` for another, damaged or truncated file.
+    """
     digest = hashlib.sha256(data).hexdigest()
     if verify and digest != PYTORCH.sha256:
         raise InputError(
@@ -128,7 +131,7 @@ def _fingerprint(arrays: Arrays) -> str:
 
 
 def download(url: str = PYTORCH.url) -> bytes:
-    """The bytes at a URL, with a progress bar. Raises `InputError` if there are none."""
+    """The bytes at a URL, with a progress bar. Raises `InputError` if the download fails."""
     from tqdm import tqdm
 
     parts = []
@@ -140,5 +143,5 @@ def download(url: str = PYTORCH.url) -> bytes:
                     parts.append(part)
                     bar.update(len(part))
     except (OSError, ValueError, http.client.HTTPException) as error:
-        raise InputError(f'cannot download {url}: {error}; fetch it in another way, and run {COMMAND} convert FILE') from error
+        raise InputError(f'cannot download {url}: {error}; obtain the file otherwise and run {COMMAND} convert FILE') from error
     return b''.join(parts)
