@@ -3,6 +3,7 @@
 import json
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import processes
 import pytest
@@ -33,6 +34,7 @@ def on(count, devices, text, path, *more):
 
 
 def states(path):
+    """The newest step and its arrays."""
     return read_checkpoint(path, lambda state: state)
 
 
@@ -40,7 +42,7 @@ def assert_close(a, b, atol=1e-6):
     (step, mine), (other, theirs) = states(a), states(b)
     assert step == other
     for x, y in zip(jax.tree.leaves(mine), jax.tree.leaves(theirs), strict=True):
-        if np.issubdtype(x.dtype, np.floating):
+        if jnp.issubdtype(x.dtype, jnp.floating):
             np.testing.assert_allclose(x, y, atol=atol)
 
 

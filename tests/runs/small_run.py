@@ -22,6 +22,8 @@ class Config(runs.TrainOptions):
     refuses: int = -1
     """The process that refuses to begin."""
 
+    free = (*runs.TrainOptions.free, 'streamed', 'receives', 'refuses')
+
 
 def main(config):
     points = np.random.default_rng(0).normal(size=(20, 2)).astype(np.float32)
