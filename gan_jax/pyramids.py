@@ -37,12 +37,18 @@ def up(images: Array) -> Array:
 
 
 def low_pass(images: Array) -> Array:
-    """`up(down(images))`, the part of the images that the next level can represent. Raises `InputError` for an odd size."""
+    """`up(down(images))`, the part of the images `[..., h, w, c]` that the next level can represent.
+
+    Raises `InputError` for an odd size.
+    """
     return up(down(images))
 
 
 def gaussian(images: Array, halvings: int) -> tuple[Array, ...]:
-    """The images at all sizes, `(I_0, ..., I_K)` with K = `halvings`. Raises `InputError` if they cannot be halved that often."""
+    """The images `[..., h, w, c]` at all sizes, `(I_0, ..., I_K)` with K = `halvings`; I_k is `[..., h / 2^k, w / 2^k, c]`.
+
+    Raises `InputError` if they cannot be halved that often.
+    """
     stages = [images]
     for _ in range(halvings):
         stages.append(down(stages[-1]))
@@ -50,7 +56,10 @@ def gaussian(images: Array, halvings: int) -> tuple[Array, ...]:
 
 
 def build(images: Array, halvings: int) -> tuple[Array, ...]:
-    """The Laplacian pyramid, `(h_0, ..., h_K)` with K = `halvings`. Raises `InputError` if it cannot be halved that often."""
+    """The Laplacian pyramid of images `[..., h, w, c]`, `(h_0, ..., h_K)` with K = `halvings` and the shapes of `gaussian`.
+
+    Raises `InputError` if they cannot be halved that often.
+    """
     stages = gaussian(images, halvings)
     return (*(fine - up(coarse) for fine, coarse in itertools.pairwise(stages)), stages[-1])
 

@@ -43,6 +43,7 @@ class Range:
     """Whether `high` itself is excluded."""
 
     def fault(self, value: Any) -> str | None:
+        """What is wrong with the value, to follow its name; None if nothing is."""
         number = _number(value)
         limit = _LARGEST_INT if isinstance(number, int) else _LARGEST_FLOAT
         if not self._holds(number):

@@ -60,7 +60,7 @@ def test_one_device_and_many_agree(name):
 @pytest.mark.parametrize('name', ['feature_matching', 'feature_matching_l1'])
 def test_features_that_do_not_match_are_refused(name):
     for shape in ((8, 4), (8, 5, 1)):
-        with pytest.raises(ValueError, match='features are'):
+        with pytest.raises(ValueError, match='features must be'):
             FEATURES[name]()(REAL, jnp.zeros(shape))
 
 

@@ -79,7 +79,7 @@ class Config(runs.Options, problems.ProblemOptions):
     samples: Compared | None = None
     """Samples on which modes are counted; by default 2,500, and 25,600 on stacked_mnist."""
     evaluations: Count = 20
-    """Number of evaluations over training, of which one is the best checkpoint."""
+    """Number of evaluations over training, at most one a step; one of them is the best checkpoint."""
     seed: Seed = 0
     invert: Annotated[int, Range(0, 1_000_000)] = 0
     """Number of real examples whose latents are searched for by L-BFGS; also compares the distances between pairs of samples."""

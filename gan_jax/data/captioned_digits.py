@@ -122,7 +122,7 @@ def _wrong_captions(scenes: np.ndarray, rng: np.random.Generator) -> list[list[s
 
 
 def caption(scene: np.ndarray, rng: np.random.Generator | None = None, phrasing: int = 0) -> str:
-    """Describes a scene in one phrasing, with random synonyms, or in plain words if `rng` is None."""
+    """Describes a scene, `[4]`, in one phrasing, with random synonyms, or in plain words if `rng` is None."""
     digit, colour, position, size = (int(x) for x in scene)
     words = {'size': list(SIZES)[size], 'position': list(POSITIONS)[position]}
     names = (DIGITS[digit], str(digit))

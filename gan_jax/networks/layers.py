@@ -41,7 +41,7 @@ __all__ = [
 
 
 def at_least_float32(x: Array) -> Array:
-    """Casts to float32 or wider: outputs of networks that compute in half precision, for losses and metrics."""
+    """Casts an array of any shape to float32 or wider: half-precision networks do so with outputs, for losses and metrics."""
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 

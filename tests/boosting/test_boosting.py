@@ -264,7 +264,7 @@ def test_a_stopped_run_goes_on_at_its_component_bit_for_bit(tmp_path):
     straight = go('straight')
     assert trained == [0, 1, 2, 3]
     trained.clear()
-    for stop, message in ((0, 'stopped; what was saved'), (2, 'stopped at step 2, which is saved')):
+    for stop, message in ((0, 'stopped; earlier saves'), (2, 'stopped at step 2, which is saved')):
         with pytest.raises(Interrupted, match=message):
             go('stopped', stop=stop)
     assert_same_bits(go('stopped'), straight)

@@ -85,7 +85,7 @@ def test_ink_fills_the_square():
     image[1:7, 3:5] = 200
     cut = scenes.ink(image, 6)
     assert cut.shape == (6, 6, 1) and (cut[:, 2:4] == 200).all() and not cut[:, :2].any() and not cut[:, 4:].any()
-    with pytest.raises(InputError, match='nothing'):
+    with pytest.raises(InputError, match='blank'):
         scenes.ink(np.zeros_like(image), 6)
 
 

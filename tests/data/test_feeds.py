@@ -97,7 +97,7 @@ def test_digits():
     assert train.images.shape == (1437, 16, 16, 1) and test.images.shape == (360, 8, 8, 1)
     assert train.images.dtype == np.uint8 and test.images.max() == 255
     assert set(test.labels) == set(range(10)) and len(train.classes) == 10
-    with pytest.raises(InputError, match="not 'valid'"):
+    with pytest.raises(InputError, match="no split 'valid'"):
         data.load('digits', split='valid')
 
 

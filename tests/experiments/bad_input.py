@@ -90,7 +90,7 @@ dcgan --schedule cosine:end=nan                               end must be a numb
 dcgan --objective-weight nan                                  --objective-weight must be from 0 to 1000000, not nan
 dcgan --objective-weight inf                                  --objective-weight must be from 0 to 1000000, not inf
 dcgan --historical-averaging nan                              --historical-averaging must be from 0 to 1000000, not nan
-dcgan --clip-weights inf                                      --clip-weights is finite
+dcgan --clip-weights inf                                      --clip-weights must be finite
 dcgan --memory-limit nan                                      --memory-limit must be from 0 to 1000000, not nan
 dcgan --memory-limit -1                                       --memory-limit must be from 0
 dcgan --size 30                                               image size 30 is not supported
@@ -110,7 +110,7 @@ dcgan --objective least_squares:a=1,b=1                       a and b are the ta
 dcgan --objective least_squares:a=1e999                       a must be from -1000 to 1000, not inf
 dcgan --objective f_gan:divergence=kll                        unknown divergence 'kll'; did you mean kl
 dcgan --objective f_gan:divergence=3                          divergence must be a name or a Divergence, not 3
-dcgan --objective f_gan:divergence=alpha,a=0                  a is neither 0 nor 1
+dcgan --objective f_gan:divergence=alpha,a=0                  a must be neither 0 nor 1
 dcgan --objective f_gan:divergence=alpha,pi=1                 unexpected keyword argument 'pi'
 dcgan --objective f_gan:divergence=jensen_shannon_weighted,pi=1       pi must be above 0 and below 1, not 1
 dcgan --objective relativistic_average:scale=x                has no setting 'scale'
@@ -148,7 +148,7 @@ dcgan --augmentations adaptive:images=0                       images must be at 
 dcgan --augmentations adaptive:scale=x                        has no setting 'scale'
 dcgan --features feature_match                                did you mean feature_matching
 dcgan --features pulling_away:weight=-1                       weight must be from 0 to 1000000, not -1
-dcgan --d-norm virtual                                        a generator's
+dcgan --d-norm virtual                                        only for generators
 dcgan --d-norm ''                                             unknown normalization ''
 dcgan --g-norm batchnorm                                      unknown normalization 'batchnorm'
 dcgan --minibatch std                                         did you mean stddev
@@ -161,7 +161,7 @@ dcgan --optimizers sgd                                        unknown optimizers
 dcgan --optimizers adam:beta1=2                               beta1 must be at least 0 and below 1, not 2
 dcgan --optimizers adam:beta2=1                               beta2 must be at least 0 and below 1, not 1
 dcgan --optimizers adam:learning_rate=-1                      learning_rate must be at least 0, not -1
-dcgan --optimizers adam:learning_rate=1e999                   learning_rate is finite
+dcgan --optimizers adam:learning_rate=1e999                   learning_rate must be finite
 dcgan --optimizers adam:rate=1                                has no setting 'rate'
 dcgan --optimizers wgan:clip=0                                clip must be above 0, not 0
 dcgan --simultaneous --discriminator-steps 2                  simultaneous updates must be one per player
@@ -171,8 +171,8 @@ conditional_gan --condition labels                            unknown condition 
 conditional_gan --dataset digits --samples 9                  at least one sample of each of the 10 classes
 conditional_gan --dataset images                              no labels to learn from
 conditional_gan --dataset digits --augmentations packing      packing joins examples of different labels
-conditional_gan --dataset digits --condition projection --g-norm layer        knows no classes
-conditional_gan --dataset digits --minibatch stddev:group_size=5      not made of groups of 5
+conditional_gan --dataset digits --condition projection --g-norm layer        does not support classes
+conditional_gan --dataset digits --minibatch stddev:group_size=5      cannot be split into groups of 5
 conditional_gan --class-weight nan                            --class-weight must be from 0 to 1000000, not nan
 cyclegan --objective energy_margin                            energy_margin requires a D that returns energies
 cyclegan --task ''                                            --task is empty
@@ -181,7 +181,7 @@ cyclegan --task empty                                         empty
 cyclegan --task images --dataset mnist                        leave out --dataset
 cyclegan --dataset sets                                       holds two sets of images
 cyclegan --size 15                                            multiples of 4
-cyclegan --size 64x96                                         --size is the side of squares, from 1 to 8192, not '64x96'
+cyclegan --size 64x96                                         --size must be the side of squares, from 1 to 8192, not '64x96'
 cyclegan --receptive-field 7                                  receptive field 7 is not supported
 cyclegan --receptive-field 286 --size 32                      too small for a PatchGAN
 cyclegan --identity-weight nan                                --identity-weight must be from 0 to 1000000, not nan
@@ -192,7 +192,7 @@ cyclegan --minibatch stddev                                   --minibatch requir
 cyclegan --augmentations packing:size=3                       do not divide into packs of 3
 cyclegan --g-norm virtual                                     requires a reference batch
 cyclegan --optimizers wgan:clip=-1                            clip must be above 0, not -1
-cyclegan --penalties roth                                     one for each
+cyclegan --penalties roth                                     one logit per example
 cyclegan --batch-size 3                                       not divisible by the 4 devices
 pix2pix --dataset ''                                          --dataset is empty
 pix2pix --dataset nowhere                                     no folder nowhere
@@ -201,7 +201,7 @@ pix2pix --dataset sets                                        sets
 pix2pix --direction a_to_c                                    --direction
 pix2pix --dataset images --objective energy_margin            energy_margin requires a D that returns energies
 pix2pix --size 63                                             image size 63 x 63 is not supported
-pix2pix --size 64x96                                          --size is the side of squares, from 1 to 8192, not '64x96'
+pix2pix --size 64x96                                          --size must be the side of squares, from 1 to 8192, not '64x96'
 pix2pix --objective-weight 0 --l1-weight 0                    must not both be 0
 pix2pix --dropout 1                                           --dropout must be at least 0 and below 1
 pix2pix --samples 1                                           --samples must be from 2
@@ -248,10 +248,10 @@ lapgan --d-norm batch                                         have no --d-norm
 lapgan --minibatch stddev                                     have no --minibatch
 lapgan --halvings 11                                          --halvings must be from 0 to 10
 ring --memory-limit 1                                          --memory-limit applies to data sets
-ring --score-every 5                                          --score-every is for runs that make images
-unrolled_gan --score-every 5                                  --score-every is for runs that make images
+ring --score-every 5                                          --score-every requires a run that generates images
+unrolled_gan --score-every 5                                  --score-every requires a run that generates images
 ring --sweep --sample-every 5                                 --sample-every does not apply to a sweep
-taxonomy --dataset digits --init-from run                     --init-from is for games
+taxonomy --dataset digits --init-from run                     --init-from requires a game
 f_gan --init-from nowhere                                     nowhere has no checkpoint yet
 lapgan --size 30                                              30
 lapgan --size 32x64                                           --size must be their side, not 32x64
@@ -287,10 +287,10 @@ optimal_discriminator --learning-rate 0                       --learning-rate mu
 ring --data madgan_1d                                         not in the plane
 ring --data gmm:modes=x                                       modes must be a whole number, not 'x'
 ring --augmentations packing:size=3                           64 examples do not divide into packs of 3
-ring --minibatch stddev:group_size=5                          not made of groups of 5
+ring --minibatch stddev:group_size=5                          cannot be split into groups of 5
 ring --objective energy_margin                                energy_margin requires a D that returns energies
 ring --augmentations diff_augment                             requires images
-ring --d-norm instance                                        instance norm is over the positions of an image
+ring --d-norm instance                                        instance norm requires more than one position
 ring --sweep --sweep-penalties                                --sweep-penalties must name at least one
 ring --sweep --sweep-penalties r1+r3                          unknown penalty 'r3'
 ring --sweep --sweep-objectives hinge hinge                   --sweep-objectives names hinge twice
@@ -326,14 +326,14 @@ taxonomy --noise 1                                            --noise must be ab
 taxonomy --size 3                                             --size must be from 4 to 1024
 taxonomy --size 28x28                                         --size must be a whole number, from 4 to 1024, not '28x28'
 text_to_image --method gaan                                   unknown method 'gaan'; did you mean gan
-text_to_image --say hello                                     --say is python -m experiments.text_to_image.say
-text_to_image --run run                                       --run is python -m experiments.text_to_image.say
+text_to_image --say hello                                     --say is now python -m experiments.text_to_image.say
+text_to_image --run run                                       --run is now python -m experiments.text_to_image.say
 text_to_image --data images --score-every 1                   --score-every requires captioned digits
 text_to_image --data nowhere                                  is neither a folder nor one of
 text_to_image --data images                                   captions.csv
 text_to_image --data caltech_birds2011                        requires --captions
 text_to_image --size 64                                       captioned digits have 32 pixels
-text_to_image --size 32x32                                    --size is the side of squares, from 1 to 8192, not '32x32'
+text_to_image --size 32x32                                    --size must be the side of squares, from 1 to 8192, not '32x32'
 text_to_image --mismatches far                                unknown mismatches 'far'
 text_to_image --mismatches any --method gan                   --mismatches applies to cls and cls_int
 text_to_image --encoder clip                                  unknown encoder 'clip'
@@ -397,7 +397,7 @@ translate nowhere images made                                 there is no run no
 translate run nowhere made                                    run
 translate run images ''                                       OUT is empty
 translate run images made --size 0                            --size must be from 1 to 8192
-translate run images made --size native                       --size is the side of squares, from 1 to 8192, not 'native'
+translate run images made --size native                       --size must be the side of squares, from 1 to 8192, not 'native'
 translate run images                                          OUT
 metrics images                                                Missing from
 metrics '' images                                             REAL is empty
@@ -435,8 +435,8 @@ dcgan --dataset loop                                          unknown data set '
 dcgan --dataset MNIST                                         did you mean mnist
 dcgan --dataset 'mnist:'                                      'mnist:' is not a data set name
 dcgan --dataset 'digits:'                                     'digits:' does not name a split
-dcgan --dataset 'digits:train[5:2]'                           not 'train\[5:2\]'
-dcgan --dataset zero.npy                                      zero.npy: images are
+dcgan --dataset 'digits:train[5:2]'                           no split 'train\[5:2\]'
+dcgan --dataset zero.npy                                      zero.npy: images must be
 dcgan --runs-dir loop                                         Too many levels of symbolic links
 dcgan --resume --overwrite                                    give only one of them
 dcgan --init-from file                                        file has no checkpoint
@@ -498,7 +498,7 @@ metrics images images --extractor custom:function=os.getcwd --measures frechet  
 metrics images images --extractor custom:function=numpy.linalg --measures frechet     'numpy.linalg' must be a function
 metrics images images --extractor custom:function=numpy.sum --measures frechet        must return one vector per image
 metrics images images --extractor custom:function= --measures frechet         cannot find the function ''
-metrics images zero.npy --extractor pixels                    zero.npy: images are
+metrics images zero.npy --extractor pixels                    zero.npy: images must be
 metrics images flat.npy --extractor pixels                    flat.npy
 metrics images object.npy --extractor pixels                  object.npy
 metrics images complex.npy --extractor pixels                 complex.npy

@@ -235,7 +235,7 @@ def test_bad_input():
         nearest_neighbours(x, x[:, :2])
     with pytest.raises(ValueError, match='bank must be a set'):
         nearest_neighbours(x, x[:0])
-    with pytest.raises(ValueError, match='query holds'):
+    with pytest.raises(ValueError, match='query contains'):
         nearest_neighbours(holed, x)
     assert np.isnan(jax.jit(nearest_neighbours)(holed, x).distance[2]).all()
     assert np.isnan(jax.jit(nearest_neighbours)(x, holed).distance).all()

@@ -90,7 +90,7 @@ def test_broken_and_mixed_images(folders, tmp_path, capsys):
     assert score(*folders, skip_broken=True)['frechet_distance'].fakes == 49
     assert 'skipped 1 unreadable images, ' in capsys.readouterr().out
     Image.fromarray(np.zeros((4, 5, 3), np.uint8)).save(tmp_path / 'fake' / '007.png')
-    with pytest.raises(InputError, match=r'several sizes \(.*000\.png is 3 x 3, .*007\.png is 4 x 5\); --resize N'):
+    with pytest.raises(InputError, match=r'different sizes \(.*000\.png is 3 x 3, .*007\.png is 4 x 5\); use --resize N'):
         score(*folders)
     assert score(*folders, resize=3)['frechet_distance'].fakes == 50
 
@@ -148,7 +148,7 @@ def test_the_score_of_a_classifier_is_that_of_its_logits():
         ({'measures': ('score',)}, 'pixels does not predict classes'),
         ({'extractor': 'inceptoin'}, "unknown extractor 'inceptoin'; did you mean inception"),
         ({'extractor': 'custom:function=no.such.thing'}, "cannot find the function 'no.such.thing'"),
-        ({'extractor': 'classifier:dataset=digits'}, r'takes images \(16, 16, 1\), not \(3, 3, 3\)'),
+        ({'extractor': 'classifier:dataset=digits'}, r'accepts images \(16, 16, 1\), not \(3, 3, 3\)'),
         ({'samples': 51}, '50 readable images, but 51'),
         ({'samples': 1}, '--samples must be from 2 to 10000000, not 1'),
         ({'samples': 0}, '--samples must be from 2 to 10000000, not 0'),

@@ -224,7 +224,7 @@ def test_what_moves_no_bit_of_the_state_may_change_on_resume(tmp_path):
     changed = dataclasses.replace(config, sample_every=2, resume=True)
     runs.RunDirectory(changed)
     assert json.loads((run.path / 'config.json').read_text())['sample_every'] == 2
-    with pytest.raises(InputError, match=r'another configuration: width 8 -> 9; give another'):
+    with pytest.raises(InputError, match=r'another configuration: width 8 -> 9; use another'):
         runs.RunDirectory(dataclasses.replace(changed, sample_every=3, width=9))
     assert Reporting.of_run(run.path).sample_every == 2
 
