@@ -27,7 +27,8 @@ def run(main: Callable[[C], object], config: type[C]) -> None:
     program = f'python -m {module_name(main)}'
 
     def give_up(signum: int) -> None:
-        _leave(128 + signum, f'{program}: {Interrupted(signum)}')
+        _tell(line := f'{program}: {Interrupted(signum)}')
+        _leave(128 + signum, line)
 
     try:
         with interruptions.raised(give_up):
@@ -41,7 +42,8 @@ def run(main: Callable[[C], object], config: type[C]) -> None:
     except InputError as error:
         _exit(2, f'{program}: {error}')
     except Interrupted as stop:
-        _leave(128 + stop.signum, f'{program}: {stop}')
+        _tell(line := f'{program}: {stop}')
+        _leave(128 + stop.signum, line)
     except OSError as error:
         _exit(2, f'{program}: {_of_files(error)}')
     except MemoryError as error:
@@ -68,7 +70,6 @@ def _exit(code: int, line: str) -> None:
 
 def _leave(code: int, line: str) -> None:
     """Ends the process without shutting down the interpreter, which crashes while a device is still computing."""
-    _tell(line)
     liveness.leave(code, line)
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError):
