@@ -34,7 +34,7 @@ def run(main: Callable[[C], object], config: type[C]) -> None:
         with interruptions.raised(give_up):
             compilation.configure()
             options: Any = _parse(config, program)
-            if hasattr(options, 'coordinator'):  # as of every experiment that trains
+            if hasattr(options, 'coordinator'):  # only experiments that train have it
                 hosts.start(options.coordinator, options.processes, options.process)
                 compilation.set_matmul_precision(options.matmul_precision)
             main(options)
@@ -58,6 +58,7 @@ def _of_files(error: OSError) -> str:
     if error.errno in FULL:
         return f'the disk is full ({error.filename or error}); earlier saves are intact'
     if error.filename is None or error.strerror is None:
+        liveness.failed(error)
         raise error
     return f'{error.filename}: {error.strerror}'
 

@@ -28,37 +28,37 @@ _CONNECTING = 120
 _KEY = 'gan_jax'
 _rounds = itertools.count()
 _alone = False
-"""Whether process 0 is in `agreed`, where nobody takes part in what it computes."""
+"""Whether this process is in a function that it calls alone."""
 
 
 def count() -> int:
-    """The number of processes of this run; 1 within what process 0 does alone."""
+    """The number of processes of this run; 1 in functions that process 0 calls alone."""
     return jax.process_count() if jax.distributed.is_initialized() and not _alone else 1
 
 
 def index() -> int:
-    """The number of this process among them, from 0."""
+    """The number of this process, starting at 0."""
     return jax.process_index() if count() > 1 else 0
 
 
 def leads() -> bool:
-    """Whether this is process 0, which alone writes and prints."""
+    """Whether this is process 0, the only one that writes and prints."""
     return index() == 0
 
 
 def start(coordinator: str | None = None, processes: int | None = None, process: int | None = None) -> None:
-    """Joins this process with the others of its run, before anything touches a device.
+    """Connects this process to the others of its run; called before anything touches a device.
 
-    Without arguments, JAX finds the others in the environment of SLURM, Open MPI, a TPU pod or an indexed Kubernetes job;
+    Without arguments, JAX detects the others from the environment of SLURM, Open MPI, a TPU pod or an indexed Kubernetes job;
     elsewhere the process remains alone.
 
     Args:
-        coordinator: `HOST:PORT` of process 0, on a port that is free there.
-        processes: how many there are.
-        process: the number of this one, from 0.
+        coordinator: `HOST:PORT` of process 0, with a port that is free there.
+        processes: number of processes.
+        process: number of this process, starting at 0.
 
-    Raises `InputError` if only some of the arguments are given, if the processes do not find each other, or if they do not all
-    have the same number of devices.
+    Raises `InputError` if only some of the arguments are given, if the processes cannot connect, or if they have different numbers
+    of devices.
     """
     given = [value is not None for value in (coordinator, processes, process)]
     if any(given) and not all(given):
@@ -80,11 +80,11 @@ def start(coordinator: str | None = None, processes: int | None = None, process:
             process,
             cluster_detection_method='deactivate' if coordinator else None,
             initialization_timeout=_CONNECTING,
-            heartbeat_timeout_seconds=50,  # where a dead process is not noticed here first
+            heartbeat_timeout_seconds=50,  # in case `gan_jax.liveness` does not notice a dead process
         )
-        every = jax.devices()  # all processes have to ask for them at about the same time
+        every = jax.devices()  # waits for all processes, so it comes before anything that takes long in one of them
     except (RuntimeError, ValueError) as error:
-        raise InputError(f'the processes did not find each other: {one_line(error)}') from error
+        raise InputError(f'the processes cannot connect to each other: {one_line(error)}') from error
     if count() == 1:
         return
     liveness.watch(_client(), jax.process_index(), count())
@@ -92,7 +92,7 @@ def start(coordinator: str | None = None, processes: int | None = None, process:
         _silence()
     counts = [sum(device.process_index == i for device in every) for i in range(count())]
     if len(set(counts)) > 1:
-        raise InputError(f'every process must have as many devices as the others; they have {", ".join(map(str, counts))}')
+        raise InputError(f'all processes must have the same number of devices; they have {", ".join(map(str, counts))}')
 
 
 def _silence() -> None:
@@ -104,7 +104,7 @@ def _silence() -> None:
 
 
 def _in_cluster() -> bool:
-    """Whether the environment is that of one process of several, as JAX can read it."""
+    """Whether JAX can detect several processes from the environment."""
     names = os.environ
     several = lambda name: names.get(name, '1') not in ('', '1')
     return bool(
@@ -117,16 +117,16 @@ def _in_cluster() -> bool:
 
 
 def _on_tpu() -> bool:
-    """Whether this is a virtual machine with TPUs, one of a pod or alone, whose programs are to use them."""
+    """Whether this is a virtual machine with TPUs, alone or in a pod, and programs are to use them."""
     chips = any(next(pathlib.Path('/dev').glob(name), None) for name in ('accel*', 'vfio/[0-9]*'))
     return chips and os.environ.get('JAX_PLATFORMS') in (None, '', 'tpu') and importlib.util.find_spec('libtpu') is not None
 
 
 def agreed(function: Callable[[], T]) -> T:
-    """What the function returns in process 0, which alone calls it, in every process.
+    """Calls the function in process 0 alone, and returns its value in every process.
 
-    For what is read from disk, and for what process 0 does while the others wait: in it, `gan_jax.parallel` computes on the
-    devices of process 0 alone. An `InputError` is raised in every process. The value must be one that `pickle` takes.
+    For what is read from disk, and for what process 0 does while the others wait. Within the function `gan_jax.parallel` uses only
+    the devices of process 0. An `InputError` is raised in every process. The value must be picklable.
     """
     if count() == 1:
         return function()
@@ -140,7 +140,7 @@ def agreed(function: Callable[[], T]) -> T:
             raise
         _client().key_value_set_bytes(key, pickle.dumps((value, None)))
         return value
-    while True:  # in short waits, between which the interpreter looks for signals
+    while True:  # in short waits, between which the interpreter handles signals
         with contextlib.suppress(_NotYet):
             value, error = pickle.loads(_awaited(key))
             break
@@ -160,7 +160,7 @@ def _by_itself() -> Iterator[None]:
 
 
 def in_turn(function: Callable[[], T]) -> T:
-    """Calls the function in process 0, and then in the others, which find on disk what it left there."""
+    """Calls the function in process 0 first, and then in the others, which find on disk what process 0 has written."""
     if count() == 1:
         return function()
     if not leads():
@@ -173,7 +173,7 @@ def in_turn(function: Callable[[], T]) -> T:
 
 
 def gathered(values: Sequence[int]) -> np.ndarray:
-    """The whole numbers of every process, `[processes, len(values)]`."""
+    """The integers of all processes, `[processes, len(values)]`."""
     from jax.experimental import multihost_utils
 
     rows = np.asarray(values, np.int32)
@@ -194,7 +194,7 @@ def _awaited(key: str) -> bytes:
 
 
 def _client() -> Any:
-    """The client of JAX's coordination service. JAX has no public name for it; Orbax takes it from here, too."""
+    """The client of JAX's coordination service, which has no public name; Orbax accesses it in the same way."""
     from jax._src import distributed
 
     return distributed.global_state.client

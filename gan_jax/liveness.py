@@ -1,7 +1,7 @@
-"""The end of a process of several: one that dies or fails ends the others within half a minute, in one line that names it.
+"""How several processes end: if one dies or fails, the others end within half a minute, in one line that names it.
 
-JAX notices a dead process late, and ends the others with a page of text. Here each process leaves signs of life with JAX's
-coordination service; process 0 looks at all of them, and the others hear from it who is gone.
+JAX notices a dead process late, and then ends the others with a page of text. Here each process leaves signs of life with JAX's
+coordination service; process 0 checks all of them, and tells the others which one is missing.
 """
 
 import contextlib
@@ -22,33 +22,33 @@ PATIENCE = 25.0
 BEAT = 1.0
 """Seconds between two signs of life."""
 _GRACE = 3.0
-"""Seconds in which this process may come to the same end as another one, such as a refusal, and say so itself."""
+"""Seconds in which this process may end like another one that has ended, and print its message itself."""
 _ALIVE, _LOST = 'gan_jax/alive/', 'gan_jax/lost/'
 _AGAIN = '--resume goes on from the newest checkpoint'
 _watch: 'Watch | None' = None
 
 
 def watch(client: Any, index: int, count: int) -> None:
-    """Begins to watch over process `index` of `count`, by the client of the coordination service."""
+    """Starts the watch in process `index` of `count`, through a client of the coordination service."""
     global _watch
     _watch = Watch(client, index, count)
     _watch.start()
 
 
 class Watch(threading.Thread):
-    """Leaves the signs of life of this process, and ends it when another one has died."""
+    """Leaves signs of life of this process, and ends it when another one has died."""
 
     def __init__(self, client: Any, index: int, count: int) -> None:
         super().__init__(daemon=True, name='liveness')
         self._client, self._index = client, index
         self._beat, self._code, self._why = 0, None, ''
         self._seen = {i: (-1, time.monotonic()) for i in range(count)}
-        """By process: the number of its newest sign, and when that was first seen."""
+        """Process -> (number of its newest sign, time at which that was first seen)."""
         self.over = threading.Event()
         self.sign()
 
     def sign(self, code: int | None = None, why: str = '') -> None:
-        """Leaves a sign of life; with an exit code, that of the end."""
+        """Leaves a sign of life, or with an exit code a sign that this process ends."""
         if code is not None:
             self._code, self._why = code, why
         self._beat += 1
@@ -69,7 +69,7 @@ class Watch(threading.Thread):
                 leave(code, line)
 
     def others_run(self) -> bool:
-        """Whether a process besides process 0 has neither ended nor died. In process 0."""
+        """Whether a process other than process 0 has neither ended nor died. Called in process 0."""
         silent = lambda i: time.monotonic() - self._seen[i][1] > PATIENCE
         return any(code is None and i and not silent(i) for i, (_, _, code, _) in self._signs().items())
 
@@ -78,7 +78,7 @@ class Watch(threading.Thread):
         return {int(key.rpartition('/')[2]): tuple(json.loads(text)) for key, text in entries}
 
     def _look(self) -> tuple[int, str] | None:
-        """The first process that has failed or is silent, as an exit code and a line for all. In process 0."""
+        """The exit code and line for all, if a process has failed or died. Called in process 0."""
         now = time.monotonic()
         for index, (beat, host, code, why) in sorted(self._signs().items()):
             if beat != self._seen[index][0]:
@@ -101,12 +101,12 @@ class Watch(threading.Thread):
 
 
 def leave(code: int, why: str) -> None:
-    """Ends this process at once; the others learn why, and end too. Without other processes it returns."""
+    """Ends this process at once and tells the others why, so that they end too. With a single process it returns."""
     if _watch is None:
         return
     with contextlib.suppress(Exception):
         _watch.sign(code, why)
-        end = time.monotonic() + (0 if jax.process_index() else 10)  # process 0 keeps the signs, so it goes last
+        end = time.monotonic() + (0 if jax.process_index() else 10)  # the others need the service of process 0 to end
         while time.monotonic() < end and _watch.others_run():
             time.sleep(BEAT / 4)
     for stream in (sys.stdout, sys.stderr):
@@ -116,20 +116,20 @@ def leave(code: int, why: str) -> None:
 
 
 def failed(error: BaseException) -> None:
-    """Ends this process after an error that nothing expected. Without other processes it returns.
+    """Ends this process after an unexpected error. With a single process it returns.
 
-    An exchange with a process that has died fails, too; then the line of its death is all that is said.
+    Communication with a process that has died fails too; then only the line about its death is printed.
     """
     if _watch is None:
         return
     if isinstance(error, jax.errors.JaxRuntimeError):
-        time.sleep(PATIENCE + _GRACE + 5 * BEAT)  # the watch ends this process before that, if another one has died
+        time.sleep(PATIENCE + _GRACE + 5 * BEAT)  # if another process has died, the watch ends this one before that
     sys.excepthook(type(error), error, error.__traceback__)
     leave(1, one_line(error))
 
 
 def close() -> None:
-    """Says that this process has come to its end as it should, and watches no more."""
+    """Records that this process has finished, and ends the watch."""
     if _watch is not None:
         _watch.sign(0)
         _watch.over.set()

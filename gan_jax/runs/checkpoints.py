@@ -192,7 +192,7 @@ class Checkpoints:
 
 
 def _global(state: Any) -> Any:
-    """The state as arrays of all processes, which Orbax writes and reads together; as it is, if it is that already."""
+    """Replicates a state of local arrays over all processes, which Orbax writes and reads together."""
     if hosts.count() == 1 or not any(getattr(x, 'is_fully_addressable', True) for x in jax.tree.leaves(state)):
         return state
     return placement.placed(state)

@@ -40,14 +40,14 @@ class Options(Checked):
     overwrite: bool = False
     """Replace an existing run."""
     coordinator: Text | None = None
-    """HOST:PORT of process 0, of a run on several hosts. With SLURM, Open MPI, TPU pods and Kubernetes jobs it is found."""
+    """HOST:PORT of process 0, for a run of several processes; detected with SLURM, Open MPI, TPU pods and Kubernetes jobs."""
     processes: Count | None = None
-    """How many processes the run has, one on each host; found as --coordinator is."""
+    """Number of processes; detected like --coordinator."""
     process: Whole | None = None
-    """The number of this process, from 0; found as --coordinator is."""
+    """Number of this process, starting at 0; detected like --coordinator."""
     matmul_precision: Literal['default', 'tensorfloat32', 'float32'] = 'default'
-    """What matrix products and convolutions of float32 are computed in: by default TF32 on GPUs, bfloat16 on TPUs, and float32
-    on a CPU. Penalties, unrolled steps and what scores samples always have float32."""
+    """Precision of float32 matrix products and convolutions; the default is TF32 on GPUs, bfloat16 on TPUs, and float32 on CPUs.
+    Penalties, unrolled steps and the networks that score samples always use float32."""
 
     renamed: ClassVar[dict[str, str]] = {
         '--evaluate': '--samples',

@@ -24,7 +24,7 @@ def _means(rows: np.ndarray) -> np.ndarray:
 
 
 class Silent:
-    """In place of a `Log` in all processes but process 0."""
+    """Replaces `Log` in all processes except process 0."""
 
     def __enter__(self) -> 'Silent':
         return self

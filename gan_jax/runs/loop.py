@@ -36,7 +36,7 @@ class Callback(NamedTuple):
     call: Callable[[int, TrainState], None]
     """`(step, state)`"""
     together: bool = False
-    """Whether every process of several calls it, because it computes over all devices; otherwise process 0 alone does."""
+    """Whether all processes call it, because it computes on all devices; otherwise only process 0 does."""
 
     def due(self, step: int, steps: int) -> bool:
         """Whether it is called at `step` of a run of `steps` steps."""
@@ -137,13 +137,13 @@ def fit(
 
 
 def _settled(signum: int, n: int) -> tuple[int, int]:
-    """The signal that any process has received, and the number of steps that process 0 would take in the next call."""
+    """The signal that any process has received, and the number of steps that process 0 wants to take in the next call."""
     rows = hosts.gathered([signum, n])
     return int(rows[:, 0].max()), int(rows[0, 1])
 
 
 def _call(callbacks: Sequence[Callback], step: int, state: TrainState) -> None:
-    """Calls what is due; of several processes, the others wait for process 0."""
+    """Calls the callbacks; with several processes, the others wait for process 0."""
     if not callbacks:
         return
     state = placement.local(state)

@@ -297,14 +297,14 @@ def check(config: TrainOptions, study: Study) -> None:
 
 
 def _check_share(study: Study, rows: int) -> None:
-    """Raises `InputError` if the players cannot be trained on so many examples of a batch."""
+    """Raises `InputError` if the game cannot be played on `rows` examples, the share of one device."""
     batch = jax.tree.map(lambda x: jax.ShapeDtypeStruct((rows, *np.shape(x)[1:]), jnp.result_type(x)), study.example)
     if study.game is not None:
         check_fit(study.game, batch)
 
 
 def seeds_grid(config: TrainOptions, study: Study) -> Mesh:
-    """The devices of a run of several seeds: with more devices than seeds, several share the batch of each."""
+    """The devices of a run of several seeds; with more devices than seeds, several devices share the batch of each seed."""
 
     def fits(rows: int) -> bool:
         try:
