@@ -57,8 +57,8 @@ def start(coordinator: str | None = None, processes: int | None = None, process:
         processes: number of processes.
         process: number of this process, starting at 0.
 
-    Raises `InputError` if only some of the arguments are given, if the processes cannot connect, or if they have different numbers
-    of devices.
+    Raises `InputError` if only some of the arguments are given, if the processes cannot connect, or if their numbers of devices
+    differ.
     """
     given = [value is not None for value in (coordinator, processes, process)]
     if any(given) and not all(given):
@@ -125,8 +125,8 @@ def _on_tpu() -> bool:
 def agreed(function: Callable[[], T]) -> T:
     """Calls the function in process 0 alone, and returns its value in every process.
 
-    For what is read from disk, and for what process 0 does while the others wait. Within the function `gan_jax.parallel` uses only
-    the devices of process 0. An `InputError` is raised in every process. The value must be picklable.
+    For what is read from disk, and for what process 0 does while the others wait. Within the function `gan_jax.parallel` uses
+    only the devices of process 0. An `InputError` is raised in every process. The value must be picklable.
     """
     if count() == 1:
         return function()
