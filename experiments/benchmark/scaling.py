@@ -26,11 +26,11 @@ from gan_jax.registry import Table
 NETWORKS: Table[Callable[[], steps.Training]] = Table(
     'network',
     {
-        'dcgan': lambda: steps.dcgan(64, 3, 128, 5, 16),
-        'unrolled_dcgan': lambda: steps.dcgan(64, 3, 128, 5, 16, unroll_steps=5),
-        'sngan': lambda: steps.sngan(32, 128, 16),
-        'wgan_gp': lambda: steps.wgan_gp(32, 128, 16),
-        'cyclegan': lambda: steps.cyclegan(64, 64, 3, 1),
+        'dcgan': lambda: steps.dcgan(64, 3, 128, 5, 64),
+        'unrolled_dcgan': lambda: steps.dcgan(64, 3, 128, 5, 64, unroll_steps=5),
+        'sngan': lambda: steps.sngan(32, 128, 64),
+        'wgan_gp': lambda: steps.wgan_gp(32, 128, 64),
+        'cyclegan': lambda: steps.cyclegan(128, 64, 6, 1),
     },
 )
 """Name -> the training of one device, at the width of its paper."""
@@ -126,25 +126,22 @@ def seconds(found: list[Exchange], devices: int, link: Link) -> float:
 
 
 def main(config: Config) -> dict[str, Any]:
-    """Counts the exchanges of every network, prints the tables, and returns their figures."""
+    """Counts the exchanges of every network, prints the table, and returns its figures."""
     jax.config.update('jax_num_cpu_devices', config.devices)
-    rows: list[tuple] = [('a step', 'collectives', 'MB', 'GFLOP of a device')]
-    shares: list[tuple] = [('share of a step, %', *(f'{n} devices' for n in (8, 64, 512)))]
+    rows: list[tuple] = [('a step', 'collectives', 'MB', 'GFLOP', *(f'{name}, %' for name in LINKS))]
     results: dict[str, Any] = {}
     for name in config.networks:
         program, flops = compiled(NETWORKS[name](), config.devices)
         found = exchanges(program.as_text())
         kinds = {kind: sum(x.kind == kind for x in found) for kind in dict.fromkeys(x.kind for x in found)}
         size = sum(exchange.bytes for exchange in found)
-        rows.append((name, ', '.join(f'{n} {kind}' for kind, n in kinds.items()), size / 1e6, flops / 1e9))
-        results[name] = {'collectives': kinds, 'bytes': size, 'flops': flops, 'shares': {}}
-        for title, link in LINKS.items():
-            arithmetic = flops / (UTILISATION * link.speed)
-            times = [seconds(found, n, link) for n in (8, 64, 512)]
-            results[name]['shares'][title] = [time / (time + arithmetic) for time in times]
-            shares.append((f'{name}, {title}', *(f'{100 * share:.1f}' for share in results[name]['shares'][title])))
-    print(runs.table(rows, title=f'compiled for {config.devices} devices'))
-    print(runs.table(shares, title=f'estimated, without overlap, at {100 * UTILISATION:.0f} % of the peak'))
+        times = {title: seconds(found, config.devices, link) for title, link in LINKS.items()}
+        shares = {title: time / (time + flops / (UTILISATION * LINKS[title].speed)) for title, time in times.items()}
+        results[name] = {'collectives': kinds, 'bytes': size, 'flops': flops, 'shares': shares}
+        counts = ', '.join(f'{n} {kind}' for kind, n in kinds.items())
+        rows.append((name, counts, size / 1e6, flops / 1e9, *(f'{100 * share:.1f}' for share in shares.values())))
+    title = f'compiled for {config.devices} devices; shares of the time at {100 * UTILISATION:.0f} % of the peak, without overlap'
+    print(runs.table(rows, title=title))
     return results
 
 

@@ -1,4 +1,4 @@
-"""`python several_main.py EXPERIMENT FLAGS`: an experiment in one of several processes, with a judge that takes no time."""
+"""`python several_main.py EXPERIMENT FLAGS`: an experiment in one of several processes, with a judge that takes little time."""
 
 import functools
 import sys
@@ -19,7 +19,7 @@ def sgd(learning_rate: float = 0.05) -> Optimizers:
 
 def run(name, *flags):
     """Runs an experiment in this process."""
-    module, judge = module_of(f'experiments.{name}'), functools.partial(image_gan.train_classifier, steps=2)
+    module, judge = module_of(f'experiments.{name}'), functools.partial(image_gan.train_classifier, steps=100)
     patches = mock.patch.dict(OPTIMIZERS, sgd=sgd), mock.patch.object(image_gan, 'train_classifier', judge)
     with patches[0], patches[1], mock.patch('sys.argv', [name, *flags]):
         runs.run_main(module.main, module.Config)

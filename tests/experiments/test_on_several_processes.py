@@ -71,7 +71,7 @@ def test_dcgan(count, devices, more, dcgan, tmp_path):
 def test_cyclegan_with_its_pool(tmp_path):
     run(CYCLEGAN, tmp_path / 'one')
     on(2, 2, CYCLEGAN, tmp_path / 'two')
-    assert_close(tmp_path / 'one/r', tmp_path / 'two/r')
+    assert_close(tmp_path / 'one/r', tmp_path / 'two/r', atol=1e-5)  # instance norms of few pixels amplify rounding
 
 
 @pytest.mark.slow

@@ -81,7 +81,7 @@ def test_the_death_of_process_0_ends_the_others(tmp_path):
 def test_sigterm_to_one_process_saves_and_stops_all_at_one_step(two, tmp_path):
     stopped = processes.run(flags(tmp_path, '--receives', 'TERM:1:3'), 2, 2)
     assert [process.code for process in stopped] == [143, 143]
-    assert ['stopped at step 3, which is saved: --resume goes on' in process.err for process in stopped] == [True, True]
+    assert ['stopped at step 3, which is saved; --resume' in process.err for process in stopped] == [True, True]
     assert int(state_of(tmp_path).step) == 3
     processes.succeeded(flags(tmp_path, '--resume'), 4, 1)  # on other processes
     close(state_of(tmp_path), state_of(two[0]))
@@ -111,4 +111,4 @@ def test_what_cannot_work_is_refused_by_every_process(tmp_path):
     processes.succeeded(flags(tmp_path), 2, 1)
     refused = processes.run(flags(tmp_path), 2, 1)
     for process in refused:
-        assert process.code == 2 and 'holds this run already' in process.err
+        assert process.code == 2 and 'already contains this run' in process.err
