@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gan_jax import (
         augmentations,
         boosting,
+        codes,
         compilation,
         data,
         divergences,
@@ -33,15 +34,16 @@ if TYPE_CHECKING:
         penalties,
         pyramids,
         runs,
+        schedules,
         text,
         training,
     )  # fmt: skip
 
 __all__ = [
-    'Game', 'InputError', 'Player', 'TrainState', 'Trainer', 'augmentations', 'boosting', 'compilation', 'data',
+    'Game', 'InputError', 'Player', 'TrainState', 'Trainer', 'augmentations', 'boosting', 'codes', 'compilation', 'data',
     'divergences', 'features', 'games', 'init', 'inversion', 'keys', 'latents', 'make_train_step', 'many_steps', 'metrics',
-    'networks', 'numerics', 'objectives', 'optimizers', 'parallel', 'penalties', 'pyramids', 'runs', 'sample', 'text',
-    'trainer', 'training', 'unroll',
+    'networks', 'numerics', 'objectives', 'optimizers', 'parallel', 'penalties', 'pyramids', 'runs', 'sample', 'schedules',
+    'text', 'trainer', 'training', 'unroll',
 ]  # fmt: skip
 __version__ = '0.1.0'
 

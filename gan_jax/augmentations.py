@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from gan_jax import parallel
 from gan_jax.ranges import Count, Deviation, Range, Share, checked
 from gan_jax.registry import Table
+from gan_jax.schedules import Schedule
 from gan_jax.typing import Array, Key
 
 State = Any
@@ -125,15 +126,20 @@ TRANSFORMS: Table[Transform] = Table('transform', {'color': color, 'translation'
 
 
 @checked
-def diff_augment(policy: str | Sequence[str] = ('color', 'translation', 'cutout'), probability: Share = 1.0) -> Augmentation:
+def diff_augment(
+    policy: str | Sequence[str] = ('color', 'translation', 'cutout'), probability: Share | Schedule = 1.0
+) -> Augmentation:
     """DiffAugment: applies each of the named transforms in turn, each with the given probability per image (Zhao et al. 2020).
 
-    `policy` names members of `TRANSFORMS`, as a sequence or as one string joined by plus signs. Examples must be images
-    `[batch, h, w, c]`. Raises `ValueError` for an unknown name, for a probability outside [0, 1] and, when applied, for other
-    shapes.
+    `policy` names members of `TRANSFORMS`, as a sequence or as one string joined by plus signs. `probability` may be a function
+    of the number of the discriminator's updates. Examples must be images `[batch, h, w, c]`. Raises `ValueError` for an unknown
+    name, for a probability outside [0, 1] and, when applied, for other shapes.
     """
     transform = _with_probability(policy)
-    return _stateless(functools.partial(transform, probability))
+    if not callable(probability):
+        return _stateless(functools.partial(transform, probability))
+    after = lambda count, x, keys: transform(probability(count), x, keys)
+    return Augmentation(lambda: jnp.int32(0), after, lambda count, real: count + 1)
 
 
 class Adaptive(NamedTuple):

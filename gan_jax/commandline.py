@@ -101,10 +101,12 @@ def _parse(config: type[C], program: str) -> C:
     import tyro
 
     _refuse_renamed(config)
+    defaults = getattr(config, 'defaults', None)  # of a preset that the flags name
+    options: dict[str, Any] = {} if defaults is None else {'default': defaults(sys.argv[1:])}
     message = io.StringIO()
     try:
         with contextlib.redirect_stderr(message):
-            return tyro.cli(config, prog=program)
+            return tyro.cli(config, prog=program, **options)
     except SystemExit as error:
         if error.code in (0, None):
             raise

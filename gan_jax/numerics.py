@@ -63,7 +63,8 @@ class Descent(NamedTuple):
     params: Any
     memory: Any
     """What the loss carries from step to step, such as batch statistics; `()` if nothing."""
-    opt_state: optax.OptState
+    opt_state: Any
+    """An `optax.OptState`."""
 
 
 def descend(

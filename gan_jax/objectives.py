@@ -36,9 +36,11 @@ class Objective(NamedTuple):
     """The optimal logit of an example that is as likely real as generated. None if it does not exist: if adding a constant to
     all logits leaves the discriminator equally good, or if its outputs do not express such a likelihood.
     """
+    zero_sum: bool = False
+    """Whether the generator's loss is minus the discriminator's."""
 
 
-def _objective(discriminator: Loss, generator: Loss, undecided: float | None = None) -> Objective:
+def _objective(discriminator: Loss, generator: Loss, undecided: float | None = None, zero_sum: bool = False) -> Objective:
     def checked(loss: Loss) -> Loss:
         def call(real: Array, fake: Array) -> Array:
             if real.shape != fake.shape:  # [n, 1] and [n] would silently broadcast to [n, n]
@@ -47,11 +49,11 @@ def _objective(discriminator: Loss, generator: Loss, undecided: float | None = N
 
         return call
 
-    return Objective(checked(discriminator), checked(generator), undecided)
+    return Objective(checked(discriminator), checked(generator), undecided, zero_sum)
 
 
 def _zero_sum(discriminator: Loss, undecided: float | None = None) -> Objective:
-    return _objective(discriminator, lambda real, fake: -discriminator(real, fake), undecided)
+    return _objective(discriminator, lambda real, fake: -discriminator(real, fake), undecided, zero_sum=True)
 
 
 def _cross_entropy(smoothing: float) -> Loss:

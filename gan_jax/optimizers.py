@@ -12,6 +12,7 @@ import optax
 
 from gan_jax.ranges import Positive, Rate, Share, ShareBelow1, Weight, checked
 from gan_jax.registry import Table
+from gan_jax.schedules import Schedule as Decay
 from gan_jax.typing import Array
 
 
@@ -59,6 +60,15 @@ def historical_averaging(weight: Weight = 1.0) -> optax.GradientTransformation:
     return optax.GradientTransformation(lambda params: Average(jnp.int32(0), jax.tree.map(jnp.zeros_like, params)), update)
 
 
+def decayed_average(old: Any, new: Any, decay: Array | float) -> Any:
+    """`decay * old + (1 - decay) * new` of pytrees with leaves of equal shapes. Non-float leaves are copied from `new`."""
+
+    def average(old: Array, new: Array) -> Array:
+        return (decay * old + (1 - decay) * new).astype(new.dtype) if jnp.issubdtype(new.dtype, jnp.floating) else new
+
+    return jax.tree.map(average, old, new)
+
+
 def moving_average(old: Any, new: Any, decay: float, count: Array) -> Any:
     """The exponential moving average of a pytree, with decay `min(decay, (1 + count) / (10 + count))`.
 
@@ -70,12 +80,7 @@ def moving_average(old: Any, new: Any, decay: float, count: Array) -> Any:
         decay: the decay in the limit of many updates.
         count: the number of updates so far.
     """
-    now = jnp.minimum(decay, (1 + count) / (10 + count))
-
-    def average(old: Array, new: Array) -> Array:
-        return (now * old + (1 - now) * new).astype(new.dtype) if jnp.issubdtype(new.dtype, jnp.floating) else new
-
-    return jax.tree.map(average, old, new)
+    return decayed_average(old, new, jnp.minimum(decay, (1 + count) / (10 + count)))
 
 
 @checked
@@ -94,8 +99,11 @@ def average_parameters(decay: Share = 0.999) -> optax.GradientTransformation:
     return optax.GradientTransformation(lambda params: ParameterAverage(jnp.int32(0), jax.tree.map(jnp.copy, params)), update)
 
 
-def averaged(opt_state: optax.OptState) -> Any:
-    """The average kept by `average_parameters`, wherever it is in a chain. Raises `ValueError` unless there is exactly one."""
+def averaged(opt_state: Any) -> Any:
+    """The average kept by `average_parameters` in an `optax.OptState`, wherever it is in a chain.
+
+    Raises `ValueError` unless there is exactly one.
+    """
     is_average = lambda x: isinstance(x, ParameterAverage)
     found = [x for x in jax.tree.leaves(opt_state, is_leaf=is_average) if is_average(x)]
     if len(found) != 1:
@@ -152,20 +160,32 @@ class Optimizers(NamedTuple):
 
 @checked
 def adam(
-    learning_rate: Rate = 2e-4, beta1: ShareBelow1 = 0.5, beta2: ShareBelow1 = 0.999, discriminator_rate: Rate | None = None
+    learning_rate: Rate = 2e-4,
+    beta1: ShareBelow1 = 0.5,
+    beta2: ShareBelow1 | Decay = 0.999,
+    discriminator_rate: Rate | None = None,
 ) -> Optimizers:
     """Adam for both players, with the settings of DCGAN (Radford et al. 2016, section 4).
 
     Args:
         learning_rate: of both players, or of the generator if `discriminator_rate` is given.
         beta1: decay of the first moment.
-        beta2: decay of the second moment.
+        beta2: decay of the second moment, or a function of the number of a player's updates so far, whose present value also
+            corrects the bias (as in R3GAN's code).
         discriminator_rate: the discriminator's learning rate, if it differs.
 
     Raises `ValueError` for settings out of range.
     """
     rates = learning_rate, learning_rate if discriminator_rate is None else discriminator_rate
-    return Optimizers(*(optax.adam(rate, beta1, beta2, eps_root=_ROOT) for rate in rates))
+    return Optimizers(*(optax.chain(_scaled(beta1, beta2), optax.scale_by_learning_rate(rate)) for rate in rates))
+
+
+def _scaled(beta1: float, beta2: float | Decay) -> optax.GradientTransformation:
+    by = lambda decay: optax.scale_by_adam(beta1, decay, eps_root=_ROOT)
+    if not callable(beta2):
+        return by(beta2)
+    update = lambda updates, state, params=None: by(beta2(state.count)).update(updates, state, params)
+    return optax.GradientTransformation(by(0.0).init, update)
 
 
 @checked
@@ -188,7 +208,7 @@ def wgan(learning_rate: Rate = 5e-5, clip: Positive = 0.01) -> Optimizers:
 
 
 @checked
-def wgan_gp(learning_rate: Rate = 1e-4, beta1: ShareBelow1 = 0.0, beta2: ShareBelow1 = 0.9) -> Optimizers:
+def wgan_gp(learning_rate: Rate = 1e-4, beta1: ShareBelow1 = 0.0, beta2: ShareBelow1 | Decay = 0.9) -> Optimizers:
     """WGAN-GP's Adam with 5 critic steps (Gulrajani et al. 2017, algorithm 1).
 
     Raises `ValueError` for settings out of range.
@@ -198,7 +218,7 @@ def wgan_gp(learning_rate: Rate = 1e-4, beta1: ShareBelow1 = 0.0, beta2: ShareBe
 
 @checked
 def ttur(
-    learning_rate: Rate = 1e-4, discriminator_rate: Rate = 3e-4, beta1: ShareBelow1 = 0.0, beta2: ShareBelow1 = 0.9
+    learning_rate: Rate = 1e-4, discriminator_rate: Rate = 3e-4, beta1: ShareBelow1 = 0.0, beta2: ShareBelow1 | Decay = 0.9
 ) -> Optimizers:
     """Two time scales: the discriminator has the higher learning rate (Heusel et al. 2017; the authors' code for WGAN-GP).
 
@@ -208,7 +228,7 @@ def ttur(
         learning_rate: of the generator.
         discriminator_rate: of the discriminator.
         beta1: decay of the first moment.
-        beta2: decay of the second moment.
+        beta2: decay of the second moment, as in `adam`.
 
     Raises `ValueError` for settings out of range.
     """

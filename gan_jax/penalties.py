@@ -17,13 +17,13 @@ import jax.numpy as jnp
 
 from gan_jax import compilation, parallel
 from gan_jax.numerics import safe_sqrt
-from gan_jax.ranges import Weight, checked
+from gan_jax.ranges import DeviationAbove0, Weight, checked
 from gan_jax.registry import Table
+from gan_jax.schedules import Schedule
 from gan_jax.typing import Array, Key
 
 Critic = Callable[[Array], Array]
 Penalty = Callable[[Critic, Array, Array, Key], Array]
-Schedule = Callable[[Array], Array]
 
 
 def input_gradient(critic: Critic, x: Array) -> tuple[Array, Array]:
@@ -54,6 +54,43 @@ def r2(gamma: Weight = 1.0) -> Penalty:
     Raises `ValueError` if gamma is outside [0, 1e6].
     """
     return lambda critic, real, fake, key: gamma / 2 * squared_gradient_norm(critic, fake)
+
+
+@checked
+def r1_r2(gamma: Weight = 1.0) -> Penalty:
+    """The sum of `r1(gamma)` and `r2(gamma)`, with both gradients from one pass; the penalty of R3GAN (Huang et al. 2024).
+
+    The critic is mapped over the real and the generated batch, so each layer computes on twice as many examples at a time, while
+    statistics and noise remain those of each batch. Raises `ValueError` if gamma is outside [0, 1e6].
+    """
+
+    def penalty(critic: Critic, real: Array, fake: Array, key: Key) -> Array:
+        both = jnp.stack(jnp.broadcast_arrays(real, fake))
+        _, gradient = input_gradient(jax.vmap(critic), both)
+        return gamma / 2 * jax.vmap(_squared_norm)(gradient).sum(0)
+
+    return penalty
+
+
+@checked
+def finite_r1(gamma: Weight = 1.0, epsilon: DeviationAbove0 = 0.01) -> Penalty:
+    """gamma / 2 times |D(x + epsilon n) - D(x)|^2 / epsilon^2 at the real examples, with n ~ N(0, I): R1 by finite differences.
+
+    This is the approximate R1 of Lin et al. 2025 (arXiv 2501.08316). As epsilon goes to 0, its expectation is `r1`, and its
+    standard deviation sqrt(2) times that; it needs two forward passes and no gradients of gradients. The discriminator must
+    compute in float32, because the difference of two logits in half precision is rounding error. Raises `ValueError` if gamma
+    is outside [0, 1e6] or epsilon outside (0, 1000].
+    """
+    return lambda critic, real, fake, key: gamma / 2 * _squared_difference(critic, real, epsilon, key)
+
+
+@checked
+def finite_r2(gamma: Weight = 1.0, epsilon: DeviationAbove0 = 0.01) -> Penalty:
+    """gamma / 2 times |D(x + epsilon n) - D(x)|^2 / epsilon^2 at the generated examples; see `finite_r1`.
+
+    Raises `ValueError` if gamma is outside [0, 1e6] or epsilon outside (0, 1000].
+    """
+    return lambda critic, real, fake, key: gamma / 2 * _squared_difference(critic, fake, epsilon, key)
 
 
 @checked
@@ -113,7 +150,17 @@ def dragan(weight: Weight = 10.0, scale: Weight = 0.5) -> Penalty:
 
 
 PENALTIES: Table[Callable[..., Penalty]] = Table(
-    'penalty', {'r1': r1, 'r2': r2, 'roth': roth, 'wgan_gp': wgan_gp, 'dragan': dragan}
+    'penalty',
+    {
+        'r1': r1,
+        'r2': r2,
+        'r1_r2': r1_r2,
+        'finite_r1': finite_r1,
+        'finite_r2': finite_r2,
+        'roth': roth,
+        'wgan_gp': wgan_gp,
+        'dragan': dragan,
+    },
 )
 """Name -> factory. To add a penalty, add a factory above and an entry here; `tests/test_penalties.py` then covers it."""
 
@@ -194,6 +241,15 @@ def _squared_norm(gradient: Array) -> Array:
 def _gradient_norm(critic: Critic, x: Array) -> Array:
     """The norm with gradient 0 where the critic's gradient is zero; there a plain square root would give NaN."""
     return safe_sqrt(squared_gradient_norm(critic, x))
+
+
+def _squared_difference(critic: Critic, x: Array, epsilon: float, key: Key) -> Array:
+    """The squared derivative of each example's logits in a random normal direction, `[batch]`, by a forward difference."""
+    noise = jax.vmap(lambda key: jax.random.normal(key, x.shape[1:], x.dtype))(parallel.example_keys(len(x), key))
+    difference = (critic(x + epsilon * noise) - critic(x)) / epsilon
+    squares = jnp.square(difference.reshape(len(difference), -1).sum(-1))
+    group = len(x) // len(squares)  # examples that share a logit, as in packing: each counts for its share
+    return jnp.repeat(squares / group, group)
 
 
 def _uniform(key: Key, shape: tuple[int, ...], like: Array) -> Array:

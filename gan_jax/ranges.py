@@ -234,7 +234,7 @@ def flag(name: str) -> str:
 def fault(annotation: Any, value: Any) -> str | None:
     """What keeps `value` from satisfying the annotation, as the rest of a sentence; `None` if nothing does.
 
-    Numbers, booleans, strings, choices, and tuples and unions of them are checked; other types are accepted.
+    Numbers, booleans, strings, choices, functions, and tuples and unions of them are checked; other types are accepted.
     """
     if typing.get_origin(annotation) is Annotated:
         kind, *rules = typing.get_args(annotation)
@@ -247,6 +247,8 @@ def fault(annotation: Any, value: Any) -> str | None:
         return None if value in choices else f'must be {" or ".join(map(str, choices))}, not {value!r}'
     if typing.get_origin(annotation) is tuple:
         return _fault_of_tuple(typing.get_args(annotation), value)
+    if _is_function(annotation):
+        return None if callable(value) else f'must be a function, not {value!r}'
     if annotation not in _KINDS:
         return None
     words, holds = _KINDS[annotation]
@@ -272,8 +274,14 @@ def _fault_of_union(kinds: tuple[Any, ...], value: Any) -> str | None:
     faults = [fault(kind, value) for kind in kinds]
     if None in faults:
         return None
-    others = [found for kind, found in zip(kinds, faults, strict=True) if found and kind is not types.NoneType]
-    return others[0] if len(others) == 1 else f'must be {" or ".join(_words(kind) for kind in kinds)}, not {value!r}'
+    # A function in place of a value is for programs; no command line can name one.
+    values = [(kind, found) for kind, found in zip(kinds, faults, strict=True) if not _is_function(kind)]
+    others = [found for kind, found in values if found and kind is not types.NoneType]
+    return others[0] if len(others) == 1 else f'must be {" or ".join(_words(kind) for kind, _ in values)}, not {value!r}'
+
+
+def _is_function(annotation: Any) -> bool:
+    return typing.get_origin(annotation) is Callable
 
 
 def _words(kind: Any) -> str:

@@ -59,6 +59,16 @@ def build(table: Table[Callable[..., T]], text: str, **context: Any) -> T:
         raise InputError(f'{table.noun} {text!r}: {error}') from error
 
 
+def leaves_open(table: Table[Callable[..., T]], text: str, setting: str) -> bool:
+    """Whether the factory that the text selects has this setting and the text does not give its value.
+
+    Raises `InputError` for an unknown name.
+    """
+    name, _, settings = text.partition(':')
+    given = [item.partition('=')[0] for item in settings.split(',')]
+    return setting in inspect.signature(table[name]).parameters and setting not in given
+
+
 def _whole(value: Any, annotation: Any) -> Any:
     """Converts 2.0 to 2 if only the latter is valid for the annotation."""
     if isinstance(value, float) and value.is_integer() and fault(annotation, value) and not fault(annotation, int(value)):

@@ -14,7 +14,7 @@ from flax import struct
 from jax import lax
 
 from gan_jax import compilation, parallel
-from gan_jax.optimizers import Optimizers, moving_average
+from gan_jax.optimizers import Optimizers, decayed_average, moving_average
 from gan_jax.typing import Array, Batch, Key, Metrics, Variables
 
 
@@ -49,7 +49,8 @@ class Player:
 
     params: Any
     state: Variables
-    opt_state: optax.OptState
+    opt_state: Any
+    """An `optax.OptState`."""
 
     @property
     def variables(self) -> Variables:
@@ -205,7 +206,7 @@ def make_train_step(
     unroll_steps: int = 0,
     recompute: bool = False,
     simultaneous: bool = False,
-    ema_decay: float = 0.999,
+    ema_decay: float | Callable[[Array], Array] = 0.999,
 ) -> Step:
     """Returns a pure `step(state, batch) -> (state, metrics)`, which the caller compiles (`parallel.RUNNERS`, `jax.jit`).
 
@@ -230,7 +231,8 @@ def make_train_step(
         unroll_steps: further discriminator updates that the generator anticipates; see `unroll`.
         recompute: whether the backward pass recomputes the unrolled updates, to save memory; see `unroll`.
         simultaneous: whether the updates are simultaneous.
-        ema_decay: decay of the generator's average, in [0, 1].
+        ema_decay: decay of the generator's average, in [0, 1]; or a function of the step, whose value is taken as it is, without
+            the smaller decay of the first steps.
 
     Raises `ValueError` for counts out of range, for `ema_decay` out of range, and for simultaneous updates with more than one
     update per player or with `own_minibatches`.
@@ -242,7 +244,7 @@ def make_train_step(
     if simultaneous and (own_minibatches or not once):
         counts = f'{discriminator_steps=}, {generator_steps=}, {generator_batches=}, {own_minibatches=}'
         raise ValueError(f'simultaneous updates must be one per player, on one minibatch, got {counts}')
-    if not 0 <= ema_decay <= 1:
+    if not callable(ema_decay) and not 0 <= ema_decay <= 1:
         raise ValueError(f'ema_decay must be from 0 to 1, got {ema_decay}')
 
     def discriminator_update(player: Player, generator: Player, batch: Batch, key: Key) -> tuple[Player, Metrics]:
@@ -289,7 +291,10 @@ def make_train_step(
             generator, g_metrics = repeat(
                 generator_update, state.generator, discriminator, for_g, g_key, generator_steps, generator_batches
             )
-        ema = moving_average(state.ema, generator.variables, ema_decay, state.step)
+        if callable(ema_decay):
+            ema = decayed_average(state.ema, generator.variables, ema_decay(state.step))
+        else:
+            ema = moving_average(state.ema, generator.variables, ema_decay, state.step)
         return TrainState(state.step + 1, state.key, generator, discriminator, ema), {**d_metrics, **g_metrics}
 
     return step

@@ -30,3 +30,22 @@ def paths(variables):
 def close(a, b, atol=1e-6):
     """Asserts that pytrees are equal but for rounding."""
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=atol, rtol=0), a, b)
+
+
+def upsampled(x, taps):
+    """NumPy images `[n, h, w, c]`: zeros between pixels, then a convolution of gain 2 along each axis, padded as StyleGAN2's."""
+    weights, n = 2 * np.asarray(taps) / np.sum(taps), len(taps)
+
+    def one(row):
+        zeros = np.zeros(2 * len(row))
+        zeros[::2] = row
+        return np.convolve(np.pad(zeros, ((n + 1) // 2, (n - 2) // 2)), weights, 'valid')
+
+    return np.apply_along_axis(one, 2, np.apply_along_axis(one, 1, x))
+
+
+def downsampled(x, taps):
+    """NumPy images `[n, h, w, c]`: a convolution, of which every second value is kept."""
+    weights, n = np.asarray(taps) / np.sum(taps), len(taps)
+    one = lambda row: np.convolve(np.pad(row, ((n - 1) // 2, (n - 2) // 2)), weights, 'valid')[::2][: len(row) // 2]
+    return np.apply_along_axis(one, 2, np.apply_along_axis(one, 1, x))

@@ -5,6 +5,7 @@ import importlib
 import math
 import pathlib
 import typing
+from collections.abc import Callable
 from typing import Annotated, Literal
 
 import numpy as np
@@ -82,6 +83,8 @@ def test_every_number_of_every_experiment_has_a_range(module):
         (bool, (True, False), (1, 'x'), 'must be True or False, not '),
         (int | str, (1, 'x'), (1.5,), 'must be a whole number or a string, not 1.5'),
         (np.ndarray | None, (None, np.ones(2), 'whatever'), (), ''),
+        (Callable[[int], int], (len, lambda x: x), (1, 'x', None), 'must be a function, not '),
+        (Share | Callable[[int], int], (0.5, len), (2.0,), 'must be from 0 to 1, not 2.0'),
     ],
 )
 def test_values_and_their_faults(annotation, good, bad, words):

@@ -2,9 +2,9 @@
 
 import pytest
 
-from gan_jax import InputError, augmentations, divergences, features, objectives, optimizers, penalties
+from gan_jax import InputError, augmentations, divergences, features, objectives, optimizers, penalties, schedules
 from gan_jax.networks.minibatch import MINIBATCH_LAYERS
-from gan_jax.registry import Table, build
+from gan_jax.registry import Table, build, leaves_open
 
 TABLES = {
     'objective': objectives.OBJECTIVES,
@@ -14,6 +14,7 @@ TABLES = {
     'transform': augmentations.TRANSFORMS,
     'feature loss': features.FEATURES,
     'optimizers': optimizers.OPTIMIZERS,
+    'schedule over images': schedules.ANNEALED,
 }
 
 
@@ -50,6 +51,13 @@ def test_values_are_of_their_parameters_types():
     found = build(TABLE, 'typed:count=2.0,share=3,flag=True,name=a,names=5')
     assert found == (2, 3, True, 'a', 5) and type(found[0]) is int
     assert build(TABLE, 'typed:share=None') == build(TABLE, 'typed')
+
+
+def test_what_a_text_leaves_open():
+    found = [leaves_open(TABLE, text, 'scale') for text in ('example', 'example:name=a,flag=True', 'example:scale=2', 'bare')]
+    assert found == [True, True, False, False]
+    with pytest.raises(InputError, match='did you mean example'):
+        leaves_open(TABLE, 'exampel', 'scale')
 
 
 def test_context_goes_to_those_who_take_it():

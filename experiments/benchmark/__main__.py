@@ -4,6 +4,7 @@
     python -m experiments.benchmark --game unrolled_ring --unroll-steps 0 2 32
     python -m experiments.benchmark --suite --against torch --json suite.json
     python -m experiments.benchmark --suite --compare suite.json
+    python -m experiments.benchmark --penalties none r1+r2 r1_r2 finite_r1+finite_r2 r1_r2@8 --batch-size 32
     python -m experiments.benchmark --metric frechet --repetitions 3
 
 Timings are medians over repetitions. Each candidate game runs in a separate process, and candidates take turns, so that a busy
@@ -19,7 +20,7 @@ from typing import Annotated, Any, Literal
 
 import jax
 
-from experiments.benchmark import metrics, suite
+from experiments.benchmark import metrics, steps, suite
 from experiments.benchmark.timing import median_seconds
 from experiments.benchmark.worker import Framework, Work
 from gan_jax import runs
@@ -31,6 +32,7 @@ from gan_jax.ranges import (
     Compared,
     FileToWrite,
     KernelSize,
+    Names,
     Range,
     Several,
     Side,
@@ -61,6 +63,9 @@ class Config(Checked):
     """With torch, the same network and step also run in PyTorch, channels-last; PyTorch must be installed."""
     suite: bool = False
     """Time every workload of the suite at its own fixed sizes, instead of --game."""
+    penalties: Names = ()
+    """Time R3GAN's step under each of these instead of --game: none, or penalties joined by plus signs; with @8 at the end, only
+    at every 8th update of D. Their effect on modes is measured by experiments.ring --sweep."""
     only: tuple[str, ...] = ()
     """Restrict the suite to workloads whose names contain one of these."""
     json: Annotated[pathlib.Path, FileToWrite()] | None = None
@@ -84,6 +89,8 @@ def main(config: Config) -> Any:
     check(config)
     if config.suite:
         return run_suite(config)
+    if config.penalties:
+        return time_penalties(config)
     return time_metric(config) if config.metric else time_game(config)
 
 
@@ -92,12 +99,17 @@ def check(config: Config) -> None:
     of_images, of_features = ('size', 'channels', 'kernel_size'), ('dimension', 'samples')
     of_games = ('game', *of_images, 'width', 'unroll_steps', 'steps')
     if config.suite:
-        refuse_given(
-            config, *of_games, *of_features, 'batch_size', 'metric', because='does not apply to --suite, which has its own sizes'
-        )
+        others = (*of_games, *of_features, 'batch_size', 'metric', 'penalties')
+        refuse_given(config, *others, because='does not apply to --suite, which has its own sizes')
         return
     if config.only or config.json or config.compare:
         raise InputError('--only, --json and --compare require --suite')
+    if config.penalties:
+        others = ('game', 'channels', 'width', 'kernel_size', 'unroll_steps', 'against', 'metric', *of_features)
+        refuse_given(config, *others, because='does not apply to --penalties, which are timed on the networks of R3GAN')
+        for text in config.penalties:
+            steps.penalties_of(text)
+        return
     if config.metric is None:
         refuse_given(config, *of_features, because='requires --metric frechet')
         if config.game != 'dcgan':
@@ -143,6 +155,20 @@ def time_game(config: Config) -> list[dict[str, Any]]:
     what = f'size {config.size}, kernel {config.kernel_size}, ' if config.game == 'dcgan' else ''
     title = f'{config.game}, {what}width {config.width}, batch {config.batch_size}, {jax.default_backend()}'
     print(runs.table(table, title=title))
+    return rows
+
+
+def time_penalties(config: Config) -> list[dict[str, Any]]:
+    """Times R3GAN's step under each choice of penalties, prints the table and returns its rows."""
+    settings = {'size': config.size, 'batch_size': config.batch_size}
+    works = [Work('jax', 'r3gan', {**settings, 'penalty': text}, config.steps) for text in config.penalties]
+    rows = [{**row, 'name': work.settings['penalty']} for work, row in suite.time_works(works, config.repetitions)]
+    table: list[tuple] = [('penalties', 'ms / step', 'of the first', 'compile, s', 'peak memory, GB')]
+    for row in rows:
+        share = f'{row["seconds"] / rows[0]["seconds"]:.2f}'
+        memory = f'{row["peak_bytes"] / 1e9:.2f}'
+        table.append((row['name'], f'{1e3 * row["seconds"]:.1f}', share, f'{row["compile_seconds"]:.1f}', memory))
+    print(runs.table(table, title=f'R3GAN, size {config.size}, batch {config.batch_size}, {jax.default_backend()}'))
     return rows
 
 

@@ -11,10 +11,12 @@ import numpy as np
 import gan_jax
 from experiments.benchmark.timing import Timed
 from gan_jax import compilation, data, games, latents, networks, objectives, penalties
+from gan_jax.errors import InputError
 from gan_jax.features import feature_matching
 from gan_jax.networks import dcgan as dcgan_networks
 from gan_jax.networks import mlp, r3gan, translation
 from gan_jax.optimizers import Optimizers, adam
+from gan_jax.registry import build
 
 
 class Training(NamedTuple):
@@ -150,16 +152,28 @@ def unrolled_ring(
     return Training(game, feed, batch_size, jnp.zeros((1, 2)), unroll_steps=unroll_steps, seeds=seeds)
 
 
-def r3gan_step(size: int = 32, batch_size: int = 32) -> Training:
-    """R3GAN's small networks with the relativistic loss, R1 and R2."""
+def r3gan_step(size: int = 32, batch_size: int = 32, penalty: str = 'r1+r2') -> Training:
+    """R3GAN's small networks with the relativistic loss, R1 and R2; or other penalties, see `penalties_of`."""
     game = games.adversarial(
         r3gan.R3GANGenerator(size),
         r3gan.R3GANDiscriminator(),
         objectives.relativistic(),
         latent=latents.normal(64),
-        penalties=[penalties.r1(1.0), penalties.r2(1.0)],
+        penalties=penalties_of(penalty),
     )
     return Training(game, *_images(batch_size, size, size, 3), optimizers=adam(2e-4, 0.0, 0.99))
+
+
+def penalties_of(text: str) -> list[penalties.Penalty | penalties.Scheduled]:
+    """The penalties of 'none', or of names joined by plus signs; `@N` at the end takes them at every N-th update of D.
+
+    Raises `InputError` for unknown ones.
+    """
+    names, at, every = text.partition('@')
+    if at and not (every.isdecimal() and int(every) > 0):
+        raise InputError(f'{text}: @ must be followed by a number of updates, at least 1')
+    chosen = [] if names == 'none' else [build(penalties.PENALTIES, name) for name in names.split('+')]
+    return [penalties.scheduled(penalty, every=int(every)) for penalty in chosen] if at else chosen
 
 
 def improved_gan(batch_size: int = 100) -> Training:

@@ -18,13 +18,12 @@ from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 import gan_jax
 from experiments.conditional_gan.report import evaluate
-from experiments.shared import labelled
+from experiments.shared import image_gan, labelled
 from gan_jax import data, games, latents, networks, runs
 from gan_jax.errors import InputError
 from gan_jax.games.adversarial import apply_network
@@ -172,11 +171,7 @@ def study(config: Config) -> runs.Study:
 
 def class_rows(generator: runs.Generator, state: gan_jax.TrainState, key: Key) -> Array:
     """Samples of one class after another, `[classes * COLUMNS, h, w, c]`, from the same COLUMNS latents for each class."""
-    z, _ = draw_latents(generator, COLUMNS, key)
-    weights = generator.weights(state.ema)
-    row = lambda label: generator.generate(weights, z, jnp.full(COLUMNS, label))
-    rows = jax.lax.map(row, jnp.arange(len(generator.conditions)))
-    return rows.reshape(-1, *rows.shape[2:])
+    return image_gan.condition_rows(generator, state, draw_latents(generator, COLUMNS, key)[0])
 
 
 def main(config: Config) -> dict[str, Any]:

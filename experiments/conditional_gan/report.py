@@ -62,4 +62,5 @@ def evaluate(trained: runs.Trained) -> dict[str, Any]:
         'class_variance': ours.variance,
         'class_variance_real': real.variance,
         'frechet_distance': distance,
+        'frechet_distance_training': floor,
     }

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -131,6 +132,14 @@ def judge(name: str, train: data.Images) -> runs.Judge:
     return runs.Judge(extractor, reference)
 
 
+def condition_rows(generator: runs.Generator, state: gan_jax.TrainState, latents: Array) -> Array:
+    """Samples of one condition after another, each from the same latents `[n, size]`: `[conditions * n, h, w, c]`."""
+    weights = generator.weights(state.ema)
+    row = lambda condition: generator.generate(weights, latents, jnp.full(len(latents), condition))
+    rows = jax.lax.map(row, jnp.arange(len(generator.conditions)))
+    return rows.reshape(-1, *rows.shape[2:])
+
+
 def evaluate(trained: runs.Trained) -> dict[str, Any]:
     """The end table: samples next to held-out real images, if the data set has them, for each way to draw."""
     config: Any = trained.config
@@ -236,6 +245,7 @@ def beside_real(
             'class_entropy': a.class_entropy,
             'class_shares': a.class_shares.tolist(),
             'frechet_distance': distance,
+            'frechet_distance_training': floor,
             'classifier_accuracy': accuracy,
         }
         rows += [

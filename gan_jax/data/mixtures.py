@@ -70,6 +70,7 @@ MIXTURES: dict[str, Mixture] = {
     'grid_veegan': grid(2.0, 0.05),  # Srivastava et al. 2017 and PacGAN: {-4, -2, 0, 2, 4}^2
     'grid_wgan_gp': grid(2 / 2.828, 0.05 / 2.828),  # Gulrajani et al. 2017, toy script
     'madgan_1d': madgan_1d(),
+    'flow_1d': Mixture(np.array([[-1.5], [-0.5], [0.5], [1.5]]), np.full(4, 0.05)),  # Lin et al. 2025 (2511.22475), notebook
 }
 """Name -> mixture. To add a preset, add one line here."""
 

@@ -1,7 +1,10 @@
 """Games: functions that return a `gan_jax.Game`. To add a game, add one file here."""
 
 from gan_jax.games.adversarial import adversarial
+from gan_jax.games.adversarial_flow import adversarial_flow
+from gan_jax.games.bidirectional import bidirectional
 from gan_jax.games.conditional import conditional
+from gan_jax.games.info_gan import info_gan
 from gan_jax.games.laplacian_pyramid import laplacian_pyramid
 from gan_jax.games.multi_generator import multi_generator
 from gan_jax.games.paired_translation import paired_translation
@@ -11,6 +14,6 @@ from gan_jax.games.text_to_image import text_to_image
 from gan_jax.games.unpaired_translation import unpaired_translation
 
 __all__ = [
-    'adversarial', 'conditional', 'laplacian_pyramid', 'multi_generator', 'paired_translation', 'product',
-    'semi_supervised', 'text_to_image', 'unpaired_translation',
+    'adversarial', 'adversarial_flow', 'bidirectional', 'conditional', 'info_gan', 'laplacian_pyramid', 'multi_generator',
+    'paired_translation', 'product', 'semi_supervised', 'text_to_image', 'unpaired_translation',
 ]  # fmt: skip

@@ -27,16 +27,16 @@ def product(games: Mapping[str, Game]) -> Game:
     def init(batch: Batch, key: Key) -> tuple[Variables, Variables]:
         pairs = {name: games[name].init(batch[name], k) for name, k in keys(key).items()}
         generators, discriminators = ({name: pair[i] for name, pair in pairs.items()} for i in (0, 1))
-        return _by_collection(generators), _by_collection(discriminators)
+        return by_collection(generators), by_collection(discriminators)
 
     def play(variables: Variables, batch: Batch, key: Key, *, train: bool = True) -> tuple[dict[str, Any], Variables]:
         parts = {name: games[name].play(part_of(variables, name), batch[name], k, train=train) for name, k in keys(key).items()}
-        return {name: part[0] for name, part in parts.items()}, _by_collection({name: part[1] for name, part in parts.items()})
+        return {name: part[0] for name, part in parts.items()}, by_collection({name: part[1] for name, part in parts.items()})
 
     def discriminator_loss(variables: Variables, play: Any, batch: Batch, key: Key) -> tuple[Array, tuple[Variables, Metrics]]:
         parts = _each(lambda game: game.discriminator_loss, games, variables, play, batch, keys(key))
         metrics = {name: {'discriminator_loss': loss, **found} for name, (loss, (_, found)) in parts.items()}
-        state = _by_collection({name: state for name, (_, (state, _)) in parts.items()})
+        state = by_collection({name: state for name, (_, (state, _)) in parts.items()})
         return sum(loss for loss, _ in parts.values()), (state, _named(metrics))  # type: ignore[return-value]
 
     def generator_loss(variables: Variables, play: Any, batch: Batch, key: Key) -> tuple[Array, Metrics]:
@@ -52,8 +52,8 @@ def part_of(variables: Variables, name: str) -> Variables:
     return {collection: parts[name] for collection, parts in variables.items() if name in parts}
 
 
-def _by_collection(parts: Mapping[str, Variables]) -> Variables:
-    """`{name: {collection: ...}} -> {collection: {name: ...}}`"""
+def by_collection(parts: Mapping[str, Variables]) -> Variables:
+    """The variables of several networks as one collection dict, `{name: {collection: ...}} -> {collection: {name: ...}}`."""
     collections = {collection: None for part in parts.values() for collection in part}  # a dict keeps the order
     return {c: {name: part[c] for name, part in parts.items() if c in part} for c in collections}
 

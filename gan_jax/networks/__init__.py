@@ -13,6 +13,9 @@ from gan_jax.networks.conditional import (
 from gan_jax.networks.dcgan import DCGANDiscriminator, DCGANGenerator
 from gan_jax.networks.lapgan import CoarsestDiscriminator, LevelDiscriminator, LevelGenerator
 from gan_jax.networks.mlp import MLP, MLPGenerator
+from gan_jax.networks.r3gan import R3GANDiscriminator, R3GANGenerator
+from gan_jax.networks.r3gan_presets import r3gan_networks
+from gan_jax.networks.resampling import filtered_downsample, filtered_upsample
 from gan_jax.networks.resnet import SNGANDiscriminator, SNGANGenerator
 from gan_jax.networks.semi_supervised import SemiSupervisedClassifier, SemiSupervisedGenerator
 from gan_jax.networks.stacked_mnist import STACKED_MNIST, stacked_networks
@@ -23,6 +26,7 @@ __all__ = [
     'MLP', 'STACKED_MNIST', 'AuxiliaryDiscriminator', 'CoarsestDiscriminator',
     'ConcatenatedDiscriminator', 'ConcatenatedGenerator', 'ConvAutoencoder', 'DCGANDiscriminator', 'DCGANGenerator',
     'EnergyDiscriminator', 'LevelDiscriminator', 'LevelGenerator', 'MLPAutoencoder', 'MLPGenerator', 'PatchDiscriminator',
-    'ProjectionDiscriminator', 'ResNetGenerator', 'SNGANDiscriminator', 'SNGANGenerator', 'SemiSupervisedClassifier',
-    'SemiSupervisedGenerator', 'TextDiscriminator', 'TextGenerator', 'UNet', 'stacked_networks',
+    'ProjectionDiscriminator', 'R3GANDiscriminator', 'R3GANGenerator', 'ResNetGenerator', 'SNGANDiscriminator', 'SNGANGenerator',
+    'SemiSupervisedClassifier', 'SemiSupervisedGenerator', 'TextDiscriminator', 'TextGenerator', 'UNet', 'filtered_downsample',
+    'filtered_upsample', 'r3gan_networks', 'stacked_networks',
 ]  # fmt: skip

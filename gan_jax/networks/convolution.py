@@ -64,7 +64,7 @@ def conv_general_dilated(
 ) -> Array:
     """Computes `conv` with the signature of `lax.conv_general_dilated`, for `layers.Conv`.
 
-    Convolutions that the three maps do not cover (other ranks or layouts, dilation, groups) are passed to `lax` unchanged.
+    Convolutions that the three maps do not cover (other ranks or layouts, dilation) are passed to `lax` unchanged.
 
     Args:
         lhs: images, `[n, h, w, c]` in the layout of the three maps.
@@ -82,7 +82,6 @@ def conv_general_dilated(
         layout == lax.conv_dimension_numbers((1, 1, 1, 1), (1, 1, 1, 1), _NHWC)
         and set(lhs_dilation or ()) <= {1}
         and set(rhs_dilation or ()) <= {1}
-        and feature_group_count == 1
         and all(value is None or (name, value) == ('batch_group_count', 1) for name, value in options.items())
     )
     if not plain:
@@ -93,7 +92,15 @@ def conv_general_dilated(
         padding = lax.padtype_to_pads(lhs.shape[1:3], rhs.shape[:2], window_strides, padding)
     (top, bottom), (left, right) = padding
     pads = ((int(top), int(bottom)), (int(left), int(right)))
-    return conv(lhs, rhs, Geometry(lhs.shape[1:3], rhs.shape[:2], tuple(window_strides), pads))  # type: ignore[arg-type]
+    geometry = Geometry(lhs.shape[1:3], rhs.shape[:2], tuple(window_strides), pads)  # type: ignore[arg-type]
+    return conv(lhs, rhs, geometry) if feature_group_count == 1 else _conv_of_groups(lhs, rhs, geometry, feature_group_count)
+
+
+def _conv_of_groups(x: Array, w: Array, geometry: Geometry, groups: int) -> Array:
+    """`conv` of each group of channels, `[n, h, w, groups * c], [a, b, c, groups * o] -> [n, h', w', groups * o]`."""
+    apart = (a.reshape(*a.shape[:3], groups, -1) for a in (x, w))
+    y = jax.vmap(lambda x, w: conv(x, w, geometry), 3, 3)(*apart)
+    return y.reshape(*y.shape[:3], -1)
 
 
 def _promote(a: Array, b: Array) -> list[Array]:

@@ -40,7 +40,9 @@ from gan_jax.ranges import (
     refuse_given,
 )
 from gan_jax.registry import build
+from gan_jax.runs.annealed import Annealed, check_setting, read_courses
 from gan_jax.runs.directory import Options
+from gan_jax.schedules import Schedule
 from gan_jax.training import Game, Trainer, minibatches_of_step, trainer
 from gan_jax.typing import Array, Key
 
@@ -118,7 +120,8 @@ class MethodOptions(TrainOptions):
     objective_weight: Weight = 1.0
     """Weight of the objective in G's loss; 0 leaves only its other losses."""
     penalties: Names = ()
-    """Penalties on D: any of r1:gamma=1, r2:gamma=1, roth:gamma=0.1, wgan_gp:weight=10,one_sided=True, dragan:weight=10."""
+    """Penalties on D: any of r1:gamma=1, r2:gamma=1, r1_r2:gamma=1 (both in one pass), finite_r1:gamma=1,epsilon=0.01 and
+    finite_r2 (by finite differences), roth:gamma=0.1, wgan_gp:weight=10,one_sided=True, dragan:weight=10."""
     penalty_every: Count = 1
     """Apply the penalties at every n-th update of D, multiplied by n."""
     penalty_decay: ShareAbove0 = 1.0
@@ -129,6 +132,11 @@ class MethodOptions(TrainOptions):
     schedule: str = 'constant'
     """Schedule of both learning rates over --steps: constant, cosine:end=0.1, or linear:start=0.5,end=0. `end` is the final value
     as a share of the first, and `start` is the share of the steps after which the decay begins."""
+    anneal: Names = ()
+    """What else changes with the number of images that D has been shown: learning_rate:end=0.25 and gamma:end=0.1 (of all
+    penalties) as shares of the initial values, beta2:start=0.9,end=0.99 of Adam, probability:start=0,end=0.55 of diff_augment,
+    and half_life:start=0,end=5e6 of G's average, in images, instead of --ema-decay. Each takes images=2e7, by default those of
+    the whole run, and shape=cosine, linear or geometric."""
     clip_weights: Positive | None = None
     """Limit the absolute value of every parameter of D to this value (WGAN: 0.01, part of --optimizers wgan)."""
     historical_averaging: Weight = 0.0
@@ -152,7 +160,8 @@ class MethodOptions(TrainOptions):
 
     def identity(self) -> dict[str, Any]:
         """The identity of the run, which includes its length if the schedule or the decay of penalties depends on it."""
-        steady = self.schedule == 'constant' and self.penalty_decay == 1
+        whole = any(course.images is None for course in read_courses(self.anneal).values())
+        steady = self.schedule == 'constant' and self.penalty_decay == 1 and not whole
         return super().identity() | ({} if steady else {'decay_steps': self.steps})
 
     @staticmethod
@@ -166,6 +175,19 @@ class MethodOptions(TrainOptions):
         nothing: Any = None  # a trainer does not use its game until it is called
         self.trainer(nothing)
         self.check_penalties()
+        self.check_anneal()
+
+    def check_anneal(self) -> None:
+        """Raises `InputError` for values that are annealed though nothing reads them, or that other options fix."""
+        courses = read_courses(self.anneal)
+        if 'gamma' in courses and not self.penalties:
+            raise InputError('--anneal gamma requires --penalties')
+        if 'learning_rate' in courses and self.schedule != 'constant':
+            raise InputError(f'--anneal learning_rate replaces --schedule {self.schedule}: give --schedule constant as well')
+        if 'half_life' in courses:
+            refuse_given(self, 'ema_decay', because='is replaced by --anneal half_life')
+        if 'beta2' in courses:
+            check_setting('beta2', OPTIMIZERS, [self.optimizers], '--optimizers')
 
     def check_penalties(self) -> None:
         """Raises `InputError` for options of penalties if there are no penalties."""
@@ -178,27 +200,42 @@ class MethodOptions(TrainOptions):
 
     def _penalties(self) -> list[Any]:
         chosen = [build(penalties.PENALTIES, text) for text in self.penalties]
-        if self.penalty_every == 1 and self.penalty_decay == 1:
+        gamma = self.annealed().of_discriminator('gamma')
+        if self.penalty_every == 1 and self.penalty_decay == 1 and gamma is None:
             return chosen
-        factor = penalties.annealing(self.penalty_decay, max(2, self.steps * self.players().discriminator_steps))
+        decay = penalties.annealing(self.penalty_decay, max(2, self.steps * self.players().discriminator_steps))
+        factor = decay if gamma is None else lambda updates: decay(updates) * gamma(updates)
         return [penalties.scheduled(penalty, every=self.penalty_every, factor=factor) for penalty in chosen]
+
+    def annealed(self) -> Annealed:
+        """The schedules over images. Raises `InputError` for invalid ones."""
+        d_steps = self._pair().discriminator_steps if self.discriminator_steps is None else self.discriminator_steps
+        courses = read_courses(self.anneal)
+        return Annealed(courses, self.batch_size, d_steps, self.generator_steps, self.steps)
+
+    def _pair(self, beta2: Schedule | None = None) -> Optimizers:
+        return build(OPTIMIZERS, self.optimizers, **({} if beta2 is None else {'beta2': beta2}))
 
     def players(self) -> Optimizers:
         """Both optimizers, including everything that acts on parameters, and D's steps. Raises `InputError` for invalid ones."""
-        pair = build(OPTIMIZERS, self.optimizers)
-        d_steps = pair.discriminator_steps if self.discriminator_steps is None else self.discriminator_steps
+        over_images = self.annealed()
+        d_steps = over_images.discriminator_steps
+        of_players = over_images.of_generator, over_images.of_discriminator
+        generator, discriminator = (self._pair(of('beta2'))[i] for i, of in enumerate(of_players))
         before = [historical_averaging(self.historical_averaging)] if self.historical_averaging else []
         after = [clip_weights(self.clip_weights)] if self.clip_weights is not None else []
         factor = build(SCHEDULES, self.schedule)(self.steps)
 
-        def scale(updates: int) -> list[optax.GradientTransformation]:
+        def scale(updates: int, rate: Schedule | None) -> list[optax.GradientTransformation]:
             # Optimizers count their updates, and a player may take several of them in a step.
-            return [] if self.schedule == 'constant' else [optax.scale_by_schedule(lambda count: factor(count // updates))]
+            own = [] if self.schedule == 'constant' else [lambda count: factor(count // updates)]
+            return [optax.scale_by_schedule(schedule) for schedule in (*own, *([] if rate is None else [rate]))]
 
+        g_scale, d_scale = (
+            scale(updates, of('learning_rate')) for updates, of in zip((self.generator_steps, d_steps), of_players, strict=True)
+        )
         return Optimizers(
-            optax.chain(*before, pair.generator, *scale(self.generator_steps)),
-            optax.chain(*before, pair.discriminator, *scale(d_steps), *after),
-            d_steps,
+            optax.chain(*before, generator, *g_scale), optax.chain(*before, discriminator, *d_scale, *after), d_steps
         )
 
     def trainer(self, game: Game) -> Trainer:
@@ -212,7 +249,7 @@ class MethodOptions(TrainOptions):
                 own_minibatches=self.own_minibatches,
                 unroll_steps=self.unroll_steps,
                 simultaneous=self.simultaneous,
-                ema_decay=self.ema_decay,
+                ema_decay=self.annealed().decay() or self.ema_decay,
             )
         except ValueError as error:
             raise InputError(str(error)) from error
@@ -250,6 +287,8 @@ class GameOptions(MethodOptions):
         NORMALIZATIONS[self.g_norm]
         discriminator_normalization(self.d_norm)
         minibatch_layer(self.minibatch)
+        if 'probability' in read_courses(self.anneal):
+            check_setting('probability', augmentations.AUGMENTATIONS, self.augmentations, '--augmentations')
         nothing: Any = None  # a game does not use its networks until it is initialised
         self.game(nothing, nothing, nothing)
 
@@ -269,7 +308,9 @@ class GameOptions(MethodOptions):
             rules: `games.adversarial`, or another game that accepts its options: `conditional`, `semi_supervised`.
         """
         objective, penalties = self.rules()
-        chosen = [build(augmentations.AUGMENTATIONS, text) for text in self.augmentations]
+        probability = self.annealed().of_discriminator('probability')
+        context = {} if probability is None else {'probability': probability}
+        chosen = [build(augmentations.AUGMENTATIONS, text, **context) for text in self.augmentations]
         try:
             return rules(
                 generator,

@@ -15,7 +15,7 @@ from gan_jax.errors import InputError
 @pytest.mark.parametrize('name', MIXTURES)
 def test_mixtures_have_the_modes_they_say(name):
     mixture = MIXTURES[name]
-    modes = {'ring': 8, 'grid': 25, 'madgan': 5}[name.split('_')[0]]
+    modes = {'ring': 8, 'grid': 25, 'madgan': 5, 'flow': 4}[name.split('_')[0]]
     distance = np.linalg.norm(mixture.centres[:, None] - mixture.centres, axis=-1)
     assert len(mixture.centres) == modes
     assert (distance[~np.eye(modes, dtype=bool)] > 3 * mixture.stds.max()).all()  # a closed linspace has one centre twice

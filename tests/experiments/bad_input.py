@@ -23,8 +23,8 @@ MODULES = {
     **{
         f'experiments.{name}': name
         for name in (
-            'dirac_gan', 'evaluate', 'export', 'f_gan', 'generate',
-            'interpolate', 'optimal_discriminator', 'ring', 'sngan',
+            'adversarial_flow', 'adversarial_flow_images', 'dirac_gan', 'evaluate', 'export', 'f_gan', 'generate', 'infogan',
+            'interpolate', 'optimal_discriminator', 'r3gan', 'ring', 'showcase', 'sngan',
             'translate', 'unrolled_gan', 'vanishing_gradients', 'wgan_gp',
         )
     },
@@ -32,7 +32,7 @@ MODULES = {
         f'experiments.{name}.__main__': name
         for name in (
             'benchmark', 'conditional_gan', 'cyclegan', 'dcgan', 'ebgan', 'lapgan', 'mode_collapse', 'pix2pix',
-            'semi_supervised', 'taxonomy', 'text_to_image',
+            'results', 'semi_supervised', 'taxonomy', 'text_to_image',
         )
     },
     'experiments.dcgan.analyse': 'analyse',
@@ -40,8 +40,8 @@ MODULES = {
     'gan_jax.metrics.__main__': 'metrics',
 }  # fmt: skip
 REQUIRED = {
-    'evaluate': 'run', 'export': 'run', 'generate': 'run', 'interpolate': 'run', 'translate': 'run images made',
-    'analyse': 'run', 'metrics': 'images images', 'say': 'run words',
+    'evaluate': 'run', 'export': 'run', 'generate': 'run', 'interpolate': 'run', 'showcase': 'run',
+    'translate': 'run images made', 'analyse': 'run', 'metrics': 'images images', 'say': 'run words',
 }  # fmt: skip
 """What these are given first; the others need nothing."""
 
@@ -74,6 +74,12 @@ dcgan --init-from foreign                                     foreign
 dcgan --analyse run                                           --analyse is now python -m experiments.dcgan.analyse RUN
 dcgan --evaluate 10                                           --evaluate is now --samples
 dcgan --decay 0.1                                             --decay is now --schedule cosine:end=VALUE
+dcgan --anneal gama                                           unknown schedule over images 'gama'; did you mean gamma
+dcgan --anneal beta2:end=1                                    end must be at least 0 and below 1, not 1
+dcgan --anneal learning_rate                                  give --schedule constant as well
+dcgan --anneal probability                                    --anneal probability needs --augmentations
+dcgan --anneal half_life --ema-decay 0.9                      --ema-decay is replaced by --anneal half_life
+dcgan --penalties finite_r1:epsilon=0                         epsilon must be above 0
 analyse ''                                                    RUN is empty
 analyse nowhere                                               nowhere is no
 analyse foreign                                               foreign is no
@@ -297,6 +303,15 @@ ring --sweep --sweep-objectives hinge hinge                   --sweep-objectives
 ring --sweep --sweep-objectives energy_margin                 energy_margin requires a D that returns energies
 ring --unroll-steps -1                                        --unroll-steps must be from 0 to 1000, not -1
 ring --unroll-steps 99999999999                               --unroll-steps must be from 0 to 1000
+adversarial_flow --compare                                    --compare must name at least one
+adversarial_flow --compare 0 -1                               --compare must be from 0 to 1000000, not -1
+adversarial_flow --flow-steps 0                               --flow-steps must be from 1 to 100, not 0
+adversarial_flow --flow-steps 2 --augmentations packing       packing joins points at different times
+adversarial_flow --memory-limit 1                             --memory-limit applies to data sets
+adversarial_flow --score-every 1                              --score-every requires a run that generates images
+adversarial_flow_images --latent-size 3                       Unrecognized options: --latent-size
+infogan --categories 1                                        --categories must be from 2 to 1000, not 1
+infogan --augmentations packing                               packing joins examples of different codes
 unrolled_gan --compare                                        --compare must name at least one
 unrolled_gan --compare 0 0                                    --compare names 0 twice
 unrolled_gan --compare 0 -2                                   --compare must be from 0 to 1000, not -2
@@ -313,6 +328,12 @@ semi_supervised --dataset images                              no labels to learn
 semi_supervised --dataset digits --augmentations packing:size=3       do not divide into packs of 3
 semi_supervised --splits 3                                    --splits is now --seeds
 semi_supervised --average nan                                 --average must be from 0 to 1, not nan
+r3gan --preset cifar                                          unknown preset 'cifar'; did you mean cifar10
+r3gan --preset cifar10 --batch-size 0                         --batch-size must be from 1
+r3gan --d-norm batch                                          R3GAN have no --d-norm
+r3gan --width 5 --group-width 3 --size 8                      groups do not divide twice the widths
+r3gan --widths 4 4 4 4 --size 28                              cannot be halved 3 times through a filter
+r3gan --dataset images --size 8 --batch-size 8 --conditional  --conditional requires labels
 sngan --pool max                                              --pool
 sngan --minibatch stddev                                      has no --minibatch
 sngan --dataset digits --size 30                              image size 30
@@ -348,6 +369,8 @@ vanishing_gradients --cases maximin                           unknown case 'maxi
 vanishing_gradients --data madgan_1d                          not in the plane
 vanishing_gradients --clip 0                                  --clip must be above 0
 vanishing_gradients --sigma nan                               --sigma must be from 0 to 1000, not nan
+benchmark --penalties r1@0                                    a number of updates, at least 1
+benchmark --penalties r1 --width 8                            --width does not apply to --penalties
 benchmark --game gan                                          --game
 benchmark --unroll-steps                                      --unroll-steps must name at least one
 benchmark --unroll-steps 0 0                                  --unroll-steps names 0 twice
@@ -389,6 +412,13 @@ interpolate run --points 1                                    --points must be f
 interpolate run --out film.mp4                                --out must be a .gif
 interpolate run --out images                                  --out must be a file to write
 interpolate run --way zigzag                                  --way
+showcase nowhere                                              nowhere is no
+showcase foreign                                              foreign is no
+showcase run                                                  run has no pictures
+showcase run run                                              names run twice
+showcase run --out film.mp4                                   --out must end in .gif or .png
+showcase run --out images                                     --out must be a file to write
+showcase run --frames 1                                       --frames must be from 2 to 500, not 1
 say '' hello                                                 RUN is empty
 say nowhere hello                                             nowhere is no
 say foreign hello                                             foreign is no
@@ -487,6 +517,21 @@ benchmark --suite --width 8                                   --width does not a
 benchmark --samples 10                                        --samples requires --metric frechet
 benchmark --game unrolled_ring --size 16                      --size applies to images
 benchmark --suite --compare text.npy                          not the JSON of an earlier suite
+results --record nowhere                                      unknown row 'nowhere'
+results --record dcgan_digts                                  did you mean dcgan_digits
+results --record ''                                           --record is empty
+results --record dirac_gan --seeds 2                          dirac_gan has no seeds
+results --record speed                                        experiments.benchmark leaves no run
+results --verify nowhere                                      unknown row 'nowhere'
+results --verify dcgan_digits dcgan_digits                    --verify names dcgan_digits twice
+results --verify dcgan_digits --seed 0                        seed 0 is in dcgan_digits already
+results --verify losses_mnist_hinge                           has yet to be run
+results --verify dcgan_analysis                               experiments.dcgan.analyse leaves no run
+results --verify dcgan_digits --seeds 2                       --seeds is of --record
+results --list --verify dcgan_digits                          three commands: give one of them
+results --list --dirty                                        --dirty is of --record and --verify
+results --seed 3                                              --seed is of --record and --verify
+results --runs-dir file                                       --runs-dir must be a folder
 evaluate run_list                                             is damaged: it is not a configuration
 evaluate run_bin                                              cannot read run_bin/sampler.bin
 generate run_bin                                              generator.json is damaged: it does not contain 'experiment'

@@ -50,6 +50,15 @@ def test_a_game_at_the_sizes_of_the_command_line(capsys):
     assert 'ms / step' in capsys.readouterr().out
 
 
+def test_penalties_are_timed_side_by_side(capsys):
+    options = {'penalties': ('none', 'finite_r1@2'), 'size': 8, 'batch_size': 4, 'repetitions': 1, 'steps': 1}
+    rows = benchmark.main(benchmark.Config(**options))
+    assert [row['name'] for row in rows] == ['none', 'finite_r1@2'] and all(row['seconds'] > 0 for row in rows)
+    assert 'of the first' in capsys.readouterr().out
+    both, lazy = steps.penalties_of('r1:gamma=2+r2'), steps.penalties_of('r1_r2@8')
+    assert len(both) == 2 and [penalty.every for penalty in lazy] == [8] and steps.penalties_of('none') == []
+
+
 def test_a_suite_is_written_and_compared_with(capsys, tmp_path):
     options = {'suite': True, 'only': ('ring, MLP',), 'repetitions': 1}
     found = benchmark.main(benchmark.Config(**options, json=tmp_path / 'suite.json'))
@@ -74,6 +83,9 @@ def test_bad_input_is_one_line(tmp_path):
         ({'suite': True, 'compare': broken}, 'is not the JSON of an earlier suite'),
         ({'suite': True, 'only': ('nothing',)}, 'no workload has such a name'),
         ({'compare': broken}, 'require --suite'),
+        ({'penalties': ('r1@0',)}, 'a number of updates, at least 1'),
+        ({'penalties': ('r3',)}, "unknown penalty 'r3'"),
+        ({'penalties': ('r1',), 'width': 8}, '--width does not apply to --penalties'),
     ]:
         with pytest.raises(InputError, match=line):
             benchmark.main(benchmark.Config(**options))

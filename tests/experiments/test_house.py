@@ -1,6 +1,7 @@
 """What a run can do, every experiment that trains a game can do: one table, and every cell of it is run."""
 
 import contextlib
+import dataclasses
 import io
 import json
 import shlex
@@ -11,11 +12,14 @@ import pytest
 from PIL import Image
 
 from experiments import generate
+from experiments.results import runner
+from experiments.results.protocol import PROTOCOL
 from experiments.text_to_image import report
 from gan_jax import runs
 from gan_jax.commandline import module_of
 
-IMAGES = '--dataset digits --size 8 --batch-size 8 --latent-size 3 --samples 20 --sample-every 2 --checkpoint-every 2'
+PIXELS = '--dataset digits --size 8 --batch-size 8 --samples 20 --sample-every 2 --checkpoint-every 2'
+IMAGES = f'{PIXELS} --latent-size 3'
 TRANSLATED = '--size 8 --width 2 --batch-size 4 --samples 4 --sample-every 2 --checkpoint-every 2 --receptive-field 1'
 MIXTURES = '--width 4 --latent-size 2 --batch-size 8 --samples 50 --sample-every 2 --checkpoint-every 2'
 STREAMED, SCORED, UNROLLED = '--memory-limit 0', '--score-every 2', '--unroll-steps 1'
@@ -25,6 +29,12 @@ TABLE = {
     'dcgan': (f'{IMAGES} --width 2 --kernel-size 2', (STREAMED, SCORED, UNROLLED), 'generate'),
     'wgan_gp': (f'{IMAGES} --g-width 2 --d-width 2', (STREAMED, SCORED), 'generate'),
     'sngan': (f'{IMAGES} --g-width 2 --d-width 2 --discriminator-steps 1', (STREAMED, SCORED), 'generate'),
+    'r3gan': (
+        f'{IMAGES} --width 2 --group-width 2 --conditional --anneal gamma:images=99 half_life:end=9,images=99',
+        (STREAMED, SCORED),
+        'generate',
+    ),
+    'infogan': (f'{IMAGES} --width 2 --kernel-size 2', (STREAMED, SCORED, UNROLLED), 'generate'),
     'lapgan': (
         f'{IMAGES} --halvings 1 --width 2 --coarse-width 4 --coarse-generator-width 4 --kernel-sizes 3 3 3',
         (STREAMED, SCORED, UNROLLED),
@@ -47,6 +57,16 @@ TABLE = {
     'cyclegan': (f'--dataset digits --blocks 1 {TRANSLATED}', (STREAMED, UNROLLED), 'translate'),
     'ring': (f'{MIXTURES} --penalties r1 --penalty-decay 1', (UNROLLED,), None),
     'unrolled_gan': (f'--compare 0 1 {MIXTURES}', (), None),
+    'adversarial_flow': (
+        '--compare 0.05 --width 4 --batch-size 8 --samples 50 --sample-every 2 --checkpoint-every 2',
+        (UNROLLED,),
+        None,
+    ),
+    'adversarial_flow_images': (
+        f'{PIXELS} --width 2 --kernel-size 2 --g-width 4 --flow-steps 2',
+        (STREAMED, SCORED, UNROLLED),
+        'generate',
+    ),
     'mode_collapse': (
         '--methods gan adagan:components=2 --width 4 --latent-size 2 --batch-size 12 --samples 50 --evaluations 2',
         (),
@@ -61,7 +81,32 @@ TABLE = {
         None,
     ),
 }
-FALL = {'wgan_gp', 'sngan', 'f_gan', 'vanishing_gradients', 'optimal_discriminator', 'taxonomy', 'mode_collapse'}
+LEDGER = {
+    'dcgan': 'dcgan_mnist',
+    'wgan_gp': 'wgan_gp_fashion_mnist',
+    'sngan': 'sngan_fashion_mnist',
+    'lapgan': 'lapgan_fashion',
+    'ebgan': 'ebgan_mnist',
+    'conditional_gan': 'conditional_projection',
+    'semi_supervised': 'few_labels',
+    'text_to_image': 'text_to_image_cls',
+    'cyclegan': 'cyclegan_mnist',
+    'unrolled_gan': 'unrolled_ring',
+    'mode_collapse': 'mode_collapse_ring',
+    'f_gan': 'f_gan',
+    'optimal_discriminator': 'optimal_discriminator',
+}
+"""Rows of the ledger, whose figures the results must have."""
+FALL = {
+    'wgan_gp',
+    'sngan',
+    'f_gan',
+    'vanishing_gradients',
+    'optimal_discriminator',
+    'taxonomy',
+    'mode_collapse',
+    'adversarial_flow_images',
+}
 """Whose rates fall over the whole run, or which are measured at its end: they cannot go on to more steps."""
 
 
@@ -90,6 +135,11 @@ def test_every_experiment_takes_what_the_house_offers(name, tmp_path, monkeypatc
     said = run(monkeypatch, module, f'{flags} --steps 2')
     results = [json.loads(path.read_text()) for path in sorted((tmp_path / 'runs/r').rglob('results.json'))]
     assert results and 'seeds' in said
+    if name in LEDGER:
+        row, found = PROTOCOL[LEDGER[name]], runs.read_json(runner.results_file(tmp_path / 'runs/r'))
+        paths = runner.by_seed(found, 2)
+        lines = tuple(line for line in row.lines if not line.path or any(path.startswith(f'{line.path}/') for path in paths))
+        runner.figures_of(dataclasses.replace(row, lines=lines or row.lines), found, 2)
     if SCORED in takes:
         scores = runs.directory.read_log(tmp_path / 'runs/r', 'scores.jsonl')
         assert [row['step'] for row in scores] == [0, 2]

@@ -15,7 +15,7 @@ import optax
 import pytest
 
 import gan_jax
-from gan_jax import augmentations, features, games, latents, networks, objectives, parallel, penalties, runs
+from gan_jax import augmentations, codes, features, games, latents, networks, objectives, parallel, penalties, runs
 from gan_jax.networks import layers
 from gan_jax.runs.checkpoints import Checkpoints
 
@@ -190,8 +190,63 @@ def captioned_points(key: jax.Array) -> dict[str, jax.Array]:
     return {'image': points(key), 'text': jax.nn.one_hot(labels, 3), 'label': labels}
 
 
+def info_gan() -> gan_jax.Game:
+    return games.info_gan(
+        networks.MLP((6, 2), norm='batch'),
+        networks.AuxiliaryDiscriminator(networks.MLP((6, 1), squeeze=True, activation=jnp.tanh), 5),
+        objectives.non_saturating(),
+        codes=[codes.categorical(3), codes.uniform(deviation=None, weight=0.5)],
+        latent=latents.normal(2),
+        augmentation=augmentations.instance_noise(0.1),
+    )
+
+
+class PairJudge(nn.Module):
+    """A discriminator of points and their codes."""
+
+    @nn.compact
+    def __call__(self, x, code, *, train=True):
+        return networks.MLP((6, 1), squeeze=True, activation=jnp.tanh)(jnp.concatenate([x, code], -1))
+
+
+def bidirectional() -> gan_jax.Game:
+    # The encoder is stochastic, as in ALI.
+    return games.bidirectional(
+        networks.MLP((6, 2), norm='batch'),
+        Noisy(),
+        PairJudge(),
+        objectives.non_saturating(),
+        latent=latents.normal(2),
+        penalties=[penalties.scheduled(penalties.r1(), every=2)],
+        augmentation=augmentations.instance_noise(0.1),
+    )
+
+
+class AtTimes(nn.Module):
+    """A network of points joined to times."""
+
+    network: nn.Module
+
+    @nn.compact
+    def __call__(self, x, *times, train=True):
+        return self.network(jnp.concatenate([x, *(time[:, None] for time in times)], -1), train=train)
+
+
+def adversarial_flow() -> gan_jax.Game:
+    return games.adversarial_flow(
+        AtTimes(networks.MLP((6, 2), norm='batch')),
+        AtTimes(networks.MLP((6, 1), squeeze=True, activation=jnp.tanh)),
+        latent=latents.normal(2),
+        steps=3,
+        penalties=[penalties.r1(), penalties.r2()],
+    )
+
+
 GAMES: dict[str, Case] = {
     'adversarial': Case(adversarial, points),
+    'info_gan': Case(info_gan, points),
+    'bidirectional': Case(bidirectional, points),
+    'adversarial_flow': Case(adversarial_flow, points),
     'conditional': Case(conditional, labelled_points),
     'semi_supervised': Case(semi_supervised, few_labels),
     'laplacian_pyramid': Case(laplacian_pyramid, small_images),

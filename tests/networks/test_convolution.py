@@ -127,6 +127,27 @@ def test_forward_mode_and_vmap():
         )
 
 
+def test_grouped_convolutions_are_laxs_to_the_second_derivative():
+    with jax.enable_x64(True):
+        keys = jax.random.split(jax.random.key(0))
+        x, w = jax.random.normal(keys[0], (2, 5, 6, 6), jnp.float64), jax.random.normal(keys[1], (3, 3, 2, 9), jnp.float64)
+        options = {'window_strides': (2, 1), 'padding': 'SAME', 'dimension_numbers': ('NHWC', 'HWIO', 'NHWC')}
+
+        def second(conv):
+            def penalty(x, w):
+                gradient = jax.grad(lambda x: jnp.tanh(conv(x, w, **options, feature_group_count=3)).sum())(x)
+                return (gradient**2).sum()
+
+            return jax.jit(jax.value_and_grad(penalty, (0, 1)))(x, w)
+
+        ours, theirs = (second(f) for f in (convolution.conv_general_dilated, jax.lax.conv_general_dilated))
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-9), ours, theirs)
+    program = jax.make_jaxpr(
+        lambda x: layers.Conv(features=4, kernel_size=(3, 3), feature_group_count=2).init(jax.random.key(0), x)
+    )
+    assert 'gan_jax_conv' in str(program(jnp.ones((1, 4, 4, 4))))
+
+
 def test_a_flax_layer_on_these_maps_is_the_stock_layer():
     import flax.linen as nn
 

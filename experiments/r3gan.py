@@ -1,0 +1,187 @@
+"""R3GAN (Huang, Gokaslan, Kuleshov and Tompkin 2024): a relativistic loss, R1 and R2, and residual networks without norms.
+
+    python -m experiments.r3gan
+    python -m experiments.r3gan --dataset cifar10 --conditional
+    python -m experiments.r3gan --dataset path/to/images --size 64
+    python -m experiments.r3gan --preset cifar10 --conditional --dtype bfloat16
+
+The networks are the paper's config E; narrow by default, so that a CPU trains them. A data set with labels, such as a folder with
+a subfolder for each class, can be learned class by class with --conditional. The weight of the penalties, the learning rates,
+Adam's second decay, the half-life of the averaged generator and, in the presets, the probability of augmentations follow half a
+cosine over the images shown (--anneal).
+
+The presets cifar10, ffhq64, ffhq256, imagenet32 and imagenet64 are the authors', who report FIDs of 1.96, 1.95, 2.75, 1.27 and
+2.09 for them, with labels except on FFHQ; they take days of several GPUs. Their augmentations are ADA's, in whose place
+DiffAugment stands here.
+"""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+
+import gan_jax
+from experiments.shared import image_gan
+from gan_jax import data, games, latents, runs
+from gan_jax.errors import InputError
+from gan_jax.games.adversarial import apply_network
+from gan_jax.networks import dcgan, r3gan_presets
+from gan_jax.ranges import Count, Text, Width
+from gan_jax.registry import Table
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(image_gan.ImageOptions):
+    """R3GAN on images."""
+
+    name: str = 'r3gan'
+    preset: str = 'narrow'
+    """The options that others replace: narrow, or the authors' cifar10, ffhq64, ffhq256, imagenet32 or imagenet64."""
+    dataset: Text = 'fashion_mnist'
+    conditional: bool = False
+    """Condition both networks on the labels of the data set."""
+    steps: Count = 5000
+    width: Width = 32
+    """Channels of the stage at full size, doubled at each halving up to four times as many."""
+    widths: tuple[Width, ...] = ()
+    """Channels of every stage, from the smallest map (4 pixels, or 7 of 28) to the full size, in place of --width."""
+    group_width: Width = 16
+    """Channels in a group of the 3 x 3 convolutions, whose width is twice the stage's."""
+    blocks: Count = 1
+    """Residual blocks in a stage; the paper has 2."""
+    latent_size: Width = 64
+    objective: str = 'relativistic'
+    penalties: tuple[str, ...] = ('r1_r2:gamma=1',)
+    penalty_at: Literal['seen', 'original'] | None = 'original'
+    optimizers: str = 'adam:learning_rate=1e-3,beta1=0'
+    anneal: tuple[str, ...] = ('learning_rate', 'gamma', 'beta2', 'half_life:end=5e4')
+    own_minibatches: bool = True
+    sample_every: Count = 500
+
+    @classmethod
+    def defaults(cls, words: Sequence[str]) -> 'Config':
+        """The options of the preset that the command line names. Raises `InputError` for an unknown one."""
+        after = dict(itertools.pairwise(words)) | dict(word.split('=', 1) for word in words if '=' in word)
+        return preset(after.get('--preset', cls.preset))
+
+    def networks(self, size: data.Size, channels: int, classes: int = 0) -> tuple[nn.Module, nn.Module]:
+        widths = self.widths or tuple(self.width << min(2, i) for i in reversed(range(dcgan.smallest_map(size)[2] + 1)))
+        groups = [max(1, 2 * width // self.group_width) for width in widths]
+        how: dict[str, Any] = {'blocks': self.blocks, 'classes': classes, 'dtype': jnp.dtype(self.dtype)}
+        return r3gan_presets.config_e(widths, groups, size, channels, **how)
+
+    def make_game(self, size: data.Size, channels: int, classes: int = 0) -> gan_jax.Game:
+        rules = games.conditional if classes else games.adversarial
+        return self.game(*self.networks(size, channels, classes), latents.normal(self.latent_size), rules)
+
+    def generator(
+        self, size: data.Size | list[int], channels: int, classes: Sequence[str] = (), shares: Sequence[float] = ()
+    ) -> runs.Generator:
+        network, _ = self.networks(data.size_of(*size) if isinstance(size, list) else size, channels, len(classes))
+
+        def generate(weights: Any, z: Any, labels: Any) -> Any:
+            return apply_network(network, weights, z, *([labels] if classes else []), train=False)[0]
+
+        return runs.Generator(latents.normal(self.latent_size), generate, tuple(classes), tuple(shares))
+
+    def check(self) -> None:
+        super().check()
+        for name in ('d_norm', 'g_norm', 'minibatch'):
+            if getattr(self, name) != 'none':
+                raise InputError(f'the networks of R3GAN have no --{name.replace("_", "-")}')
+
+    def check_size(self, size: data.Size) -> None:
+        self.networks(size, 1)
+
+
+class Preset(NamedTuple):
+    """How the authors train the networks of the same name."""
+
+    gamma: float
+    """Of R1 and R2 at first; a tenth of it at the end."""
+    probability: float
+    """Of augmentations, at the end."""
+    half_life: float
+    """Of the averaged generator at the end, in images."""
+    images: float
+    """Over which all of these change; the run is as long."""
+    batch_size: int
+    dataset: str = Config.dataset
+
+    def options(self, name: str) -> dict[str, Any]:
+        """The options of `Config` that are this preset's."""
+        stages = r3gan_presets.R3GAN_STAGES[name]
+        over = f'images={self.images:g}'
+        half_life, probability = f'half_life:end={self.half_life:g},{over}', f'probability:end={self.probability},{over}'
+        return {
+            'preset': name,
+            'dataset': self.dataset,
+            'size': stages.size,
+            'widths': tuple(stages.widths),
+            'group_width': 2 * stages.widths[0] // stages.groups[0],
+            'blocks': 2,
+            'steps': math.ceil(self.images / self.batch_size),
+            'batch_size': self.batch_size,
+            'penalties': (f'r1_r2:gamma={self.gamma}',),
+            'augmentations': ('diff_augment',),
+            'optimizers': 'adam:learning_rate=2e-4,beta1=0',
+            'anneal': (f'learning_rate:{over}', f'gamma:{over}', f'beta2:{over}', half_life, probability),
+        }
+
+
+PRESETS: Table[Preset] = Table(
+    'preset',
+    {
+        'cifar10': Preset(0.05, 0.55, 5e6, 2e7, 512, 'cifar10'),
+        'ffhq64': Preset(2.0, 0.3, 5e5, 2e7, 256),
+        'ffhq256': Preset(150.0, 0.3, 5e5, 2e7, 256),
+        'imagenet32': Preset(0.5, 0.5, 5e7, 2e8, 4096, 'imagenet_resized/32x32'),
+        'imagenet64': Preset(1.0, 0.4, 5e7, 2e8, 4096, 'imagenet_resized/64x64'),
+    },
+)
+"""Name -> settings, of the authors' code."""
+
+
+def preset(name: str) -> Config:
+    """The options of a preset, for `dataclasses.replace`. Raises `InputError` for an unknown name."""
+    return Config() if name == 'narrow' else Config(**PRESETS[name].options(name))
+
+
+def study(config: Config) -> runs.Study:
+    """The run for these options. Raises `InputError` for what cannot work, before anything is written."""
+    if not config.conditional:
+        return image_gan.study(config)
+    config.check()
+    images = image_gan.load(config)
+    source, train = images.source, images.train
+    if train.labels is None:
+        raise InputError(f'--conditional requires labels, and {config.dataset} has none')
+    classes, (size, channels) = len(source.classes), (source.size, source.channels)
+    game = config.make_game(size, channels, classes)
+    shares = np.bincount(train.labels, minlength=classes) / len(train.labels)
+    known: dict[str, Any] = {'size': size, 'channels': channels, 'classes': list(source.classes), 'shares': shares.tolist()}
+    held = {'image': source.images, 'label': source.labels} if isinstance(source, data.Images) else source
+    return runs.Study(
+        game,
+        config.trainer(game),
+        data.feed(held, config.batch_size, minibatches=config.minibatches, memory_limit=config.memory_limit * 1e9),
+        {'image': jnp.zeros((1, *data.sides(size), channels)), 'label': jnp.zeros(1, jnp.int32)},
+        generator=config.generator(**known),
+        known=known,
+        judge=lambda: image_gan.judge(config.dataset, train),
+        data=images,
+    )
+
+
+def main(config: Config) -> dict[str, Any]:
+    """Trains, draws and evaluates; returns the figures of the end table."""
+    return runs.conclude(config, study(config), image_gan.evaluate)
+
+
+if __name__ == '__main__':
+    runs.run_main(main, Config)

@@ -1,0 +1,226 @@
+"""What is to be run and recorded: a command, its seeds, and which of its figures count.
+
+Settings are to be chosen on other seeds than those of the row. A row that has been recorded keeps what it was run with in its
+file until it is recorded again. A new row is a new entry of `PROTOCOL`.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from experiments.mode_collapse.__main__ import EVERY_METHOD
+from experiments.mode_collapse.report import PUBLISHED, SOURCES
+from experiments.results import columns
+from experiments.results.rows import Column, Line, Picture, Reference, Row
+from gan_jax.divergences import DIVERGENCES
+
+
+def _row(name: str, section: str, label: str, command: str, figures: tuple[Column, ...], seeds: int = 3, **more: Any) -> Row:
+    """A row of seeds 0, 1, ... of `python -m experiments.COMMAND`."""
+    return Row(name, section, label, f'python -m experiments.{command}', figures, seeds=tuple(range(seeds)), **more)
+
+
+def _picture(name: str, shows: str, copied_from: str = 'samples.png') -> tuple[Picture, ...]:
+    return (Picture(f'{name}.png', shows, copied_from),)
+
+
+def _perfect(modes: int, kl: float) -> tuple[Reference, ...]:
+    """Of 2,500 samples of a mixture in the plane: 1 - exp(-4.5) of them lie within 3 standard deviations."""
+    values = {'modes': modes, 'high quality': 0.98889, 'reverse KL': kl, 'modes at the best': modes}
+    return (Reference('a perfect sampler', values),)
+
+
+# Experiments of one network on images.
+
+DCGAN = '--batch-size 64 --width 32 --latent-size 64'
+LOSSES = {
+    'minimax': '--objective minimax --penalties',
+    'non_saturating': '--objective non_saturating --penalties',
+    'least_squares': '--objective least_squares --penalties',
+    'wasserstein_clipping': '--objective wasserstein --penalties --optimizers wgan',
+    'wasserstein_gp': '--objective wasserstein --penalties wgan_gp:weight=10 --optimizers wgan_gp --d-norm none',
+    'dragan': '--objective non_saturating --penalties dragan:weight=10 --d-norm none',
+    'hinge': '--objective hinge --penalties',
+    'rpgan_r1_r2': '--objective relativistic --penalties r1:gamma=1 r2:gamma=1 --d-norm none',
+}
+
+
+def _images() -> Iterator[Row]:
+    ours = columns.IMAGES
+    yield _row('dcgan_digits', 'dcgan', 'digits', 'dcgan', ours, 5, pictures=_picture('dcgan_digits', '64 samples on the digits'))
+    for data, seeds, flags in (
+        ('mnist', 5, f'{DCGAN} --steps 20000'),
+        ('fashion_mnist', 3, f'{DCGAN} --steps 20000'),
+        ('cifar10', 1, '--batch-size 64 --latent-size 128 --steps 50000'),
+    ):
+        shown = _picture(f'dcgan_{data}', f'64 samples on {data}')
+        yield _row(f'dcgan_{data}', 'dcgan', data, f'dcgan --dataset {data} {flags}', ours, seeds, pictures=shown)
+    for data in ('mnist', 'fashion_mnist'):
+        for loss, flags in LOSSES.items():
+            command = f'dcgan --dataset {data} {DCGAN} --steps 15625 {flags}'
+            yield _row(f'losses_{data}_{loss}', 'losses', f'{data}, {loss.replace("_", " ")}', command, ours, 5)
+    both = (Line('present generator'), Line('average of G', 'average of G'))
+    for name in ('wgan_gp', 'sngan'):
+        command = f'{name} --dataset fashion_mnist --g-width 32 --d-width 32 --steps 10000'
+        shown = _picture(f'{name}_fashion_mnist', 'The first 64 samples of seed 0')
+        yield _row(f'{name}_fashion_mnist', 'residual', f'{name}, Fashion-MNIST', command, ours, lines=both, pictures=shown)
+
+
+def _conditioned() -> Iterator[Row]:
+    for condition, source in (
+        ('auxiliary_classifier', 'Odena et al. 2017'),
+        ('projection', 'Miyato and Koyama 2018'),
+        ('concatenation', 'Mirza and Osindero 2014'),
+    ):
+        command = f'conditional_gan --condition {condition} --steps 6000'
+        label = f'MNIST, {condition.replace("_", " ")} ({source}), 6,000 steps'
+        shown = _picture(f'conditional_{condition}', 'Ten classes, ten latents')
+        yield _row(f'conditional_{condition}', 'conditional', label, command, columns.CONDITIONAL, pictures=shown)
+    for name, flags in (('cls', ''), ('cls_any', ' --mismatches any'), ('gan', ' --method gan')):
+        label = {
+            'cls': 'GAN-CLS, false captions nearly true',
+            'cls_any': "GAN-CLS, other images' captions",
+            'gan': 'plain conditional',
+        }
+        yield _row(f'text_to_image_{name}', 'text_to_image', label[name], f'text_to_image{flags}', columns.CAPTIONS)
+    source = 'Salimans et al. 2016, table 1; mean and standard deviation of 10 splits, 180,000 steps'
+    lines = (
+        Line('labels alone', 'labels_alone'),
+        Line('and unlabelled images', 'semi_supervised', '93 ± 6.5', source),
+    )
+    shown = _picture('few_labels', 'Errors over the steps', 'errors.png')
+    yield _row(
+        'few_labels', 'few_labels', '100 labels', 'semi_supervised --steps 60000', columns.ERRORS, lines=lines, pictures=shown
+    )
+
+
+def _others() -> Iterator[Row]:
+    levels = tuple(Line(f'stage of {28 >> k} pixels', f'level_{k}') for k in (2, 1, 0))
+    lines = (Line('samples', 'classifier'), *levels)
+    command = 'lapgan --dataset fashion_mnist --steps 15000'
+    shown = _picture('lapgan_fashion', 'The stages of samples, and of real images', 'stages.png')
+    yield _row('lapgan_fashion', 'lapgan', 'Fashion-MNIST', command, columns.LAPGAN, lines=lines, pictures=shown)
+    yield _row('ebgan_mnist', 'ebgan', 'MNIST', 'ebgan', columns.EBGAN, pictures=_picture('ebgan_mnist', 'Samples'))
+    ways = (Line('from the right answer', 'from the right answer'), Line('round trip', 'round trip'))
+    shown = _picture('cyclegan_mnist', 'Digits to inverted digits and back, held out', 'validation.png')
+    yield _row('cyclegan_mnist', 'cyclegan', 'MNIST', 'cyclegan --dataset mnist', columns.TRANSLATED, lines=ways, pictures=shown)
+    models = (Line('pix2pix', 'pix2pix'), Line('L1 alone', 'L1 alone'))
+    for size, flags in ((64, '--steps 10000'), (128, '--size 128 --receptive-field 70 --steps 10000')):
+        features = '--compare-features squeezenet:path=squeezenet_v1.1_notop.npz'
+        command = f'pix2pix --dataset facades {flags} {features}'
+        yield _row(
+            f'pix2pix_facades_{size}', 'pix2pix', f'{size} pixels', command, columns.PAIRS, 3 if size == 64 else 1, lines=models
+        )
+
+
+# Mixtures and stacked digits.
+
+RATES = '--schedule constant --optimizers adam:learning_rate=1e-3,beta1=0.5,discriminator_rate=1e-4'
+CURVES = {
+    ('ring', 5000): {'unrolled:steps=5': '6.2 modes, 6 %', 'wasserstein_gp': '5.2 modes, 2.5 %'},
+    ('ring', 25_000): {'unrolled:steps=5': '7.6 modes, 31 %', 'wasserstein_gp': '6.8 modes, 60 %'},
+    ('grid', 5000): {'unrolled:steps=5': '20.6 modes, 2.5 %', 'wasserstein_gp': '15.8 modes, 5 %'},
+    ('grid', 25_000): {'unrolled:steps=5': '23 modes, 4 %', 'wasserstein_gp': '24.2 modes, 29 %'},
+}
+"""Of GDPP's figures, read off: modes and high quality."""
+PACKED = {'gan': '427 modes, KL 3.163', 'wasserstein_gp': '995 modes, KL .148'}
+"""Of GDPP's table on stacked MNIST."""
+
+
+def published(data: str, method: str) -> Line:
+    """The line of a method of `experiments.mode_collapse`, with what papers have, where that was checked."""
+    text = PUBLISHED.get((data, method), '').replace('+-', '±')
+    if not text or 'unverified' in text:
+        return Line(method, method)
+    return Line(method, method, text, '; '.join(f'{tag}: {source}' for tag, source in SOURCES.items() if f'({tag}' in text))
+
+
+def _mixtures() -> Iterator[Row]:
+    chosen = lambda lines: f'--methods {" ".join(line.path for line in lines)}'
+    perfect = {'ring': _perfect(8, 0.0014), 'grid': _perfect(25, 0.0048)}
+    lines = (Line('K = 0', '0'), Line('K = 10', '10'))
+    command = 'unrolled_gan --steps 30000 --schedule cosine:end=0.01'
+    shown = _picture('unrolled_ring', 'Samples of one seed over training')
+    own = (Reference('a perfect sampler', {'modes': 8, 'high quality': 0.98889}),)
+    yield _row(
+        'unrolled_ring', 'unrolled', '30,000 steps', command, columns.MODES, 10, lines=lines, references=own, pictures=shown
+    )
+    for data in ('ring', 'grid'):
+        shown = _picture(f'mode_collapse_{data}', 'Samples of one seed over training, a row for each method')
+        command, methods = f'mode_collapse --data {data}', tuple(published(data, name) for name in EVERY_METHOD)
+        more = {'lines': methods, 'references': perfect[data], 'pictures': shown}
+        yield _row(f'mode_collapse_{data}', 'mode_collapse', data, command, columns.COLLAPSE, 10, **more)
+        for steps in (5000, 25_000):
+            values, source = CURVES[data, steps], f'Elfeki et al. 2019, {steps:,} steps, off its curves'
+            compared = tuple(
+                Line(name, name, values.get(name, ''), source if name in values else '')
+                for name in ('unrolled:steps=5', 'wasserstein_gp', 'rpgan_r1_r2')
+            )
+            command = f'mode_collapse --data {data} --batch-size 512 --latent-size 256 --steps {steps} {RATES} {chosen(compared)}'
+            more = {'lines': compared, 'references': perfect[data]}
+            yield _row(f'gdpp_{data}_{steps}', 'gdpp', f'{data}, {steps:,} steps', command, columns.COLLAPSE, 10, **more)
+        packs = tuple(Line(name, name) for name in ('gan', *(f'packing:size={n},keep=packs' for n in (2, 3, 4))))
+        recipe = '--batch-size 100 --steps 25000 --schedule constant --optimizers adam:learning_rate=1e-4,beta1=0.8'
+        command = f'mode_collapse --data {data} {recipe} {chosen(packs)}'
+        label = f"{data}, a batch of as many packs as PacGAN's code has, 25,000 steps"
+        more = {'lines': packs, 'references': perfect[data]}
+        yield _row(f'pacgan_{data}', 'mode_collapse', label, command, columns.COLLAPSE, 10, **more)
+
+
+def _stacked() -> Iterator[Row]:
+    optimizers = '--optimizers adam:learning_rate=1e-4,beta1=0.5,beta2=0.9 --learning-rate 1e-4'
+    recipe = f'mode_collapse --data stacked_mnist --networks veegan --batch-size 64 --steps 15000 --samples 26000 {optimizers}'
+    for method in ('gan', 'wasserstein_gp', 'unrolled:steps=5', 'packing:size=2', 'rpgan_r1_r2', 'madgan'):
+        source = "Elfeki et al. 2019, 15,000 steps of 64, the authors' table" if method in PACKED else ''
+        line = (Line(path=method, published=PACKED.get(method, ''), source=source),)
+        name = f'stacked_mnist_{method.partition(":")[0]}'
+        yield _row(
+            name, 'stacked_mnist', f'{method}, 15,000 steps of 64', f'{recipe} --methods {method}', columns.STACKED, lines=line
+        )
+
+
+# Theory.
+
+
+def _theory() -> Iterator[Row]:
+    objectives = ('minimax', 'non_saturating', 'wasserstein', 'least_squares', 'hinge', 'relativistic', 'relativistic_average')
+    lines = (*(Line(name.replace('_', ' '), name) for name in objectives), Line('f-GAN, KL', 'f_gan:divergence=kl'))
+    shown = _picture('ring_sweep', 'Samples of one seed under every objective and penalty')
+    yield _row('ring_sweep', 'ring_sweep', 'ring', 'ring --sweep', columns.SWEEP, 10, lines=lines, pictures=shown)
+    regularisers = {
+        'none': 0, 'R1, gamma = .5': 1, 'R1, gamma = 1': 2, 'R1, gamma = 2': 3, 'Roth, gamma = 1': 9,
+        'instance noise, sigma = 1': 12, 'WGAN-GP, weight .1': 4,
+    }  # fmt: skip
+    cases = tuple(Line(f'minimax, {name}', str(index)) for name, index in regularisers.items())
+    shown = _picture('dirac_gan', 'Vector fields and trajectories', 'trajectories.png')
+    command = 'python -m experiments.dirac_gan'
+    yield Row('dirac_gan', 'dirac_gan', 'Dirac-GAN', command, columns.DIRAC, cases, pictures=shown)
+    pairs = ('gaussians', 'scales', 'mixture')
+    titles = ('N(0, 1), N(2, 1)', 'N(0, 1), N(0, 4)', 'two bumps, one Gaussian of their mean and variance')
+    lines = tuple(map(Line, titles, pairs))
+    shown = _picture('optimal_discriminator', 'D on D*, and V(D) over training', 'discriminators.png')
+    name = 'optimal_discriminator'
+    yield _row(name, name, 'MLP', name, columns.OPTIMAL, 5, lines=lines, pictures=shown)
+    cases = ('minimax', 'non_saturating', 'minimax_noise', 'wasserstein_gp', 'wasserstein_clipping')
+    lines = tuple(Line(name.replace('_', ' '), name) for name in cases)
+    shown = _picture('vanishing_gradients', "The generator's gradient as D gets better", 'gradients.png')
+    yield _row(
+        'vanishing_gradients',
+        'vanishing_gradients',
+        'ring',
+        'vanishing_gradients',
+        columns.GRADIENTS,
+        5,
+        lines=lines,
+        pictures=shown,
+    )
+    lines = tuple(Line(name.replace('_', ' '), name) for name in DIVERGENCES)
+    shown = _picture('f_gan', 'One Gaussian under every divergence', 'fits.png')
+    yield _row('f_gan', 'f_gan', 'mixture of two', 'f_gan', columns.F_GAN, 5, lines=lines, pictures=shown)
+    models = tuple(Line(name.upper(), name) for name in ('vae', 'made', 'rbm', 'gsn', 'gan'))
+    yield _row('taxonomy_mnist', 'taxonomy', 'MNIST', 'taxonomy', columns.TAXONOMY, 3, lines=models)
+
+
+PROTOCOL: dict[str, Row] = {
+    row.name: row for rows in (_images(), _conditioned(), _others(), _mixtures(), _stacked(), _theory()) for row in rows
+}
+"""Rows without figures, by name."""

@@ -1,0 +1,143 @@
+"""The sections of the page, in its order: what each compares, and what its figures mean."""
+
+from typing import NamedTuple
+
+
+class Section(NamedTuple):
+    """A heading and the text below it."""
+
+    title: str
+    text: str
+
+
+SECTIONS = {
+    'dcgan': Section(
+        'DCGAN',
+        """\
+Radford et al. 2016. The nearest training image is in pixels; a ratio to held-out images near 1 means that samples are not
+copies.""",
+    ),
+    'losses': Section(
+        'Losses',
+        'One DCGAN under every loss, with the budget of Lucic et al. 2018 on MNIST and Fashion-MNIST: 15,625 steps of 64.',
+    ),
+    'conditional': Section(
+        'A class in each row',
+        'Class-conditional GANs on the networks of DCGAN, 10,000 samples.',
+    ),
+    'few_labels': Section(
+        'Few labels',
+        """\
+Salimans et al. 2016, section 5: permutation-invariant MNIST with 100 labels. Figures are errors on the 10,000 test images,
+and every seed has its own labelled subset. The paper reports standard deviations over 10 splits.""",
+    ),
+    'unrolled': Section(
+        'Unrolled GAN on the ring of 8 Gaussians',
+        """\
+Metz et al. 2017, appendix A: radius 2, standard deviation .02. A sample has high quality if it lies within 3 standard
+deviations of its mode, and a mode is covered if it has such a sample. Counted on 2,500 samples.""",
+    ),
+    'mode_collapse': Section(
+        'The cures for mode collapse, side by side',
+        """\
+One recipe for all methods: 5,000 steps of batch 60, two hidden layers of 128, Adam of 1e-3 decayed to 1/100. The ring has
+radius 1 and standard deviation .01; the grid has 25 modes of standard deviation .05, 2 apart. Published values on ring and
+grid are modes / high quality in percent / reverse KL, of larger networks and, in PacGAN, 400,000 iterations: they differ by
+budget, not by method alone.""",
+    ),
+    'gdpp': Section(
+        "Ring and grid at GDPP's settings",
+        """\
+Batch 512, Adam of 1e-3 for G and 1e-4 for D, 256 latents, as in the authors' code of Elfeki et al. 2019. Published values
+are read off its curves.""",
+    ),
+    'stacked_mnist': Section(
+        'Stacked MNIST',
+        """\
+Three random digits in the channels of one image: 1,000 modes, counted by a classifier on each channel. "Recognised" is the
+share of digits that it reads with probability .9 or more: argmax counts modes even in noise. A perfect sampler of n samples
+has a KL of about 999 / (2n). Published values are modes / KL.""",
+    ),
+    'stacked_digits': Section(
+        'Stacked digits',
+        "The same of scikit-learn's digits at 8 x 8 pixels, in which every run takes minutes.",
+    ),
+    'residual': Section(
+        'WGAN-GP and SNGAN',
+        """\
+Gulrajani et al. 2017 and Miyato et al. 2018: the papers' residual networks, narrower. Samples are of the present generator,
+as the papers draw them, and of the average of its parameters.""",
+    ),
+    'lapgan': Section(
+        'LAPGAN',
+        """\
+Denton et al. 2015: a GAN for every level of a Laplacian pyramid. The distance of a level is the Fréchet distance of pixels
+at its size, and "given real" starts from low-pass images of held-out ones.""",
+    ),
+    'ebgan': Section(
+        'EBGAN',
+        'Zhao et al. 2017: the discriminator is an autoencoder, and its error an energy.',
+    ),
+    'pix2pix': Section(
+        'pix2pix',
+        """\
+Isola et al. 2017: facades from their labels, 100 validation pairs. L1 is the mean absolute difference from the photograph,
+in [-1, 1]; distances are in the features of SqueezeNet 1.1, and are not an FID. The photographs are not ours to publish.""",
+    ),
+    'cyclegan': Section(
+        'CycleGAN',
+        """\
+Zhu et al. 2017: two sets of images without pairs. Figures are mean absolute errors on held-out images, pixels in [0, 1].
+MNIST to inverted MNIST has one right answer, which training never sees.""",
+    ),
+    'text_to_image': Section(
+        'Text to image',
+        """\
+Reed et al. 2016, on captioned digits: the share of samples on which a classifier and the pixels find digit, colour, place
+and size as the caption says. In unseen combinations the digit was never shown in that colour. By chance it is .0017.""",
+    ),
+    'ring_sweep': Section(
+        'Every objective under every penalty',
+        """\
+The ring of 8 Gaussians at the scale of WGAN-GP's toy script: 3,000 steps, 2 of D each, batch 64, Adam of 1e-3, rates and
+penalties decayed to 1/100. `STABLE` in `experiments/ring.py` lists the pairs that a paper calls stable.""",
+    ),
+    'taxonomy': Section(
+        'The taxonomy, measured',
+        """\
+Goodfellow 2016: five kinds of generative models on the same binarised MNIST. Published likelihoods are of larger networks
+and far longer training.""",
+    ),
+    'dirac_gan': Section(
+        'The Dirac-GAN',
+        """\
+Mescheder et al. 2018: the eigenvalues of the linearised game at the equilibrium, from the objectives and penalties of the
+library, and the distance from it after 2,000 steps of .1 from (1, 1). The game is deterministic.""",
+    ),
+    'optimal_discriminator': Section(
+        'The optimal discriminator',
+        """\
+Goodfellow et al. 2014, proposition 1: a network trained on two known densities, against p / (p + q). Values are by
+quadrature.""",
+    ),
+    'vanishing_gradients': Section(
+        'Vanishing gradients',
+        "Arjovsky and Bottou 2017, figures 2 and 3: the norm of the generator's gradient as D alone trains.",
+    ),
+    'f_gan': Section(
+        'One Gaussian for a mixture of two',
+        """\
+Nowozin et al. 2016: the optimum of each f-divergence by quadrature, and adversarial fits. KL covers both modes; reverse KL
+and Neyman seek one.""",
+    ),
+    'dcgan_analysis': Section(
+        "What DCGAN's paper did with a trained network",
+        'Radford et al. 2016, sections 5 and 6, on the DCGAN of MNIST above.',
+    ),
+    'speed': Section(
+        'Speed',
+        """\
+Medians. PyTorch has the same networks and steps, channels-last and eager. Timings hold for the machine that they were taken
+on, and `--verify` leaves them out.""",
+    ),
+}

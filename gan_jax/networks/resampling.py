@@ -1,0 +1,86 @@
+"""Resampling by a factor of two through a separable FIR filter, in which high frequencies do not alias.
+
+Enlarging puts a zero after every pixel and then filters; shrinking filters and then keeps every second pixel (Karras et al.
+2020, "StyleGAN2", whose filter is (1, 3, 3, 1)). Pixels beyond the edges count as zeros. R3GAN names its filter by what follows
+a repetition of pixels: its (1, 2, 1) is the same (1, 3, 3, 1), as `after_repetition` computes.
+
+Both maps are sums of shifted images rather than convolutions, since a depthwise convolution is slow on a CPU.
+"""
+
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from gan_jax.typing import Array
+
+
+def after_repetition(taps: Sequence[float]) -> tuple[float, ...]:
+    """The filter that repeats each pixel and then applies `taps`: `after_repetition((1, 2, 1))` is `(1, 3, 3, 1)`."""
+    return tuple(np.convolve(taps, (1, 1)).tolist())
+
+
+def filtered_upsample(x: Array, taps: Sequence[float] = (1, 3, 3, 1)) -> Array:
+    """`[n, h, w, c] -> [n, 2h, 2w, c]` through a filter whose taps are scaled to sum to 2 along each axis.
+
+    With the default taps this is bilinear interpolation between zeros beyond the edges. Raises `ValueError` for fewer than two
+    taps, and for taps that sum to 0.
+    """
+    weights = 2 * _normalised(taps)
+    for axis in (1, 2):
+        x = _upsampled(x, weights, axis)
+    return x
+
+
+def filtered_downsample(x: Array, taps: Sequence[float] = (1, 3, 3, 1)) -> Array:
+    """`[n, h, w, c] -> [n, h / 2, w / 2, c]`, odd sides rounded down, through a filter whose taps are scaled to sum to 1.
+
+    With an even number of symmetric taps it is the transpose of `filtered_upsample`, divided by 4. Raises `ValueError` as that
+    function does.
+    """
+    weights = _normalised(taps)
+    for axis in (1, 2):
+        x = _downsampled(x, weights, axis)
+    return x
+
+
+def _normalised(taps: Sequence[float]) -> np.ndarray:
+    """The filter `[taps]` with sum 1, reversed: what an output is the inner product of its inputs with."""
+    weights = np.asarray(taps, np.float64)
+    if weights.ndim != 1 or len(weights) < 2 or weights.sum() == 0:
+        raise ValueError(f'a resampling filter needs at least two taps with a sum other than 0, got {tuple(taps)}')
+    return weights[::-1] / weights.sum()
+
+
+def _upsampled(x: Array, weights: np.ndarray, axis: int) -> Array:
+    before = (len(weights) + 1) // 2  # zeros at the low edge of the image with its zeros between
+    # Of output 2i + phase only every second tap meets a pixel: pixel i + shift.
+    phases = []
+    for phase in (0, 1):
+        met = [k for k in range(len(weights)) if (phase + k - before) % 2 == 0]
+        phases.append({(phase + k - before) // 2: float(weights[k]) for k in met})
+    shifts = [shift for phase in phases for shift in phase]
+    low, high = max(0, -min(shifts)), max(0, max(shifts))
+    padded, size = _padded(x, axis, low, high), x.shape[axis]
+    rows = [
+        sum(weight * lax.slice_in_dim(padded, low + shift, low + shift + size, axis=axis) for shift, weight in phase.items())
+        for phase in phases
+    ]
+    shape = list(x.shape)
+    shape[axis] = 2 * size
+    return jnp.stack(rows, axis + 1).reshape(shape)
+
+
+def _downsampled(x: Array, weights: np.ndarray, axis: int) -> Array:
+    size = x.shape[axis] // 2
+    before = (len(weights) - 1) // 2
+    padded = _padded(x, axis, before, max(0, 2 * size - 1 + len(weights) - before - x.shape[axis]))
+    taken = (lax.slice_in_dim(padded, k, k + 2 * size - 1, 2, axis) for k in range(len(weights)))
+    return sum(float(weight) * part for weight, part in zip(weights, taken, strict=True))  # type: ignore[return-value]
+
+
+def _padded(x: Array, axis: int, low: int, high: int) -> Array:
+    widths = [(0, 0)] * x.ndim
+    widths[axis] = (low, high)
+    return jnp.pad(x, widths)

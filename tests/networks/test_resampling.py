@@ -1,0 +1,53 @@
+"""Resampling through FIR filters: against the definition in NumPy, and each the transpose of the other."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import downsampled, upsampled
+
+from gan_jax.networks.resampling import after_repetition, filtered_downsample, filtered_upsample
+
+FILTERS = [(1, 3, 3, 1), (1, 2, 1), (1, 1), (1, 2, 3, 5), (1, 4, 6, 4, 1), (-1, 2, 9, 9, 2, -1)]
+
+
+@pytest.mark.parametrize('taps', FILTERS)
+def test_both_are_what_they_are_defined_as(taps):
+    rng = np.random.default_rng(0)
+    with jax.enable_x64(True):
+        for shape in ((2, 4, 6, 3), (1, 7, 2, 1)):
+            x = rng.normal(size=shape)
+            found = filtered_upsample(jnp.asarray(x), taps), filtered_downsample(jnp.asarray(x), taps)
+            for a, b in zip(found, (upsampled(x, taps), downsampled(x, taps)), strict=True):
+                np.testing.assert_allclose(a, b, atol=1e-12)
+
+
+@pytest.mark.parametrize('taps', [(1, 3, 3, 1), (1, 1)])
+def test_with_even_symmetric_taps_each_is_the_transpose_of_the_other(taps):
+    keys = jax.random.split(jax.random.key(0))
+    small, large = jax.random.normal(keys[0], (2, 4, 3, 2)), jax.random.normal(keys[1], (2, 8, 6, 2))
+    a = jnp.vdot(filtered_upsample(small, taps), large)
+    np.testing.assert_allclose(a, 4 * jnp.vdot(small, filtered_downsample(large, taps)), rtol=1e-5)
+
+
+def test_constants_stay_inside_and_fade_at_the_edges():
+    x = filtered_upsample(jnp.ones((1, 4, 4, 1)))[0, :, :, 0]
+    np.testing.assert_allclose(x[1:-1, 1:-1], 1, rtol=1e-6)
+    np.testing.assert_allclose(x[0, 1:-1], 0.75, rtol=1e-6)  # 3/4 of the edge, and 1/4 of the zeros beyond
+    np.testing.assert_allclose(filtered_downsample(jnp.ones((1, 8, 8, 1)))[0, 1:-1, 1:-1], 1, rtol=1e-6)
+
+
+def test_half_precision_stays():
+    x = jnp.ones((1, 4, 4, 2), jnp.bfloat16)
+    assert filtered_upsample(x).dtype == filtered_downsample(x).dtype == jnp.bfloat16
+
+
+def test_r3gans_filter_is_named_by_what_follows_a_repetition():
+    assert after_repetition((1, 2, 1)) == (1, 3, 3, 1)
+
+
+@pytest.mark.parametrize('taps', [(1,), (1, -1), ()])
+def test_filters_that_cannot_be_scaled_are_refused(taps):
+    for resample in (filtered_upsample, filtered_downsample):
+        with pytest.raises(ValueError, match='at least two taps with a sum other than 0'):
+            resample(jnp.ones((1, 4, 4, 1)), taps)

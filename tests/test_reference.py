@@ -1,0 +1,16 @@
+"""The pages of the reference."""
+
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip('pdoc')
+
+
+def test_the_pages_are_built_without_a_warning(tmp_path):
+    command = [sys.executable, '-W', 'error', '-m', 'gan_jax.reference', str(tmp_path)]
+    subprocess.run(command, check=True, capture_output=True, text=True)
+    assert 'Mescheder' in (tmp_path / 'gan_jax/penalties.html').read_text()
+    # Names that a package imports on first access have their page entries too.
+    assert 'frechet_distance' in (tmp_path / 'gan_jax/metrics.html').read_text()
