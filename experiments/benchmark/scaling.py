@@ -112,8 +112,8 @@ def compiled(training: steps.Training, devices: int) -> tuple[Any, float]:
     split = jax.shard_map(
         trainer.step, mesh=mesh, in_specs=(whole, PartitionSpec(parallel.AXIS)), out_specs=whole, check_vma=False
     )
-    flops = jax.jit(trainer.step).lower(state, one).cost_analysis()['flops']
-    return compilation.jit(split, donate_argnums=0).lower(state, batch).compile(), flops
+    analysis: Any = jax.jit(trainer.step).lower(state, one).cost_analysis()
+    return compilation.jit(split, donate_argnums=0).lower(state, batch).compile(), analysis['flops']
 
 
 def seconds(found: list[Exchange], devices: int, link: Link) -> float:

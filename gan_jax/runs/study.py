@@ -343,7 +343,7 @@ def _resident(config: TrainOptions, study: Study, own: list[Any]) -> Advance:
     else:
         each = lambda state, own, data, n: many(state, (data, own), n)
         mesh = seeds_grid(config, study)
-        how = {'owned': 2, 'side_by_side': _side_by_side(study), 'donate': True, 'mesh': mesh}
+        how: dict[str, Any] = {'owned': 2, 'side_by_side': _side_by_side(study), 'donate': True, 'mesh': mesh}
         every = seeds.over_seeds(each, config.seeds, **how)
         together, held = seeds.stacked(own), placement.placed(feed.data, mesh)
         take = lambda state, n: every(state, together, held, n)
@@ -370,7 +370,7 @@ def _streamed(config: TrainOptions, study: Study, own: list[Any]) -> Advance:
     else:
         mesh, axis = seeds_grid(config, study), axis + 1
         share = placement.share(mesh, **sizes)
-        how = {'owned': 3, 'side_by_side': _side_by_side(study), 'donate': True, 'mesh': mesh, 'split': (1, axis)}
+        how: dict[str, Any] = {'owned': 3, 'side_by_side': _side_by_side(study), 'donate': True, 'mesh': mesh, 'split': (1, axis)}
         every = seeds.over_seeds(step, config.seeds, **how)
         together = seeds.stacked(own)
         joined = lambda batches: jax.tree.map(lambda *x: np.stack(x), *batches)
