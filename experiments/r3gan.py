@@ -19,7 +19,7 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -31,7 +31,7 @@ from gan_jax import data, games, latents, runs
 from gan_jax.errors import InputError
 from gan_jax.games.adversarial import apply_network
 from gan_jax.networks import dcgan, r3gan_presets
-from gan_jax.ranges import Count, Text, Width
+from gan_jax.ranges import Count, ImageSize, Text, Width
 from gan_jax.registry import Table
 
 
@@ -43,6 +43,7 @@ class Config(image_gan.ImageOptions):
     preset: str = 'narrow'
     """The options that others replace: narrow, or the authors' cifar10, ffhq64, ffhq256, imagenet32 or imagenet64."""
     dataset: Text = 'fashion_mnist'
+    size: Annotated[int | str | None, ImageSize()] = None
     conditional: bool = False
     """Condition both networks on the labels of the data set."""
     steps: Count = 5000

@@ -16,9 +16,13 @@ from gan_jax.typing import Array
 FeatureLoss = Callable[[Array, Array], Array]
 
 
-def _mean_difference(real: Array, fake: Array) -> Array:
+def _check(real: Array, fake: Array) -> None:
     if real.shape[1:] != fake.shape[1:] or real.ndim != 2:
         raise ValueError(f'features must be [batch, units] with the same number of units, got {real.shape} and {fake.shape}')
+
+
+def _mean_difference(real: Array, fake: Array) -> Array:
+    _check(real, fake)
     return parallel.pmean(real.mean(0) - fake.mean(0))
 
 
@@ -38,6 +42,22 @@ def feature_matching_l1(weight: Weight = 1.0) -> FeatureLoss:
     Features must be `[batch, units]`; otherwise the loss raises `ValueError`. A weight outside [0, 1e6] raises it too.
     """
     return lambda real, fake: weight * jnp.abs(_mean_difference(real, fake)).mean()
+
+
+@checked
+def feature_reconstruction(weight: Weight = 1.0) -> FeatureLoss:
+    """Half the squared distance of each example's features from those of its reconstruction, summed over units; the mean.
+
+    It is -log p of the features under N(reconstruction's features, I), up to a constant (Larsen et al. 2016, eqs. 6 and 7).
+    Example i must be reconstructed by generated example i. Features must be `[batch, units]`; otherwise the loss raises
+    `ValueError`. A weight outside [0, 1e6] raises it too.
+    """
+
+    def loss(real: Array, fake: Array) -> Array:
+        _check(real, fake)
+        return weight / 2 * parallel.pmean(jnp.square(real - fake).sum(-1).mean())
+
+    return loss
 
 
 @checked
@@ -61,6 +81,11 @@ def pulling_away(weight: Weight = 0.1) -> FeatureLoss:
 
 FEATURES: Table[Callable[..., FeatureLoss]] = Table(
     'feature loss',
-    {'feature_matching': feature_matching, 'feature_matching_l1': feature_matching_l1, 'pulling_away': pulling_away},
+    {
+        'feature_matching': feature_matching,
+        'feature_matching_l1': feature_matching_l1,
+        'feature_reconstruction': feature_reconstruction,
+        'pulling_away': pulling_away,
+    },
 )
 """Name -> factory."""

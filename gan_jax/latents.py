@@ -32,6 +32,14 @@ def truncated_normal(size: int, limit: float) -> Callable[[Key], Array]:
     return lambda key: jax.random.truncated_normal(key, -limit, limit, (size,))
 
 
+def kl_to_standard_normal(mean: Array, log_variance: Array) -> Array:
+    """KL(N(mean, diag(sigma^2)) || N(0, I)) in nats, `[..., size] -> [...]` (Kingma and Welling 2014, appendix B).
+
+    It is half the sum of mean^2 + sigma^2 - 1 - log sigma^2.
+    """
+    return (mean**2 + jnp.expm1(log_variance) - log_variance).sum(-1) / 2
+
+
 def lerp(a: Array, b: Array, t: Array) -> Array:
     """`(1 - t) a + t b`: the straight line from `a [size]` at t = 0 to `b [size]` at t = 1."""
     return (1 - t) * a + t * b

@@ -24,6 +24,10 @@ class PlayFunction(Protocol):
     def __call__(self, variables: Variables, batch: Batch, key: Key, *, train: bool = True) -> tuple[Any, Variables]: ...
 
 
+DiscriminatorLoss = Callable[[Variables, Any, Batch, Key], tuple[Array, tuple[Variables, Metrics]]]
+"""`(discriminator variables, play, batch, key) -> (loss, (discriminator state, metrics))`"""
+
+
 class Game(NamedTuple):
     """A two-player game as four pure functions. Losses are scalars, means over the (local) batch.
 
@@ -37,7 +41,7 @@ class Game(NamedTuple):
     """`(batch, key) -> (generator variables, discriminator variables)`"""
     play: PlayFunction
     """`(generator variables, batch, key, train=True) -> (play, generator state)`; use train=False for sampling."""
-    discriminator_loss: Callable[[Variables, Any, Batch, Key], tuple[Array, tuple[Variables, Metrics]]]
+    discriminator_loss: DiscriminatorLoss
     """`(discriminator variables, play, batch, key) -> (loss, (discriminator state, metrics))`"""
     generator_loss: Callable[[Variables, Any, Batch, Key], tuple[Array, Metrics]]
     """`(discriminator variables, play, batch, key) -> (loss, metrics)`. It cannot update the discriminator's state."""
@@ -88,17 +92,18 @@ def init(
         key: the key of the run, for initialisation and for all steps.
     """
     init_key, key = jax.random.split(key)
-
-    def player(variables: Variables, optimizer: optax.GradientTransformation) -> Player:
-        state = dict(variables)
-        params = state.pop('params')
-        return Player(params, state, optimizer.init(params))
-
     generator, discriminator = (
         {'params': {}, **variables} for variables in game.init(batch, init_key)
     )  # a fixed player has no parameters
     ema = jax.tree.map(jnp.copy, generator)  # separate buffers: a donated state must not contain a buffer twice
-    return TrainState(jnp.int32(0), key, player(generator, g_optimizer), player(discriminator, d_optimizer), ema)
+    return TrainState(jnp.int32(0), key, new_player(generator, g_optimizer), new_player(discriminator, d_optimizer), ema)
+
+
+def new_player(variables: Variables, optimizer: optax.GradientTransformation) -> Player:
+    """A player with the given variables, of which 'params' are the parameters, and a fresh state of its optimizer."""
+    state = dict(variables)
+    params = state.pop('params')
+    return Player(params, state, optimizer.init(params))
 
 
 def _descend(
@@ -113,16 +118,27 @@ def _descend(
     return Player(optax.apply_updates(player.params, updates), state, opt_state), value, metrics, play
 
 
-def _update_discriminator(
-    game: Game,
+def update_discriminator(
+    discriminator_loss: DiscriminatorLoss,
     optimizer: optax.GradientTransformation,
     discriminator: Player,
     play: Any,
     batch: Batch,
     key: Key,
 ) -> tuple[Player, Metrics]:
+    """One update of a discriminator against a play, and its metrics, averaged over the devices.
+
+    Args:
+        discriminator_loss: that of a game.
+        optimizer: the discriminator's optimizer.
+        discriminator: the player to update.
+        play: the generator's play.
+        batch: one minibatch, with leaves `[batch, ...]`.
+        key: the key of the loss.
+    """
+
     def loss(params: Any) -> tuple[Array, tuple[Variables, Metrics, None]]:
-        value, (state, metrics) = game.discriminator_loss({'params': params, **discriminator.state}, play, batch, key)
+        value, (state, metrics) = discriminator_loss({'params': params, **discriminator.state}, play, batch, key)
         return value, (state, metrics, None)
 
     discriminator, value, metrics, _ = _descend(loss, optimizer, discriminator)
@@ -165,7 +181,7 @@ def unroll(
 
     @compilation.exact
     def update(discriminator: Player, key: Key) -> Player:
-        return _update_discriminator(game, optimizer, discriminator, play, batch, key)[0]
+        return update_discriminator(game.discriminator_loss, optimizer, discriminator, play, batch, key)[0]
 
     if steps == 0:
         return discriminator
@@ -250,7 +266,7 @@ def make_train_step(
     def discriminator_update(player: Player, generator: Player, batch: Batch, key: Key) -> tuple[Player, Metrics]:
         play_key, loss_key = jax.random.split(key)
         play, _ = game.play(generator.variables, batch, play_key)
-        return _update_discriminator(game, d_optimizer, player, play, batch, loss_key)
+        return update_discriminator(game.discriminator_loss, d_optimizer, player, play, batch, loss_key)
 
     def generator_update(player: Player, discriminator: Player, batch: Batch, key: Key) -> tuple[Player, Metrics, Any]:
         play_key, unroll_key, loss_key = jax.random.split(key, 3)
@@ -279,7 +295,9 @@ def make_train_step(
         d_key, g_key = jax.random.split(jax.random.fold_in(state.key, state.step))
         if simultaneous:
             generator, g_metrics, play = generator_update(state.generator, state.discriminator, batch, g_key)
-            discriminator, d_metrics = _update_discriminator(game, d_optimizer, state.discriminator, play, batch, d_key)
+            discriminator, d_metrics = update_discriminator(
+                game.discriminator_loss, d_optimizer, state.discriminator, play, batch, d_key
+            )
         else:
             for_d = for_g = batch
             if own_minibatches:

@@ -9,6 +9,8 @@ import sys
 
 import pytest
 
+from experiments.tutorials.__main__ import TUTORIALS
+
 ROOT = pathlib.Path(__file__).parents[1]
 LAYERS = [  # a module may import from its own line's package, and from any line below it
     {'experiments'},
@@ -54,6 +56,7 @@ def imported(path: pathlib.Path):
             yield from (f'{node.module}.{alias.name}' for alias in node.names)
 
 
+SCRIPTS = {f'experiments.tutorials.{name}' for name in TUTORIALS}  # to be run, not imported
 MODULES = [
     p
     for top in ('gan_jax', 'experiments')
@@ -108,6 +111,7 @@ def test_every_module_imports():
     names = ['.'.join(p.relative_to(ROOT).with_suffix('').parts).removesuffix('.__init__') for p in MODULES]
     if importlib.util.find_spec('torch') is None:
         names.remove('experiments.benchmark.torch_steps')
+    names = [name for name in names if name not in SCRIPTS]
     code = f'import importlib, jax\nfor name in {names}: importlib.import_module(name)\n'
     code += 'assert not jax._src.xla_bridge.backends_are_initialized()'  # `compilation.configure` would come too late
     subprocess.run([sys.executable, '-W', 'error', '-c', code], cwd=ROOT, check=True)

@@ -20,6 +20,7 @@ def cosines(s):
 REFERENCES = {
     'feature_matching': lambda r, f: ((r.mean(0) - f.mean(0)) ** 2).sum(),
     'feature_matching_l1': lambda r, f: np.abs(r.mean(0) - f.mean(0)).mean(),
+    'feature_reconstruction': lambda r, f: ((r - f) ** 2).sum() / 2 / len(r),
     'pulling_away': lambda r, f: cosines(f),
 }
 
@@ -57,7 +58,7 @@ def test_one_device_and_many_agree(name):
     np.testing.assert_allclose(jax.vmap(loss, axis_name=parallel.AXIS)(*split), np.full(4, loss(REAL, FAKE)), rtol=1e-5)
 
 
-@pytest.mark.parametrize('name', ['feature_matching', 'feature_matching_l1'])
+@pytest.mark.parametrize('name', ['feature_matching', 'feature_matching_l1', 'feature_reconstruction'])
 def test_features_that_do_not_match_are_refused(name):
     for shape in ((8, 4), (8, 5, 1)):
         with pytest.raises(ValueError, match='features must be'):

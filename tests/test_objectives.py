@@ -53,6 +53,14 @@ def test_every_objective_is_covered():
 
 
 @pytest.mark.parametrize(('name', 'settings'), CASES, ids=ids)
+def test_zero_sum_is_what_it_says(name, settings):
+    objective = OBJECTIVES[name](**settings)
+    real, fake = jax.random.normal(jax.random.key(3), (2, 50))
+    opposite = np.allclose(objective.generator(real, fake), -objective.discriminator(real, fake))
+    assert objective.zero_sum == opposite
+
+
+@pytest.mark.parametrize(('name', 'settings'), CASES, ids=ids)
 def test_common_contract(name, settings):
     objective = OBJECTIVES[name](**settings)
     for loss in objective[:2]:

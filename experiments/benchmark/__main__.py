@@ -96,6 +96,7 @@ def main(config: Config) -> Any:
 
 def check(config: Config) -> None:
     """Raises `InputError` for options that would be ignored."""
+    others: tuple[str, ...]
     of_images, of_features = ('size', 'channels', 'kernel_size'), ('dimension', 'samples')
     of_games = ('game', *of_images, 'width', 'unroll_steps', 'steps')
     if config.suite:

@@ -172,7 +172,7 @@ def penalties_of(text: str) -> list[penalties.Penalty | penalties.Scheduled]:
     names, at, every = text.partition('@')
     if at and not (every.isdecimal() and int(every) > 0):
         raise InputError(f'{text}: @ must be followed by a number of updates, at least 1')
-    chosen = [] if names == 'none' else [build(penalties.PENALTIES, name) for name in names.split('+')]
+    chosen: list[Any] = [] if names == 'none' else [build(penalties.PENALTIES, name) for name in names.split('+')]
     return [penalties.scheduled(penalty, every=int(every)) for penalty in chosen] if at else chosen
 
 

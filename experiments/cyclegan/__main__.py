@@ -26,7 +26,7 @@ from experiments.cyclegan.sets import SetOptions, load
 from experiments.shared.translation import table_of_images
 from gan_jax import data, games, networks, runs
 from gan_jax.games.judgement import apply_network
-from gan_jax.games.product import part_of
+from gan_jax.games.parts import part_of
 from gan_jax.ranges import Count, Range, Weight
 
 

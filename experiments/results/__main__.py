@@ -129,7 +129,8 @@ def verify(config: Config, row: Row, seed: int | None) -> bool:
         if column.verified and column.title in row.figures.get(line.title, {}) and column.title in found[line.title]
     ]
     share = 1 - 0.05 / max(len(compared), 1)
-    inside, table = True, [('figure', 'mean', 'of seeds', 'interval', f'seed {seed}' if seed is not None else 'again', '')]
+    inside = True
+    table: list[tuple] = [('figure', 'mean', 'of seeds', 'interval', f'seed {seed}' if seed is not None else 'again', '')]
     for line, column in compared:
         figure, again = row.figures[line.title][column.title], found[line.title][column.title].mean
         half, (mean, _, count) = prediction(figure, share), figure.spread

@@ -1,7 +1,8 @@
 """What is to be run and recorded: a command, its seeds, and which of its figures count.
 
 Settings are to be chosen on other seeds than those of the row. A row that has been recorded keeps what it was run with in its
-file until it is recorded again. A new row is a new entry of `PROTOCOL`.
+file until it is recorded again. A new row is a new entry of `PROTOCOL`. A note on its figures belongs into the file, after the
+row was recorded, and goes when it is recorded again.
 """
 
 from collections.abc import Iterator
@@ -76,12 +77,12 @@ def _conditioned() -> Iterator[Row]:
         shown = _picture(f'conditional_{condition}', 'Ten classes, ten latents')
         yield _row(f'conditional_{condition}', 'conditional', label, command, columns.CONDITIONAL, pictures=shown)
     for name, flags in (('cls', ''), ('cls_any', ' --mismatches any'), ('gan', ' --method gan')):
-        label = {
+        labels = {
             'cls': 'GAN-CLS, false captions nearly true',
             'cls_any': "GAN-CLS, other images' captions",
             'gan': 'plain conditional',
         }
-        yield _row(f'text_to_image_{name}', 'text_to_image', label[name], f'text_to_image{flags}', columns.CAPTIONS)
+        yield _row(f'text_to_image_{name}', 'text_to_image', labels[name], f'text_to_image{flags}', columns.CAPTIONS)
     source = 'Salimans et al. 2016, table 1; mean and standard deviation of 10 splits, 180,000 steps'
     lines = (
         Line('labels alone', 'labels_alone'),
@@ -193,15 +194,20 @@ def _theory() -> Iterator[Row]:
     cases = tuple(Line(f'minimax, {name}', str(index)) for name, index in regularisers.items())
     shown = _picture('dirac_gan', 'Vector fields and trajectories', 'trajectories.png')
     command = 'python -m experiments.dirac_gan'
-    yield Row('dirac_gan', 'dirac_gan', 'Dirac-GAN', command, columns.DIRAC, cases, pictures=shown)
+    note = (
+        'R2 has the figures of R1. The field of WGAN-GP and DRAGAN jumps at the equilibrium, so it has no eigenvalues there; '
+        'weights of WGAN-GP from about 1 on come to rest at a false point. The bare non-saturating game has the linear part of '
+        'the minimax game but does not diverge.'
+    )
+    yield Row('dirac_gan', 'dirac_gan', 'Dirac-GAN', command, columns.DIRAC, cases, pictures=shown, note=note)
     pairs = ('gaussians', 'scales', 'mixture')
     titles = ('N(0, 1), N(2, 1)', 'N(0, 1), N(0, 4)', 'two bumps, one Gaussian of their mean and variance')
     lines = tuple(map(Line, titles, pairs))
     shown = _picture('optimal_discriminator', 'D on D*, and V(D) over training', 'discriminators.png')
     name = 'optimal_discriminator'
     yield _row(name, name, 'MLP', name, columns.OPTIMAL, 5, lines=lines, pictures=shown)
-    cases = ('minimax', 'non_saturating', 'minimax_noise', 'wasserstein_gp', 'wasserstein_clipping')
-    lines = tuple(Line(name.replace('_', ' '), name) for name in cases)
+    losses = ('minimax', 'non_saturating', 'minimax_noise', 'wasserstein_gp', 'wasserstein_clipping')
+    lines = tuple(Line(loss.replace('_', ' '), loss) for loss in losses)
     shown = _picture('vanishing_gradients', "The generator's gradient as D gets better", 'gradients.png')
     yield _row(
         'vanishing_gradients',

@@ -5,7 +5,6 @@ import os
 import pathlib
 import platform
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -79,7 +78,7 @@ def run(row: Row, name: str, seeds: Sequence[int] | None, runs_dir: str, *, unco
     folder = pathlib.Path(runs_dir, name)
     file = folder.with_name(f'{folder.name}.ledger.json')  # beside the run, whose folder is the experiment's
     begun = any(folder.rglob('config.json')) and not overwrite and seeds is not None
-    before = {'commit': commit, 'uncommitted': changed, 'seconds': 0.0}
+    before: dict[str, Any] = {'commit': commit, 'uncommitted': changed, 'seconds': 0.0}
     if begun:
         if not file.exists():
             raise InputError(f'{folder} holds a run of unknown code: give --overwrite to begin again, or another --runs-dir')
@@ -142,7 +141,7 @@ def origin(begun: Mapping[str, Any]) -> Origin:
     """Of a run that has ended: its code and its time, and the versions and the machine of now."""
     versions = {'python': platform.python_version()} | {name: importlib.metadata.version(name) for name in PACKAGES}
     hardware, cores = machine()
-    flags = os.environ.get('XLA_FLAGS', '')  # with those of `compilation.configure`, which the command has inherited
+    flags = os.environ.get('XLA_FLAGS', '').strip()  # with those of `compilation.configure`, which the command has inherited
     return Origin(begun['commit'], begun['uncommitted'], versions, flags, hardware, cores, round(begun['seconds'], 1))
 
 
@@ -155,8 +154,9 @@ def machine() -> tuple[str, int]:
     if devices[0].platform != 'cpu':
         return f'{len(devices)} x {devices[0].device_kind}', cores
     try:
-        lines = pathlib.Path('/proc/cpuinfo').read_text().splitlines()
-        return next(line.partition(':')[2].strip() for line in lines if line.startswith('model name')), cores
+        text = pathlib.Path('/proc/cpuinfo').read_text()
+        name = next(line.partition(':')[2].strip() for line in text.splitlines() if line.startswith('model name'))
+        return name + (' with AVX-512' if ' avx512f ' in text else ' with AVX2' if ' avx2 ' in text else ''), cores
     except (OSError, StopIteration):
         return platform.processor() or platform.machine(), cores
 
@@ -207,10 +207,16 @@ def figures_of(row: Row, results: Any, seeds: int) -> dict[str, dict[str, Figure
 
 
 def copy_pictures(row: Row, folder: pathlib.Path) -> None:
-    """Copies the pictures of the run that the row shows. Raises `InputError` for one that the run does not have."""
+    """Copies the pictures of the run that the row shows, in 256 colours, which makes them a third of the size.
+
+    Raises `InputError` for one that the run does not have.
+    """
+    from PIL import Image
+
     for picture in row.pictures:
         if picture.copied_from:
             if not (folder / picture.copied_from).is_file():
                 raise InputError(f'{row.name}: the run has no picture {picture.copied_from}')
             storage.PICTURES.mkdir(exist_ok=True)
-            shutil.copyfile(folder / picture.copied_from, storage.PICTURES / picture.file)
+            with Image.open(folder / picture.copied_from) as image:
+                image.convert('RGB').quantize(256).save(storage.PICTURES / picture.file, optimize=True)

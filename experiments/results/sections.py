@@ -137,7 +137,7 @@ and Neyman seek one.""",
     'speed': Section(
         'Speed',
         """\
-Medians. PyTorch has the same networks and steps, channels-last and eager. Timings hold for the machine that they were taken
-on, and `--verify` leaves them out.""",
+Figures are medians. PyTorch has the same networks and steps, channels-last and eager. Timings hold for the machine that they
+were taken on, and `--verify` leaves them out.""",
     ),
 }

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 import gan_jax
+from experiments.shared.playing import played
 from gan_jax import data, runs
 from gan_jax.data.decoding import left_out
 from gan_jax.errors import InputError
@@ -51,13 +52,7 @@ class TranslationOptions(runs.GameOptions):
 
         `rules` is `games.paired_translation` or `games.unpaired_translation`, and `settings` are its keyword arguments.
         """
-
-        def chosen(_: Any, __: Any, objective: Any, *, latent: Any, **options: Any) -> gan_jax.Game:
-            del latent
-            return rules(*networks, objective, **options, **settings)
-
-        nothing: Any = None
-        return self.game(nothing, nothing, nothing, chosen)
+        return played(self, rules, *networks, **settings)
 
 
 def load_pairs(

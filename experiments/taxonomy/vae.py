@@ -7,15 +7,11 @@ from jax import lax
 
 from experiments.taxonomy.common import Model, Sample, State, bernoulli, bernoulli_log_prob, each, every_vector, learner
 from gan_jax import networks
+from gan_jax.latents import kl_to_standard_normal
 from gan_jax.typing import Array, Key
 
 GRID = 121
 """Number of points along each latent in `distribution`, from -6 to 6."""
-
-
-def kl_to_standard_normal(mu: Array, log_variance: Array) -> Array:
-    """KL(N(mu, diag(sigma^2)) || N(0, I)), `[..., k] -> [...]`: half the sum of mu^2 + sigma^2 - 1 - log sigma^2 (appendix B)."""
-    return (mu**2 + jnp.expm1(log_variance) - log_variance).sum(-1) / 2
 
 
 def model(d: int, *, hidden: int, latent: int, optimizer: optax.GradientTransformation, samples: int = 50) -> Model:

@@ -13,7 +13,7 @@ from gan_jax.augmentations import Augmentation
 from gan_jax.features import FeatureLoss
 from gan_jax.games.adversarial import init_generator
 from gan_jax.games.judgement import Judgement, PenaltyAt, apply_network, judgement
-from gan_jax.games.product import by_collection, part_of
+from gan_jax.games.parts import by_collection, part_of
 from gan_jax.objectives import Objective
 from gan_jax.penalties import Penalty, Scheduled
 from gan_jax.training import Game

@@ -11,7 +11,8 @@ from gan_jax.augmentations import Augmentation
 from gan_jax.features import FeatureLoss
 from gan_jax.games.adversarial import Reading, adversarial
 from gan_jax.games.judgement import PenaltyAt, apply_network
-from gan_jax.games.product import part_of, product
+from gan_jax.games.parts import part_of
+from gan_jax.games.product import product
 from gan_jax.objectives import Objective
 from gan_jax.penalties import Penalty, Scheduled
 from gan_jax.training import Game

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from gan_jax.augmentations import Augmentation
 from gan_jax.features import FeatureLoss
+from gan_jax.games.differences import absolute_difference
 from gan_jax.games.judgement import PenaltyAt, apply_network, judgement
 from gan_jax.objectives import Objective, non_saturating
 from gan_jax.penalties import Penalty, Scheduled
@@ -83,10 +84,3 @@ def paired_translation(
         return loss + l1_weight * l1, {**metrics, 'l1': l1}
 
     return Game(init, play, discriminator_loss, generator_loss)
-
-
-def absolute_difference(a: Array, b: Array) -> Array:
-    """The mean absolute difference of each example, `[batch, ...] -> [batch]`. Raises `ValueError` if the shapes differ."""
-    if a.shape != b.shape:  # one channel would silently broadcast to three
-        raise ValueError(f'images to compare must have the same shape, got {a.shape} and {b.shape}')
-    return jnp.abs(a - b).mean(tuple(range(1, a.ndim)))

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 
+from gan_jax.games.parts import by_collection, part_of
 from gan_jax.training import Game
 from gan_jax.typing import Array, Batch, Key, Metrics, Variables
 
@@ -45,17 +46,6 @@ def product(games: Mapping[str, Game]) -> Game:
         return sum(loss for loss, _ in parts.values()), _named(metrics)  # type: ignore[return-value]
 
     return Game(init, play, discriminator_loss, generator_loss)
-
-
-def part_of(variables: Variables, name: str) -> Variables:
-    """The variables of one game in a product."""
-    return {collection: parts[name] for collection, parts in variables.items() if name in parts}
-
-
-def by_collection(parts: Mapping[str, Variables]) -> Variables:
-    """The variables of several networks as one collection dict, `{name: {collection: ...}} -> {collection: {name: ...}}`."""
-    collections = {collection: None for part in parts.values() for collection in part}  # a dict keeps the order
-    return {c: {name: part[c] for name, part in parts.items() if c in part} for c in collections}
 
 
 def _each(

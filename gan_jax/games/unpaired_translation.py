@@ -1,7 +1,7 @@
 """Image-to-image translation between two unpaired sets: CycleGAN (Zhu et al. 2017)."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -9,9 +9,10 @@ import jax.numpy as jnp
 
 from gan_jax.augmentations import Augmentation
 from gan_jax.features import FeatureLoss
+from gan_jax.games.differences import absolute_difference
 from gan_jax.games.image_pool import empty_pool, exchange
 from gan_jax.games.judgement import PenaltyAt, apply_network, judgement
-from gan_jax.games.paired_translation import absolute_difference
+from gan_jax.games.parts import by_collection, part_of, replaced, state_of
 from gan_jax.objectives import Objective, least_squares
 from gan_jax.penalties import Penalty, Scheduled
 from gan_jax.training import Game
@@ -107,11 +108,10 @@ def unpaired_translation(
         if identity_weight and a.shape != b.shape:
             raise ValueError(f'identity_weight must be 0 if the sets differ in shape, got {a.shape[1:]} and {b.shape[1:]}')
         # Inference mode creates the same variables and does not require noise.
-        g_variables = _joined(
-            a_to_b=a_to_b.init(keys[0], a, train=False),
-            b_to_a=b_to_a.init(keys[1], b, train=False),
+        g_variables = by_collection(
+            {'a_to_b': a_to_b.init(keys[0], a, train=False), 'b_to_a': b_to_a.init(keys[1], b, train=False)}
         )
-        d_variables = _joined(a=judges['a'].init(a, keys[2]), b=judges['b'].init(b, keys[3]))
+        d_variables = by_collection({'a': judges['a'].init(a, keys[2]), 'b': judges['b'].init(b, keys[3])})
         pools = {}
         if pool_size:
             fakes = jax.eval_shape(lambda: play(g_variables, {'a': a, 'b': b}, keys[0], train=False)[0])
@@ -121,9 +121,9 @@ def unpaired_translation(
 
     def play(variables: Variables, batch: Batch, key: Key, *, train: bool = True) -> tuple[Translations, Variables]:
         def translate(variables: Variables, direction: str, images: Array, key: Key) -> tuple[Array, Variables]:
-            own = _part(variables, direction)
+            own = part_of(variables, direction)
             result, state = apply_network(generators[direction], own, images, train=train, noise=key)
-            return result, _replaced(variables, direction, state)
+            return result, replaced(variables, direction, state)
 
         a, b, keys = batch['a'], batch['b'], jax.random.split(key, 6)
         fake_a, variables = translate(variables, 'b_to_a', b, keys[0])
@@ -134,7 +134,7 @@ def unpaired_translation(
         if identity_weight:
             identity_a, variables = translate(variables, 'b_to_a', a, keys[4])
             identity_b, variables = translate(variables, 'a_to_b', b, keys[5])
-        return Translations(fake_a, fake_b, cycle_a, cycle_b, identity_a, identity_b), _state(variables)
+        return Translations(fake_a, fake_b, cycle_a, cycle_b, identity_a, identity_b), state_of(variables)
 
     def discriminator_loss(
         variables: Variables, play: Translations, batch: Batch, key: Key
@@ -147,17 +147,17 @@ def unpaired_translation(
             shown = play.fake(side)
             if pool_size:
                 pools[side], shown = exchange(variables[POOL][side], shown, pool_key)
-            value, (state, found), _, _ = judge.discriminator_loss(objective, _part(own, side), batch[side], shown, judge_key)
+            value, (state, found), _, _ = judge.discriminator_loss(objective, part_of(own, side), batch[side], shown, judge_key)
             loss += value
             metrics |= _of_side(found, side)
-            own = _replaced(own, side, state)
-        return loss, ({**_state(own), **({POOL: pools} if pool_size else {})}, metrics)
+            own = replaced(own, side, state)
+        return loss, ({**state_of(own), **({POOL: pools} if pool_size else {})}, metrics)
 
     def generator_loss(variables: Variables, play: Translations, batch: Batch, key: Key) -> tuple[Array, Metrics]:
         own, loss = _networks(variables), jnp.zeros(())
         metrics: Metrics = {}
         for (side, judge), side_key in zip(judges.items(), jax.random.split(key), strict=True):
-            variables, fake = _part(own, side), play.fake(side)
+            variables, fake = part_of(own, side), play.fake(side)
             value, found, _, _ = judge.generator_loss(objective, variables, batch[side], fake, side_key, weight=objective_weight)
             loss += value
             metrics |= _of_side(found, side)
@@ -172,10 +172,6 @@ def unpaired_translation(
     return Game(init, play, discriminator_loss, generator_loss)
 
 
-def _state(variables: Variables) -> Variables:
-    return {name: value for name, value in variables.items() if name != 'params'}
-
-
 def _networks(variables: Variables) -> Variables:
     """The discriminators' variables without the pools."""
     return {name: value for name, value in variables.items() if name != POOL}
@@ -183,19 +179,3 @@ def _networks(variables: Variables) -> Variables:
 
 def _of_side(metrics: Metrics, side: str) -> Metrics:
     return {f'{name}_{side}': value for name, value in metrics.items()}
-
-
-# A player's variables hold those of its two networks, by name within each collection: `variables['params']['a_to_b']`.
-
-
-def _joined(**parts: Variables) -> dict[str, Any]:
-    collections = dict.fromkeys(name for part in parts.values() for name in part)
-    return {name: {own: part[name] for own, part in parts.items() if name in part} for name in collections}
-
-
-def _part(variables: Variables, own: str) -> Variables:
-    return {name: held[own] for name, held in variables.items() if own in held}
-
-
-def _replaced(variables: Variables, own: str, state: Variables) -> Variables:
-    return {name: {**held, own: state[name]} if name in state else held for name, held in variables.items()}

@@ -13,6 +13,7 @@ from gan_jax.networks.conditional import (
 from gan_jax.networks.dcgan import DCGANDiscriminator, DCGANGenerator
 from gan_jax.networks.lapgan import CoarsestDiscriminator, LevelDiscriminator, LevelGenerator
 from gan_jax.networks.mlp import MLP, MLPGenerator
+from gan_jax.networks.quantized import QuantizedAutoencoder, VectorQuantizer
 from gan_jax.networks.r3gan import R3GANDiscriminator, R3GANGenerator
 from gan_jax.networks.r3gan_presets import r3gan_networks
 from gan_jax.networks.resampling import filtered_downsample, filtered_upsample
@@ -26,7 +27,7 @@ __all__ = [
     'MLP', 'STACKED_MNIST', 'AuxiliaryDiscriminator', 'CoarsestDiscriminator',
     'ConcatenatedDiscriminator', 'ConcatenatedGenerator', 'ConvAutoencoder', 'DCGANDiscriminator', 'DCGANGenerator',
     'EnergyDiscriminator', 'LevelDiscriminator', 'LevelGenerator', 'MLPAutoencoder', 'MLPGenerator', 'PatchDiscriminator',
-    'ProjectionDiscriminator', 'R3GANDiscriminator', 'R3GANGenerator', 'ResNetGenerator', 'SNGANDiscriminator', 'SNGANGenerator',
-    'SemiSupervisedClassifier', 'SemiSupervisedGenerator', 'TextDiscriminator', 'TextGenerator', 'UNet', 'filtered_downsample',
-    'filtered_upsample', 'r3gan_networks', 'stacked_networks',
+    'ProjectionDiscriminator', 'QuantizedAutoencoder', 'R3GANDiscriminator', 'R3GANGenerator', 'ResNetGenerator',
+    'SNGANDiscriminator', 'SNGANGenerator', 'SemiSupervisedClassifier', 'SemiSupervisedGenerator', 'TextDiscriminator',
+    'TextGenerator', 'UNet', 'VectorQuantizer', 'filtered_downsample', 'filtered_upsample', 'r3gan_networks', 'stacked_networks',
 ]  # fmt: skip

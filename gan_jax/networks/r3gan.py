@@ -16,6 +16,7 @@ Weights are initialised by fix-up (Zhang et al. 2019): the last layer of a block
 L^(-1/4), where L is the number of blocks in the network.
 """
 
+import functools
 import itertools
 from collections.abc import Sequence
 from typing import Any
@@ -82,8 +83,8 @@ class Block(nn.Module):
         init = _scaled((2 / (1 + _SLOPE**2)) ** 0.5 * self.blocks**-0.25)
         y = _linear(self.hidden, self.dtype, init)(x)
         y = nn.leaky_relu(with_bias(self, y), _SLOPE)
-        conv = {'kernel_size': (3, 3), 'feature_group_count': self.groups, 'kernel_init': init}
-        y = nn.leaky_relu(Conv(features=self.hidden, dtype=self.dtype, **conv)(y), _SLOPE)
+        conv = functools.partial(Conv, kernel_size=(3, 3), dtype=self.dtype, kernel_init=init, feature_group_count=self.groups)
+        y = nn.leaky_relu(conv(features=self.hidden)(y), _SLOPE)
         return x + _linear(x.shape[-1], self.dtype, nn.initializers.zeros)(y)
 
 
@@ -175,9 +176,10 @@ class R3GANDiscriminator(nn.Module):
     def __call__(self, x: Array, labels: Array | None = None, *, train: bool = True, features_too: bool = False) -> Any:
         del train
         stages = len(self.widths)
-        check_stages(x.shape[1:3], stages, self.taps)
+        size = x.shape[1], x.shape[2]
+        check_stages(size, stages, self.taps)
         features = []
-        for width, sides, groups in zip(self.widths, _maps(x.shape[1:3], stages), self.groups or [1] * stages, strict=True):
+        for width, sides, groups in zip(self.widths, _maps(size, stages), self.groups or [1] * stages, strict=True):
             x = _resampled(x, sides, self.taps)
             x = x if width == x.shape[-1] else _linear(width, self.dtype)(x)
             for _ in range(self.blocks):

@@ -1,10 +1,10 @@
 """What `--anneal` asks for: schedules over images, read as schedules over the updates that each method counts."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from gan_jax.errors import InputError
-from gan_jax.registry import build, leaves_open
+from gan_jax.registry import Table, build, leaves_open
 from gan_jax.schedules import ANNEALED, Course, Schedule, decay_of_half_life
 from gan_jax.typing import Array
 
@@ -58,7 +58,7 @@ def read_courses(texts: Sequence[str]) -> dict[str, Course]:
     return found
 
 
-def check_setting(name: str, table: Mapping[str, Callable], texts: Sequence[str], option: str) -> None:
+def check_setting(name: str, table: Table[Callable[..., Any]], texts: Sequence[str], option: str) -> None:
     """Raises `InputError` unless one of the methods has the setting that is annealed and leaves its value open.
 
     Args:

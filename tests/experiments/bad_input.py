@@ -23,9 +23,9 @@ MODULES = {
     **{
         f'experiments.{name}': name
         for name in (
-            'adversarial_flow', 'adversarial_flow_images', 'dirac_gan', 'evaluate', 'export', 'f_gan', 'generate', 'infogan',
-            'interpolate', 'optimal_discriminator', 'r3gan', 'ring', 'showcase', 'sngan',
-            'translate', 'unrolled_gan', 'vanishing_gradients', 'wgan_gp',
+            'adversarial_autoencoder', 'adversarial_flow', 'adversarial_flow_images', 'dirac_gan', 'evaluate', 'export', 'f_gan',
+            'generate', 'infogan', 'interpolate', 'optimal_discriminator', 'r3gan', 'ring', 'showcase', 'sngan',
+            'translate', 'unrolled_gan', 'vae_gan', 'vanishing_gradients', 'vqgan', 'wgan_gp',
         )
     },
     **{
@@ -230,6 +230,23 @@ dirac_gan --step-size 0                                       --step-size must b
 dirac_gan --step-size 1e300                                   --step-size must be above 0 and at most 100
 dirac_gan --steps 7                                           --steps must be from 8
 dirac_gan --seed 1                                            --seed
+vqgan --dataset digits --latent-size 3                        --latent-size has no effect
+vqgan --dataset digits --perceptual-weight 2                  --perceptual-weight requires --perceptual
+vqgan --dataset digits --perceptual squeeze                   unknown extractor 'squeeze'; did you mean squeezenet
+vqgan --dataset digits --perceptual custom:function=math.sqrt         requires an extractor of JAX
+vqgan --dataset digits --minibatch stddev                     here D judges patches
+vqgan --dataset digits --score-every 1                        --score-every requires a generator that draws
+vqgan --dataset digits --halvings 5                           image size 16 x 16 cannot be halved 5 times
+vqgan --dataset digits --size 16x32                           vqgan takes square images
+vqgan --dataset digits --receptive-field 70                   image size 16 is too small for a PatchGAN of receptive field 70
+vqgan --dataset images --size 8 --batch-size 8 --receptive-field 1    no folders train and test
+vae_gan --dataset digits --features ''                        unknown feature loss ''
+vae_gan --dataset digits --size 30                            image size 30
+vae_gan --dataset images --size 8 --batch-size 8              no folders train and test
+adversarial_autoencoder --dataset digits --prior normall      unknown mixture 'normall'
+adversarial_autoencoder --dataset digits --prior gmm:modes=0          modes must be from 1
+adversarial_autoencoder --dataset digits --prior ring_unrolled --latent-size 3        cannot be combined with --prior
+adversarial_autoencoder --dataset digits --objective energy_margin            requires a D that returns energies
 ebgan --objective hinge                                       EBGAN's D must be low on real images
 ebgan --objective energy_margin:margin=1e300                  margin must be above 0 and at most 1000000
 ebgan --margins 5 5                                           --margins names 5.0 twice

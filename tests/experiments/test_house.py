@@ -40,6 +40,13 @@ TABLE = {
         (STREAMED, SCORED, UNROLLED),
         'generate',
     ),
+    'vae_gan': (f'{IMAGES} --width 2 --d-width 2 --no-compare-plain', (STREAMED, SCORED, UNROLLED), 'generate'),
+    'adversarial_autoencoder': (f'{IMAGES} --width 2 --d-width 4 --no-compare-plain', (STREAMED, SCORED, UNROLLED), 'generate'),
+    'vqgan': (
+        f'{PIXELS} --width 2 --d-width 2 --codebook-size 4 --code-size 3 --start 1 --receptive-field 1',
+        (STREAMED, UNROLLED),
+        'translate',
+    ),
     'ebgan': (f'{IMAGES} --width 4', (STREAMED, SCORED, UNROLLED), 'generate'),
     'conditional_gan': (f'{IMAGES} --width 2 --kernel-size 2', (STREAMED, SCORED, UNROLLED), 'generate'),
     'semi_supervised': (

@@ -13,6 +13,7 @@ import time
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from experiments.results import __main__ as ledger
 from experiments.results import columns, page, rows, runner, storage
@@ -208,7 +209,7 @@ def workshop(tmp_path, monkeypatch):
             each = [{'x': {'loss': self.results[seed]}} for seed in seeds]
             if not self.code:
                 runs.write_json(folder / 'results.json', each[0] if len(each) == 1 else {'seeds': each, 'figures': {}})
-                (folder / 'samples.png').write_bytes(b'a picture')
+                Image.new('RGB', (3, 2), (10, 20, 30)).save(folder / 'samples.png')
             return self.code
 
         def run(self, **options):
@@ -236,7 +237,8 @@ def test_a_row_is_recorded_with_all_that_it_depends_on(workshop, tmp_path):
     assert row.seeds == (0, 1, 2) and row.figures['']['loss'].values == (1, 2, 3) and row.figures['']['loss'].mean == 2
     assert row.origin.commit == 'a' * 40 and not row.origin.uncommitted and row.origin.hardware and row.origin.cores >= 1
     assert set(row.origin.versions) == {'python', 'jax', 'jaxlib', 'flax', 'optax'} and row.origin.seconds >= 0
-    assert (tmp_path / 'pictures/toy.png').read_bytes() == b'a picture'
+    with Image.open(tmp_path / 'pictures/toy.png') as picture:
+        assert picture.size == (3, 2) and picture.convert('RGB').getpixel((0, 0)) == (10, 20, 30)
     assert '[toy](results/toy.json) |' in page.FILE.read_text()
     workshop.run(record='toy', seeds=1, seed=9, overwrite=True)
     assert workshop.row.seeds == (9,) and '--overwrite' in workshop.launched[-1]

@@ -242,6 +242,45 @@ def adversarial_flow() -> gan_jax.Game:
     )
 
 
+class Quantised(nn.Module):
+    """A quantised autoencoder with noise, whose last layer is where `games.vqgan` looks for it."""
+
+    @nn.compact
+    def __call__(self, x, *, train=True):
+        z, codes, loss = networks.VectorQuantizer(5)(Noisy()(x, train=train))
+        return nn.Dense(2, name='last')(jnp.tanh(nn.Dense(6)(z))), codes, loss
+
+
+def vqgan() -> gan_jax.Game:
+    return games.vqgan(
+        Quantised(),
+        networks.MLP((6, 1), squeeze=True, activation=jnp.tanh),
+        last_layer=('last',),
+        start=1,
+        penalties=[penalties.r1()],
+        augmentation=augmentations.instance_noise(0.1),
+    )
+
+
+def vae_gan() -> gan_jax.Game:
+    return games.vae_gan(
+        networks.MLP((6, 6), norm='batch'),
+        networks.MLP((6, 2), norm='batch'),
+        networks.MLP((6, 1), squeeze=True, activation=jnp.tanh),
+        augmentation=augmentations.instance_noise(0.1),
+    )
+
+
+def adversarial_autoencoder() -> gan_jax.Game:
+    return games.adversarial_autoencoder(
+        networks.MLP((6, 3), norm='batch'),
+        Noisy(),
+        networks.MLP((6, 1), squeeze=True, activation=jnp.tanh),
+        latent=latents.normal(3),
+        penalties=[penalties.scheduled(penalties.r1(), every=2)],
+    )
+
+
 GAMES: dict[str, Case] = {
     'adversarial': Case(adversarial, points),
     'info_gan': Case(info_gan, points),
@@ -255,6 +294,9 @@ GAMES: dict[str, Case] = {
     'paired_translation': Case(paired_translation, input_and_target),
     'unpaired_translation': Case(unpaired_translation, two_sets),
     'text_to_image': Case(text_to_image, captioned_points),
+    'vqgan': Case(vqgan, points),
+    'vae_gan': Case(vae_gan, points),
+    'adversarial_autoencoder': Case(adversarial_autoencoder, points),
 }
 
 
@@ -368,8 +410,9 @@ def test_pmap_runs_it(name):
     assert_equal_states(step(state, batch)[0], run(jax.tree.map(jnp.copy, state), batch)[0])  # it donates
 
 
-ALL_REDUCES = {'semi_supervised': 4, 'laplacian_pyramid': 3, 'product': 3, 'unpaired_translation': 3}
-"""Feature matching has two of its own. Of players in independent halves XLA may combine one half's with the other player's."""
+ALL_REDUCES = {'semi_supervised': 4, 'vqgan': 4, 'vae_gan': 5, 'laplacian_pyramid': 3, 'product': 3, 'unpaired_translation': 3}
+"""Feature losses have some, and so has an adaptive weight. Of players in independent halves XLA may combine one half's with the
+other player's."""
 
 
 @pytest.mark.parametrize('name', NAMES)

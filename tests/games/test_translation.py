@@ -12,9 +12,9 @@ from helpers import quick
 
 import gan_jax
 from gan_jax import augmentations, features, games, networks, objectives, optimizers, parallel, penalties
+from gan_jax.games.differences import absolute_difference
 from gan_jax.games.image_pool import empty_pool, exchange
 from gan_jax.games.judgement import PROGRESS
-from gan_jax.games.paired_translation import absolute_difference
 from gan_jax.games.unpaired_translation import POOL
 
 KEY = jax.random.key(0)

@@ -135,7 +135,8 @@ def test_grouped_convolutions_are_laxs_to_the_second_derivative():
 
         def second(conv):
             def penalty(x, w):
-                gradient = jax.grad(lambda x: jnp.tanh(conv(x, w, **options, feature_group_count=3)).sum())(x)
+                outputs = lambda x: jnp.tanh(conv(x, w, **options, feature_group_count=3)) * jnp.arange(9)  # each channel its own
+                gradient = jax.grad(lambda x: outputs(x).sum())(x)
                 return (gradient**2).sum()
 
             return jax.jit(jax.value_and_grad(penalty, (0, 1)))(x, w)

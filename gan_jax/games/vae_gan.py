@@ -1,0 +1,167 @@
+"""VAE-GAN: a variational autoencoder that reconstructs a discriminator's features (Larsen et al. 2016)."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from gan_jax import latents, parallel
+from gan_jax.augmentations import Augmentation
+from gan_jax.features import FeatureLoss, feature_reconstruction
+from gan_jax.games.adversarial_autoencoder import Autoencoded
+from gan_jax.games.differences import difference
+from gan_jax.games.judgement import PenaltyAt, apply_network, judgement
+from gan_jax.games.parts import by_collection, part_of, replaced, state_of
+from gan_jax.objectives import Objective, non_saturating
+from gan_jax.penalties import Penalty, Scheduled
+from gan_jax.ranges import Weight, checked
+from gan_jax.training import Game
+from gan_jax.typing import Array, Batch, Key, Metrics, Variables
+
+_CROSS_ENTROPY = non_saturating()
+_LIKENESS = (feature_reconstruction(),)
+
+
+class Variational(NamedTuple):
+    """A training play. The two reconstructions are equal in value."""
+
+    mean: Array
+    """Of q(z | x), `[n, size]`."""
+    log_variance: Array
+    """Of q(z | x), `[n, size]`."""
+    for_encoder: Array
+    """Reconstructions `[n, ...]` through a decoder that is held fixed."""
+    for_decoder: Array
+    """Reconstructions `[n, ...]` of codes that are held fixed."""
+    sample: Array
+    """`[n, ...]`, decoded from draws of the prior."""
+
+
+@checked
+def vae_gan(
+    encoder: nn.Module,
+    decoder: nn.Module,
+    discriminator: nn.Module,
+    objective: Objective = _CROSS_ENTROPY,
+    *,
+    prior_weight: Weight = 1.0,
+    gamma: Weight = 1e-3,
+    pixel_weight: Weight = 0.0,
+    objective_weight: Weight = 1.0,
+    penalties: Sequence[Penalty | Scheduled] = (),
+    penalty_at: PenaltyAt = 'seen',
+    augmentation: Augmentation | None = None,
+    feature_losses: Sequence[FeatureLoss] = _LIKENESS,
+    feature_layer: int = -1,
+) -> Game:
+    """A variational autoencoder against a discriminator of reconstructions and samples (algorithm 1).
+
+    With L_prior = KL(q(z|x) || N(0, I)), L_like the feature losses between images and their reconstructions, by default
+    `features.feature_reconstruction`, and L_G the objective's loss of reconstructions and samples, half of each,
+
+        encoder:  prior_weight L_prior + L_like
+        decoder:  gamma L_like + objective_weight L_G
+
+    and the discriminator has the objective's loss alone. The encoder and the decoder are one player, with parameters
+    `{'encoder': ..., 'decoder': ...}`; its loss is the sum of both, and no gradient of one reaches the other. For this the play
+    has two reconstructions of equal value, each of which is judged; XLA computes them once.
+
+    The batch is an array of examples. The play is `Variational` in training and `Autoencoded` in sampling, which requires
+    examples and reconstructs them from the means of q(z|x).
+
+    Args:
+        encoder: `encoder(examples, train=) -> [n, 2 size]`, means and log variances of q(z|x).
+        decoder: `decoder(codes [n, size], train=) -> examples`.
+        discriminator: `discriminator(examples, train=, features_too=True) -> (logits, [features, ...])`. All three may draw from
+            the Flax random stream 'noise'.
+        objective: the losses of both players, from `gan_jax.objectives`. Every real example is compared with its reconstruction
+            and with a sample.
+        prior_weight: weight of L_prior.
+        gamma: the decoder's weight of L_like, a sum over many features, beside L_G.
+        pixel_weight: weight of half the squared difference of images and reconstructions, summed over pixels, for encoder and
+            decoder. With 1, no feature losses and an objective weight of 0, the game is a plain variational autoencoder with
+            p(x|z) = N(Dec(z), I).
+        objective_weight: weight of L_G.
+        penalties: this and `penalty_at` and `augmentation` are as in `games.adversarial`, for reconstructions and samples alike.
+        feature_losses: L_like, from `gan_jax.features`.
+        feature_layer: the index of the features to which `feature_losses` apply.
+
+    Raises `ValueError` for weights out of range, without feature losses if `pixel_weight` is 0, as `games.judgement.judgement`
+    does and, from `init`, if the encoder does not return pairs.
+    """
+    if not feature_losses and not pixel_weight:
+        raise ValueError('a variational autoencoder requires feature losses or a pixel_weight above 0')
+    judge = judgement(
+        discriminator,
+        objective.undecided,
+        penalties=penalties,
+        penalty_at=penalty_at,
+        augmentation=augmentation,
+        feature_losses=feature_losses,
+        feature_layer=feature_layer,
+    )
+
+    def init(batch: Array, key: Key) -> tuple[Variables, Variables]:
+        e_key, g_key, d_key = jax.random.split(key, 3)
+        # Inference mode creates the same variables and does not require noise.
+        code, of_encoder = encoder.init_with_output(e_key, batch[:1], train=False)
+        if code.ndim != 2 or code.shape[1] % 2:
+            raise ValueError(f'the encoder must return means and log variances [n, 2 size], not {code.shape}')
+        of_decoder = decoder.init(g_key, jnp.split(code, 2, -1)[0], train=False)
+        return by_collection({'encoder': of_encoder, 'decoder': of_decoder}), judge.init(batch, d_key)
+
+    def play(variables: Variables, batch: Batch, key: Key, *, train: bool = True) -> tuple[Variational | Autoencoded, Variables]:
+        e_key, z_key, prior_key, g_key, s_key = jax.random.split(key, 5)
+        parameters, state = apply_network(encoder, part_of(variables, 'encoder'), batch, train=train, noise=e_key)
+        variables = replaced(variables, 'encoder', state)
+        mean, log_variance = jnp.split(parameters, 2, -1)
+        normal = lambda key: jax.vmap(latents.normal(mean.shape[1]))(parallel.example_keys(len(batch), key))
+
+        def decode(variables: Variables, z: Array, key: Key) -> tuple[Array, Variables]:
+            made, state = apply_network(decoder, part_of(variables, 'decoder'), z, train=train, noise=key)
+            return made, replaced(variables, 'decoder', state)
+
+        if not train:
+            reconstruction, sample = (decode(variables, z, k)[0] for z, k in ((mean, g_key), (normal(prior_key), s_key)))
+            return Autoencoded(reconstruction, mean, sample), state_of(variables)
+        z = mean + jnp.exp(log_variance / 2) * normal(z_key)
+        for_encoder, _ = decode(lax.stop_gradient(variables), z, g_key)
+        for_decoder, variables = decode(variables, lax.stop_gradient(z), g_key)
+        sample, variables = decode(variables, normal(prior_key), s_key)
+        return Variational(mean, log_variance, for_encoder, for_decoder, sample), state_of(variables)
+
+    def discriminator_loss(
+        variables: Variables, play: Variational, batch: Batch, key: Key
+    ) -> tuple[Array, tuple[Variables, Metrics]]:
+        real, fake = _alternating(batch, batch), _alternating(play.for_decoder, play.sample)
+        return judge.discriminator_loss(objective, variables, real, fake, key)[:2]
+
+    def generator_loss(variables: Variables, play: Variational, batch: Batch, key: Key) -> tuple[Array, Metrics]:
+        def judged(variables: Variables, reconstruction: Array, sample: Array) -> tuple[Array, Array, Metrics]:
+            real, fake = _alternating(batch, batch), _alternating(reconstruction, sample)
+            loss, metrics, of_real, of_fake = judge.generator_loss(objective, variables, real, fake, key)
+            if not feature_losses:
+                return loss, jnp.zeros(()), metrics
+            kept = [[layer[::2] for layer in verdict.features] for verdict in (of_real, of_fake)]
+            return loss - metrics.pop('feature_loss'), judge.feature_loss(*kept), metrics
+
+        value, for_decoder, metrics = judged(variables, play.for_decoder, play.sample)
+        fixed, sample = lax.stop_gradient((variables, play.sample))
+        _, for_encoder, _ = judged(fixed, play.for_encoder, sample)
+        divergence = latents.kl_to_standard_normal(play.mean, play.log_variance).mean()
+        loss = prior_weight * divergence + for_encoder + gamma * for_decoder + objective_weight * value
+        if pixel_weight:
+            error = lambda made: jnp.square(difference(batch, made)).reshape(len(batch), -1).sum(-1).mean() / 2
+            metrics['pixel_loss'] = error(play.for_encoder)
+            loss += pixel_weight * (metrics['pixel_loss'] + error(play.for_decoder))
+        return loss, {'prior_loss': divergence, 'feature_loss': for_decoder, 'adversarial_loss': value, **metrics}
+
+    return Game(init, play, discriminator_loss, generator_loss)
+
+
+def _alternating(a: Array, b: Array) -> Array:
+    """Rows of `a [n, ...]` and `b [n, ...]` in turn, `[2 n, ...]`, so that a device's share consists of its shares of both."""
+    return jnp.stack([a, b], 1).reshape(-1, *a.shape[1:])
