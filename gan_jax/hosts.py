@@ -142,10 +142,10 @@ def agreed(function: Callable[[], T]) -> T:
         return value
     while True:  # in short waits, between which the interpreter handles signals
         with contextlib.suppress(_NotYet):
-            value, error = pickle.loads(_awaited(key))
+            value, failure = pickle.loads(_awaited(key))
             break
-    if error is not None:
-        raise error
+    if failure is not None:
+        raise failure
     return value
 
 

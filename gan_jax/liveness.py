@@ -41,7 +41,8 @@ class Watch(threading.Thread):
     def __init__(self, client: Any, index: int, count: int) -> None:
         super().__init__(daemon=True, name='liveness')
         self._client, self._index = client, index
-        self._beat, self._code, self._why = 0, None, ''
+        self._beat, self._why = 0, ''
+        self._code: int | None = None
         self._seen = {i: (-1, time.monotonic()) for i in range(count)}
         """Process -> (number of its newest sign, time at which that was first seen)."""
         self.over = threading.Event()

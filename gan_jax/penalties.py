@@ -220,8 +220,8 @@ def total(penalties: Sequence[Penalty | Scheduled], critic: Critic, real: Array,
     """
     terms = [p if isinstance(p, Scheduled) else scheduled(p) for p in penalties]
     keys = jax.random.split(key, len(terms))
-    taken = [compilation.exact(term)(critic, real, fake, updates, k) for term, k in zip(terms, keys, strict=True)]
-    return jnp.stack(taken).sum(0)
+    taken = lambda: [term(critic, real, fake, updates, k) for term, k in zip(terms, keys, strict=True)]
+    return jnp.stack(compilation.exact(taken)()).sum(0)
 
 
 def annealing(share: float, updates: int) -> Schedule:

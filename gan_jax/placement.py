@@ -108,7 +108,8 @@ def local(tree: Any) -> Any:
         if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
             return jax.random.wrap_key_data(whole(jax.random.key_data(x)), impl=jax.random.key_impl(x))
         if not x.is_fully_replicated:
-            x = jax.jit(_same, out_shardings=NamedSharding(x.sharding.mesh, PartitionSpec()))(x)
+            sharding: Any = x.sharding
+            x = jax.jit(_same, out_shardings=NamedSharding(sharding.mesh, PartitionSpec()))(x)
         return x.addressable_data(0)
 
     return jax.tree.map(whole, tree)
