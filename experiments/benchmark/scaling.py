@@ -30,10 +30,10 @@ NETWORKS: Table[Callable[[], steps.Training]] = Table(
         'unrolled_dcgan': lambda: steps.dcgan(64, 3, 128, 5, 64, unroll_steps=5),
         'sngan': lambda: steps.sngan(32, 128, 64),
         'wgan_gp': lambda: steps.wgan_gp(32, 128, 64),
-        'cyclegan': lambda: steps.cyclegan(128, 64, 6, 1),
+        'cyclegan': lambda: steps.cyclegan(64, 64, 3, 1),
     },
 )
-"""Name -> the training of one device, at the width of its paper."""
+"""Name -> the training of one device."""
 
 
 class Link(NamedTuple):
