@@ -10,8 +10,9 @@ root mean square distance of the generator from that map, the Wasserstein distan
 is at most as large and equal to it for an increasing generator, and the cost E|G(z) - z|^2.
 
 The settings are the notebook's (Adam 1e-4 with beta1 = 0 and beta2 = .9, 5,000 updates of each player), but for narrower networks
-of smaller batches, which see numbers as they are instead of sines of them, and exact gradients in R1 and R2; the notebook has
-finite differences, `--penalties finite_r1:gamma=0.02 finite_r2:gamma=0.02`. The last command has its sizes.
+of smaller batches, which see numbers as they are instead of sines of them, and exact gradients in R1 and R2. The notebook has
+finite differences, `--penalties finite_r1:gamma=0.02 finite_r2:gamma=0.02`, and draws new points for G's update,
+`--own-minibatches`. The last command has its sizes.
 
 Expected of a short trial with 4 seeds,
 

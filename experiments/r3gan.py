@@ -3,7 +3,7 @@
     python -m experiments.r3gan
     python -m experiments.r3gan --dataset cifar10 --conditional
     python -m experiments.r3gan --dataset path/to/images --size 64
-    python -m experiments.r3gan --preset cifar10 --conditional --dtype bfloat16
+    python -m experiments.r3gan --preset cifar10 --dtype bfloat16
 
 The networks are the paper's config E; narrow by default, so that a CPU trains them. A data set with labels, such as a folder with
 a subfolder for each class, can be learned class by class with --conditional. The weight of the penalties, the learning rates,
@@ -11,8 +11,8 @@ Adam's second decay, the half-life of the averaged generator and, in the presets
 cosine over the images shown (--anneal).
 
 The presets cifar10, ffhq64, ffhq256, imagenet32 and imagenet64 are the authors', who report FIDs of 1.96, 1.95, 2.75, 1.27 and
-2.09 for them, with labels except on FFHQ; they take days of several GPUs. Their augmentations are ADA's, in whose place
-DiffAugment stands here.
+2.09 for them, with labels except on FFHQ; they take days of several GPUs. Two things differ here: DiffAugment stands in the place
+of ADA's augmentations, and images are not mirrored.
 """
 
 import dataclasses
@@ -68,7 +68,12 @@ class Config(image_gan.ImageOptions):
     def defaults(cls, words: Sequence[str]) -> 'Config':
         """The options of the preset that the command line names. Raises `InputError` for an unknown one."""
         after = dict(itertools.pairwise(words)) | dict(word.split('=', 1) for word in words if '=' in word)
-        return preset(after.get('--preset', cls.preset))
+        after = {word.replace('_', '-'): value for word, value in after.items()}
+        name, batch_size = after.get('--preset', cls.preset), after.get('--batch-size', '')
+        chosen = preset(name)
+        if name == 'narrow' or not batch_size.isdecimal() or not int(batch_size):
+            return chosen
+        return dataclasses.replace(chosen, steps=math.ceil(PRESETS[name].images / int(batch_size)))
 
     def networks(self, size: data.Size, channels: int, classes: int = 0) -> tuple[nn.Module, nn.Module]:
         widths = self.widths or tuple(self.width << min(2, i) for i in reversed(range(dcgan.smallest_map(size)[2] + 1)))
@@ -92,6 +97,8 @@ class Config(image_gan.ImageOptions):
 
     def check(self) -> None:
         super().check()
+        if self.preset.startswith('ffhq') and self.dataset == Config.dataset:
+            raise InputError(f'--preset {self.preset} requires --dataset: a folder of the images of FFHQ')
         for name in ('d_norm', 'g_norm', 'minibatch'):
             if getattr(self, name) != 'none':
                 raise InputError(f'the networks of R3GAN have no --{name.replace("_", "-")}')
@@ -113,6 +120,7 @@ class Preset(NamedTuple):
     """Over which all of these change; the run is as long."""
     batch_size: int
     dataset: str = Config.dataset
+    conditional: bool = False
 
     def options(self, name: str) -> dict[str, Any]:
         """The options of `Config` that are this preset's."""
@@ -122,6 +130,7 @@ class Preset(NamedTuple):
         return {
             'preset': name,
             'dataset': self.dataset,
+            'conditional': self.conditional,
             'size': stages.size,
             'widths': tuple(stages.widths),
             'group_width': 2 * stages.widths[0] // stages.groups[0],
@@ -138,11 +147,11 @@ class Preset(NamedTuple):
 PRESETS: Table[Preset] = Table(
     'preset',
     {
-        'cifar10': Preset(0.05, 0.55, 5e6, 2e7, 512, 'cifar10'),
+        'cifar10': Preset(0.05, 0.55, 5e6, 2e7, 512, 'cifar10', True),
         'ffhq64': Preset(2.0, 0.3, 5e5, 2e7, 256),
         'ffhq256': Preset(150.0, 0.3, 5e5, 2e7, 256),
-        'imagenet32': Preset(0.5, 0.5, 5e7, 2e8, 4096, 'imagenet_resized/32x32'),
-        'imagenet64': Preset(1.0, 0.4, 5e7, 2e8, 4096, 'imagenet_resized/64x64'),
+        'imagenet32': Preset(0.5, 0.5, 5e7, 2e8, 4096, 'imagenet_resized/32x32', True),
+        'imagenet64': Preset(1.0, 0.4, 5e7, 2e8, 4096, 'imagenet_resized/64x64', True),
     },
 )
 """Name -> settings, of the authors' code."""
@@ -161,10 +170,11 @@ def study(config: Config) -> runs.Study:
     images = image_gan.load(config)
     source, train = images.source, images.train
     if train.labels is None:
-        raise InputError(f'--conditional requires labels, and {config.dataset} has none')
+        raise InputError(f'--conditional requires labels, and {config.dataset} has none; give --no-conditional')
     classes, (size, channels) = len(source.classes), (source.size, source.channels)
     game = config.make_game(size, channels, classes)
-    shares = np.bincount(train.labels, minlength=classes) / len(train.labels)
+    labels = data.check_labels(source.labels if isinstance(source, data.Images) else source.every_label(), classes)
+    shares = np.bincount(labels, minlength=classes) / len(labels)
     known: dict[str, Any] = {'size': size, 'channels': channels, 'classes': list(source.classes), 'shares': shares.tolist()}
     held = {'image': source.images, 'label': source.labels} if isinstance(source, data.Images) else source
     return runs.Study(

@@ -66,10 +66,11 @@ def main(config: Config) -> pathlib.Path:
 def drawn_by(path: pathlib.Path) -> list[pathlib.Path]:
     """The points of a run, or else its pictures, in the order of their steps. Raises `InputError` if there are neither."""
     runs.saved_identity(path)
-    found = {step_of(file): file for file in (*path.glob('samples/step_*.png'), *path.glob('points/*.json'))}
+    points = [file for file in path.glob('points/*.json') if file.stem.isdecimal()]
+    found = sorted(points, key=step_of) or runs.pictures_of(path)
     if not found:
         raise InputError(f'{path} has no pictures in {path}/samples yet')
-    return [found[step] for step in sorted(found)]
+    return found
 
 
 def step_of(file: pathlib.Path) -> int:

@@ -126,19 +126,27 @@ def verify(config: Config, row: Row, seed: int | None) -> bool:
         (line, column)
         for line in row.lines
         for column in row.columns
-        if column.verified and column.title in row.figures.get(line.title, {}) and column.title in found[line.title]
+        if column.verified and column.title in row.figures.get(line.title, {})
     ]
+    if not compared:
+        raise InputError(f'{row.name} has no figure to verify')
     share = 1 - 0.05 / max(len(compared), 1)
     inside = True
     table: list[tuple] = [('figure', 'mean', 'of seeds', 'interval', f'seed {seed}' if seed is not None else 'again', '')]
     for line, column in compared:
-        figure, again = row.figures[line.title][column.title], found[line.title][column.title].mean
+        figure, measured = row.figures[line.title][column.title], found.get(line.title, {}).get(column.title)
+        again = None if measured is None else measured.mean
         half, (mean, _, count) = prediction(figure, share), figure.spread
-        if half is None or again is None:
-            interval, verdict = '', 'not finite' if again is None else 'has no interval'
+        same = again is not None and abs(again - mean) <= 1e-5 * abs(mean)
+        if again is None:
+            interval, verdict = '', 'missing' if measured is None else 'not finite'
+        elif seed is None:  # nothing is random
+            interval, verdict = '', 'inside' if same else 'OUTSIDE'
+        elif not half:  # of one seed, or of seeds that all agree
+            interval, verdict = '', 'inside' if half == 0 and same else 'has no interval'
         else:
             interval = f'{page.number(mean - half, column)} to {page.number(mean + half, column)}'
-            verdict = 'inside' if abs(again - mean) <= half + 1e-6 * abs(mean) else 'OUTSIDE'
+            verdict = 'inside' if abs(again - mean) <= half else 'OUTSIDE'
         inside = inside and verdict == 'inside'
         title = ', '.join(filter(None, (line.title, column.title)))
         table.append(

@@ -59,8 +59,8 @@ def adversarial_flow(
     where |.|^2 is the mean of the squares over the entries of an example. Many maps take one distribution to another, and the
     objective does not choose among them; the cost of transport chooses the map for which it is least. Between distributions on a
     line, this is the increasing map. The cost also draws the results towards the noise, so the weight should end small: the
-    authors have .05 for points on a line, and .2 falling to .005 for images. They add R1 and R2, multiplied by w, to the
-    discriminator's loss.
+    authors have .05 for points on a line, and .2 falling to .005 for images. Penalties are multiplied by w = 1 / `steps`, as the
+    authors do with R1 and R2.
 
     The batch is an array of real examples, or for `gan_jax.sample` their number, and the play is a `Transport`. In sampling, the
     generator is applied `steps` times.
@@ -92,7 +92,7 @@ def adversarial_flow(
     judge = judgement(
         discriminator,
         objective.undecided,
-        penalties=penalties,
+        penalties=[_scaled(penalty, 1 / steps) for penalty in penalties],
         penalty_at=penalty_at,
         augmentation=augmentation,
         feature_losses=feature_losses,
@@ -166,6 +166,12 @@ def flow(generator: nn.Module, variables: Variables, noise: Array, key: Key | No
         own = None if key is None else jax.random.fold_in(key, number)
         x, _ = apply_network(generator, variables, x, *times, train=False, noise=own)
     return x
+
+
+def _scaled(penalty: Penalty | Scheduled, factor: float) -> Penalty | Scheduled:
+    if isinstance(penalty, Scheduled):
+        return penalty._replace(factor=lambda updates: factor * penalty.factor(updates))
+    return lambda critic, real, fake, key: factor * penalty(critic, real, fake, key)
 
 
 def _between(number: Array, steps: int) -> tuple[Array, ...]:

@@ -54,7 +54,8 @@ def bidirectional(
     which is least, at -log 4, where both joint distributions agree; deterministic G and E are then inverse to each other (Donahue
     et al. 2017, theorems 1 and 2). Zero-sum objectives train G and E on minus the discriminator's loss. Under all others they
     minimise the discriminator's loss with real and generated pairs exchanged, because a loss of the generated pairs alone would
-    not train E; for `non_saturating` this is algorithm 1 of ALI.
+    not train E; for `non_saturating` this is algorithm 1 of ALI. Settings that only an objective's generator loss has, like c
+    of `least_squares`, have no effect.
 
     G and E are one player, whose variables are `{collection: {'generator': ..., 'encoder': ...}}`. The batch is an array of real
     examples, and the play an `Inference`. For `gan_jax.sample`, the batch may be a number of examples, which have no codes.

@@ -115,7 +115,7 @@ class R3GANGenerator(nn.Module):
         groups: number of groups of the 3 x 3 convolutions of each stage; empty for one group.
         taps: the resampling filter, R3GAN_FILTER in config E; empty to resample bilinearly.
         classes: number of classes, or 0.
-        dtype: dtype of the computation.
+        dtype: dtype of the computation; the learned map and the smallest stage are in float32 at least, as the authors have them.
 
     Raises `InputError` for a size that is not exactly halved between the stages, if there is a filter.
     """
@@ -139,13 +139,15 @@ class R3GANGenerator(nn.Module):
         if self.classes:
             z = jnp.concatenate([z, _embedding(self.classes, z.shape[-1], 1.0)(labels)], -1)
         basis = self.param('basis', nn.initializers.normal(1.0), (*maps[0], self.widths[0]))
-        x = basis.astype(self.dtype) * _linear(self.widths[0], self.dtype)(z)[:, None, None]
-        for width, sides, groups in zip(self.widths, maps, self.groups or [1] * stages, strict=True):
+        wide = jnp.promote_types(self.dtype, jnp.float32)
+        x = basis.astype(wide) * _linear(self.widths[0], wide)(z)[:, None, None]
+        dtypes = [wide, *[self.dtype] * (stages - 1)]
+        for width, sides, groups, dtype in zip(self.widths, maps, self.groups or [1] * stages, dtypes, strict=True):
             # 1 x 1 and resampling commute; which order is cheaper differs between the networks.
-            x = x if width == x.shape[-1] else _linear(width, self.dtype)(x)
+            x = x.astype(dtype) if width == x.shape[-1] else _linear(width, dtype)(x)
             x = _resampled(x, sides, self.taps)
             for _ in range(self.blocks):
-                x = Block(int(self.expansion * width), self.blocks * stages, self.dtype, groups)(x)
+                x = Block(int(self.expansion * width), self.blocks * stages, dtype, groups)(x)
         return at_least_float32(_linear(self.channels, self.dtype)(x))
 
 
@@ -159,7 +161,7 @@ class R3GANDiscriminator(nn.Module):
         widths: number of channels of each stage, from the full size to the smallest map: the generator's in reverse.
         blocks: number of blocks in each stage.
         expansion: and `groups`, `taps`, `classes`: as of `R3GANGenerator`; the groups in the order of the widths.
-        dtype: dtype of the computation.
+        dtype: dtype of the computation; the smallest stage and all after it are in float32 at least.
 
     Raises `InputError` for images that are not exactly halved between the stages, if there is a filter.
     """
@@ -179,20 +181,24 @@ class R3GANDiscriminator(nn.Module):
         size = x.shape[1], x.shape[2]
         check_stages(size, stages, self.taps)
         features = []
-        for width, sides, groups in zip(self.widths, _maps(size, stages), self.groups or [1] * stages, strict=True):
-            x = _resampled(x, sides, self.taps)
-            x = x if width == x.shape[-1] else _linear(width, self.dtype)(x)
+        wide = jnp.promote_types(self.dtype, jnp.float32)
+        dtypes = [*[self.dtype] * (stages - 1), wide]
+        for width, sides, groups, dtype in zip(
+            self.widths, _maps(size, stages), self.groups or [1] * stages, dtypes, strict=True
+        ):
+            x = _resampled(x.astype(dtype), sides, self.taps)
+            x = x if width == x.shape[-1] else _linear(width, dtype)(x)
             for _ in range(self.blocks):
-                x = Block(int(self.expansion * width), self.blocks * stages, self.dtype, groups)(x)
+                x = Block(int(self.expansion * width), self.blocks * stages, dtype, groups)(x)
             features.append(x)
         weights = self.param('basis', nn.initializers.normal((x.shape[1] * x.shape[2]) ** -0.5), x.shape[1:])
-        x = (x * weights.astype(self.dtype)).sum((1, 2))
+        x = (x * weights.astype(wide)).sum((1, 2))
         if self.classes:
             width = x.shape[-1]
-            found = at_least_float32(_linear(width, self.dtype)(x))
+            found = _linear(width, wide)(x)
             logits = (found * _embedding(self.classes, width, width**-0.5)(labels)).sum(-1)
         else:
-            logits = at_least_float32(_linear(1, self.dtype)(x)).squeeze(-1)
+            logits = _linear(1, wide)(x).squeeze(-1)
         return (logits, features) if features_too else logits
 
 

@@ -4,7 +4,7 @@ from gan_jax.commandline import run as run_main
 from gan_jax.commandline import table
 from gan_jax.errors import Diverged, Interrupted
 from gan_jax.files import read_json, write_json, write_whole
-from gan_jax.runs.directory import Options, RunDirectory, part, saved_identity
+from gan_jax.runs.directory import Options, RunDirectory, part, pictures_of, saved_identity
 from gan_jax.runs.ensembles import boost, component_trainer
 from gan_jax.runs.generators import Generator, Translator, describe, save_generator, save_translator
 from gan_jax.runs.loop import CALL_STEPS, Advance, Callback, fit
@@ -43,6 +43,7 @@ __all__ = [
     'means',
     'over_seeds',
     'part',
+    'pictures_of',
     'read_json',
     'report',
     'run_main',

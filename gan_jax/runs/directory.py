@@ -216,8 +216,13 @@ class RunDirectory:
 
     def pictures(self) -> list[pathlib.Path]:
         """The pictures `samples/step_N.png` in order of step; any other files there do not belong to the run."""
-        files = (path for path in self.path.glob('samples/step_*.png') if _PICTURE.fullmatch(path.name) and path.is_file())
-        return sorted(files, key=step_of)
+        return pictures_of(self.path)
+
+
+def pictures_of(path: pathlib.Path) -> list[pathlib.Path]:
+    """The pictures `samples/step_N.png` of the run at `path` in order of step."""
+    files = (file for file in path.glob('samples/step_*.png') if _PICTURE.fullmatch(file.name) and file.is_file())
+    return sorted(files, key=step_of)
 
 
 def read_log(path: pathlib.Path, name: str = 'metrics.jsonl') -> list[dict[str, Any]]:

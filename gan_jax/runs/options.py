@@ -190,7 +190,10 @@ class MethodOptions(TrainOptions):
             check_setting('beta2', OPTIMIZERS, [self.optimizers], '--optimizers')
 
     def check_penalties(self) -> None:
-        """Raises `InputError` for options of penalties if there are no penalties."""
+        """Raises `InputError` for options of penalties if there are none, and for finite differences in half precision."""
+        finite = [text for text in self.penalties if text.startswith('finite_')]
+        if finite and getattr(self, 'dtype', 'float32') != 'float32':
+            raise InputError(f'--penalties {finite[0]} requires --dtype float32: logits must differ by more than rounding')
         if not self.penalties:
             refuse_given(self, *self.of_penalties, because='requires --penalties')
 

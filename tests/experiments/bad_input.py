@@ -347,6 +347,8 @@ semi_supervised --splits 3                                    --splits is now --
 semi_supervised --average nan                                 --average must be from 0 to 1, not nan
 r3gan --preset cifar                                          unknown preset 'cifar'; did you mean cifar10
 r3gan --preset cifar10 --batch-size 0                         --batch-size must be from 1
+r3gan --dtype bfloat16 --penalties finite_r1                  requires --dtype float32
+r3gan --preset ffhq64                                         requires --dataset
 r3gan --d-norm batch                                          R3GAN have no --d-norm
 r3gan --width 5 --group-width 3 --size 8                      groups do not divide twice the widths
 r3gan --widths 4 4 4 4 --size 28                              cannot be halved 3 times through a filter

@@ -43,7 +43,7 @@ TABLE = {
     'vae_gan': (f'{IMAGES} --width 2 --d-width 2 --no-compare-plain', (STREAMED, SCORED, UNROLLED), 'generate'),
     'adversarial_autoencoder': (f'{IMAGES} --width 2 --d-width 4 --no-compare-plain', (STREAMED, SCORED, UNROLLED), 'generate'),
     'vqgan': (
-        f'{PIXELS} --width 2 --d-width 2 --codebook-size 4 --code-size 3 --start 1 --receptive-field 1',
+        f'{PIXELS} --width 2 --d-width 2 --codebook-size 4 --code-size 3 --start 1 --receptive-field 1 --no-compare-plain',
         (STREAMED, UNROLLED),
         'translate',
     ),

@@ -18,7 +18,7 @@ from PIL import Image
 from experiments.results import __main__ as ledger
 from experiments.results import columns, page, rows, runner, storage
 from experiments.results.protocol import PROTOCOL
-from experiments.results.rows import Column, Line, Origin, Picture, Row
+from experiments.results.rows import Column, Figure, Line, Origin, Picture, Row
 from experiments.results.sections import SECTIONS
 from gan_jax import runs
 from gan_jax.commandline import module_of
@@ -298,6 +298,39 @@ def test_one_seed_verifies_nothing(workshop, capsys):
     said = capsys.readouterr().out
     assert stop.value.code == 1 and 'has no interval' in said and 'not verified' in said
     assert [word for line in said.splitlines() if line.startswith('loss') for word in line.split()[1:4]] == ['1', '1', '2']
+
+
+def test_seeds_that_agree_hold_no_other_figure(workshop, capsys):
+    workshop.results = {0: 8.0, 1: 8.0, 2: 8.0, 3: 8.0, 9: 7.0}
+    workshop.run(record='toy')
+    workshop.run(verify=('toy',))
+    with pytest.raises(SystemExit):
+        workshop.run(verify=('toy',), seed=9)
+    said = capsys.readouterr().out
+    assert 'has no interval' in said and 'OUTSIDE' not in said
+
+
+def test_a_figure_that_is_missing_is_not_verified(workshop, monkeypatch, capsys):
+    workshop.run(record='toy')
+    monkeypatch.setattr(runner, 'figures_of', lambda row, results, seeds: {'': {}})
+    with pytest.raises(SystemExit) as stop:
+        workshop.run(verify=('toy',))
+    assert stop.value.code == 1 and 'missing' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('again', [2.0, 2.1])
+def test_a_row_without_seeds_is_verified_by_its_own_figures(workshop, monkeypatch, capsys, again):
+    workshop.run(record='toy')
+    monkeypatch.setattr(runner, 'seeded', lambda row: False)
+    done = runner.Finished(pathlib.Path(), {}, workshop.row.origin)
+    monkeypatch.setattr(runner, 'run', lambda *_, **__: done)
+    monkeypatch.setattr(runner, 'figures_of', lambda row, results, seeds: {'': {'loss': Figure(again)}})
+    if again == 2:
+        workshop.run(verify=('toy',))
+    else:
+        with pytest.raises(SystemExit):
+            workshop.run(verify=('toy',))
+    assert ('OUTSIDE' in capsys.readouterr().out) == (again != 2)
 
 
 def test_times_are_not_verified(workshop, monkeypatch, capsys):

@@ -8,7 +8,7 @@ import optax
 import pytest
 
 import gan_jax
-from gan_jax import augmentations, games, latents, networks
+from gan_jax import augmentations, games, latents, networks, penalties
 from gan_jax.games.adversarial_flow import flow
 
 
@@ -67,6 +67,17 @@ def test_both_losses():
         cost = (2 / steps) ** 2 * steps  # |G(x) - x|^2 / w, with w = 1 / steps
         assert float(metrics['transport_cost']) == pytest.approx(cost, rel=1e-4)
         assert float(loss) == pytest.approx(np.logaddexp(0, real - fake).mean() + 0.3 * cost, rel=1e-4)
+
+
+def test_penalties_are_multiplied_by_the_length_of_a_step():
+    one = lambda critic, real, fake, key: jnp.full(len(real), 3.0)
+    for penalty in (one, penalties.scheduled(one)):
+        game = make(steps=4, penalties=[penalty])
+        batch = jnp.ones((8, 1))
+        g, d = game.init(batch, jax.random.key(0))
+        play, _ = game.play(g, batch, jax.random.key(1))
+        _, (_, metrics) = game.discriminator_loss(d, play, batch, jax.random.key(3))
+        assert float(metrics['penalty']) == pytest.approx(3 / 4)
 
 
 def test_the_weight_of_the_cost_can_follow_the_updates():

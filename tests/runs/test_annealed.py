@@ -40,7 +40,7 @@ def test_gamma_follows_the_images_and_multiplies_the_other_decay():
 @pytest.mark.parametrize('player', ['generator', 'discriminator'])
 def test_rates_and_beta2_follow_the_images(player):
     config = with_('learning_rate:end=0,images=64,shape=linear', 'beta2:start=0.5,end=0.9,images=64,shape=linear')
-    optimizer, each = getattr(config.players(), player), {'generator': 3, 'discriminator': 2}[player]
+    optimizer = getattr(config.players(), player)
     state, gradients, v = optimizer.init(jnp.zeros(())), np.random.default_rng(0).normal(size=12), 0.0
     for t, g in enumerate(gradients):
         images = 16 * (t // 3) if player == 'generator' else 8 * t
@@ -49,7 +49,6 @@ def test_rates_and_beta2_follow_the_images(player):
         expected = -rate * g / (np.sqrt(v / (1 - beta2 ** (t + 1))) + 1e-8)  # Adam without momentum, and its bias correction
         update, state = optimizer.update(jnp.float32(g), state, jnp.zeros(()))
         assert float(update) == pytest.approx(expected, rel=1e-4, abs=1e-9)
-    assert each * 4 <= len(gradients)  # through the whole schedule
 
 
 def test_the_probability_of_augmentations_follows_the_images():
