@@ -38,7 +38,7 @@ from tyro.conf import Suppress
 
 import gan_jax
 from experiments.shared import flows
-from gan_jax import data, latents, networks, runs
+from gan_jax import data, hosts, latents, networks, runs
 from gan_jax.games.adversarial_flow import flow
 from gan_jax.ranges import BatchSize, Compared, Range, SeedCount, Several, Share, Weight, Width, refuse_given
 from gan_jax.runs import pictures
@@ -178,7 +178,7 @@ def main(config: Config) -> dict[str, Any]:
     for weight, chosen in studies.items():
         part = runs.part(config, f'weight_{weight:g}', transport_weight=weight)
         results[f'{weight:g}'] = runs.conclude(part, chosen, functools.partial(evaluate, curves=curves))
-    pictures.save_figure(run.path / 'maps.png', maps(curves))
+    hosts.agreed(lambda: pictures.save_figure(run.path / 'maps.png', maps(curves)))
     runs.write_json(run.path / 'results.json', results)
     print(table(config, results))
     print(f'pictures {run.path}/maps.png; numbers {run.path}/results.json')

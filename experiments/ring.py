@@ -18,7 +18,7 @@ import flax.linen as nn
 import numpy as np
 
 from experiments.shared import mixtures
-from gan_jax import networks, runs
+from gan_jax import hosts, networks, runs
 from gan_jax.errors import Diverged
 from gan_jax.ranges import BatchSize, Count, PlayerSteps, ShareAbove0, SomeNames, Width, refuse_given
 from gan_jax.runs import pictures
@@ -132,7 +132,7 @@ def sweep(config: Config) -> dict[str, Any]:
         check(*chosen[f'{objective} {penalty}'])
     run = runs.RunDirectory(config)
     file = run.path / 'results.json'
-    results: dict[str, Any] = runs.read_json(file) if file.exists() else {}
+    results: dict[str, Any] = hosts.agreed(lambda: runs.read_json(file) if file.exists() else {})
     for name, (one, game) in chosen.items():
         if name not in results:
             print(name, flush=True)

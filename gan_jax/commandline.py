@@ -11,7 +11,7 @@ import typing
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from gan_jax import compilation, interruptions, ranges
+from gan_jax import compilation, hosts, interruptions, liveness, ranges
 from gan_jax.errors import InputError, Interrupted
 from gan_jax.files import FULL
 
@@ -27,22 +27,30 @@ def run(main: Callable[[C], object], config: type[C]) -> None:
     program = f'python -m {module_name(main)}'
 
     def give_up(signum: int) -> None:
-        _tell(f'{program}: {Interrupted(signum)}')
-        _leave(128 + signum)
+        _tell(line := f'{program}: {Interrupted(signum)}')
+        _leave(128 + signum, line)
 
     try:
         with interruptions.raised(give_up):
             compilation.configure()
-            main(_parse(config, program))
+            options: Any = _parse(config, program)
+            if hasattr(options, 'coordinator'):  # only experiments that train have it
+                hosts.start(options.coordinator, options.processes, options.process)
+                compilation.set_matmul_precision(options.matmul_precision)
+            main(options)
+            hosts.finish()
     except InputError as error:
         _exit(2, f'{program}: {error}')
     except Interrupted as stop:
-        _tell(f'{program}: {stop}')
-        _leave(128 + stop.signum)
+        _tell(line := f'{program}: {stop}')
+        _leave(128 + stop.signum, line)
     except OSError as error:
         _exit(2, f'{program}: {_of_files(error)}')
     except MemoryError as error:
         _exit(2, f'{program}: out of memory; {error or "try smaller sizes"}')
+    except Exception as error:
+        liveness.failed(error)
+        raise
 
 
 def _of_files(error: OSError) -> str:
@@ -50,17 +58,20 @@ def _of_files(error: OSError) -> str:
     if error.errno in FULL:
         return f'the disk is full ({error.filename or error}); earlier saves are intact'
     if error.filename is None or error.strerror is None:
+        liveness.failed(error)
         raise error
     return f'{error.filename}: {error.strerror}'
 
 
 def _exit(code: int, line: str) -> None:
     _tell(line)
+    liveness.leave(code, line)
     raise SystemExit(code)
 
 
-def _leave(code: int) -> None:
+def _leave(code: int, line: str) -> None:
     """Ends the process without shutting down the interpreter, which crashes while a device is still computing."""
+    liveness.leave(code, line)
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError):
             stream.flush()

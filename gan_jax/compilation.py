@@ -107,6 +107,30 @@ def jit(function: Callable | None = None, *, cached: bool = True, **arguments: A
     return call
 
 
+def set_matmul_precision(name: str) -> None:
+    """Sets the precision of float32 matrix products and convolutions in this process: 'default' (the default of the device),
+    'tensorfloat32' or 'float32'.
+    """
+    jax.config.update('jax_default_matmul_precision', None if name == 'default' else name)
+
+
+def exact(function: Callable) -> Callable:
+    """Computes the function's float32 matrix products and convolutions in float32, whatever the default of the device or process.
+
+    For judges and for second derivatives. By default GPUs use TF32, with a mantissa of 10 bits, and TPUs bfloat16, with 7. A CPU
+    always uses float32, and there the function is unchanged.
+    """
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if jax.default_backend() == 'cpu':
+            return function(*args, **kwargs)
+        with jax.default_matmul_precision('float32'):
+            return function(*args, **kwargs)
+
+    return call
+
+
 # XLA cannot serialise every program, and attempting to is not safe. After compiling, JAX checks whether compilation took long
 # enough for the program to be cached, so a program that must not be cached raises that threshold while it is compiled.
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from gan_jax import hosts
 from gan_jax.errors import InputError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -20,7 +21,9 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def write_whole(path: pathlib.Path, content: bytes) -> None:
-    """Writes a file atomically. Raises `OSError` if that fails."""
+    """Writes a file atomically; with several processes, in process 0 alone. Raises `OSError` if that fails."""
+    if not hosts.leads():
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f'.{path.name}.part')
     try:

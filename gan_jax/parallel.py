@@ -2,7 +2,8 @@
 
 A train step does not mention devices. `pmap` and `shard_map` bind AXIS to the devices, `jax.vmap(axis_name=parallel.AXIS)`
 binds it to the rows of an array (for tests), and the collectives here check whether it is bound. Where it is not, as under
-`jax.jit` or a plain `jax.vmap`, they do nothing. State is replicated; batches are split along the axis.
+`jax.jit` or a plain `jax.vmap`, they do nothing. State is replicated; batches are split along the axis. The devices are those of
+all processes of a run (`gan_jax.hosts`); the step is the same program whether they belong to one process or to many.
 
 Random numbers are drawn per example, from `example_keys`, so example i of a global batch sees the same noise on one device and
 on a thousand.
@@ -14,14 +15,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
 
-from gan_jax import compilation
-from gan_jax.errors import InputError
+from gan_jax import compilation, hosts
+from gan_jax.placement import AXIS, all_devices, check_divisible, line, local, placed
 from gan_jax.typing import Array, Key
-
-AXIS = 'devices'
-"""The axis name that both runners bind and the collectives look up."""
 
 
 def axis_size() -> int:
@@ -76,25 +74,6 @@ def example_keys(n: int, key: Key) -> Key:
     return jax.vmap(jax.random.fold_in, (None, 0))(key, first + jnp.arange(n))
 
 
-def _mesh(devices: Sequence[jax.Device]) -> Mesh:
-    return Mesh(np.array(devices), (AXIS,), axis_types=(AxisType.Auto,))
-
-
-def split_rows(rows: Any, devices: Sequence[jax.Device] | None = None) -> Any:
-    """Shards the leading axis across the devices; its length must be a multiple of their number.
-
-    The devices are all local ones unless given. The result is for functions under `jax.jit`.
-    """
-    return jax.device_put(rows, NamedSharding(_mesh(devices or jax.local_devices()), PartitionSpec(AXIS)))
-
-
-def check_divisible(batch_size: int, devices: Sequence[jax.Device] | None = None) -> None:
-    """Raises `InputError` unless the devices can share a batch evenly."""
-    count = len(devices or jax.local_devices())
-    if batch_size % count:
-        raise InputError(f'batch size {batch_size} is not divisible by the {count} devices it is split over')
-
-
 # A runner turns `function(state, batch, *others) -> (state, result)` into one compiled function of global arrays, and
 # donates the state. `batch_axis` is the axis of the batch's leaves that is split over the devices; if it is None,
 # nothing is split, and the function selects its share with `local_rows`.
@@ -111,7 +90,7 @@ def pmap(function: Callable, *, batch_axis: int | None = 0, devices: Sequence[ja
         check_divisible(x.shape[batch_axis], devices)  # type: ignore[index]
         return x.reshape(*x.shape[:batch_axis], len(devices), -1, *x.shape[batch_axis + 1 :])  # type: ignore[operator,misc]
 
-    everywhere = NamedSharding(_mesh(devices), PartitionSpec())
+    everywhere = NamedSharding(line(devices), PartitionSpec())
     mapped: dict[int, Callable] = {}  # keyed by the number of other arguments
     index = np.arange(len(devices))
 
@@ -129,11 +108,14 @@ def pmap(function: Callable, *, batch_axis: int | None = 0, devices: Sequence[ja
 
 
 def shard_map(function: Callable, *, batch_axis: int | None = 0, devices: Sequence[jax.Device] | None = None) -> Callable:
-    """Like `pmap`, but uses `jax.shard_map` on a one-dimensional mesh. Raises `InputError` for an uneven batch."""
-    devices = list(devices or jax.local_devices())
-    mesh = _mesh(devices)
+    """Like `pmap`, but uses `jax.shard_map` on a one-dimensional mesh, by default of the devices of all processes.
+
+    With several processes, each of them calls it with the same arguments, and the batch is a global array
+    (`placement.assembled`). Raises `InputError` for an uneven batch.
+    """
+    every = list(devices or all_devices())
+    mesh = line(every)
     replicated = PartitionSpec()
-    everywhere = NamedSharding(mesh, replicated)
     split = replicated if batch_axis is None else PartitionSpec(*[None] * batch_axis, AXIS)
 
     def run(state: Any, batch: Any, *others: Any) -> Any:
@@ -145,9 +127,9 @@ def shard_map(function: Callable, *, batch_axis: int | None = 0, devices: Sequen
 
     def checked(state: Any, batch: Any, *others: Any) -> Any:
         if batch_axis is not None:
-            check_divisible(jax.tree.leaves(batch)[0].shape[batch_axis], devices)
+            check_divisible(jax.tree.leaves(batch)[0].shape[batch_axis], every)
         # A restored state may be committed to one device; jit moves only uncommitted arrays.
-        return compiled(jax.device_put(state, everywhere), batch, *others)
+        return compiled(placed(state, mesh), placed(batch, mesh, split), *placed(others, mesh))
 
     return checked
 
@@ -161,24 +143,23 @@ RUNNERS: dict[str, Callable] = {'pmap': pmap, 'shard_map': shard_map}
 
 
 def split_map(function: Callable) -> Callable:
-    """Compiles `function(replicated, rows) -> result` with the rows split over all local devices; nothing is donated.
+    """Compiles `function(replicated, rows) -> result` with the rows split over the devices of all processes; nothing is donated.
 
     The result must be the same on every device, as `psum` makes it. The number of rows must be a multiple of the number of
     devices.
     """
-    devices = jax.local_devices()
-    if len(devices) == 1:
+    if len(all_devices()) == 1:
         return compilation.jit(function)
-    mapped = compilation.jit(jax.pmap(function, AXIS, in_axes=(None, 0), out_axes=None, devices=devices))
-    everywhere = NamedSharding(_mesh(devices), PartitionSpec())
-    split = lambda x: x.reshape(len(devices), -1, *x.shape[1:])
-    # Replicated values may be committed to one device; jit moves only uncommitted arrays.
-    return lambda replicated, rows: mapped(jax.device_put(replicated, everywhere), jax.tree.map(split, rows))
+    mesh, whole, split = line(), PartitionSpec(), PartitionSpec(AXIS)
+    mapped = compilation.jit(jax.shard_map(function, mesh=mesh, in_specs=(whole, split), out_specs=whole, check_vma=False))
+    return lambda replicated, rows: local(mapped(placed(replicated, mesh), placed(rows, mesh, split)))
 
 
 def choose(runner: str) -> Callable:
-    """The named runner, or `single` on a machine with one device.
+    """The named runner; `single` with one device, and `shard_map` with several processes.
 
-    With several devices, raises `KeyError` for an unknown name.
+    With several devices of one process, raises `KeyError` for an unknown name.
     """
-    return RUNNERS[runner] if jax.local_device_count() > 1 else single
+    if hosts.count() > 1:
+        return shard_map
+    return RUNNERS[runner] if len(all_devices()) > 1 else single

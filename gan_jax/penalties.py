@@ -15,7 +15,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gan_jax import parallel
+from gan_jax import compilation, parallel
 from gan_jax.numerics import safe_sqrt
 from gan_jax.ranges import DeviationAbove0, Weight, checked
 from gan_jax.registry import Table
@@ -220,7 +220,8 @@ def total(penalties: Sequence[Penalty | Scheduled], critic: Critic, real: Array,
     """
     terms = [p if isinstance(p, Scheduled) else scheduled(p) for p in penalties]
     keys = jax.random.split(key, len(terms))
-    return jnp.stack([term(critic, real, fake, updates, k) for term, k in zip(terms, keys, strict=True)]).sum(0)
+    taken = lambda: [term(critic, real, fake, updates, k) for term, k in zip(terms, keys, strict=True)]
+    return jnp.stack(compilation.exact(taken)()).sum(0)
 
 
 def annealing(share: float, updates: int) -> Schedule:

@@ -13,7 +13,7 @@ import optax
 from flax import struct
 from jax import lax
 
-from gan_jax import parallel
+from gan_jax import compilation, parallel
 from gan_jax.optimizers import Optimizers, decayed_average, moving_average
 from gan_jax.typing import Array, Batch, Key, Metrics, Variables
 
@@ -179,6 +179,7 @@ def unroll(
         recompute: whether to recompute the updates in the backward pass, to save memory.
     """
 
+    @compilation.exact
     def update(discriminator: Player, key: Key) -> Player:
         return update_discriminator(game.discriminator_loss, optimizer, discriminator, play, batch, key)[0]
 

@@ -31,10 +31,13 @@ LAYERS = [  # a module may import from its own line's package, and from any line
         'gan_jax.pyramids',
     },
     {'gan_jax.divergences', 'gan_jax.parallel', 'gan_jax.numerics', 'gan_jax.schedules'},
+    {'gan_jax.placement'},
     {'gan_jax.reference', 'gan_jax.registry'},
     {'gan_jax.commandline'},
     {'gan_jax.compilation'},
     {'gan_jax.files', 'gan_jax.ranges', 'gan_jax.finite', 'gan_jax.interruptions', 'gan_jax.keys'},
+    {'gan_jax.hosts'},
+    {'gan_jax.liveness'},
     {'gan_jax.typing', 'gan_jax.errors'},
 ]
 PACKAGES = {package: level for level, packages in enumerate(LAYERS) for package in packages}

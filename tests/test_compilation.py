@@ -202,3 +202,21 @@ def test_many_orthogonal_initialisers_at_once_end():
     )
     for _ in range(2):
         subprocess.run([sys.executable, '-c', code], cwd=ROOT, env={**os.environ, 'XLA_FLAGS': ''}, timeout=60, check=True)
+
+
+@pytest.mark.parametrize('backend', ['cpu', 'gpu'])
+def test_judges_and_second_derivatives_are_exact_where_the_default_is_not(backend, monkeypatch):
+    monkeypatch.setattr(jax, 'default_backend', lambda: backend)
+    product = lambda x: x @ x
+    text = lambda function: jax.jit(function).lower(jnp.ones((2, 2))).as_text()
+    assert ('HIGHEST' in text(compilation.exact(product))) == (backend == 'gpu') and 'HIGHEST' not in text(product)
+    assert ('HIGHEST' in text(jax.grad(lambda x: compilation.exact(product)(x).sum()))) == (backend == 'gpu')
+
+
+def test_the_precision_of_the_process_is_a_flag():
+    try:
+        compilation.set_matmul_precision('tensorfloat32')
+        assert 'HIGH' in jax.jit(lambda x: x @ x).lower(jnp.ones((2, 2))).as_text()
+    finally:
+        compilation.set_matmul_precision('default')
+    assert 'HIGH' not in jax.jit(lambda x: x + x @ x).lower(jnp.ones((2, 2))).as_text()

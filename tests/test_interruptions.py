@@ -25,7 +25,7 @@ def kill(number):
 @pytest.mark.parametrize('number', SIGNALS)
 def test_a_command_that_is_stopped_says_so_in_one_line(number, monkeypatch, capsys):
     monkeypatch.setattr(sys, 'argv', ['command'])
-    monkeypatch.setattr(commandline, '_leave', sys.exit)
+    monkeypatch.setattr(commandline, '_leave', lambda code, line: sys.exit(code))
     before = [signal.getsignal(n) for n in SIGNALS]
     done = []
 

@@ -138,6 +138,23 @@ def collectives(step, state, batch, axis):
     return re.findall(r' (all-\w+|reduce-scatter)(?:-start)?\(', jax.jit(mapped).lower(state, batch).compile().as_text())
 
 
+@pytest.mark.parametrize('unroll_steps', [0, 1])
+def test_the_loop_stays_on_its_devices_and_donates_the_whole_state(unroll_steps):
+    feed = data.resident(np.zeros((40, 8, 8, 1), np.uint8), 16)
+    many = gan_jax.many_steps(make_step(unroll_steps=unroll_steps), feed.by(jax.random.key(3)), 4)
+    mesh, spec = jax.sharding.Mesh(np.array(jax.devices()[:DEVICES]), (parallel.AXIS,)), jax.sharding.PartitionSpec()
+    mapped = jax.jit(jax.shard_map(many, mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False), donate_argnums=0)
+    state, arguments = initial_state(), (feed.data, jnp.int32(3))
+    leaves = len(jax.tree.leaves(state))
+    for platform in ('cuda', 'tpu'):
+        text = mapped.trace(state, *arguments).lower(lowering_platforms=(platform,)).as_text()
+        assert len(re.findall('tf.aliasing_output|jax.buffer_donor', text)) == leaves
+        assert not re.search('callback|infeed|outfeed|stablehlo.send|stablehlo.recv|host', text)
+    program = mapped.lower(state, *arguments).compile()
+    aliased = re.search(r'input_output_alias=\{(.*?)\}, entry_computation', program.as_text(), re.S)
+    assert aliased and aliased[1].count('-alias') == leaves
+
+
 def test_an_uneven_batch_is_refused():
     run = parallel.pmap(make_step(), devices=jax.devices()[:DEVICES])
     with pytest.raises(gan_jax.InputError, match='batch size 6 is not divisible by the 4 devices'):

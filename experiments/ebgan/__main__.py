@@ -19,7 +19,7 @@ import jax.numpy as jnp
 
 from experiments.ebgan import report
 from experiments.shared import image_gan
-from gan_jax import data, networks, runs
+from gan_jax import data, hosts, networks, runs
 from gan_jax.errors import InputError
 from gan_jax.metrics.extractors.classifier import train_classifier
 from gan_jax.objectives import OBJECTIVES
@@ -146,7 +146,7 @@ def main(config: Config) -> dict[Any, Any]:
         game = part.make_game(made.data.source.size, made.data.source.channels)
         own = made._replace(game=game, trainer=part.trainer(game))
         results[margin] = runs.conclude(part, own, functools.partial(evaluate, panels=panels))
-    pictures.save_figure(run.path / 'energies.png', report.histograms(panels))
+    hosts.agreed(lambda: pictures.save_figure(run.path / 'energies.png', report.histograms(panels)))
     print(report.sweep_table(config, {margin: runs.means(found) for margin, found in results.items()}))
     runs.write_json(run.path / 'results.json', results)
     print(f'pictures in {run.path}; numbers {run.path}/results.json')

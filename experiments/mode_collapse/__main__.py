@@ -31,7 +31,7 @@ from experiments.mode_collapse import search as searched
 from experiments.mode_collapse.methods import METHODS
 from experiments.mode_collapse.problems import STACKED, Problem
 from experiments.mode_collapse.report import compare_serial, picture, report
-from gan_jax import runs
+from gan_jax import hosts, runs
 from gan_jax.ranges import BatchSize, Compared, Count, Range, Rate, Seed, SeedCount, SomeNames, refuse_given
 from gan_jax.registry import build
 from gan_jax.runs import pictures
@@ -132,10 +132,11 @@ def main(config: Config) -> dict[str, Any]:
     results = {}
     for text, (recipe, study) in chosen.items():
         cell = runs.part(recipe, text)
-        if cell.resume and runs.saved_identity(cells.path_of(cell)) != cell.identity():  # the method has changed
+        changed = lambda c=cell: runs.saved_identity(cells.path_of(c)) != c.identity()
+        if cell.resume and hosts.agreed(changed):  # the method has changed
             cell = dataclasses.replace(cell, resume=False, overwrite=True)
         done = cells.path_of(cell) / 'results.json'
-        if done.exists() and not cell.overwrite:
+        if not cell.overwrite and hosts.agreed(done.exists):
             results[text] = runs.read_json(done)
         else:
             print(f'{text} ...', flush=True)
@@ -143,7 +144,7 @@ def main(config: Config) -> dict[str, Any]:
         chosen[text] = cell, study
     runs.write_whole(run.path / 'results.json', (json.dumps(results, indent=1, allow_nan=False) + '\n').encode())
     folders = {text: cells.path_of(cell) for text, (cell, _) in chosen.items()}
-    pictures.save_figure(run.path / 'samples.png', picture(problem, folders))
+    hosts.agreed(lambda: pictures.save_figure(run.path / 'samples.png', picture(problem, folders)))
     title = f'{folder(config)}{of_digits(config)}, {config.seeds} seeds, {config.steps} steps: mean +- 95 % interval'
     print(report(published_under(config), title, problem, results, config.samples or 0))
     print(f'picture {run.path / "samples.png"}; numbers {run.path / "results.json"}')

@@ -16,7 +16,7 @@ from experiments.mode_collapse import methods, problems
 from experiments.mode_collapse.history import History
 from experiments.mode_collapse.methods import METHODS, Setting, Trial
 from experiments.mode_collapse.problems import Problem
-from gan_jax import boosting, compilation, keys, runs
+from gan_jax import boosting, compilation, hosts, keys, runs
 from gan_jax.boosting import Ensemble
 from gan_jax.errors import Diverged, InputError
 from gan_jax.games.adversarial import apply_network
@@ -143,7 +143,8 @@ def train(config: Config, study: runs.Study) -> dict[str, Any]:
         seconds = round(before + time.perf_counter() - start, 2)  # over all sessions, including compilation
         runs.write_whole(clock, json.dumps(seconds).encode())
     results = {'settings': cell.trial.settings, 'diverged': [not ok for ok in finite], 'seconds': seconds}
-    results = json.loads(json.dumps(results)) | History(cell.problem, run.path).result(cell.moments, config.seeds)
+    counted = hosts.agreed(lambda: History(cell.problem, run.path).result(cell.moments, config.seeds))
+    results = json.loads(json.dumps(results)) | counted
     runs.write_whole(run.path / 'results.json', (json.dumps(results, allow_nan=False) + '\n').encode())
     return results
 

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 
 from experiments.pix2pix.report import SHOWN, Pairs, evaluate, load
 from experiments.shared.translation import TranslationOptions, save_progress, table_of_images
-from gan_jax import data, games, networks, parallel, runs
+from gan_jax import data, games, hosts, networks, parallel, runs
 from gan_jax.errors import InputError
 from gan_jax.games.judgement import apply_network
 from gan_jax.metrics.extractors import EXTRACTORS
@@ -152,11 +152,11 @@ def main(config: Config) -> dict[str, Any]:
     """Trains, draws and evaluates; returns the figures of the end table by model. Raises `InputError`."""
     one, alone = study(config), None
     trained = runs.train(config, one)
-    save_progress(trained.run, ('input', 'output', 'target'), 1)
+    hosts.agreed(lambda: save_progress(trained.run, ('input', 'output', 'target'), 1))
     if config.compare_l1 and not config.l1_alone:
         part = runs.part(config, 'l1', **ALONE)
         alone = runs.train(part, of_pairs(part, one.data)._replace(feed=one.feed))
-        save_progress(alone.run, ('input', 'output', 'target'), 1)
+        hosts.agreed(lambda: save_progress(alone.run, ('input', 'output', 'target'), 1))
     return runs.report(trained, lambda own: evaluate(own, alone))
 
 

@@ -32,7 +32,7 @@ from experiments.benchmark.timing import median_seconds
 from experiments.taxonomy import gan, gsn, made, rbm, report, toy, vae
 from experiments.taxonomy.common import Model
 from experiments.taxonomy.images import Binary, black_and_white, intensities, load
-from gan_jax import compilation, data, runs
+from gan_jax import compilation, data, hosts, runs
 from gan_jax.metrics.extractors.classifier import Classifier, classifier_scores, train_classifier
 from gan_jax.metrics.parzen import parzen_bandwidth, parzen_log_likelihood
 from gan_jax.ranges import BatchSize, Compared, Count, DataDir, Range, Samples, SomeNames, Text, Whole, Width
@@ -164,7 +164,7 @@ def main(config: Config) -> dict[str, Any]:
         toys_of = {report.TITLES[name]: figures['toy'] for name, figures in chosen.items()}
         print(toy.report(toys_of, config.toy_steps, config.seed))
     shown['real'] = {'pixels': test.pixels, 'probabilities': intensities(test.grey)}
-    names = report.draw(run.path, shown)
+    names = hosts.agreed(lambda: report.draw(run.path, shown))
     print(f'pictures {", ".join(str(run.path / name) for name in names)}; numbers {run.path / "results.json"}')
     return {**chosen, 'real': real}
 

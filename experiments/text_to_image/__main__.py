@@ -25,7 +25,7 @@ import jax.numpy as jnp
 
 import gan_jax
 from experiments.text_to_image import caption_vectors, captioned, report
-from gan_jax import data, games, latents, networks, runs, text
+from gan_jax import data, games, hosts, latents, networks, placement, runs, text
 from gan_jax.data import captioned_digits as scenes
 from gan_jax.errors import InputError
 from gan_jax.games.adversarial import apply_network
@@ -158,7 +158,7 @@ class Config(runs.GameOptions):
         if self.encoder != 'joint':
             refuse_given(self, 'encoder_size', 'encoder_steps', because=f'applies to the joint encoder, not to {self.encoder}')
         halvings(self.image_size)
-        share = self.batch_size // (jax.local_device_count() if self.seeds == 1 else 1)
+        share = self.batch_size // (len(placement.all_devices()) if self.seeds == 1 else 1)
         if METHODS[self.method]['interpolation_weight'] and share % 2:
             raise InputError(f'captions are interpolated in pairs; --batch-size {self.batch_size} leaves one without a partner')
         if self.encoder not in ('joint', 'bag_of_words') and not self.encoder.endswith('.npz'):
@@ -232,10 +232,15 @@ def main(config: Config) -> dict[str, Any]:
     made = study_of(config, found, encoder or captioned.unlearned_encoder(config))
     check(config, made)
     run = runs.RunDirectory(config)  # only after all options have been checked
-    if run.resume and config.encoder_file.exists():
-        encoder = text.load(config.encoder_file)
-    encoder = encoder or captioned.learned_encoder(config, found.train)
-    text.save(config.encoder_file, encoder)
+
+    def encoder_of_run() -> text.TextEncoder:
+        if config.encoder_file.exists():  # of a resumed run, or written by process 0
+            return text.load(config.encoder_file)
+        made = encoder or captioned.learned_encoder(config, found.train)
+        text.save(config.encoder_file, made)
+        return made
+
+    encoder = hosts.in_turn(encoder_of_run)
     caption_vectors.tell_unknown(encoder, [caption for captions in found.unseen.captions for caption in captions])
     made = study_of(config, found, encoder)
     results = runs.conclude(config, made, report.evaluate, run=run)

@@ -187,9 +187,12 @@ class Stream(NamedTuple):
         del number
         return key
 
-    def batches(self, own: Key, start: int) -> Iterator[Batch]:
-        """Yields batches `start`, `start + 1`, ... as stored on disk; a resumed run gives `start` and continues bit for bit."""
-        read = stream(self.source, self.batch_size, own, start=start, minibatches=self.minibatches)
+    def batches(self, own: Key, start: int, rows: slice = slice(None)) -> Iterator[Batch]:
+        """Yields batches `start`, `start + 1`, ... as stored on disk; a resumed run gives `start` and continues bit for bit.
+
+        Only `rows` of each minibatch are read.
+        """
+        read = stream(self.source, self.batch_size, own, start=start, minibatches=self.minibatches, rows=rows)
         return (self.pick(batch) for batch in read)
 
     def prepare(self, batch: Any, own: Key, step: Array) -> Batch:
@@ -215,9 +218,9 @@ class Joined(NamedTuple):
         """Returns what belongs to the seed with this number, as in a `Feed`."""
         return {name: feed.own(number, named(key, name)) for name, feed in self.feeds.items()}
 
-    def batches(self, own: Any, start: int) -> Iterator[Batch]:
-        """Yields batches `start`, `start + 1`, ... of the streamed data sets, as stored on disk."""
-        reading = {name: feed.batches(own[name], start) for name, feed in self.feeds.items() if isinstance(feed, Stream)}
+    def batches(self, own: Any, start: int, rows: slice = slice(None)) -> Iterator[Batch]:
+        """Yields `rows` of batches `start`, `start + 1`, ... of the streamed data sets, as stored on disk."""
+        reading = {name: feed.batches(own[name], start, rows) for name, feed in self.feeds.items() if isinstance(feed, Stream)}
         return (dict(zip(reading, parts, strict=True)) for parts in zip(*reading.values(), strict=True))
 
     def prepare(self, batch: Batch, own: Any, step: Array) -> Batch:
@@ -273,7 +276,14 @@ def feed(
 
 
 def stream(
-    source: Source, batch_size: int, key: Key, *, start: int = 0, minibatches: int = 1, threads: int = 8
+    source: Source,
+    batch_size: int,
+    key: Key,
+    *,
+    start: int = 0,
+    minibatches: int = 1,
+    rows: slice = slice(None),
+    threads: int = 8,
 ) -> Iterator[Batch]:
     """Yields batches `start`, `start + 1`, ... of a data set too large for the device, read ahead by threads (grain).
 
@@ -285,6 +295,7 @@ def stream(
         key: determines the order.
         start: number of the first batch.
         minibatches: number of minibatches in a batch; more than one are stacked on a leading axis.
+        rows: which examples of each minibatch are read; with several processes, those of the devices of this one.
         threads: number of threads that read.
 
     Raises `InputError` if the data set is smaller than a batch.
@@ -298,8 +309,8 @@ def stream(
 
     def batch(step: int) -> Batch:
         with jax.default_device(cpu):
-            numbers = [np.asarray(order(step * minibatches + i)) for i in range(minibatches)]
-        parts = [source.read(rows.tolist()) for rows in numbers]
+            numbers = [np.asarray(order(step * minibatches + i))[rows] for i in range(minibatches)]
+        parts = [source.read(found.tolist()) for found in numbers]
         return parts[0] if minibatches == 1 else jax.tree.map(lambda *x: np.stack(x), *parts)
 
     steps = grain.MapDataset.range(start, np.iinfo(np.int32).max)

@@ -1,6 +1,7 @@
 """Orbax checkpoints: saved asynchronously, limited to the newest few, and restored exactly or not at all."""
 
 import contextlib
+import functools
 import logging
 import os
 import pathlib
@@ -12,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan_jax import interruptions
+from gan_jax import hosts, interruptions, placement
 from gan_jax.errors import InputError
 from gan_jax.runs import checksums, lock, writers_log
 
@@ -35,47 +36,57 @@ def newest_state(run: pathlib.Path, like: Any) -> Any:
 
     Raises `InputError` as `Checkpoints.restore` does, and if another process holds the lock.
     """
-    with lock.held(run), Checkpoints(run / 'checkpoints') as checkpoints:
+    own = lock.held(run) if hosts.leads() else contextlib.nullcontext()
+    with own, Checkpoints(run / 'checkpoints') as checkpoints:
         return checkpoints.restore(like)
 
 
 class Checkpoints:
-    """The checkpoints of one run in `directory`, named by step. The hash of every file is recorded when it is written."""
+    """The checkpoints of one run in `directory`, named by step. The hash of every file is recorded when it is written.
+
+    With several processes, each of them calls every method and writes the arrays on its devices; process 0 does the rest.
+    """
 
     def __init__(self, directory: pathlib.Path, *, keep: int = 3) -> None:
         logging.getLogger('absl').setLevel(logging.ERROR)
         self._directory = directory.absolute()
-        self._directory.mkdir(parents=True, exist_ok=True)
-        self._remove_unfinished()
         self._stack = contextlib.ExitStack()
         self._options = _orbax().CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=True)
         self._noted = True
-        self._set_strays_aside()
+        hosts.agreed(self._prepare)
         self._open()
+
+    def _prepare(self) -> None:
+        self._directory.mkdir(parents=True, exist_ok=True)
+        self._remove_unfinished()
+        self._set_strays_aside()
 
     def _open(self) -> None:
         self._manager = _orbax().CheckpointManager(self._directory, options=self._options)
 
     def save(self, step: int, state: Any) -> None:
         """Starts to save and returns as soon as the state may be overwritten. Raises `InputError` if the disk is full."""
-        need = _MARGIN * sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+        hosts.agreed(lambda: self._check_room(_MARGIN * sum(leaf.nbytes for leaf in jax.tree.leaves(state))))
+        if step in self._manager.all_steps():
+            return
+        self.wait()
+        copy = jax.tree.map(jnp.copy, _global(state))  # the next step donates the state, which must not affect this one
+        self._noted = False
+        self._guard(lambda: self._manager.save(step, args=_orbax().args.StandardSave(copy)))
+
+    def _check_room(self, need: float) -> None:
         free = shutil.disk_usage(self._directory).free
         if free < need:
             raise InputError(
                 f'the disk is full: a checkpoint requires {need / 1e6:.1f} MB, and {free / 1e6:.1f} MB are free in '
                 f'{self._directory}; earlier checkpoints are intact, so make room and use --resume'
             )
-        if step in self._manager.all_steps():
-            return
-        self.wait()
-        copy = jax.tree.map(jnp.copy, state)  # the next step donates the state, which must not affect the one being written
-        self._noted = False
-        self._guard(lambda: self._manager.save(step, args=_orbax().args.StandardSave(copy)))
 
     def wait(self) -> None:
         """Waits until all saves are on disk and their checksums are recorded. Raises `InputError` if the disk is full."""
         self._guard(self._manager.wait_until_finished)
-        checksums.note(self._directory, self.steps())
+        if hosts.leads():
+            checksums.note(self._directory, self.steps())
         self._noted = True
 
     def note(self) -> None:
@@ -89,17 +100,18 @@ class Checkpoints:
         Newer checkpoints whose files have changed since they were written are reported and renamed. Raises `InputError` if there
         is no checkpoint, or if the newest cannot be read for another reason, such as different shapes.
         """
+        given, like = like, _global(like)
         abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=getattr(x, 'sharding', None)), like)
-        noted = checksums.noted(self._directory, report)
+        noted = hosts.agreed(lambda: checksums.noted(self._directory, report))
         for step in reversed(self.steps()):
             folder = self._directory / str(step)
-            damage = checksums.damage(folder, noted[step]) if step in noted else None
+            damage = hosts.agreed(functools.partial(checksums.damage, folder, noted[step])) if step in noted else None
             state = None if damage else self._read(step, abstract)
             if state is not None:
                 damage = _of_another_step(state, step)
             if damage is None:
                 self._noted = False
-                return state
+                return state if given is like else placement.local(state)
             report(f'checkpoint {step} is damaged and has been renamed to {self._set_aside(folder)}: {damage}')
         if self._aside():
             raise InputError(f'{self._directory} contains only damaged checkpoints; use --overwrite to start again')
@@ -123,7 +135,7 @@ class Checkpoints:
     @property
     def empty(self) -> bool:
         """Whether nothing has ever been saved; a damaged checkpoint counts as saved."""
-        return not self.steps() and not self._aside()
+        return hosts.agreed(lambda: not self.steps() and not self._aside())
 
     def _aside(self) -> list[pathlib.Path]:
         return list(self._directory.glob(f'{_ASIDE}*'))
@@ -137,7 +149,7 @@ class Checkpoints:
                 print(f'{path} is not a checkpoint and has been renamed to {self._rename(path)}')
 
     def _set_aside(self, folder: pathlib.Path) -> str:
-        name = self._rename(folder)
+        name = hosts.agreed(lambda: self._rename(folder))
         self._manager.close()
         self._open()
         return name
@@ -150,11 +162,12 @@ class Checkpoints:
         return name
 
     def _remove_unfinished(self) -> None:
-        for folder in self._directory.glob(_UNFINISHED):
+        for folder in self._directory.glob(_UNFINISHED) if hosts.leads() else ():
             shutil.rmtree(folder, ignore_errors=True)
 
     def __enter__(self) -> 'Checkpoints':
-        self._stack.enter_context(writers_log.kept_from_terminal(self._directory / writers_log.NAME))
+        name = writers_log.NAME if hosts.leads() else f'{hosts.index()}_{writers_log.NAME}'
+        self._stack.enter_context(writers_log.kept_from_terminal(self._directory / name))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -176,6 +189,13 @@ class Checkpoints:
                     f'the disk is full: cannot write a checkpoint in {self._directory}; earlier checkpoints are intact'
                 ) from error
             raise
+
+
+def _global(state: Any) -> Any:
+    """Replicates a state of local arrays over all processes, which Orbax writes and reads together."""
+    if hosts.count() == 1 or not any(getattr(x, 'is_fully_addressable', True) for x in jax.tree.leaves(state)):
+        return state
+    return placement.placed(state)
 
 
 def _difference(folder: pathlib.Path, like: Any) -> str | None:

@@ -7,11 +7,12 @@ import pathlib
 import re
 import shutil
 from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
+from gan_jax import hosts
 from gan_jax.errors import InputError
 from gan_jax.files import read_json, write_json, write_whole
-from gan_jax.ranges import Checked, Filled, Folder, RunName
+from gan_jax.ranges import Checked, Count, Filled, Folder, RunName, Text, Whole
 from gan_jax.runs import lock
 
 AnyOptions = TypeVar('AnyOptions', bound='Options')
@@ -21,7 +22,8 @@ _REMOVED = '.removed'
 """Holds the contents that are being replaced until they are deleted."""
 _LEFT_BEHIND = {lock.NAME, _REMOVED, f'.{_CONFIG}.part'}
 """Files that a process leaves in the directory if it is killed before it writes its configuration."""
-_NOT_IDENTITY = ('steps', 'resume', 'overwrite', 'name', 'runs_dir', 'data_dir', 'runner')
+_HOSTS = ('coordinator', 'processes', 'process')
+_NOT_IDENTITY = ('steps', 'resume', 'overwrite', 'name', 'runs_dir', 'data_dir', 'runner', 'matmul_precision', *_HOSTS)
 """Options that determine how, where or how long to run, and may change when a run is resumed."""
 
 
@@ -37,6 +39,15 @@ class Options(Checked):
     """Continue from the newest checkpoint of the run."""
     overwrite: bool = False
     """Replace an existing run."""
+    coordinator: Text | None = None
+    """HOST:PORT of process 0, for a run of several processes; detected with SLURM, Open MPI, TPU pods and Kubernetes jobs."""
+    processes: Count | None = None
+    """Number of processes; detected like --coordinator."""
+    process: Whole | None = None
+    """Number of this process, starting at 0; detected like --coordinator."""
+    matmul_precision: Literal['default', 'tensorfloat32', 'float32'] = 'default'
+    """Precision of float32 matrix products and convolutions; the default is TF32 on GPUs, bfloat16 on TPUs, and float32 on CPUs.
+    Penalties, unrolled steps and the networks that score samples always use float32."""
 
     renamed: ClassVar[dict[str, str]] = {
         '--evaluate': '--samples',
@@ -93,7 +104,8 @@ def part(config: AnyOptions, name: str, **changes: Any) -> AnyOptions:
     """
     name = re.sub(r'[^\w.=+-]', '_', name)
     named = dataclasses.replace(config, name=f'{config.name}/{name}', overwrite=False, **changes)
-    return dataclasses.replace(named, resume=(pathlib.Path(named.runs_dir) / named.name / _CONFIG).exists())
+    begun = hosts.agreed((pathlib.Path(named.runs_dir) / named.name / _CONFIG).exists)
+    return dataclasses.replace(named, resume=begun)
 
 
 class RunDirectory:
@@ -110,6 +122,9 @@ class RunDirectory:
         self.path = pathlib.Path(config.runs_dir) / config.name
         self.resume = config.resume
         self.init_from: str | None = getattr(config, 'init_from', None)
+        hosts.agreed(lambda: self._open(config))
+
+    def _open(self, config: Options) -> None:
         identity = config.identity()
         if config.resume and config.overwrite:
             raise InputError('--resume continues a run and --overwrite replaces it: give only one of them')
@@ -174,7 +189,9 @@ class RunDirectory:
             write_json(self.path / _CONFIG, asked)
 
     def log(self, step: int, values: dict[str, Any], name: str = 'metrics.jsonl') -> None:
-        """Appends a line to a log."""
+        """Appends a line to a log; with several processes, in process 0 alone."""
+        if not hosts.leads():
+            return
         line = json.dumps({'step': step, **values}) + '\n'
         with open(self.path / name, 'a') as file:
             file.write(line)
@@ -189,6 +206,8 @@ class RunDirectory:
 
     def rewind(self, step: int) -> None:
         """Discards logs and pictures after `step`, since a run killed after its newest checkpoint repeats those steps."""
+        if not hosts.leads():
+            return
         for file in self.path.glob('*.jsonl'):
             self.write_log([row for row in self.read_log(file.name) if row['step'] <= step], file.name)
         for picture in self.pictures():

@@ -23,6 +23,21 @@ def _means(rows: np.ndarray) -> np.ndarray:
     return np.asarray((np.mean if rows.shape[1] == 1 else np.nanmean)(rows, 1, dtype=np.float64))
 
 
+class Silent:
+    """Replaces `Log` in all processes except process 0."""
+
+    def __enter__(self) -> 'Silent':
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def add(self, metrics: dict[str, np.ndarray]) -> None: ...
+
+    def write(self, step: int) -> None: ...
+
+    def keep(self, step: int, saved: Iterable[int]) -> None: ...
+
+
 class Log:
     """Logs the means of metrics; each line covers the steps since the last line at a multiple of `every`.
 

@@ -1,5 +1,6 @@
 """The training loop: many steps per call, a progress bar, logs, pictures and checkpoints, clean stops and exact resumption."""
 
+import functools
 import math
 import pathlib
 import time
@@ -8,12 +9,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gan_jax import finite, interruptions
+from gan_jax import finite, hosts, interruptions, placement
 from gan_jax.errors import Diverged, InputError, Interrupted
 from gan_jax.runs import pictures
 from gan_jax.runs.checkpoints import Checkpoints
 from gan_jax.runs.directory import RunDirectory
-from gan_jax.runs.logs import Log
+from gan_jax.runs.logs import Log, Silent
 from gan_jax.runs.weights import start_from
 from gan_jax.training import TrainState
 from gan_jax.typing import Metrics
@@ -34,6 +35,8 @@ class Callback(NamedTuple):
     """The interval in steps, or the steps at which it is called, in ascending order."""
     call: Callable[[int, TrainState], None]
     """`(step, state)`"""
+    together: bool = False
+    """Whether all processes call it, because it computes on all devices; otherwise only process 0 does."""
 
     def due(self, step: int, steps: int) -> bool:
         """Whether it is called at `step` of a run of `steps` steps."""
@@ -88,16 +91,18 @@ def fit(
         state, step = _resumed(state, run, checkpoints, steps) if run.resume else (state, 0)
         if len(survivors.finite) > 1:
             survivors.note_state(state, step)  # a resumed run may have lost some seeds before
-        with interruptions.noted() as signals, Log(run, step, steps, batch_size, log_every) as log:
+        logging = Log(run, step, steps, batch_size, log_every) if hosts.leads() else Silent()
+        with interruptions.noted() as signals, logging as log:
             try:
                 if step == 0:
-                    for callback in callbacks:
-                        if callback.due(0, steps):
-                            callback.call(0, state)
-                chunk = 1
-                while step < steps and not signals.received:
+                    _call([callback for callback in callbacks if callback.due(0, steps)], 0, state)
+                chunk, stop = 1, 0
+                while step < steps:
                     until = [every - step % every for every in (log_every, checkpoint_every)]
                     n = int(min(chunk, steps - step, *until, *(callback.wait(step) for callback in callbacks)))
+                    stop, n = _settled(signals.received, n)
+                    if stop:
+                        break
                     start = time.perf_counter()
                     state, metrics = advance(state, n)
                     metrics = {name: np.asarray(value) for name, value in metrics.items()}
@@ -107,28 +112,47 @@ def fit(
                     due = [callback for callback in callbacks if callback.due(step, steps)]
                     saves = step % checkpoint_every == 0 and step != steps
                     if due or saves:
-                        survivors.note_state(state, step)
+                        survivors.note_state(placement.local(state), step)
                     if step % log_every == 0 or step == steps:
                         log.write(step)
-                    for callback in due:
-                        callback.call(step, state)
+                    _call(due, step, state)
                     if saves:
                         _save(checkpoints, log, step, state)
                     checkpoints.note()
                 log.write(step)
                 if step not in checkpoints.steps():
-                    survivors.note_state(state, step)
+                    survivors.note_state(placement.local(state), step)
                     _save(checkpoints, log, step, state)
             except Diverged as error:
                 checkpoints.wait()
                 saved = checkpoints.steps()
                 kept = f'{run.path} contains the finite state of step {saved[-1]}' if saved else 'nothing has been saved yet'
-                _draw_losses(run)
+                hosts.agreed(lambda: _draw_losses(run))
                 raise Diverged(f'{error}; {kept}; {finite.ADVICE}') from None
-    _draw_losses(run)
-    if signals.received:
-        raise Interrupted(signals.received, step)
+        stop, _ = _settled(stop or signals.received, 0)
+    hosts.agreed(lambda: _draw_losses(run))
+    if stop:
+        raise Interrupted(stop, step)
     return state
+
+
+def _settled(signum: int, n: int) -> tuple[int, int]:
+    """The signal that any process has received, and the number of steps that process 0 wants to take in the next call."""
+    rows = hosts.gathered([signum, n])
+    return int(rows[:, 0].max()), int(rows[0, 1])
+
+
+def _call(callbacks: Sequence[Callback], step: int, state: TrainState) -> None:
+    """Calls the callbacks; with several processes, the others wait for process 0."""
+    if not callbacks:
+        return
+    state = placement.local(state)
+    for callback in callbacks:
+        if callback.together:
+            callback.call(step, state)
+        else:
+            hosts.agreed(functools.partial(callback.call, step, state))
+    hosts.agreed(lambda: None)
 
 
 def _resumed(state: TrainState, run: RunDirectory, checkpoints: Checkpoints, steps: int) -> tuple[TrainState, int]:
@@ -151,7 +175,7 @@ def _draw_losses(run: RunDirectory) -> None:
         pictures.save_figure(run.path / 'losses.png', pictures.loss_curves(rows))
 
 
-def _save(checkpoints: Checkpoints, log: Log, step: int, state: TrainState) -> None:
+def _save(checkpoints: Checkpoints, log: Log | Silent, step: int, state: TrainState) -> None:
     log.keep(step, checkpoints.steps())
     checkpoints.save(step, state)
 

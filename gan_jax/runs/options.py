@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import optax
 
-from gan_jax import augmentations, parallel, penalties
+from gan_jax import augmentations, penalties, placement
 from gan_jax.data.reading import Size, size_of
 from gan_jax.errors import InputError
 from gan_jax.features import FEATURES
@@ -84,7 +84,8 @@ class TrainOptions(Options):
     """Number of seeds, starting with --seed, that are trained in one program. The final table contains means and 95 % intervals
     over them; pictures and the sampler are from the first."""
     runner: Literal['pmap', 'shard_map'] = 'pmap'
-    """How a batch is distributed over several devices. With several seeds, the seeds are distributed instead."""
+    """How a batch is distributed over several devices of one process; several processes always use shard_map. With several seeds,
+    the seeds are distributed first."""
     init_from: Text | None = None
     """Start from the networks of the newest checkpoint of this run, such as runs/dcgan; optimizers and schedules start anew."""
     checkpoint_every: Count = 2000
@@ -95,7 +96,7 @@ class TrainOptions(Options):
     def check(self) -> None:
         """Raises `InputError` for options that cannot work, before anything is loaded or written."""
         if self.seeds == 1:
-            parallel.check_divisible(self.batch_size)
+            placement.check_divisible(self.batch_size)
 
 
 @dataclasses.dataclass(frozen=True)

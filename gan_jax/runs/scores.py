@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan_jax import parallel
+from gan_jax import compilation, hosts, parallel, placement
 from gan_jax.errors import InputError
 from gan_jax.metrics import moments, scores
 from gan_jax.metrics.extractors import Extractor
@@ -36,9 +36,10 @@ def sample_moments(
         block: number of images drawn at a time.
     """
     blocks = -(-samples // block)
-    devices = jax.local_device_count()
+    devices = len(placement.all_devices())
     numbers = np.arange(-(-blocks // devices) * devices)
-    apply = parallel.alone(lambda state, key: extractor.apply(draw(state, key)))  # a device draws whole blocks, not shares
+    judge = compilation.exact(extractor.apply)
+    apply = parallel.alone(lambda state, key: judge(draw(state, key)))  # a device draws whole blocks, not shares
 
     def collect(given: tuple[Any, Key], numbers: Array) -> tuple:
         state, key = given
@@ -95,6 +96,8 @@ def sample_scores(
             raise InputError(f'the samples of step {step} cannot be scored: {error}') from error
         if classes is not None:
             values['score'] = float(scores.value(classes))
+        if not hosts.leads():
+            return
         run.log(step, values, LOG)
         rows = run.read_log(LOG)
         pictures.save_figure(
@@ -102,4 +105,4 @@ def sample_scores(
             pictures.curves(rows, [[name] for name in values], title=f'{samples} samples; {extractor.name}'),
         )
 
-    return Callback(every, call)
+    return Callback(every, call, together=True)

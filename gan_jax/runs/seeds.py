@@ -6,21 +6,22 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, PartitionSpec
 
 from gan_jax import compilation
-
-_AXIS = 'seeds'
-"""Not the axis of `gan_jax.parallel`, because nothing is averaged over seeds."""
+from gan_jax.placement import AXIS, SEEDS, grid, placed
 
 
-def devices(seeds: int) -> Sequence[jax.Device]:
-    """The largest number of local devices that can share the seeds evenly."""
-    every = jax.local_devices()
-    return every[: max(n for n in range(1, len(every) + 1) if seeds % n == 0)]
-
-
-def over_seeds(function: Callable, seeds: int, *, owned: int = 1, side_by_side: bool, donate: bool = False) -> Callable:
+def over_seeds(
+    function: Callable,
+    seeds: int,
+    *,
+    owned: int = 1,
+    side_by_side: bool,
+    donate: bool = False,
+    mesh: Mesh | None = None,
+    split: tuple[int, int] | None = None,
+) -> Callable:
     """Compiles a function so that one call evaluates it for all seeds, spread over the devices that can share them evenly.
 
     Args:
@@ -29,8 +30,11 @@ def over_seeds(function: Callable, seeds: int, *, owned: int = 1, side_by_side: 
         owned: number of leading arguments with leaves `[seeds, ...]`, like the result; the other arguments are shared.
         side_by_side: maps over the seeds of one device by `vmap`; otherwise they are evaluated one after another.
         donate: donates the first argument.
+        mesh: a `placement.grid`, in which the devices of a row share the batch of each seed; by default one device in a row,
+            of those of this process.
+        split: the position of the argument that the devices of a row share, with leaves `[seeds, ...]`, and its axis of examples.
     """
-    chosen = devices(seeds)
+    mesh = grid(seeds) if mesh is None else mesh
 
     def mapped(*arguments: Any) -> Any:
         own, shared = arguments[:owned], arguments[owned:]
@@ -39,18 +43,21 @@ def over_seeds(function: Callable, seeds: int, *, owned: int = 1, side_by_side: 
         return jax.lax.map(lambda own: function(*own, *shared), own)
 
     donated = {'donate_argnums': 0} if donate else {}
-    if len(chosen) == 1:
+    if mesh.size == 1:
         return compilation.jit(mapped, cached=not donate, **donated)
-    mesh = Mesh(np.array(chosen), (_AXIS,), axis_types=(AxisType.Auto,))
-    split, whole = PartitionSpec(_AXIS), PartitionSpec()
+    own, whole = PartitionSpec(SEEDS), PartitionSpec()
+
+    def spec(number: int) -> PartitionSpec:
+        if split is not None and number == split[0]:
+            return PartitionSpec(SEEDS, *[None] * (split[1] - 1), AXIS)
+        return own if number < owned else whole
 
     def spread_out(*arguments: Any) -> Any:
-        specs = tuple(split if i < owned else whole for i in range(len(arguments)))
-        return jax.shard_map(mapped, mesh=mesh, in_specs=specs, out_specs=split, check_vma=False)(*arguments)
+        specs = tuple(map(spec, range(len(arguments))))
+        return jax.shard_map(mapped, mesh=mesh, in_specs=specs, out_specs=own, check_vma=False)(*arguments)
 
     compiled = compilation.jit(spread_out, cached=not donate, **donated)
-    place = lambda tree: jax.device_put(tree, NamedSharding(mesh, split))
-    return lambda *arguments: compiled(*map(place, arguments[:owned]), *arguments[owned:])
+    return lambda *arguments: compiled(*(placed(x, mesh, spec(i)) for i, x in enumerate(arguments)))
 
 
 def every(tree: Any, count: int) -> Any:

@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
-from gan_jax import compilation, finite, parallel
+from gan_jax import compilation, finite, hosts, parallel, placement
 from gan_jax.commandline import table
 from gan_jax.data.feeds import Feed, Joined, Stream, to_float, to_uint8
 from gan_jax.errors import Diverged, InputError
@@ -126,7 +127,7 @@ class Trained(NamedTuple):
 
     def read_log(self, name: str = 'metrics.jsonl') -> list[dict[str, Any]]:
         """The lines of a log of the run."""
-        return read_log(self.path, name)
+        return hosts.agreed(lambda: read_log(self.path, name))
 
     def tell(self, *words: object) -> None:
         """Prints; for several seeds, only for the first one."""
@@ -230,6 +231,8 @@ def _blocks(count: int, size: int = BLOCK) -> Iterator[np.ndarray]:
 def train(config: TrainOptions, study: Study, *, run: RunDirectory | None = None) -> Trained:
     """Trains a study as the options specify, with pictures and scores, and saves its sampler.
 
+    With several processes, each of them calls this, and has the whole state at the end.
+
     `run` is the directory of the run if it is already open. Raises `InputError` as `check` does, before anything is written, and
     otherwise as `RunDirectory` and `fit` do.
     """
@@ -258,11 +261,16 @@ def train(config: TrainOptions, study: Study, *, run: RunDirectory | None = None
         ],
         survivors=survivors,
     )
-    if isinstance(study.generator, Generator):
-        save_generator(run, study.generator, shown(state))
-    elif isinstance(study.generator, Translator):
-        save_translator(run, shown(state))
-    samples.animate(run)
+    state = placement.local(state)
+
+    def keep() -> None:
+        if isinstance(study.generator, Generator):
+            save_generator(run, study.generator, shown(state))
+        elif isinstance(study.generator, Translator):
+            save_translator(run, shown(state))
+        samples.animate(run)
+
+    hosts.agreed(keep)
     one = config.seeds == 1
     return Trained(config, study, run, run.path, state, keys[0] if one else keys, survivors.finite, programs={})
 
@@ -272,13 +280,11 @@ def check(config: TrainOptions, study: Study) -> None:
 
     Nothing is compiled.
     """
-    rows = config.batch_size
     if config.seeds == 1:
-        parallel.check_divisible(rows)
-        rows //= jax.local_device_count()
-    batch = jax.tree.map(lambda x: jax.ShapeDtypeStruct((rows, *np.shape(x)[1:]), jnp.result_type(x)), study.example)
-    if study.game is not None:
-        check_fit(study.game, batch)
+        placement.check_divisible(config.batch_size)
+        _check_share(study, config.batch_size // len(placement.all_devices()))
+    else:
+        _check_share(study, config.batch_size // seeds_grid(config, study).shape[placement.AXIS])
     scored = study.judge is not None and isinstance(study.generator, Generator)
     if isinstance(config, MethodOptions) and config.score_every and not scored:
         raise InputError('--score-every requires a run that generates images and has labels to train a classifier on')
@@ -288,6 +294,26 @@ def check(config: TrainOptions, study: Study) -> None:
         one = jax.eval_shape(study.trainer.init, study.example, jax.random.key(0))
         every = lambda x: jax.ShapeDtypeStruct((config.seeds, *x.shape), x.dtype)
         start_from(one if config.seeds == 1 else jax.tree.map(every, one), pathlib.Path(config.init_from))
+
+
+def _check_share(study: Study, rows: int) -> None:
+    """Raises `InputError` if the game cannot be played on `rows` examples, the share of one device."""
+    batch = jax.tree.map(lambda x: jax.ShapeDtypeStruct((rows, *np.shape(x)[1:]), jnp.result_type(x)), study.example)
+    if study.game is not None:
+        check_fit(study.game, batch)
+
+
+def seeds_grid(config: TrainOptions, study: Study) -> Mesh:
+    """The devices of a run of several seeds; with more devices than seeds, several devices share the batch of each seed."""
+
+    def fits(rows: int) -> bool:
+        try:
+            _check_share(study, rows)
+        except InputError:
+            return False
+        return True
+
+    return placement.grid(config.seeds, config.batch_size, fits)
 
 
 def first_state(config: TrainOptions, study: Study, keys: Key) -> TrainState:
@@ -312,16 +338,19 @@ def _resident(config: TrainOptions, study: Study, own: list[Any]) -> Advance:
     many: Callable = many_steps(study.trainer.step, lambda data, step: feed.draw(data[0], data[1], step), CALL_STEPS)
     if config.seeds == 1:
         one: Callable = parallel.choose(config.runner)(many, batch_axis=None)
-        take = lambda state, n: one(state, (feed.data, own[0]), n)
+        held = placement.placed((feed.data, own[0]))  # once, and not in every call
+        take = lambda state, n: one(state, held, n)
     else:
         each = lambda state, own, data, n: many(state, (data, own), n)
-        every = seeds.over_seeds(each, config.seeds, owned=2, side_by_side=_side_by_side(study), donate=True)
-        together = seeds.stacked(own)
-        take = lambda state, n: every(state, together, feed.data, n)
+        mesh = seeds_grid(config, study)
+        how: dict[str, Any] = {'owned': 2, 'side_by_side': _side_by_side(study), 'donate': True, 'mesh': mesh}
+        every = seeds.over_seeds(each, config.seeds, **how)
+        together, held = seeds.stacked(own), placement.placed(feed.data, mesh)
+        take = lambda state, n: every(state, together, held, n)
 
     def advance(state: TrainState, n: int) -> tuple[TrainState, Metrics]:
         state, rows = take(state, jnp.int32(n))
-        rows = {name: np.asarray(row) for name, row in rows.items()}
+        rows = {name: np.asarray(row) for name, row in placement.local(rows).items()}
         return state, {name: row[:n] if config.seeds == 1 else row[:, :n].T for name, row in rows.items()}
 
     return advance
@@ -332,23 +361,33 @@ def _streamed(config: TrainOptions, study: Study, own: list[Any]) -> Advance:
     stream = study.feed
     assert isinstance(stream, (Stream, Joined))
     step = lambda state, batch, own: study.trainer.step(state, stream.prepare(batch, own, state.step))
+    axis = 0 if stream.minibatches == 1 else 1
+    sizes = {'seeds': config.seeds, 'batch_size': config.batch_size}
     if config.seeds == 1:
-        one: Callable = parallel.choose(config.runner)(step, batch_axis=0 if stream.minibatches == 1 else 1)
-        take = lambda state, batches: one(state, batches[0], own[0])
+        share, key = placement.share(None, **sizes), placement.placed(own[0])
+        one: Callable = parallel.choose(config.runner)(step, batch_axis=axis)
+        take = lambda state, batches: one(state, placement.assembled(batches[0], None, share, **sizes, axis=axis), key)
     else:
-        every = seeds.over_seeds(step, config.seeds, owned=3, side_by_side=_side_by_side(study), donate=True)
+        mesh, axis = seeds_grid(config, study), axis + 1
+        share = placement.share(mesh, **sizes)
+        how: dict[str, Any] = {'owned': 3, 'side_by_side': _side_by_side(study), 'donate': True, 'mesh': mesh, 'split': (1, axis)}
+        every = seeds.over_seeds(step, config.seeds, **how)
         together = seeds.stacked(own)
-        take = lambda state, batches: every(state, jax.tree.map(lambda *x: np.stack(x), *batches), together)
+        joined = lambda batches: jax.tree.map(lambda *x: np.stack(x), *batches)
+        take = lambda state, batches: every(
+            state, placement.assembled(joined(batches), mesh, share, **sizes, axis=axis), together
+        )
     reading: list[Iterator[Batch]] = []
 
     def advance(state: TrainState, n: int) -> tuple[TrainState, Metrics]:
         if not reading:
             start = int(np.ravel(np.asarray(state.step))[0])
-            reading.extend(stream.batches(mine, start) for mine in own)
+            reading.extend(stream.batches(mine, start, share.rows) for mine in own[share.seeds])
         rows = []
         for _ in range(n):
             state, metrics = take(state, [next(batches) for batches in reading])
             rows.append(metrics)
+        rows = placement.local(rows)
         return state, jax.tree.map(lambda *m: np.stack([np.asarray(x) for x in m]), *rows)
 
     return advance
@@ -378,7 +417,7 @@ def _callbacks(
         found.append(Callback(config.sample_every, draw))
     if config.score_every:
         assert study.judge is not None and drawn is not None  # ensured by `check`
-        judge = study.judge()
+        judge = hosts.in_turn(study.judge)
         score = sample_scores(
             run,
             lambda state, key: drawn(state, key, 100),
@@ -434,6 +473,10 @@ def judged(trained: Trained, evaluate: Evaluate) -> dict[str, Any]:
     For several seeds a table is printed, with means and 95 % intervals of the mean by Student's t. A seed that diverged has no
     figures.
     """
+    return hosts.agreed(lambda: _judged(trained, evaluate))
+
+
+def _judged(trained: Trained, evaluate: Evaluate) -> dict[str, Any]:
     if not trained.roots.shape:
         return evaluate(trained)
     each = [evaluate(trained.seed(i)) if ok else None for i, ok in enumerate(trained.finite)]

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from gan_jax import hosts
 from gan_jax.data import decoding
 from gan_jax.data.images import Images
 from gan_jax.data.reading import Size, cropped, decode, size_of
@@ -50,8 +51,9 @@ class TfdsSource:
                 raise InputError(f'the images of {named.prepared} have several sizes: give a size')
         elif size is None and height != width:
             raise InputError(f'the images of {named.prepared} are {height} x {width}, not square: give a size')
-        if not pathlib.Path(made.data_dir).exists():
-            prepare(named.prepared, data_dir=data_dir)
+        missing = not pathlib.Path(made.data_dir).exists()
+        if missing or hosts.count() > 1:
+            hosts.in_turn(lambda: prepare(named.prepared, data_dir=data_dir))  # does nothing if it is there
             made = builder(named, data_dir)
         self.name, self.path = named.prepared, pathlib.Path(made.data_dir)
         self.split = _split(made.info.splits, named, split)

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan_jax import compilation, parallel
+from gan_jax import compilation, placement
 from gan_jax.errors import InputError, one_line
 from gan_jax.files import fingerprint
 from gan_jax.typing import AnyArray, Array
@@ -53,7 +53,7 @@ def extract(extractor: Extractor, batches: Iterable[np.ndarray], *, batch_size: 
     vector per image, and for features that are not finite.
     """
     size = filled_size(batch_size)
-    compiled = compilation.jit(extractor.apply)
+    compiled = compilation.jit(compilation.exact(extractor.apply))
     traced: bool | None = None
     for rows in _rebatched(batches, size):
         if extractor.shape not in (None, rows.shape[1:]):
@@ -61,7 +61,7 @@ def extract(extractor: Extractor, batches: Iterable[np.ndarray], *, batch_size: 
         filled = np.concatenate([rows, np.repeat(rows[:1], size - len(rows), 0)])
         if traced is None:
             traced = not extractor.on_host or traceable(extractor, jax.ShapeDtypeStruct(filled.shape, filled.dtype))
-        outputs = compiled(parallel.split_rows(filled)) if traced else _called(extractor, filled)
+        outputs = compiled(placement.split_rows(filled)) if traced else _called(extractor, filled)
         features, logits = (None if x is None else np.asarray(x) for x in outputs)
         if features is None or features.ndim != 2 or len(features) != size or not np.issubdtype(features.dtype, np.number):
             found = 'nothing' if features is None else f'{features.dtype}{list(features.shape)} for {size} images'

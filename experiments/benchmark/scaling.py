@@ -1,0 +1,149 @@
+"""What a train step exchanges between devices: counted in the program compiled for so many, and what share of a step it takes.
+
+    python -m experiments.benchmark.scaling
+    python -m experiments.benchmark.scaling --devices 8 --networks dcgan wgan_gp
+
+The devices are simulated, and the program is compiled but not run. The share is the time of the exchanges on a network beside the
+time of the arithmetic on its devices, from public figures: an estimate of where scaling ends, not a measurement.
+"""
+
+import dataclasses
+import math
+import re
+from collections.abc import Callable
+from typing import Annotated, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import PartitionSpec
+
+import gan_jax
+from experiments.benchmark import steps
+from gan_jax import compilation, parallel, placement, runs
+from gan_jax.ranges import Checked, Range, SomeNames
+from gan_jax.registry import Table
+
+NETWORKS: Table[Callable[[], steps.Training]] = Table(
+    'network',
+    {
+        'dcgan': lambda: steps.dcgan(64, 3, 128, 5, 64),
+        'unrolled_dcgan': lambda: steps.dcgan(64, 3, 128, 5, 64, unroll_steps=5),
+        'sngan': lambda: steps.sngan(32, 128, 64),
+        'wgan_gp': lambda: steps.wgan_gp(32, 128, 64),
+        'cyclegan': lambda: steps.cyclegan(64, 64, 3, 1),
+    },
+)
+"""Name -> the training of one device."""
+
+
+class Link(NamedTuple):
+    """A network of devices, from its maker's figures."""
+
+    bandwidth: float
+    """Bytes a second that a device sends, in one direction."""
+    latency: float
+    """Seconds of one exchange between neighbours."""
+    speed: float
+    """Float32 operations a second of a device, by its default arithmetic."""
+
+
+LINKS = {
+    'NVLink 4 (H100)': Link(450e9, 3e-6, 495e12),
+    'InfiniBand NDR (H100)': Link(50e9, 5e-6, 495e12),
+    'ICI (TPU v5p)': Link(600e9, 1e-6, 459e12),
+}
+"""NVIDIA's H100 data sheet: NVLink of 900 GB/s in both directions together, TF32 without sparsity, and in a DGX H100 a port of
+400 Gb/s for each GPU. Google's page of the TPU v5p: 1200 GB/s in both directions together, bfloat16. Latencies are guesses."""
+UTILISATION = 0.3
+"""The assumed share of a device's speed that the networks reach; with a lower one the exchanges matter less."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(Checked):
+    """What a train step exchanges."""
+
+    devices: Annotated[int, Range(2, 4096)] = 512
+    """That the program is compiled for."""
+    networks: SomeNames = tuple(NETWORKS)
+
+
+class Exchange(NamedTuple):
+    """A collective in a compiled program."""
+
+    kind: str
+    bytes: int
+    """Of its result, on one device."""
+
+
+_COLLECTIVE = re.compile(r'= (\S.*?) (all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)(?:-start)?\(')
+_COMPUTATION = re.compile(r'^(?:ENTRY )?%?([\w.-]+) \(.*?\) -> .*? \{\n(.*?)^\}', re.M | re.S)
+_ARRAY = re.compile(r'\b(pred|[a-z]+?)(\d*)\[([\d,]*)\]')
+
+
+def exchanges(program: str) -> list[Exchange]:
+    """The collectives of a step, from the text of its compiled program; those of a loop as often as it runs."""
+    parts = dict(_COMPUTATION.findall(program))
+    entry = re.search(r'^ENTRY %?([\w.-]+)', program, re.M)
+    assert entry is not None
+
+    def of(name: str) -> list[Exchange]:
+        found = [Exchange(kind, _bytes(shapes)) for shapes, kind in _COLLECTIVE.findall(parts[name])]
+        for line in parts[name].splitlines():
+            times = re.search(r'"known_trip_count":\{"n":"(\d+)"', line)
+            for called in re.findall(r'(?:body|calls|to_apply|_computation)=%?([\w.-]+)', line):
+                found += (int(times[1]) if times else 1) * of(called)
+        return found
+
+    return of(entry[1])
+
+
+def _bytes(shapes: str) -> int:
+    sizes = _ARRAY.findall(shapes)
+    return sum(int(bits or 8) // 8 * math.prod(map(int, filter(None, sides.split(',')))) for _, bits, sides in sizes)
+
+
+def compiled(training: steps.Training, devices: int) -> tuple[Any, float]:
+    """A train step on so many devices of this process, each with the training's batch, compiled; and its operations on each."""
+    trainer = gan_jax.trainer(training.game, training.optimizers, unroll_steps=training.unroll_steps)
+    mesh, whole = placement.line(jax.devices()[:devices]), PartitionSpec()
+    state = jax.eval_shape(trainer.init, training.start, jax.random.key(0))
+    one = jax.eval_shape(lambda: training.feed.by(jax.random.key(0))(training.feed.data, jnp.int32(0)))
+    batch = jax.tree.map(lambda x: jax.ShapeDtypeStruct((devices * x.shape[0], *x.shape[1:]), x.dtype), one)
+    split = jax.shard_map(
+        trainer.step, mesh=mesh, in_specs=(whole, PartitionSpec(parallel.AXIS)), out_specs=whole, check_vma=False
+    )
+    analysis: Any = jax.jit(trainer.step).lower(state, one).cost_analysis()
+    return compilation.jit(split, donate_argnums=0).lower(state, batch).compile(), analysis['flops']
+
+
+def seconds(found: list[Exchange], devices: int, link: Link) -> float:
+    """The time of the exchanges, each by a ring: it sends the array twice in an all-reduce, and otherwise once."""
+    share = (devices - 1) / devices
+    passes = lambda exchange: 2 if exchange.kind == 'all-reduce' else 1
+    sent = sum(passes(exchange) * share * exchange.bytes for exchange in found)
+    # A tree of exchanges for what is small: its latency grows with the logarithm.
+    return sent / link.bandwidth + len(found) * 2 * math.ceil(math.log2(devices)) * link.latency
+
+
+def main(config: Config) -> dict[str, Any]:
+    """Counts the exchanges of every network, prints the table, and returns its figures."""
+    jax.config.update('jax_num_cpu_devices', config.devices)
+    rows: list[tuple] = [('a step', 'collectives', 'MB', 'GFLOP', *(f'{name}, %' for name in LINKS))]
+    results: dict[str, Any] = {}
+    for name in config.networks:
+        program, flops = compiled(NETWORKS[name](), config.devices)
+        found = exchanges(program.as_text())
+        kinds = {kind: sum(x.kind == kind for x in found) for kind in dict.fromkeys(x.kind for x in found)}
+        size = sum(exchange.bytes for exchange in found)
+        times = {title: seconds(found, config.devices, link) for title, link in LINKS.items()}
+        shares = {title: time / (time + flops / (UTILISATION * LINKS[title].speed)) for title, time in times.items()}
+        results[name] = {'collectives': kinds, 'bytes': size, 'flops': flops, 'shares': shares}
+        counts = ', '.join(f'{n} {kind}' for kind, n in kinds.items())
+        rows.append((name, counts, size / 1e6, flops / 1e9, *(f'{100 * share:.1f}' for share in shares.values())))
+    title = f'compiled for {config.devices} devices; shares of the time at {100 * UTILISATION:.0f} % of the peak, without overlap'
+    print(runs.table(rows, title=title))
+    return results
+
+
+if __name__ == '__main__':
+    runs.run_main(main, Config)

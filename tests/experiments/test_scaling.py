@@ -1,0 +1,47 @@
+"""What a step exchanges, counted in compiled programs."""
+
+import jax
+import pytest
+
+from experiments.benchmark import scaling, steps
+
+PROGRAM = """
+%body (p: (s32[], f32[4])) -> (s32[], f32[4]) {
+  %x = f32[4]{0} all-reduce(%y), replica_groups={}
+}
+
+%condition (p: (s32[], f32[4])) -> pred[] {
+  %less = pred[] compare(%i, %n)
+}
+
+ENTRY %main (p: f32[4]) -> f32[4] {
+  %both = (f32[10]{0}, bf16[2,3]{1,0}) all-reduce(%a, %b), to_apply=%add
+  %loop = (s32[], f32[4]) while(%t), condition=%condition, body=%body, backend_config={"known_trip_count":{"n":"5"}}
+  %rows = f32[8]{0} all-gather-start(%c)
+}
+"""
+
+
+def test_exchanges_of_a_loop_count_as_often_as_it_runs():
+    found = scaling.exchanges(PROGRAM.replace('to_apply=%add', ''))
+    assert sorted(found) == sorted(
+        [scaling.Exchange('all-reduce', 52), scaling.Exchange('all-gather', 32), *[scaling.Exchange('all-reduce', 16)] * 5]
+    )
+
+
+def test_the_ring_sends_an_array_twice():
+    link = scaling.Link(bandwidth=1e9, latency=0.0, speed=1.0)
+    assert scaling.seconds([scaling.Exchange('all-reduce', 10**9)], 4, link) == pytest.approx(2 * 3 / 4)
+    assert scaling.seconds([scaling.Exchange('all-gather', 10**9)], 4, link) == pytest.approx(3 / 4)
+    assert scaling.seconds([scaling.Exchange('all-gather', 0)] * 3, 8, link._replace(latency=1e-6)) == pytest.approx(18e-6)
+
+
+@pytest.mark.parametrize(('unroll_steps', 'updates'), [(0, 2), (3, 8)])
+def test_a_step_reduces_each_players_gradient_once(unroll_steps, updates, optimised):
+    # Unrolled updates exchange D's gradient, and its derivative on the way back.
+    training = steps.dcgan(8, 1, 4, 2, 2, unroll_steps=unroll_steps)
+    program, _ = scaling.compiled(training, 4)
+    trained = jax.eval_shape(lambda: training.game.init(training.start, jax.random.key(0)))
+    smallest = min(4 * sum(x.size for x in jax.tree.leaves(player['params'])) for player in trained)
+    found = scaling.exchanges(program.as_text())
+    assert sum(x.kind == 'all-reduce' and x.bytes >= smallest for x in found) == updates

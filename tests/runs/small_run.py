@@ -1,0 +1,51 @@
+"""A run of a second, for tests that start several processes: `python small_run.py FLAGS`."""
+
+import dataclasses
+import os
+import signal
+
+import numpy as np
+from test_loop import small_study
+
+from gan_jax import data, hosts, liveness, runs
+from gan_jax.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(runs.TrainOptions):
+    name: str = 'r'
+    batch_size: int = 8
+    checkpoint_every: int = 2
+    streamed: bool = False
+    receives: str = ''
+    """SIGNAL:process:step, such as KILL:1:3: what the process gets after the step."""
+    refuses: int = -1
+    """The process that refuses to begin."""
+
+    free = (*runs.TrainOptions.free, 'streamed', 'receives', 'refuses')
+
+
+def main(config):
+    points = np.random.default_rng(0).normal(size=(20, 2)).astype(np.float32)
+    feed = data.feed(points, config.batch_size, memory_limit=0 if config.streamed else 1e9)
+
+    def note(run):
+        name, process, at = config.receives.split(':')
+
+        def call(step, state):
+            if (step, hosts.index()) == (int(at), int(process)):
+                os.kill(os.getpid(), getattr(signal, f'SIG{name}'))
+
+        return runs.Callback(1, call, together=True)
+
+    study = small_study()._replace(feed=feed, notes=(note,) if config.receives else ())
+    if config.refuses == hosts.index():
+        raise InputError('no, thank you')
+    trained = runs.train(config, study)
+    figures = runs.report(trained, lambda one: {'sum': float(sum(np.abs(one.plays(4)).ravel()))})
+    print(hosts.index(), trained.steps, figures)
+
+
+if __name__ == '__main__':
+    liveness.PATIENCE = 6.0  # seconds of silence, so that tests need not wait for longer
+    runs.run_main(main, Config)
