@@ -126,7 +126,7 @@ def agreed(function: Callable[[], T]) -> T:
     """Calls the function in process 0 alone, and returns its value in every process.
 
     For what is read from disk, and for what process 0 does while the others wait. Within the function `gan_jax.parallel` uses
-    only the devices of process 0. An `InputError` is raised in every process. The value must be picklable.
+    only the devices of process 0. Raises, in every process, the `InputError` of the function. The value must be picklable.
     """
     if count() == 1:
         return function()
