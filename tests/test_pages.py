@@ -40,7 +40,14 @@ from gan_jax.registry import build
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = {
     name: (ROOT / name).read_text()
-    for name in ('README.md', 'experiments/README.md', 'gan_jax/README.md', 'gan_jax/metrics/README.md', 'CHANGELOG.md')
+    for name in (
+        'README.md',
+        'experiments/README.md',
+        'gan_jax/README.md',
+        'gan_jax/metrics/README.md',
+        'gan_jax/SCALING.md',
+        'CHANGELOG.md',
+    )
 }
 FRONT, EXPERIMENTS, LIBRARY, METRICS, _ = PAGES.values()
 
