@@ -49,7 +49,7 @@ PAGES = {
         'CHANGELOG.md',
     )
 }
-FRONT, EXPERIMENTS, LIBRARY, METRICS, _ = PAGES.values()
+FRONT, EXPERIMENTS, LIBRARY, METRICS, *_ = PAGES.values()
 
 
 def blocks(page: str, language: str = 'python') -> list[str]:
