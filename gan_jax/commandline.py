@@ -36,7 +36,8 @@ def run(main: Callable[[C], object], config: type[C]) -> None:
             options: Any = _parse(config, program)
             if hasattr(options, 'coordinator'):  # only experiments that train have it
                 hosts.start(options.coordinator, options.processes, options.process)
-                compilation.set_matmul_precision(options.matmul_precision)
+                if options.matmul_precision != 'default':  # JAX_DEFAULT_MATMUL_PRECISION stays in force
+                    compilation.set_matmul_precision(options.matmul_precision)
             main(options)
             hosts.finish()
     except InputError as error:

@@ -83,7 +83,7 @@ def start(coordinator: str | None = None, processes: int | None = None, process:
             heartbeat_timeout_seconds=50,  # in case `gan_jax.liveness` does not notice a dead process
         )
         every = jax.devices()  # waits for all processes, so it comes before anything that takes long in one of them
-    except (RuntimeError, ValueError) as error:
+    except Exception as error:  # of JAX, or of what a cluster's detection asks
         raise InputError(f'the processes cannot connect to each other: {one_line(error)}') from error
     if count() == 1:
         return

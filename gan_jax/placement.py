@@ -83,7 +83,8 @@ def placed(tree: Any, mesh: Mesh | None = None, spec: PartitionSpec = PartitionS
     """Places arrays that every process has in full on the mesh; by default they are replicated over all devices."""
     sharding = NamedSharding(mesh or line(), spec)
     if hosts.count() == 1:
-        return jax.device_put(tree, sharding)
+        # On a single device arrays stay uncommitted, like the first state: a step would otherwise be compiled twice.
+        return jax.device_put(tree, sharding if sharding.mesh.size > 1 else None)
 
     def place(x: Any) -> Any:
         if isinstance(x, jax.Array) and not x.is_fully_addressable:

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -19,14 +20,14 @@ class Ended(NamedTuple):
     """From the start of all to the end of this one."""
 
 
-def run(command, count, devices, *, timeout=240, cwd=None):
+def run(command, count, devices, *, timeout=400, cwd=None):
     """Runs `python COMMAND --coordinator ... --process i` in `count` processes with as many CPU devices each, to their end."""
     with socket.socket() as free:
         free.bind(('localhost', 0))
         port = free.getsockname()[1]
     flags = [flag for flag in os.environ.get('XLA_FLAGS', '').split() if 'device_count' not in flag]
     environment = {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if not name.lower().endswith('_proxy')},  # JAX warns of them
         'XLA_FLAGS': ' '.join([*flags, f'--xla_force_host_platform_device_count={devices}']),
         'PYTHONPATH': os.pathsep.join(map(str, (ROOT, ROOT / 'tests', ROOT / 'tests/runs'))),
     }
@@ -39,15 +40,17 @@ def run(command, count, devices, *, timeout=240, cwd=None):
         )
         for i in range(count)
     ]  # fmt: skip
-    ended = []
+
+    def to_its_end(process):
+        out, err = process.communicate(timeout=timeout)
+        return Ended(process.returncode, out, err, time.monotonic() - start)
+
     try:
-        for process in started:
-            out, err = process.communicate(timeout=max(1, start + timeout - time.monotonic()))
-            ended.append(Ended(process.returncode, out, err, time.monotonic() - start))
+        with ThreadPoolExecutor(count) as pool:
+            return list(pool.map(to_its_end, started))
     finally:
         for process in started:
             process.kill()
-    return ended
 
 
 def succeeded(command, count, devices, **options):

@@ -66,14 +66,15 @@ def test_a_process_that_is_killed_ends_the_other_and_the_pair_resumes_bit_for_bi
     killed = processes.run(flags(tmp_path, '--receives', 'KILL:1:3'), 2, 2)
     assert killed[1].code == -9 and killed[0].code == 1
     assert re.search(r'^process 1 on .* has died: no sign of it for \d+ s; --resume goes on from', killed[0].err, re.M)
-    assert killed[0].seconds < 60
+    assert killed[0].seconds - killed[1].seconds < 60
     processes.succeeded(flags(tmp_path, '--resume'), 2, 2)
     assert_same_bits(state_of(tmp_path), state_of(two[0]))
 
 
+@pytest.mark.slow
 def test_the_death_of_process_0_ends_the_others(tmp_path):
     killed = processes.run(flags(tmp_path, '--receives', 'KILL:0:1'), 2, 1)
-    assert killed[0].code == -9 and killed[1].code != 0 and killed[1].seconds < 60
+    assert killed[0].code == -9 and killed[1].code != 0 and killed[1].seconds - killed[0].seconds < 60
     assert 'process 0' in killed[1].err or 'leader task' in killed[1].err
 
 
