@@ -122,7 +122,7 @@ def _opener(
     @functools.cache
     def real(split: str) -> sources.OpenedImages:
         if split != 'test':
-            metrics.check_split(asked, split)
+            metrics.check_split(asked)
         text = data.held_out_name(asked.real, asked.data_dir) if split == 'test' else asked.real
         opened.append(sources.open_source(text, split=split, **form))
         return opened[-1]

@@ -29,8 +29,9 @@ from gan_jax.typing import Array
 class Config(generators.DrawOptions):
     """The perceptual path length of a run."""
 
-    extractor: str = 'inception'
-    """Extractor of features, as in python -m gan_jax.metrics."""
+    extractor: str = 'lpips'
+    """Extractor of features, as in python -m gan_jax.metrics: the paper's lpips:weights=FILE,linear=FILE, or another that does not
+    round images."""
     paths: Compared = 10_000
     """Number of paths; the paper uses 100,000."""
     way: Literal['arc', 'line'] | None = None
@@ -51,6 +52,8 @@ def main(config: Config) -> dict[str, Any]:
     if config.own_latents(trained.made) is not None:
         raise InputError('--latents does not apply: the ends of the paths are drawn')
     extractor = build(EXTRACTORS, config.extractor, data_dir=config.data_dir)
+    if extractor.rounds or extractor.on_host:
+        raise InputError(f'a path length requires an extractor that is smooth in the pixels, such as lpips, not {extractor.name}')
     way = config.way or ('arc' if trained.made.normal else 'line')
     between = latents.slerp if way == 'arc' else latents.lerp
     z, conditions = generators.latents_of(trained.made, config.seed, 2 * config.paths)
@@ -67,6 +70,7 @@ def main(config: Config) -> dict[str, Any]:
         return jnp.square(extractor.apply(a).features - extractor.apply(b).features).sum(1)
 
     @compilation.jit
+    @compilation.exact
     def measured(weights: Any, start: Array, end: Array) -> PathLength:
         generate = lambda rows: images(weights, rows)
         settings: dict[str, Any] = {'epsilon': config.epsilon, 'whole': config.whole, 'block': config.batch_size}

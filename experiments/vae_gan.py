@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import gan_jax
 from experiments.shared import autoencoders
 from gan_jax import data, games, latents, networks, runs
+from gan_jax.errors import InputError
 from gan_jax.ranges import Weight, Width
 
 
@@ -41,6 +42,11 @@ class Config(autoencoders.AutoencoderOptions):
     optimizers: str = 'adam:learning_rate=3e-4'
 
     title: ClassVar[str] = 'VAE-GAN'
+
+    def check(self) -> None:
+        super().check()
+        if self.minibatch != 'none':
+            raise InputError('--minibatch would compare real images with themselves: each is judged twice')
 
     def without(self) -> dict[str, Any]:
         return super().without() | {'pixel_weight': 1.0}

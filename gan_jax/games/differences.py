@@ -38,11 +38,12 @@ def perceptual(extractor: 'Extractor', weight: float = 1.0) -> Difference:
 
     LPIPS (Zhang et al. 2018), which VQGAN uses, compares normalised features in the same way, but at every position of five
     layers and with learned weights. Extractors return one vector for each image, so this term judges the whole image and leaves
-    the details to the others. It is at most 4 times the weight. Raises `InputError` for an extractor that runs on the host,
-    which JAX cannot differentiate.
+    the details to the others. It is at most 4 times the weight. Raises `InputError` for an extractor that runs on the host or
+    rounds its images, which cannot be differentiated.
     """
-    if extractor.on_host:
-        raise InputError(f'a perceptual loss requires an extractor of JAX, which it can differentiate, not {extractor.name}')
+    if extractor.on_host or extractor.rounds:
+        why = 'rounds images to 256 levels' if extractor.rounds else 'runs on the host'
+        raise InputError(f'a perceptual loss requires an extractor that can be differentiated; {extractor.name} {why}')
 
     def unit(images: Array) -> Array:
         features = extractor.apply(images).features

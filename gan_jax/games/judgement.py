@@ -171,10 +171,12 @@ class Judgement(NamedTuple):
         given: Sequence[Array] = (),
         beside: Sequence[Array] = (),
         weight: float = 1.0,
+        paired: bool = False,
     ) -> tuple[Array, Metrics, Verdict, Verdict]:
         """The objective's loss times `weight` plus the feature losses, metrics, and the verdicts on real and fake.
 
-        The other arguments are as in `discriminator_loss`.
+        With `paired`, a generated example is augmented like the real one beside it. The other arguments are as in
+        `discriminator_loss`.
         """
         network, progress = self.split(variables)
         real_key, fake_key, noise_key = jax.random.split(key, 3)
@@ -182,7 +184,7 @@ class Judgement(NamedTuple):
         # If the objective ignores the real logits, XLA removes the pass over the real examples, as nothing else depends on it.
         shown_real = self.show(progress, real, real_key, beside=beside)
         of_real = self.judge(network, shown_real.seen, noise_keys[0], given=given)
-        shown_fake = self.show(progress, fake, real_key if beside else fake_key, beside=beside)
+        shown_fake = self.show(progress, fake, real_key if beside or paired else fake_key, beside=beside)
         of_fake = self.judge(network, shown_fake.seen, noise_keys[1], given=given)
         loss = weight * objective.generator(of_real.logits, of_fake.logits).mean()
         metrics: Metrics = {}

@@ -92,9 +92,10 @@ class AdversarialTerm(NamedTuple):
         """
 
         def adversarial(variables: Variables, fake: Array) -> tuple[Array, tuple[Array, Metrics]]:
-            loss, metrics, _, _ = self.judge.generator_loss(self.objective, variables, real, fake, key)
-            matched = metrics.get('feature_loss', jnp.zeros(()))
-            return loss - matched, (matched, metrics)
+            paired = bool(self.judge.feature_losses)
+            _, metrics, of_real, of_fake = self.judge.generator_loss(self.objective, variables, real, fake, key, paired=paired)
+            loss = self.objective.generator(of_real.logits, of_fake.logits).mean()
+            return loss, (metrics.get('feature_loss', jnp.zeros(())), metrics)
 
         value, (matched, metrics) = adversarial(variables, fake)
         reconstruction = plain(fake)

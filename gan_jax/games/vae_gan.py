@@ -89,11 +89,13 @@ def vae_gan(
         feature_losses: L_like, from `gan_jax.features`.
         feature_layer: the index of the features to which `feature_losses` apply.
 
-    Raises `ValueError` for weights out of range, without feature losses if `pixel_weight` is 0, as `games.judgement.judgement`
+    Raises `ValueError` for packing, for weights out of range, without feature losses if `pixel_weight` is 0, as `games.judgement.judgement`
     does and, from `init`, if the encoder does not return pairs.
     """
     if not feature_losses and not pixel_weight:
         raise ValueError('a variational autoencoder requires feature losses or a pixel_weight above 0')
+    if augmentation is not None and augmentation.group > 1:
+        raise ValueError('packing would join a real image to itself, because it is compared with a reconstruction and a sample')
     judge = judgement(
         discriminator,
         objective.undecided,
@@ -142,11 +144,13 @@ def vae_gan(
     def generator_loss(variables: Variables, play: Variational, batch: Batch, key: Key) -> tuple[Array, Metrics]:
         def judged(variables: Variables, reconstruction: Array, sample: Array) -> tuple[Array, Array, Metrics]:
             real, fake = _alternating(batch, batch), _alternating(reconstruction, sample)
-            loss, metrics, of_real, of_fake = judge.generator_loss(objective, variables, real, fake, key)
+            loss, metrics, of_real, of_fake = judge.generator_loss(objective, variables, real, fake, key, paired=True)
             if not feature_losses:
                 return loss, jnp.zeros(()), metrics
             kept = [[layer[::2] for layer in verdict.features] for verdict in (of_real, of_fake)]
-            return loss - metrics.pop('feature_loss'), judge.feature_loss(*kept), metrics
+            metrics.pop('feature_loss')
+            loss = objective.generator(of_real.logits, of_fake.logits).mean()
+            return loss, judge.feature_loss(*kept), metrics
 
         value, for_decoder, metrics = judged(variables, play.for_decoder, play.sample)
         fixed, sample = lax.stop_gradient((variables, play.sample))

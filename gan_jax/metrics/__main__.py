@@ -95,8 +95,9 @@ def main(config: Config) -> list[Score]:
         return opened[-1]
 
     def real(split: str) -> sources.OpenedImages:
-        check_split(config, split)
-        return images(config.real, split)
+        check_split(config)
+        name, asked = (config.real, '') if pathlib.Path(config.real).exists() else sources.named_split(config.real)
+        return images(config.real if asked in ('', split) else name, split)
 
     scores = scored(config, real, images(config.fake, 'test'))
     report(scores, config.json, opened)
@@ -133,12 +134,14 @@ def scored(
     )
 
 
-def check_split(config: Config, split: str) -> None:
+def check_split(config: Config) -> None:
     """Raises `InputError` if REAL names a split other than the one on which the protocols or measures are defined."""
     asked = '' if pathlib.Path(config.real).exists() else sources.named_split(config.real)[1]
-    fixed = config.protocol or [text for text in config.measures if build(MEASURES, text).split]
-    if fixed and asked not in ('', split):
-        raise InputError(f'{", ".join(fixed)} is defined on the split {split!r}, not {asked!r}')
+    splits = {name: PROTOCOLS[name].split for name in config.protocol}
+    splits |= {text: build(MEASURES, text).split for text in config.measures}
+    for text, split in splits.items():
+        if split and asked not in ('', split):
+            raise InputError(f'{text} is defined on the split {split!r}, not {asked!r}')
 
 
 def chosen(config: Config) -> dict[str, Protocol]:

@@ -248,12 +248,13 @@ def copying(cells: Count = 3, least: Whole = 20, seed: Seed = 0) -> Measure:
 def likelihood(seed: Seed = 0, most: Annotated[int, Range(4, 1_000_000)] = 10_000) -> Measure:
     """FLD: the likelihood of held-out images under Gaussians around the generated ones (Jiralerspong et al. 2023).
 
-    Of each set, at most the first `most` images are used, because the distances of all pairs are held in memory. Raises
+    Of each set, at most `most` images, drawn at random, are used, because the distances of all pairs are held in memory. Raises
     `ValueError` for settings out of range.
     """
 
     def call(real: Found, fake: Found, held_out: Found) -> list[Row]:
-        train, new, samples = (x.features[:most] for x in (real, held_out, fake))
+        drawn = lambda x: x[np.random.default_rng(seed).permutation(len(x))[:most]]
+        train, new, samples = (drawn(x.features) for x in (real, held_out, fake))
         found = feature_likelihood_divergence(train, new, samples, jax.random.key(seed))
         error = float(np.asarray(found.standard_error))
         return [('fld', float(found.value), error, 'standard error'), ('fld_gap', float(found.gap), None, '')]

@@ -76,7 +76,8 @@ def perceptual_path_length(
         key: draws t.
         epsilon: length of the step in t.
         whole: draws t uniformly from [0, 1); otherwise t = 0, which the paper calls the path endpoints.
-        discard: the percentiles outside of which lengths are discarded; (0, 100) keeps all of them.
+        discard: the percentiles outside of which lengths are discarded; (0, 100) keeps all of them. The result is NaN if any
+            length is not finite.
         block: number of paths whose images are generated at a time.
     """
     n = len(start)
@@ -100,6 +101,6 @@ def perceptual_path_length(
     ordered = jnp.sort(found)
     kept = (found >= ordered[low]) & (found <= ordered[high])
     count = kept.sum()
-    mean = jnp.where(kept, found, 0).sum() / count
+    mean = jnp.where(jnp.isfinite(found).all(), jnp.where(kept, found, 0).sum() / count, jnp.nan)
     variance = jnp.where(kept, jnp.square(found - mean), 0).sum() / (count - 1)
     return PathLength(mean, jnp.sqrt(variance / count), found)

@@ -42,4 +42,6 @@ def vendi_score(features: AnyArray, *, order: float = 1.0) -> AnyArray:
         return xp.exp(-(p * xp.log(xp.where(p > 0, p, 1))).sum())
     if math.isinf(order):
         return 1 / p[-1]
-    return xp.where(p > 0, xp.where(p > 0, p, 1) ** order, 0).sum() ** (1 / (1 - order))
+    share = p / p[-1]  # of the largest, whose power does not underflow
+    powers = xp.where(share > 0, xp.where(share > 0, share, 1) ** order, 0).sum()
+    return p[-1] ** (order / (1 - order)) * powers ** (1 / (1 - order))

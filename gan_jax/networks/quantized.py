@@ -38,7 +38,10 @@ class VectorQuantizer(nn.Module):
     def __call__(self, z: Array) -> tuple[Array, Array, Array]:
         codebook = self.param('codebook', _codebook_init, (self.size, z.shape[-1]))
         # |z - e|^2 without |z|^2, which is the same for all e
-        distances = jnp.square(codebook).sum(-1) - 2 * z @ codebook.T
+        centre = codebook.mean(0)  # far from the origin nothing cancels
+        points = codebook - centre
+        products = jnp.matmul(z - centre, points.T, precision=lax.Precision.HIGHEST)
+        distances = jnp.square(points).sum(-1) - 2 * products
         codes = distances.argmin(-1)
         nearest = codebook[codes]
         mean = lambda x: jnp.square(x).reshape(len(x), -1).mean(-1)

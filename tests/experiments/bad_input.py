@@ -243,6 +243,7 @@ vqgan --dataset digits --size 16x32                           vqgan takes square
 vqgan --dataset digits --receptive-field 70                   image size 16 is too small for a PatchGAN of receptive field 70
 vqgan --dataset images --size 8 --batch-size 8 --receptive-field 1    no folders train and test
 vae_gan --dataset digits --features ''                        unknown feature loss ''
+vae_gan --dataset digits --minibatch stddev                   would compare real images with themselves
 vae_gan --dataset digits --size 30                            image size 30
 vae_gan --dataset images --size 8 --batch-size 8              no folders train and test
 adversarial_autoencoder --dataset digits --prior normall      unknown mixture 'normall'

@@ -60,3 +60,8 @@ def test_bad_input():
     ):
         with pytest.raises(ValueError, match=message):
             call()
+
+
+@pytest.mark.parametrize('order', [50, 1000])
+def test_large_orders_do_not_underflow(order):
+    assert vendi_score(np.eye(100), order=order) == pytest.approx(100, rel=1e-9)

@@ -85,3 +85,12 @@ def test_parameters():
 def test_sizes_that_cannot_be_halved():
     with pytest.raises(InputError, match='28 x 28 cannot be halved 3 times; both sides must be multiples of 8'):
         jax.eval_shape(lambda: networks.QuantizedAutoencoder(halvings=3).init(jax.random.key(0), jnp.zeros((1, 28, 28, 3))))
+
+
+def test_the_nearest_code_far_from_the_origin():
+    rng = np.random.default_rng(0)
+    codebook = 1000 + rng.normal(size=(32, 8))
+    z = 1000 + rng.normal(size=(500, 8))
+    codes = networks.VectorQuantizer(32).apply({'params': {'codebook': jnp.float32(codebook)}}, jnp.float32(z))[1]
+    distances = np.square(np.float32(z)[:, None].astype(float) - np.float32(codebook).astype(float)).sum(-1)
+    np.testing.assert_array_equal(codes, distances.argmin(-1))

@@ -38,6 +38,8 @@ class Extractor(NamedTuple):
     """The only accepted shape of images, `(h, w, c)`; None if all shapes are accepted."""
     on_host: bool = False
     """Whether `apply` may be called on NumPy arrays, outside of a compiled program, if JAX cannot trace it."""
+    rounds: bool = False
+    """Whether images are rounded to 256 levels, as files have them, so that the features have no derivative in the pixels."""
 
 
 def as_float(images: AnyArray) -> Array:

@@ -35,7 +35,8 @@ def inception(path: str | None = None, resize: str = 'tf1', features: Literal[64
     outputs = (str(features), 'logits_unbiased') if features == 2048 else (str(features),)
     apply = inception_v3.inception(weights.variables, resize=resize, outputs=outputs)
     of = '' if features == 2048 else f', features {features}'
-    return Extractor(f'inception-2015-12-05 {weights.source}, {resize} resize{of}', lambda images: Outputs(*apply(images)))
+    name = f'inception-2015-12-05 {weights.source}, {resize} resize{of}'
+    return Extractor(name, lambda images: Outputs(*apply(images)), rounds=True)
 
 
 def classifier(dataset: str, size: int | None = None, channels: int | None = None, data_dir: str | None = None) -> Extractor:

@@ -203,7 +203,7 @@ def transformer(name: str, weights: str | None, resize: str, architecture: Archi
             check_square(images, name)
         return Outputs(network.apply(variables, prepare(images, sizes.side, resize, CLIP if clip else IMAGENET)))
 
-    return Extractor(f'{name} {source}, {resize} resize', apply)
+    return Extractor(f'{name} {source}, {resize} resize', apply, rounds=True)
 
 
 def dinov2_vits14(weights: str | None = None, resize: str = 'pillow') -> Extractor:

@@ -18,6 +18,7 @@ from gan_jax.errors import InputError
 from gan_jax.metrics.extractors import published
 from gan_jax.metrics.extractors.extraction import Extractor, Outputs, as_float
 from gan_jax.metrics.extractors.preparation import IMAGENET, RESIZES, prepare
+from gan_jax.numerics import safe_sqrt
 from gan_jax.typing import AnyArray, Array, Variables
 
 SIDE = 224
@@ -111,7 +112,7 @@ def extractor(network: VGG16, path: str | None, *, resize: str, relu: bool) -> E
         found: Any = network.apply(variables, prepare(images, SIDE, resize, IMAGENET))
         return Outputs(nn.relu(found[1]) if relu else found[1])
 
-    return Extractor(f'vgg16 fc2{"_relu" if relu else ""} {source}, {resize} resize', apply)
+    return Extractor(f'vgg16 fc2{"_relu" if relu else ""} {source}, {resize} resize', apply, rounds=True)
 
 
 def lpips(weights: str | None = None, linear: str | None = None) -> Extractor:
@@ -158,5 +159,5 @@ def _lpips(network: VGG16, variables: Variables, linear: list[np.ndarray], sourc
 
 
 def _embedded(features: Array, weights: np.ndarray) -> Array:
-    unit = features / (jnp.sqrt((features**2).sum(-1, keepdims=True)) + _EPSILON)
+    unit = features / (safe_sqrt((features**2).sum(-1, keepdims=True)) + _EPSILON)
     return unit * np.sqrt(weights / (features.shape[1] * features.shape[2]))
