@@ -30,8 +30,8 @@ class Config(generators.DrawOptions):
     """The perceptual path length of a run."""
 
     extractor: str = 'lpips'
-    """Extractor of features, as in python -m gan_jax.metrics: the paper's lpips:weights=FILE,linear=FILE, or another that does not
-    round images."""
+    """Extractor of features, as in python -m gan_jax.metrics: the paper's lpips:weights=FILE,linear=FILE, or another that
+    does not round images."""
     paths: Compared = 10_000
     """Number of paths; the paper uses 100,000."""
     way: Literal['arc', 'line'] | None = None

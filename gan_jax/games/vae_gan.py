@@ -89,8 +89,8 @@ def vae_gan(
         feature_losses: L_like, from `gan_jax.features`.
         feature_layer: the index of the features to which `feature_losses` apply.
 
-    Raises `ValueError` for packing, for weights out of range, without feature losses if `pixel_weight` is 0, as `games.judgement.judgement`
-    does and, from `init`, if the encoder does not return pairs.
+    Raises `ValueError` for packing, for weights out of range, without feature losses if `pixel_weight` is 0, as
+    `games.judgement.judgement` does and, from `init`, if the encoder does not return pairs.
     """
     if not feature_losses and not pixel_weight:
         raise ValueError('a variational autoencoder requires feature losses or a pixel_weight above 0')
