@@ -253,7 +253,7 @@ def likelihood(seed: Seed = 0, most: Annotated[int, Range(4, 1_000_000)] = 10_00
     """
 
     def call(real: Found, fake: Found, held_out: Found) -> list[Row]:
-        drawn = lambda x: x[np.random.default_rng(seed).permutation(len(x))[:most]]
+        drawn = lambda x: x if len(x) <= most else x[np.random.default_rng(seed).permutation(len(x))[:most]]
         train, new, samples = (drawn(x.features) for x in (real, held_out, fake))
         found = feature_likelihood_divergence(train, new, samples, jax.random.key(seed))
         error = float(np.asarray(found.standard_error))

@@ -473,7 +473,7 @@ metrics images images --extractor pixels --measures score     score
 metrics images images --samples 0                             --samples must be from 2
 metrics images images --reals -3                              --reals must be from 2
 metrics images images --resize 0                              --resize must be from 1 to 8192
-metrics images images --resize 8x8                            --resize is the side of squares, from 1 to 8192, not '8x8'
+metrics images images --resize 8x8                            --resize must be the side of squares, from 1 to 8192, not '8x8'
 metrics images images --seed -1                               --seed must be from 0 to 4294967295
 metrics images images --batch-size 0                          --batch-size must be from 1
 metrics images images --json images                           --json must be a file to write

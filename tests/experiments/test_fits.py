@@ -197,7 +197,7 @@ def test_moments(steps, expected):
     [
         (f_gan, ['--steps', '0'], '--steps must be at least 1'),
         (f_gan, ['--divergences', 'reverse_lk'], "unknown divergence 'reverse_lk'; did you mean reverse_kl"),
-        (f_gan, ['--divergences', 'kl', 'alpha:a=1'], 'a is neither 0 nor 1'),
+        (f_gan, ['--divergences', 'kl', 'alpha:a=1'], 'a must be neither 0 nor 1'),
         (f_gan, ['--divergences', 'kl:pi=.5'], "has no setting 'pi'"),
         (f_gan, ['--start', '0', '-1'], '--start must be above 0'),
         (f_gan, ['--stds', '0.5', '-0.7'], '--stds must be above 0'),

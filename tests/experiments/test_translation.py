@@ -224,9 +224,12 @@ def line_of(capsys, monkeypatch, path, experiment, *flags) -> str:
 @pytest.mark.parametrize(
     ('flags', 'message'),
     [
-        (['--size', '48'], 'image size 48 x 48 is not supported: a U-Net takes a power of two'),
-        (['--size', '8', '--receptive-field', '70'], 'image size 8 is too small for a PatchGAN of receptive field 70; those of'),
-        (['--receptive-field', '50'], 'receptive field 50 is not supported: PatchGAN has 1, 16, 34, 70, 142, 286'),
+        (['--size', '48'], 'image size 48 x 48 is not supported: a U-Net takes powers of two'),
+        (
+            ['--size', '8', '--receptive-field', '70'],
+            'image size 8 is too small for a PatchGAN of receptive field 70; fields that fit',
+        ),
+        (['--receptive-field', '50'], 'receptive field 50 is not supported: PatchGAN takes 1, 16, 34, 70, 142, 286'),
         (['--l1-weight', '-1'], '--l1-weight must be from 0 to 1000000, not -1'),
         (['--objective-weight', 'nan'], '--objective-weight must be from 0 to 1000000, not nan'),
         (['--l1-weight', '0', '--objective-weight', '0'], 'must not both be 0'),
@@ -237,7 +240,7 @@ def line_of(capsys, monkeypatch, path, experiment, *flags) -> str:
         (['--compare-features', 'pixel'], "unknown extractor 'pixel'; did you mean pixels"),
         (['--features', 'pixels'], '--features pixels is --compare-features pixels now'),
         (['--score-every', '2'], '--score-every requires images with labels'),
-        (['--g-norm', 'virtual'], "normalization 'virtual' needs a reference batch"),
+        (['--g-norm', 'virtual'], "normalization 'virtual' requires a reference batch"),
         (['--dataset', 'nowhere'], 'no folder nowhere'),
     ],
 )

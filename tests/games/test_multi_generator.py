@@ -275,7 +275,7 @@ def test_samples_of_the_mixture():
 
 
 def test_what_does_not_work_is_refused():
-    with pytest.raises(ValueError, match='1 or more, got 0'):
+    with pytest.raises(ValueError, match='at least 1, got 0'):
         make(0)
     with pytest.raises(InputError, match='no layer Conv_0 to share; it has Dense_0, Dense_1'):
         make(shared=('Conv_0', 'Dense_0')).init(jnp.zeros((1, 2)), KEY)

@@ -159,7 +159,7 @@ def test_mismatched_texts_are_the_whole_batchs():
 def test_what_cannot_be_played_is_refused():
     make = functools.partial(games.text_to_image, Maker(), Judge(), objectives.hinge(), latent=latents.normal(2))
     for options in ({'mismatch_weight': 1.5}, {'interpolation_weight': -1.0}, {'beta': 2.0}):
-        with pytest.raises(ValueError, match='mismatch_weight and beta are from 0 to 1'):
+        with pytest.raises(ValueError, match='mismatch_weight and beta must be from 0 to 1'):
             make(**options)
     with pytest.raises(ValueError, match='packing'):
         make(augmentation=augmentations.packing(2))

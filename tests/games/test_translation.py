@@ -358,7 +358,7 @@ def test_an_unroll_leaves_the_pool_where_it_was():
 
 
 def test_a_pool_of_a_negative_size_is_refused():
-    with pytest.raises(ValueError, match='at least 0 images, got -1'):
+    with pytest.raises(ValueError, match='at least 0, got -1'):
         cycle(pool_size=-1)
 
 
