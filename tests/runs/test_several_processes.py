@@ -1,7 +1,10 @@
 """Runs of several processes: the same as those of one, written once, and ended together."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -55,6 +58,14 @@ def test_two_processes_train_the_run_of_one_and_write_it_once(two, tmp_path):
     assert sorted(x.name for x in (path / 'r').iterdir()) == sorted(x.name for x in (tmp_path / 'r').iterdir())
     assert len(list((path / 'r/tensorboard').iterdir())) == 1
     assert ended[0].out.count("0 4 {'sum'") == 1 and 'sum' not in ended[1].out and ended[1].err == ''
+
+
+def test_one_process_with_one_device_compiles_its_step_once(tmp_path):
+    alone = {'XLA_FLAGS': '--xla_force_host_platform_device_count=1', 'JAX_LOG_COMPILES': '1'}
+    paths = os.pathsep.join(map(str, (processes.ROOT, processes.ROOT / 'tests', processes.ROOT / 'tests/runs')))
+    command = [sys.executable, *flags(tmp_path)]
+    found = subprocess.run(command, env={**os.environ, **alone, 'PYTHONPATH': paths}, capture_output=True, text=True, check=True)
+    assert found.stderr.count('Compiling jit(run)') == 1
 
 
 def test_a_streamed_run_is_the_same(two, tmp_path):
