@@ -165,7 +165,7 @@ def test_what_cannot_be_played_is_refused():
         make(augmentation=augmentations.packing(2))
     odd = jax.tree.map(lambda x: x[:3], BATCH)
     game = make(interpolation_weight=1.0)
-    with pytest.raises(ValueError, match='an even number of examples on each device; got 3'):
+    with pytest.raises(ValueError, match='an even number of examples per device, got 3'):
         game.play(game.init(odd, KEY)[0], odd, KEY)
 
 
