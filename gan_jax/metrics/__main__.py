@@ -26,7 +26,7 @@ from gan_jax.errors import InputError
 from gan_jax.files import array_names, write_whole
 from gan_jax.metrics import sources
 from gan_jax.metrics.extractors import EXTRACTORS
-from gan_jax.metrics.measures import MEASURES
+from gan_jax.metrics.measures import HELD_OUT, MEASURES
 from gan_jax.metrics.moments import FeatureMoments, Gaussian, load
 from gan_jax.metrics.protocols import PROTOCOLS, ImageSet, Protocol, Score, evaluate
 from gan_jax.ranges import BatchSize, Checked, Compared, DataDir, FileToWrite, Names, Seed, Side, Text
@@ -96,8 +96,10 @@ def main(config: Config) -> list[Score]:
 
     def real(split: str) -> sources.OpenedImages:
         check_split(config)
-        name, asked = (config.real, '') if pathlib.Path(config.real).exists() else sources.named_split(config.real)
-        return images(config.real if asked in ('', split) else name, split)
+        if split == HELD_OUT and any(build(MEASURES, text).held_out for text in config.measures):
+            # The split that REAL names is the one that the measure is defined on.
+            return images(config.real if pathlib.Path(config.real).exists() else sources.named_split(config.real)[0], split)
+        return images(config.real, split)
 
     scores = scored(config, real, images(config.fake, 'test'))
     report(scores, config.json, opened)

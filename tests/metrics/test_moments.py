@@ -203,4 +203,5 @@ import gan_jax.metrics.frechet, gan_jax.metrics.scores, gan_jax.metrics.moments,
 print(sorted({{name.split('.')[1] for name in sys.modules if name.startswith('gan_jax.')}}), 'flax' in sys.modules)
 """
     found = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "['compilation', 'errors', 'files', 'metrics', 'parallel', 'typing'] False"
+    core = ['compilation', 'errors', 'files', 'hosts', 'liveness', 'metrics', 'parallel', 'placement', 'typing']
+    assert found.stdout.strip() == f'{core} False'
