@@ -139,7 +139,7 @@ def scored(
 def check_split(config: Config) -> None:
     """Raises `InputError` if REAL names a split other than the one on which the protocols or measures are defined."""
     asked = '' if pathlib.Path(config.real).exists() else sources.named_split(config.real)[1]
-    splits = {name: PROTOCOLS[name].split for name in config.protocol}
+    splits: dict[str, str | None] = {name: PROTOCOLS[name].split for name in config.protocol}
     splits |= {text: build(MEASURES, text).split for text in config.measures}
     for text, split in splits.items():
         if split and asked not in ('', split):
