@@ -82,7 +82,7 @@ def test_what_cannot_be_searched_is_refused():
     for option in ('restarts', 'steps', 'memory', 'block'):
         with pytest.raises(ValueError, match=f'at least 1 of each.*{option}=0'):
             inversion.invert(lambda z: z, jnp.zeros((2, 3)), latents.normal(3), jax.random.key(0), **{option: 0})
-    with pytest.raises(ValueError, match=r'shape \(3,\), the targets have \(4,\)'):
+    with pytest.raises(ValueError, match=r'shape \(3,\), but the targets have shape \(4,\)'):
         inversion.invert(lambda z: z, jnp.zeros((2, 4)), latents.normal(3), jax.random.key(0))
 
 
