@@ -235,7 +235,7 @@ dirac_gan --seed 1                                            --seed
 vqgan --dataset digits --latent-size 3                        --latent-size has no effect
 vqgan --dataset digits --perceptual-weight 2                  --perceptual-weight requires --perceptual
 vqgan --dataset digits --perceptual squeeze                   unknown extractor 'squeeze'; did you mean squeezenet
-vqgan --dataset digits --perceptual custom:function=math.sqrt         requires an extractor of JAX
+vqgan --dataset digits --perceptual custom:function=math.sqrt         can be differentiated; math.sqrt runs on the host
 vqgan --dataset digits --minibatch stddev                     here D judges patches
 vqgan --dataset digits --score-every 1                        --score-every requires a generator that draws
 vqgan --dataset digits --halvings 5                           image size 16 x 16 cannot be halved 5 times
