@@ -90,13 +90,7 @@ def study(config: AutoencoderOptions, images: image_gan.ImageData | None = None)
     return runs.Study(
         game,
         config.trainer(game),
-        data.feed(
-            images.source.images if isinstance(images.source, data.Images) else images.source,
-            config.batch_size,
-            minibatches=config.minibatches,
-            pick=lambda batch: batch['image'] if isinstance(batch, dict) else batch,
-            memory_limit=config.memory_limit * 1e9,
-        ),
+        image_gan.feed(config, images.source),
         jnp.zeros((1, *data.sides(size), channels)),
         generator=config.drawer(size, channels),
         known={'size': size, 'channels': channels},

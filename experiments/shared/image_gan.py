@@ -11,6 +11,7 @@ import numpy as np
 
 import gan_jax
 from gan_jax import data, latents, runs
+from gan_jax.data.feeds import Feed, Stream
 from gan_jax.errors import InputError
 from gan_jax.games.adversarial import apply_network
 from gan_jax.metrics.extractors.classifier import classifier_scores, train_classifier
@@ -92,6 +93,17 @@ def load(config: ImageOptions) -> ImageData:
     return ImageData(source, at_most(source, 20_000), held_out_images(config, source))
 
 
+def feed(config: ImageOptions, source: data.Images | data.ImageSource) -> Feed | Stream:
+    """Minibatches of the images of a data set, without their labels."""
+    return data.feed(
+        source.images if isinstance(source, data.Images) else source,
+        config.batch_size,
+        minibatches=config.minibatches,
+        pick=lambda batch: batch['image'] if isinstance(batch, dict) else batch,
+        memory_limit=config.memory_limit * 1e9,
+    )
+
+
 def study(config: ImageOptions) -> runs.Study:
     """The run for these options. Raises `InputError` for what cannot work, before anything is written."""
     config.check()
@@ -101,13 +113,7 @@ def study(config: ImageOptions) -> runs.Study:
     return runs.Study(
         game,
         config.trainer(game),
-        data.feed(
-            images.source.images if isinstance(images.source, data.Images) else images.source,
-            config.batch_size,
-            minibatches=config.minibatches,
-            pick=lambda batch: batch['image'] if isinstance(batch, dict) else batch,
-            memory_limit=config.memory_limit * 1e9,
-        ),
+        feed(config, images.source),
         jnp.zeros((1, *data.sides(size), channels)),
         generator=config.generator(size, channels),
         known={'size': size, 'channels': channels},
