@@ -461,9 +461,13 @@ def conclude(config: TrainOptions, study: Study, evaluate: Evaluate, *, run: Run
 def report(trained: Trained, evaluate: Evaluate) -> dict[str, Any]:
     """Evaluates a trained run as `conclude` does."""
     results = judged(trained, evaluate)
-    write_json(trained.path / 'results.json', results)
-    found = sorted(path.name for path in trained.path.iterdir() if path.suffix in ('.png', '.gif'))
-    print(f'pictures {trained.path}/{", ".join(found)}; numbers {trained.path}/results.json')
+
+    def write() -> None:
+        write_json(trained.path / 'results.json', results)
+        found = sorted(path.name for path in trained.path.iterdir() if path.suffix in ('.png', '.gif'))
+        print(f'pictures {trained.path}/{", ".join(found)}; numbers {trained.path}/results.json')
+
+    hosts.agreed(write)
     return results
 
 
