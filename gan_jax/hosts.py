@@ -103,7 +103,7 @@ def _silence() -> None:
     os.environ['TQDM_DISABLE'] = '1'
 
 
-_BY_HAND = 'give --coordinator HOST:PORT, --processes and --process'
+_BY_HAND = 'give --coordinator HOST:PORT, --processes and --process (localhost:1, 1 and 0 for a single process)'
 
 
 def _in_cluster() -> bool:
@@ -120,7 +120,7 @@ def _in_cluster() -> bool:
     except Exception as error:  # of what Kubernetes or a metadata server answers
         raise InputError(f'the number of processes cannot be detected: {one_line(error)}; {_BY_HAND}') from error
     if names.get('OMPI_COMM_WORLD_SIZE', '1') != '1' or ('PMIX_RANK' in names and 'OMPI_COMM_WORLD_SIZE' not in names):
-        raise InputError(f'JAX does not detect the processes of Open MPI 5; {_BY_HAND} (OMPI_COMM_WORLD_SIZE and _RANK)')
+        raise InputError(f'JAX does not detect the processes of Open MPI 5; {_BY_HAND}')
     return False
 
 

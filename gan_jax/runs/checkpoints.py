@@ -45,8 +45,8 @@ def newest_state(run: pathlib.Path, like: Any) -> Any:
 class Checkpoints:
     """The checkpoints of one run in `directory`, named by step. The hash of every file is recorded when it is written.
 
-    With several processes, each of them calls every method and writes the arrays on its devices; process 0 does the rest. One that
-    cannot write ends all of them, which would otherwise wait for its part for 20 minutes.
+    With several processes, each of them calls every method and writes the arrays on its devices; process 0 does the rest. A
+    process that cannot write ends all of them, which would otherwise wait for its part for 20 minutes.
     """
 
     def __init__(self, directory: pathlib.Path, *, keep: int = 3) -> None:

@@ -16,13 +16,13 @@ _LOGGERS = ('absl', 'asyncio')
 
 
 @contextlib.contextmanager
-def kept_from_terminal(
-    file: pathlib.Path, of_a_thread: Callable[[BaseException], None] = lambda error: None
-) -> Iterator[None]:
+def kept_from_terminal(file: pathlib.Path, of_a_thread: Callable[[BaseException], None] = lambda error: None) -> Iterator[None]:
     """Collects logged errors and errors that end a thread within the block, and appends them to the file at its end.
 
-    `of_a_thread` is called with an exception that another thread than the main one has logged. They are written at the end because a full disk has room again when unfinished saves have been removed. If there is still no
+    They are written at the end because a full disk has room again when unfinished saves have been removed. If there is still no
     room they are discarded. After an error, later output of its threads and coroutines is collected as well.
+
+    `of_a_thread` is called with an exception that a thread other than the main one has logged.
     """
     texts: list[str] = []
     handler = _Keeper(texts, of_a_thread)

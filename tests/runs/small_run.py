@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import resource
 import signal
 
 import numpy as np
@@ -18,7 +19,7 @@ class Config(runs.TrainOptions):
     checkpoint_every: int = 2
     streamed: bool = False
     receives: str = ''
-    """SIGNAL:process:step, such as KILL:1:3: what the process gets after the step."""
+    """SIGNAL:process:step, such as KILL:1:3: what the process gets after the step; FULL is a limit of 0 bytes for its files."""
     refuses: int = -1
     """The process that refuses to begin."""
 
@@ -33,7 +34,11 @@ def main(config):
         name, process, at = config.receives.split(':')
 
         def call(step, state):
-            if (step, hosts.index()) == (int(at), int(process)):
+            if (step, hosts.index()) != (int(at), int(process)):
+                return
+            if name == 'FULL':
+                resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+            else:
                 os.kill(os.getpid(), getattr(signal, f'SIG{name}'))
 
         return runs.Callback(1, call, together=True)
