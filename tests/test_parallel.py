@@ -155,6 +155,18 @@ def test_the_loop_stays_on_its_devices_and_donates_the_whole_state(unroll_steps)
     assert aliased and aliased[1].count('-alias') == leaves
 
 
+@pytest.mark.parametrize('runner', list(parallel.RUNNERS))
+def test_a_step_is_compiled_once_for_the_first_state_and_all_later_ones(runner, caplog):
+    init, step = paired_step()
+    run, batch = parallel.RUNNERS[runner](step, devices=jax.devices()[:DEVICES]), jnp.ones((8, 2))
+    state, others = init(jax.random.key(0)), []
+    with caplog.at_level('WARNING', logger='jax._src.interpreters.pxla'), jax.log_compiles():
+        for _ in range(3):
+            others.append(len(caplog.records))
+            state, _ = run(state, batch)
+    assert re.findall('Compiling jit.(?:run|with_index).', caplog.text) and len(caplog.records) == others[1]
+
+
 def test_an_uneven_batch_is_refused():
     run = parallel.pmap(make_step(), devices=jax.devices()[:DEVICES])
     with pytest.raises(gan_jax.InputError, match='batch size 6 is not divisible by the 4 devices'):

@@ -2,8 +2,10 @@
 
 import dataclasses
 import os
+import pathlib
 import resource
 import signal
+from typing import NamedTuple
 
 import numpy as np
 from test_loop import small_study
@@ -26,9 +28,25 @@ class Config(runs.TrainOptions):
     free = (*runs.TrainOptions.free, 'streamed', 'receives', 'refuses')
 
 
+class Recorded(NamedTuple):
+    """Appends which rows are read to a file of this process."""
+
+    points: np.ndarray
+    file: pathlib.Path
+
+    def __len__(self):
+        return len(self.points)
+
+    def read(self, rows):
+        with open(self.file, 'a') as file:
+            file.write(f'{rows}\n')
+        return self.points[rows]
+
+
 def main(config):
     points = np.random.default_rng(0).normal(size=(20, 2)).astype(np.float32)
-    feed = data.feed(points, config.batch_size, memory_limit=0 if config.streamed else 1e9)
+    source = Recorded(points, pathlib.Path(config.runs_dir) / f'rows_{hosts.index()}.jsonl') if config.streamed else points
+    feed = data.feed(source, config.batch_size)
 
     def note(run):
         name, process, at = config.receives.split(':')

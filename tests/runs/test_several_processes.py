@@ -14,7 +14,8 @@ import pytest
 from small_run import Config, main
 from test_loop import assert_same_bits, small_study
 
-from gan_jax.keys import roots
+from gan_jax.data.order import batch_indices
+from gan_jax.keys import named, roots
 from gan_jax.runs import checkpoints, study
 
 SMALL = [str(processes.ROOT / 'tests/runs/small_run.py')]
@@ -68,9 +69,15 @@ def test_one_process_with_one_device_compiles_its_step_once(tmp_path):
     assert found.stderr.count('Compiling jit(run)') == 1
 
 
-def test_a_streamed_run_is_the_same(two, tmp_path):
+def test_a_streamed_run_is_the_same_and_each_process_reads_its_own_rows(two, tmp_path):
     processes.succeeded(flags(tmp_path, '--streamed'), 2, 2)
     close(state_of(tmp_path), state_of(two[0]))
+    key = named(roots(0, 1)[0], 'data')
+    batches = [np.asarray(batch_indices(20, 8, i, key)).tolist() for i in range(100)]  # processes read ahead
+    for process, rows in enumerate((slice(0, 4), slice(4, 8))):
+        read = [json.loads(line) for line in (tmp_path / f'rows_{process}.jsonl').read_text().splitlines()]
+        own = [batch[rows] for batch in batches]
+        assert all(batch in read for batch in own[:4]) and all(batch in own for batch in read)
 
 
 def test_a_process_that_is_killed_ends_the_other_and_the_pair_resumes_bit_for_bit(two, tmp_path):
