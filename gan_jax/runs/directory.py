@@ -25,6 +25,8 @@ _REMOVED = '.removed'
 """Holds the contents that are being replaced until they are deleted."""
 _SHARED = '.shared'
 """Written by process 0 for the others, which would not see it on another disk."""
+_LATE = 5.0
+"""Seconds after which a file that another host has written appears on a network file system."""
 _LEFT_BEHIND = {lock.NAME, _REMOVED, _SHARED, f'.{_CONFIG}.part'}
 """Files that a process leaves in the directory if it is killed before it writes its configuration."""
 _HOSTS = ('coordinator', 'processes', 'process')
@@ -240,9 +242,9 @@ def _written(file: pathlib.Path, content: bytes) -> bytes:
     return content
 
 
-def _appears(file: pathlib.Path, content: bytes, seconds: float = 5.0) -> bool:
-    """Whether a file with this content appears within so many seconds: a network file system may be late."""
-    end = time.monotonic() + seconds
+def _appears(file: pathlib.Path, content: bytes) -> bool:
+    """Whether a file with this content appears in time."""
+    end = time.monotonic() + _LATE
     while not (found := file.is_file() and file.read_bytes() == content) and time.monotonic() < end:
         time.sleep(0.1)
     return found
