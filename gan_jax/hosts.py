@@ -49,7 +49,7 @@ def leads() -> bool:
 def start(coordinator: str | None = None, processes: int | None = None, process: int | None = None) -> None:
     """Connects this process to the others of its run; called before anything touches a device.
 
-    Without arguments, JAX detects the others from the environment of SLURM, Open MPI, a TPU pod or an indexed Kubernetes job;
+    Without arguments, JAX detects the others from the environment of SLURM, Open MPI 4, a TPU pod or an indexed Kubernetes job;
     elsewhere the process remains alone.
 
     Args:

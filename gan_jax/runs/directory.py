@@ -47,7 +47,7 @@ class Options(Checked):
     overwrite: bool = False
     """Replace an existing run."""
     coordinator: Text | None = None
-    """HOST:PORT of process 0, for a run of several processes; detected with SLURM, Open MPI, TPU pods and Kubernetes jobs."""
+    """HOST:PORT of process 0, for a run of several processes; detected with SLURM, Open MPI 4, TPU pods and Kubernetes jobs."""
     processes: Count | None = None
     """Number of processes; detected like --coordinator."""
     process: Whole | None = None

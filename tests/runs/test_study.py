@@ -5,7 +5,9 @@ import json
 import signal
 import subprocess
 import sys
+import types
 
+import coordination
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -228,3 +230,10 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(tmp_path):
     assert not list(tmp_path.iterdir())
     with pytest.raises(InputError, match='none has no checkpoint yet'):
         train(tmp_path, init_from=str(tmp_path / 'none'))
+
+
+def test_results_that_process_0_cannot_write_end_all_processes(tmp_path, monkeypatch):
+    (tmp_path / 'file').touch()
+    trained = types.SimpleNamespace(roots=np.zeros(()), path=tmp_path / 'file/r')
+    found = coordination.together(monkeypatch, [lambda: runs.report(trained, lambda _: {'a': 1})] * 2)
+    assert [type(error) for error in found] == [NotADirectoryError] * 2
