@@ -181,6 +181,15 @@ def test_pmean_of_a_tree_is_the_mean_and_leaves_integers_alone():
     assert mean['h'].dtype == jnp.bfloat16
 
 
+def test_small_arrays_are_averaged_as_one_and_on_one_device_nothing_changes():
+    tree = {'loss': 1.0, 'bias': jnp.ones(6), 'kernel': jnp.ones((40, 40)), 'step': jnp.int32(3)}
+    assert parallel.pmean(tree) is tree
+    mesh, spec = jax.sharding.Mesh(np.array(jax.devices()[:DEVICES]), (parallel.AXIS,)), jax.sharding.PartitionSpec()
+    found = jax.make_jaxpr(jax.shard_map(parallel.pmean, mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False))(tree)
+    summed = re.findall(r'(\S+) = psum', str(found))
+    assert sorted(name.partition(':')[2] for name in summed) == ['f32[40,40]', 'f32[7]']
+
+
 def test_example_keys_do_not_depend_on_the_number_of_devices():
     key = jax.random.key(2)
     together = parallel.example_keys(8, key)

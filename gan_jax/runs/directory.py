@@ -5,10 +5,7 @@ import json
 import os
 import pathlib
 import re
-import secrets
 import shutil
-import socket
-import time
 from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
@@ -23,11 +20,7 @@ AnyOptions = TypeVar('AnyOptions', bound='Options')
 _CONFIG = 'config.json'
 _REMOVED = '.removed'
 """Holds the contents that are being replaced until they are deleted."""
-_SHARED = '.shared'
-"""Written by process 0 for the others, which would not see it on another disk."""
-_LATE = 5.0
-"""Seconds after which a file that another host has written appears on a network file system."""
-_LEFT_BEHIND = {lock.NAME, _REMOVED, _SHARED, f'.{_CONFIG}.part'}
+_LEFT_BEHIND = {lock.NAME, lock.SHARED, _REMOVED, f'.{_CONFIG}.part'}
 """Files that a process leaves in the directory if it is killed before it writes its configuration."""
 _HOSTS = ('coordinator', 'processes', 'process')
 _NOT_IDENTITY = ('steps', 'resume', 'overwrite', 'name', 'runs_dir', 'data_dir', 'runner', 'matmul_precision', *_HOSTS)
@@ -131,8 +124,7 @@ class RunDirectory:
         self.resume = config.resume
         self.init_from: str | None = getattr(config, 'init_from', None)
         hosts.agreed(lambda: self._open(config))
-        if hosts.count() > 1:
-            self._refuse_unshared()
+        lock.check_shared(self.path)
 
     def _open(self, config: Options) -> None:
         identity = config.identity()
@@ -169,14 +161,6 @@ class RunDirectory:
             raise InputError(f'nothing to resume: {self.path} does not contain a run')
         if not names <= _LEFT_BEHIND and _REMOVED not in names:
             raise InputError(f'{self.path} exists and is not a run of this project; use another --name')
-
-    def _refuse_unshared(self) -> None:
-        mark = self.path / _SHARED
-        token = hosts.agreed(lambda: _written(mark, secrets.token_bytes(16)))
-        seen = hosts.shared((socket.gethostname(), _appears(mark, token)))
-        hosts.agreed(mark.unlink)
-        if unseen := [f'process {i} on {host}' for i, (host, found) in enumerate(seen) if not found]:
-            raise InputError(f'{unseen[0]} does not see {self.path}: --runs-dir must be on a disk that all processes share')
 
     def _clear(self) -> None:
         """Moves everything but the lock aside, starting with the configuration, without which the rest is not a run."""
@@ -235,19 +219,6 @@ class RunDirectory:
     def pictures(self) -> list[pathlib.Path]:
         """The pictures `samples/step_N.png` in order of step; any other files there do not belong to the run."""
         return pictures_of(self.path)
-
-
-def _written(file: pathlib.Path, content: bytes) -> bytes:
-    file.write_bytes(content)
-    return content
-
-
-def _appears(file: pathlib.Path, content: bytes) -> bool:
-    """Whether a file with this content appears in time."""
-    end = time.monotonic() + _LATE
-    while not (found := file.is_file() and file.read_bytes() == content) and time.monotonic() < end:
-        time.sleep(0.1)
-    return found
 
 
 def pictures_of(path: pathlib.Path) -> list[pathlib.Path]:

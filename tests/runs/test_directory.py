@@ -15,7 +15,7 @@ from test_loop import Config
 
 from gan_jax import runs
 from gan_jax.errors import InputError
-from gan_jax.runs import directory
+from gan_jax.runs import directory, lock
 from gan_jax.runs.lock import Lock
 
 
@@ -150,7 +150,7 @@ def test_a_process_opens_its_own_run_again(tmp_path):
 
 
 def test_processes_that_do_not_share_the_disk_are_refused_by_all(tmp_path, monkeypatch):
-    monkeypatch.setattr(directory, '_LATE', 0.2)
+    monkeypatch.setattr(lock, '_LATE', 0.2)
     places = [lambda name=name: opened(tmp_path / name).path for name in 'aab']
     found = coordination.together(monkeypatch, places)
     for error in found:
