@@ -79,7 +79,8 @@ class Watch(threading.Thread):
 
     def all_live(self, seconds: float) -> bool:
         """Whether within this time every other process leaves a new sign of life, and none ends."""
-        end, before = time.monotonic() + seconds, {}
+        end = time.monotonic() + seconds
+        before: dict[int, int] = {}
         while time.monotonic() < end:
             with contextlib.suppress(jax.errors.JaxRuntimeError):
                 beats = {i: beat for i, (beat, _, code, _) in self._signs().items() if i != self._index and code is None}
