@@ -1,0 +1,201 @@
+"""The transforms of adaptive discriminator augmentation (Karras et al. 2020, "ADA", appendix B), for one image `[h, w, c]`.
+
+Values are meant to be in [-1, 1]. Every transform is drawn with the same probability, each on its own, from the paper's
+distributions. Geometric transforms are composed into one map, by which the image is resampled once; if all of those that were
+drawn move whole pixels, it is not resampled at all. Transforms of colour are composed into one matrix. Two things differ from the
+authors' code: beyond its edges an image is mirrored again and again, where theirs has one mirror image and then zeros; and an
+image whose map moves whole pixels is not filtered.
+"""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gan_jax.registry import Table
+from gan_jax.typing import Array, Key
+from gan_jax.warping import SYM2, mirrored, moved, resampled
+
+P = Array | float
+"""A probability."""
+_LUMA = np.array([1, 1, 1, 0]) / np.sqrt(3)
+"""The axis of greys in (red, green, blue, 1)."""
+
+
+def _drawn(key: Key, p: P, value: Callable[[Key], Array], neutral: Array | float) -> Array:
+    """`value(key)` with probability p, otherwise `neutral`."""
+    coin, own = jax.random.split(key)
+    return jnp.where(jax.random.bernoulli(coin, p), value(own), neutral)
+
+
+def _affine(a: Array | float, b: Array | float, c: Array | float, d: Array | float) -> Array:
+    """The map (x, y) -> (a x + b y, c x + d y), `[3, 3]`."""
+    entries = [a, b, 0, c, d, 0, 0, 0, 1]
+    return jnp.stack([jnp.asarray(entry, jnp.float32) for entry in entries]).reshape(3, 3)
+
+
+def _shift(x: Array, y: Array) -> Array:
+    """The map (x', y') -> (x' - x, y' - y): the image moves right by x and down by y."""
+    return jnp.eye(3).at[0, 2].set(-x).at[1, 2].set(-y)
+
+
+def blit(p: P, sides: tuple[int, int], key: Key) -> Array:
+    """The map of moves by whole pixels, `[3, 3]`: mirroring, turns by 90 degrees, shifts by at most an eighth of the sides."""
+    flip, turn, shift = jax.random.split(key, 3)
+    sign = _drawn(flip, p, lambda key: 1 - 2 * jax.random.bernoulli(key).astype(jnp.float32), 1.0)
+    turns = _drawn(turn, p, lambda key: jax.random.randint(key, (), 0, 4), 0)
+    cos, sin = jnp.array([1.0, 0, -1, 0])[turns], jnp.array([0.0, 1, 0, -1])[turns]
+    share = _drawn(shift, p, lambda key: jax.random.uniform(key, (2,), minval=-0.125, maxval=0.125), 0.0)
+    x, y = (jnp.round(share[i] * side) for i, side in enumerate((sides[1], sides[0])))
+    return _affine(sign, 0, 0, 1) @ _affine(cos, -sin, sin, cos) @ _shift(x, y)
+
+
+def geom(p: P, sides: tuple[int, int], key: Key) -> Array:
+    """The map of general geometric transforms, `[3, 3]`.
+
+    In turn: scaling by 2^N(0, .2^2), a rotation, scaling by 2^N(0, .2^2) along x and its inverse along y, another rotation, and
+    a shift by N(0, .125^2) of the sides. The two rotations, uniform, are drawn so that at least one of them is with probability
+    p.
+    """
+    scale, before, stretch, after, shift = jax.random.split(key, 5)
+    power = lambda key: jnp.exp2(0.2 * jax.random.normal(key))
+
+    def rotation(key: Key) -> Array:
+        angle = lambda key: jax.random.uniform(key, minval=-jnp.pi, maxval=jnp.pi)
+        theta = _drawn(key, 1 - jnp.sqrt(jnp.maximum(1 - jnp.asarray(p, jnp.float32), 0)), angle, 0.0)
+        return _affine(jnp.cos(theta), -jnp.sin(theta), jnp.sin(theta), jnp.cos(theta))
+
+    s, along = _drawn(scale, p, power, 1.0), _drawn(stretch, p, power, 1.0)
+    share = _drawn(shift, p, lambda key: 0.125 * jax.random.normal(key, (2,)), 0.0)
+    shifted = _shift(share[0] * sides[1], share[1] * sides[0])
+    return _affine(1 / s, 0, 0, 1 / s) @ rotation(before) @ _affine(1 / along, 0, 0, along) @ rotation(after) @ shifted
+
+
+def color(p: P, channels: int, key: Key) -> Array:
+    """The matrix of changes of colour, `[4, 4]`, which acts on (red, green, blue, 1).
+
+    In turn: brightness by N(0, .2^2), contrast by a factor 2^N(0, .5^2), the reflection of luma, a rotation of hue, and
+    saturation by a factor 2^N(0, 1). The last two are left out for images of one channel.
+    """
+    brightness, contrast, flip, hue, saturation = jax.random.split(key, 5)
+    luma = jnp.asarray(np.outer(_LUMA, _LUMA), jnp.float32)
+    matrix = jnp.eye(4).at[:3, 3].set(_drawn(brightness, p, lambda key: 0.2 * jax.random.normal(key), 0.0))
+    factor = _drawn(contrast, p, lambda key: jnp.exp2(0.5 * jax.random.normal(key)), 1.0)
+    matrix = jnp.diag(jnp.append(jnp.full(3, factor), 1)) @ matrix
+    reflected = _drawn(flip, p, lambda key: jax.random.bernoulli(key).astype(jnp.float32), 0.0)
+    matrix = (jnp.eye(4) - 2 * reflected * luma) @ matrix
+    if channels == 1:
+        return matrix
+    theta = _drawn(hue, p, lambda key: jax.random.uniform(key, minval=-jnp.pi, maxval=jnp.pi), 0.0)
+    factor = _drawn(saturation, p, lambda key: jnp.exp2(jax.random.normal(key)), 1.0)
+    chroma = jnp.diag(jnp.array([1.0, 1, 1, 0])) - luma
+    return (jnp.eye(4) + (factor - 1) * chroma) @ _about_luma(theta) @ matrix
+
+
+def _about_luma(theta: Array) -> Array:
+    """The rotation of colours about the axis of greys, `[4, 4]` (Rodrigues' formula)."""
+    x, y, z = _LUMA[:3]
+    across = np.zeros((4, 4), np.float32)
+    across[:3, :3] = [[0, -z, y], [z, 0, -x], [-y, x, 0]]
+    return jnp.eye(4) + jnp.sin(theta) * across + (1 - jnp.cos(theta)) * (across @ across)
+
+
+def colored(image: Array, matrix: Array) -> Array:
+    """An image after a matrix of colour: of one channel by the mean of its rows. Raises `ValueError` unless it has 1 or 3."""
+    channels, matrix = image.shape[-1], matrix.astype(image.dtype)
+    if channels == 3:
+        return image @ matrix[:3, :3].T + matrix[:3, 3]
+    if channels != 1:
+        raise ValueError(f'the color of ADA requires images of 1 or 3 channels, got {channels}')
+    row = matrix[:3].mean(0)
+    return image * row[:3].sum() + row[3]
+
+
+def _filter_bank() -> np.ndarray:
+    """Four filters of 43 taps, from low to high frequencies, whose sum is 1 at the middle tap and 0 elsewhere."""
+    low, high = SYM2, SYM2 * (-1.0) ** np.arange(4)
+    low, high = (np.convolve(taps, taps[::-1]) / 2 for taps in (low, high))
+    bank = np.eye(4, 1)
+    for i in (1, 2, 3):
+        spread = np.zeros((4, 2 * bank.shape[1] - 1))
+        spread[:, ::2] = bank
+        bank = np.stack([np.convolve(row, low) for row in spread])
+        first = (bank.shape[1] - len(high)) // 2
+        bank[i, first : first + len(high)] += high
+    return bank
+
+
+BANK = _filter_bank()
+
+
+def filtered(p: P, image: Array, key: Key) -> Array:
+    """An image whose frequency bands are amplified by 2^N(0, 1), each with probability p, without a change of expected power.
+
+    The expected power is that of images with a spectrum of 1 / f: 10/13 in the lowest band and 1/13 in each of the others.
+    """
+    power = jnp.array([10.0, 1, 1, 1]) / 13
+    gains = jnp.ones(4)
+    for i, own in enumerate(jax.random.split(key, 4)):
+        band = jnp.ones(4).at[i].set(_drawn(own, p, lambda key: jnp.exp2(jax.random.normal(key)), 1.0))
+        gains *= band / jnp.sqrt((power * jnp.square(band)).sum())
+    taps = (gains @ BANK).astype(image.dtype)
+
+    def along(side: int) -> Array:
+        rows, reach = np.arange(side), len(BANK[0]) // 2
+        columns = mirrored(rows[:, None] + np.arange(-reach, reach + 1), side)
+        return jnp.zeros((side, side), image.dtype).at[rows[:, None], columns].add(taps)
+
+    return jnp.einsum('ih,jw,hwc->ijc', along(image.shape[0]), along(image.shape[1]), image)
+
+
+def noised(p: P, image: Array, key: Key) -> Array:
+    """An image with normal noise, whose standard deviation is .1 |N(0, 1)|."""
+    level, own = jax.random.split(key)
+    sigma = _drawn(level, p, lambda key: 0.1 * jnp.abs(jax.random.normal(key)), 0.0)
+    return image + sigma.astype(image.dtype) * jax.random.normal(own, image.shape, image.dtype)
+
+
+def cut(p: P, image: Array, key: Key) -> Array:
+    """An image with a rectangle of half its sides, centred anywhere in it, set to zero."""
+    size, own = jax.random.split(key)
+    half = _drawn(size, p, lambda key: jnp.float32(0.25), 0.0)
+    centres = jax.random.uniform(own, (2,))
+    y, x = (jnp.abs((jnp.arange(side) + 0.5) / side - centres[i]) < half for i, side in enumerate(image.shape[:2]))
+    return jnp.where((y[:, None] & x)[..., None], 0, image)
+
+
+STAGES: Table[Callable[..., Array]] = Table(
+    'transform of ADA',
+    {'blit': blit, 'geom': geom, 'color': color, 'filter': filtered, 'noise': noised, 'cutout': cut},
+)
+"""Name -> function, in the order in which they are applied."""
+
+
+def pipeline(names: Sequence[str]) -> Callable[[P, Array, Key, int], Array]:
+    """The named stages, in the order of `STAGES`, as `(p, image, key, i) -> image`.
+
+    For images that belong together, i is the number of the image; they share the key, and only their noise differs. Raises
+    `InputError` for an unknown name.
+    """
+    chosen = {name: STAGES[name] for name in names}
+
+    def apply(p: P, image: Array, key: Key, i: int) -> Array:
+        keys = dict(zip(STAGES, jax.random.split(key, len(STAGES)), strict=True))
+        sides = image.shape[:2]
+        whole = blit(p, sides, keys['blit']) if 'blit' in chosen else jnp.eye(3)
+        if 'geom' in chosen:
+            map_of_geom = geom(p, sides, keys['geom'])
+            by_pixels = (map_of_geom == jnp.eye(3)).all()
+            image = jnp.where(by_pixels, moved(image, whole), resampled(image, whole @ map_of_geom))
+        elif 'blit' in chosen:
+            image = moved(image, whole)
+        if 'color' in chosen:
+            image = colored(image, color(p, image.shape[-1], keys['color']))
+        if 'filter' in chosen:
+            image = filtered(p, image, keys['filter'])
+        if 'noise' in chosen:
+            image = noised(p, image, jax.random.fold_in(keys['noise'], i))
+        return cut(p, image, keys['cutout']) if 'cutout' in chosen else image
+
+    return apply
