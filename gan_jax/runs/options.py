@@ -135,9 +135,9 @@ class MethodOptions(TrainOptions):
     as a share of the first, and `start` is the share of the steps after which the decay begins."""
     anneal: Names = ()
     """What else changes with the number of images that D has been shown: learning_rate:end=0.25 and gamma:end=0.1 (of all
-    penalties) as shares of the initial values, beta2:start=0.9,end=0.99 of Adam, probability:start=0,end=0.55 of diff_augment or ada,
-    and half_life:start=0,end=5e6 of G's average, in images, instead of --ema-decay. Each takes images=2e7, by default those of
-    the whole run, and shape=cosine, linear or geometric."""
+    penalties) as shares of the initial values, beta2:start=0.9,end=0.99 of Adam, probability:start=0,end=0.55 of diff_augment or
+    ada, and half_life:start=0,end=5e6 of G's average, in images, instead of --ema-decay. Each takes images=2e7, by default those
+    of the whole run, and shape=cosine, linear or geometric."""
     clip_weights: Positive | None = None
     """Limit the absolute value of every parameter of D to this value (WGAN: 0.01, part of --optimizers wgan)."""
     historical_averaging: Weight = 0.0

@@ -1,0 +1,136 @@
+"""The transforms of ADA, against their formulas in NumPy."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gan_jax import parallel, pipeline
+from gan_jax.pipeline import STAGES
+
+KEYS = parallel.example_keys(400, jax.random.key(3))
+EYE = np.eye(3)
+
+
+@functools.cache
+def matrices(name, p, size):
+    """400 draws of a stage's matrix."""
+    return np.asarray(jax.jit(jax.vmap(lambda key: STAGES[name](p, size, key)))(KEYS), np.float64)
+
+
+def test_whole_pixels():
+    drawn = matrices('blit', 1.0, (16, 24))
+    linear, shifts = drawn[:, :2, :2], np.linalg.solve(drawn[:, :2, :2], drawn[:, :2, 2:])[..., 0]
+    assert (np.abs(np.linalg.det(linear)) == 1).all() and set(np.unique(linear)) == {-1, 0, 1}
+    assert len(np.unique(linear.reshape(-1, 4), axis=0)) == 8  # every symmetry of a square
+    assert (shifts == np.round(shifts)).all() and (np.abs(shifts).max(0) == (3, 2)).all()
+
+
+def test_general_maps():
+    drawn = matrices('geom', 1.0, (16, 24))
+    # |det| of the inverse is s^-2 with log2 s ~ N(0, .2^2); the ratio of singular values is 2^(2 |N(0, .2^2)|).
+    log_scale = -np.log2(np.linalg.det(drawn[:, :2, :2])) / 2
+    values = np.linalg.svd(drawn[:, :2, :2], compute_uv=False)
+    log_ratio = np.log2(values[:, 0] / values[:, 1]) / 2
+    shifts = np.linalg.solve(drawn[:, :2, :2], drawn[:, :2, 2:])[..., 0] / (24, 16)
+    np.testing.assert_allclose([log_scale.std(), np.sqrt((log_ratio**2).mean()), shifts.std()], [0.2, 0.2, 0.125], rtol=0.15)
+    assert abs(log_scale.mean()) < 0.03 and np.abs(shifts.mean(0)).max() < 0.02
+
+
+def test_rotations_are_drawn_so_that_one_is_with_the_probability():
+    # Before and after: 1 - (1 - q)^2 = p for q = 1 - sqrt(1 - p). Shifts, which turn with them, and the rest are drawn with p.
+    drawn = matrices('geom', 0.5, (16, 16))
+    rotated = np.abs(drawn[:, 0, 1]) > 1e-7
+    assert rotated.mean() == pytest.approx(0.5, abs=0.08)
+    assert (drawn == EYE).all((1, 2)).mean() == pytest.approx(0.5**4, abs=0.04)
+
+
+@pytest.mark.parametrize('name', ['blit', 'geom', 'color'])
+def test_nothing_is_drawn_at_probability_0(name):
+    size = 3 if name == 'color' else (16, 24)
+    drawn = matrices(name, 0.0, size)
+    np.testing.assert_allclose(drawn, np.broadcast_to(np.eye(drawn.shape[-1]), drawn.shape), atol=1e-6)
+
+
+def test_color_is_the_product_of_its_parts():
+    # Appendix B: greys stay grey; along their axis brightness, contrast and luma act; across it contrast, hue and saturation.
+    drawn = matrices('color', 1.0, 3)
+    linear, offset = drawn[:, :3, :3], drawn[:, :3, 3]
+    luma = np.ones(3) / np.sqrt(3)
+    along = linear @ luma
+    np.testing.assert_allclose(along, (along @ luma)[:, None] * luma, atol=1e-5)
+    contrast, sign = np.abs(along @ luma), np.sign(along @ luma)
+    across = linear - (along @ luma)[:, None, None] * np.outer(luma, luma)
+    factor = np.linalg.norm(across, axis=(1, 2)) / np.sqrt(2)  # a rotation of the plane of hues, times contrast and saturation
+    np.testing.assert_allclose(
+        across @ across.transpose(0, 2, 1), factor[:, None, None] ** 2 * (EYE - np.outer(luma, luma)), rtol=1e-3, atol=1e-4
+    )
+    spread = [np.log2(contrast).std(), np.log2(factor / contrast).std(), (offset[:, 0] / sign / contrast).std()]
+    np.testing.assert_allclose(spread, [0.5, 1.0, 0.2], rtol=0.12)
+    np.testing.assert_allclose(offset, offset[:, :1] * np.ones(3), atol=1e-5)
+    assert (sign < 0).mean() == pytest.approx(0.5, abs=0.08)
+
+
+def test_color_of_an_image():
+    matrix = np.asarray(jax.random.normal(jax.random.key(0), (4, 4)), np.float64)
+    image = np.asarray(jax.random.uniform(jax.random.key(1), (4, 5, 3)), np.float64)
+    with jax.enable_x64(True):
+        found = pipeline.colored(jnp.asarray(image), jnp.asarray(matrix))
+        grey = pipeline.colored(jnp.asarray(image[..., :1]), jnp.asarray(matrix))
+    expected = (np.concatenate([image, np.ones((4, 5, 1))], -1) @ matrix.T)[..., :3]
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    three = (np.concatenate([np.repeat(image[..., :1], 3, -1), np.ones((4, 5, 1))], -1) @ matrix.T)[..., :3]
+    np.testing.assert_allclose(grey, three.mean(-1, keepdims=True), rtol=1e-12)  # as the mean of what becomes of three
+    with pytest.raises(ValueError, match='1 or 3 channels, got 2'):
+        pipeline.colored(jnp.zeros((4, 4, 2)), jnp.eye(4))
+
+
+def test_bands_add_up_to_the_image():
+    middle = pipeline.BANK.shape[1] // 2
+    np.testing.assert_allclose(pipeline.BANK.sum(0), np.eye(1, pipeline.BANK.shape[1], middle)[0], atol=1e-12)
+    # Each band is symmetric, and passes its octave: constants, then waves of 11, 5 and 2 pixels.
+    np.testing.assert_allclose(pipeline.BANK, pipeline.BANK[:, ::-1], atol=1e-12)
+    place = np.arange(-middle, middle + 1)
+    gains = [[row @ np.cos(2 * np.pi * place * f) for row in pipeline.BANK] for f in (0, 3 / 32, 3 / 16, 1 / 2)]
+    assert np.argmax(gains, 1).tolist() == [0, 1, 2, 3] and np.max(gains, 1).min() > 0.7
+
+
+def test_filters_keep_the_expected_power():
+    # Of images of one band each, with the powers 10/13 and 1/13: waves of full, 1/11, 1/5 and 1/2 of the frequencies.
+    image = jax.random.uniform(jax.random.key(0), (8, 8, 1), minval=-1)
+    same = pipeline.filtered(0.0, image, jax.random.key(0))
+    np.testing.assert_allclose(same, image, atol=1e-5)
+    constant = jax.jit(jax.vmap(lambda key: pipeline.filtered(1.0, jnp.ones((8, 8, 1)), key)))(KEYS[:50])
+    levels = np.asarray(constant)[:, 0, 0, 0]
+    np.testing.assert_allclose(constant, np.broadcast_to(levels[:, None, None, None], constant.shape), rtol=1e-4)
+    assert 0.1 < levels.std() and levels.max() < (13 / 10) ** 4
+
+
+def test_noise_and_cutout():
+    images = jnp.ones((400, 8, 8, 1))
+    noise = np.asarray(jax.vmap(pipeline.noised, (None, 0, 0))(1.0, images, KEYS)) - 1
+    assert np.sqrt((noise**2).mean()) == pytest.approx(0.1, rel=0.1)  # of .1 |N(0, 1)|
+    holes = np.asarray(jax.vmap(pipeline.cut, (None, 0, 0))(0.5, images, KEYS))[..., 0] == 0
+    assert holes.any((1, 2)).mean() == pytest.approx(0.5, abs=0.08)
+    assert holes.any(2).sum(1).max() == 4 and holes.any(1).sum(1).max() == 4
+
+
+@pytest.mark.parametrize('channels', [1, 3])
+def test_the_whole_pipeline(channels):
+    one = pipeline.pipeline(list(STAGES))
+    apply = jax.jit(jax.vmap(one, (None, 0, 0, None)), static_argnums=3)
+    images = jax.random.uniform(jax.random.key(0), (8, 6, 8, channels), minval=-1)
+    without_filter = jax.jit(
+        jax.vmap(pipeline.pipeline(['blit', 'geom', 'noise', 'cutout']), (None, 0, 0, None)), static_argnums=3
+    )
+    np.testing.assert_array_equal(without_filter(0.0, images, KEYS[:8], 0), images)  # exactly
+    np.testing.assert_allclose(apply(0.0, images, KEYS[:8], 0), images, atol=2e-6)
+    seen = apply(1.0, images, KEYS[:8], 0)
+    assert seen.shape == images.shape and (np.abs(seen - images).max((1, 2, 3)) > 0.1).all()
+    np.testing.assert_allclose(apply(1.0, images[2:5], KEYS[2:5], 0), seen[2:5], atol=1e-5)  # each image on its own
+    assert (np.asarray(apply(1.0, images, KEYS[:8], 1)) != seen).any()  # the noise of another image of a pair
+    unknown = pytest.raises(ValueError, match="unknown transform of ADA 'bilt'; did you mean blit")
+    with unknown:
+        pipeline.pipeline(['bilt'])
