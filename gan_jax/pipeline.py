@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gan_jax import compilation
 from gan_jax.registry import Table
 from gan_jax.typing import Array, Key
 from gan_jax.warping import SYM2, mirrored, moved, resampled
@@ -23,10 +24,10 @@ _LUMA = np.array([1, 1, 1, 0]) / np.sqrt(3)
 """The axis of greys in (red, green, blue, 1)."""
 
 
-def _drawn(key: Key, p: P, value: Callable[[Key], Array], neutral: Array | float) -> Array:
-    """`value(key)` with probability p, otherwise `neutral`."""
-    coin, own = jax.random.split(key)
-    return jnp.where(jax.random.bernoulli(coin, p), value(own), neutral)
+def _numbers(key: Key, uniform: int, normal: int = 0) -> tuple[Array, Array]:
+    """That many uniform and normal numbers; a call for each number would be compiled for long."""
+    of_uniform, of_normal = jax.random.split(key)
+    return jax.random.uniform(of_uniform, (uniform,)), jax.random.normal(of_normal, (normal,))
 
 
 def _affine(a: Array | float, b: Array | float, c: Array | float, d: Array | float) -> Array:
@@ -42,12 +43,11 @@ def _shift(x: Array, y: Array) -> Array:
 
 def blit(p: P, sides: tuple[int, int], key: Key) -> Array:
     """The map of moves by whole pixels, `[3, 3]`: mirroring, turns by 90 degrees, shifts by at most an eighth of the sides."""
-    flip, turn, shift = jax.random.split(key, 3)
-    sign = _drawn(flip, p, lambda key: 1 - 2 * jax.random.bernoulli(key).astype(jnp.float32), 1.0)
-    turns = _drawn(turn, p, lambda key: jax.random.randint(key, (), 0, 4), 0)
+    (flip, turn, shift, mirror, quarter, *at), _ = _numbers(key, 7)
+    sign = jnp.where((flip < p) & (mirror < 0.5), -1.0, 1.0)
+    turns = jnp.where(turn < p, jnp.floor(4 * quarter), 0).astype(jnp.int32)
     cos, sin = jnp.array([1.0, 0, -1, 0])[turns], jnp.array([0.0, 1, 0, -1])[turns]
-    share = _drawn(shift, p, lambda key: jax.random.uniform(key, (2,), minval=-0.125, maxval=0.125), 0.0)
-    x, y = (jnp.round(share[i] * side) for i, side in enumerate((sides[1], sides[0])))
+    x, y = (jnp.where(shift < p, jnp.round((share - 0.5) / 4 * side), 0) for share, side in zip(at, sides[::-1], strict=True))
     return _affine(sign, 0, 0, 1) @ _affine(cos, -sin, sin, cos) @ _shift(x, y)
 
 
@@ -58,18 +58,22 @@ def geom(p: P, sides: tuple[int, int], key: Key) -> Array:
     a shift by N(0, .125^2) of the sides. The two rotations, uniform, are drawn so that at least one of them is with probability
     p.
     """
-    scale, before, stretch, after, shift = jax.random.split(key, 5)
-    power = lambda key: jnp.exp2(0.2 * jax.random.normal(key))
+    (scale, before, stretch, after, shift, *turns), (size, longer, *at) = _numbers(key, 7, 4)
+    rotate = 1 - jnp.sqrt(jnp.maximum(1 - jnp.asarray(p, jnp.float32), 0))
 
-    def rotation(key: Key) -> Array:
-        angle = lambda key: jax.random.uniform(key, minval=-jnp.pi, maxval=jnp.pi)
-        theta = _drawn(key, 1 - jnp.sqrt(jnp.maximum(1 - jnp.asarray(p, jnp.float32), 0)), angle, 0.0)
+    def rotation(coin: Array, turn: Array) -> Array:
+        theta = jnp.where(coin < rotate, 2 * jnp.pi * turn, 0)
         return _affine(jnp.cos(theta), -jnp.sin(theta), jnp.sin(theta), jnp.cos(theta))
 
-    s, along = _drawn(scale, p, power, 1.0), _drawn(stretch, p, power, 1.0)
-    share = _drawn(shift, p, lambda key: 0.125 * jax.random.normal(key, (2,)), 0.0)
-    shifted = _shift(share[0] * sides[1], share[1] * sides[0])
-    return _affine(1 / s, 0, 0, 1 / s) @ rotation(before) @ _affine(1 / along, 0, 0, along) @ rotation(after) @ shifted
+    s, along = (jnp.where(coin < p, jnp.exp2(0.2 * z), 1) for coin, z in ((scale, size), (stretch, longer)))
+    shifted = _shift(*(jnp.where(shift < p, 0.125 * z * side, 0) for z, side in zip(at, sides[::-1], strict=True)))
+    return (
+        _affine(1 / s, 0, 0, 1 / s)
+        @ rotation(before, turns[0])
+        @ _affine(1 / along, 0, 0, along)
+        @ rotation(after, turns[1])
+        @ shifted
+    )
 
 
 def color(p: P, channels: int, key: Key) -> Array:
@@ -78,19 +82,17 @@ def color(p: P, channels: int, key: Key) -> Array:
     In turn: brightness by N(0, .2^2), contrast by a factor 2^N(0, .5^2), the reflection of luma, a rotation of hue, and
     saturation by a factor 2^N(0, 1). The last two are left out for images of one channel.
     """
-    brightness, contrast, flip, hue, saturation = jax.random.split(key, 5)
+    (brightness, contrast, flip, hue, saturation, mirror, turn), (lighter, stronger, richer) = _numbers(key, 7, 3)
     luma = jnp.asarray(np.outer(_LUMA, _LUMA), jnp.float32)
-    matrix = jnp.eye(4).at[:3, 3].set(_drawn(brightness, p, lambda key: 0.2 * jax.random.normal(key), 0.0))
-    factor = _drawn(contrast, p, lambda key: jnp.exp2(0.5 * jax.random.normal(key)), 1.0)
+    matrix = jnp.eye(4).at[:3, 3].set(jnp.where(brightness < p, 0.2 * lighter, 0))
+    factor = jnp.where(contrast < p, jnp.exp2(0.5 * stronger), 1)
     matrix = jnp.diag(jnp.append(jnp.full(3, factor), 1)) @ matrix
-    reflected = _drawn(flip, p, lambda key: jax.random.bernoulli(key).astype(jnp.float32), 0.0)
-    matrix = (jnp.eye(4) - 2 * reflected * luma) @ matrix
+    matrix = (jnp.eye(4) - 2 * ((flip < p) & (mirror < 0.5)) * luma) @ matrix
     if channels == 1:
         return matrix
-    theta = _drawn(hue, p, lambda key: jax.random.uniform(key, minval=-jnp.pi, maxval=jnp.pi), 0.0)
-    factor = _drawn(saturation, p, lambda key: jnp.exp2(jax.random.normal(key)), 1.0)
     chroma = jnp.diag(jnp.array([1.0, 1, 1, 0])) - luma
-    return (jnp.eye(4) + (factor - 1) * chroma) @ _about_luma(theta) @ matrix
+    factor = jnp.where(saturation < p, jnp.exp2(richer), 1)
+    return (jnp.eye(4) + (factor - 1) * chroma) @ _about_luma(jnp.where(hue < p, 2 * jnp.pi * turn, 0)) @ matrix
 
 
 def _about_luma(theta: Array) -> Array:
@@ -135,11 +137,11 @@ def filtered(p: P, image: Array, key: Key) -> Array:
     The expected power is that of images with a spectrum of 1 / f: 10/13 in the lowest band and 1/13 in each of the others.
     """
     power = jnp.array([10.0, 1, 1, 1]) / 13
-    gains = jnp.ones(4)
-    for i, own in enumerate(jax.random.split(key, 4)):
-        band = jnp.ones(4).at[i].set(_drawn(own, p, lambda key: jnp.exp2(jax.random.normal(key)), 1.0))
-        gains *= band / jnp.sqrt((power * jnp.square(band)).sum())
-    taps = (gains @ BANK).astype(image.dtype)
+    coins, z = _numbers(key, 4, 4)
+    factors = jnp.where(coins < p, jnp.exp2(z), 1)
+    gains = factors / jnp.sqrt(1 + power * (jnp.square(factors) - 1)).prod()  # each amplification divided by its own power
+    middle = np.eye(1, BANK.shape[1], BANK.shape[1] // 2)[0]
+    taps = (middle + (gains - 1) @ BANK).astype(image.dtype)  # exactly the image at gains of 1
 
     def along(side: int) -> Array:
         rows, reach = np.arange(side), len(BANK[0]) // 2
@@ -151,18 +153,17 @@ def filtered(p: P, image: Array, key: Key) -> Array:
 
 def noised(p: P, image: Array, key: Key) -> Array:
     """An image with normal noise, whose standard deviation is .1 |N(0, 1)|."""
-    level, own = jax.random.split(key)
-    sigma = _drawn(level, p, lambda key: 0.1 * jnp.abs(jax.random.normal(key)), 0.0)
-    return image + sigma.astype(image.dtype) * jax.random.normal(own, image.shape, image.dtype)
+    coins, noise = _numbers(key, 1, 1 + image.size)
+    sigma = jnp.where(coins[0] < p, 0.1 * jnp.abs(noise[0]), 0)
+    return image + (sigma * noise[1:]).reshape(image.shape).astype(image.dtype)
 
 
 def cut(p: P, image: Array, key: Key) -> Array:
     """An image with a rectangle of half its sides, centred anywhere in it, set to zero."""
-    size, own = jax.random.split(key)
-    half = _drawn(size, p, lambda key: jnp.float32(0.25), 0.0)
-    centres = jax.random.uniform(own, (2,))
-    y, x = (jnp.abs((jnp.arange(side) + 0.5) / side - centres[i]) < half for i, side in enumerate(image.shape[:2]))
-    return jnp.where((y[:, None] & x)[..., None], 0, image)
+    (coin, *centres), _ = _numbers(key, 3)
+    sides = zip(image.shape[:2], centres, strict=True)
+    y, x = (jnp.abs((jnp.arange(side) + 0.5) / side - centre) < 0.25 for side, centre in sides)
+    return jnp.where((coin < p) & (y[:, None] & x)[..., None], 0, image)
 
 
 STAGES: Table[Callable[..., Array]] = Table(
@@ -198,4 +199,4 @@ def pipeline(names: Sequence[str]) -> Callable[[P, Array, Key, int], Array]:
             image = noised(p, image, jax.random.fold_in(keys['noise'], i))
         return cut(p, image, keys['cutout']) if 'cutout' in chosen else image
 
-    return apply
+    return compilation.exact(apply)

@@ -10,6 +10,7 @@ import functools
 import jax.numpy as jnp
 import numpy as np
 
+from gan_jax import compilation
 from gan_jax.typing import Array
 
 SYM6 = np.array([
@@ -39,6 +40,7 @@ def moved(image: Array, inverse: Array) -> Array:
     return image[mirrored(row, height), mirrored(column, width)]
 
 
+@compilation.exact
 def resampled(image: Array, inverse: Array) -> Array:
     """An image after any affine map, by bilinear interpolation at twice its size (Karras et al. 2020, appendix B.2).
 
