@@ -181,6 +181,7 @@ def adaptive(
 def ada(
     policy: str | Sequence[str] = ('blit', 'geom', 'color'),
     probability: Share | Schedule | None = None,
+    color_share: Share = 1.0,
     target: Annotated[float, Range(-1, 1)] = 0.6,
     images: Count = 500_000,
     every: Count = 4,
@@ -194,6 +195,7 @@ def ada(
     Args:
         policy: names members of `pipeline.STAGES`, as a sequence or as one string joined by plus signs, in any order.
         probability: a probability, or a function of the number of the discriminator's updates; None to adapt it.
+        color_share: the probability of changes of colour, as a share of the others'.
         target: this and `images` and `every` are as in `adaptive`, if the probability is adapted.
         images: the number of real images in which the probability can rise from 0 to 1.
         every: the number of discriminator updates between changes of the probability.
@@ -201,7 +203,7 @@ def ada(
     Raises `ValueError` for an unknown stage, for settings out of range and, when applied, for shapes other than
     `[batch, h, w, c]` and for the stage 'color' if images have neither 1 nor 3 channels.
     """
-    one = pipeline(_names(policy))
+    one = pipeline(_names(policy), color_share)
 
     def apply(probability: Array | float, images: Any, keys: Key) -> Any:
         _check_images('ADA', images)

@@ -173,11 +173,11 @@ STAGES: Table[Callable[..., Array]] = Table(
 """Name -> function, in the order in which they are applied."""
 
 
-def pipeline(names: Sequence[str]) -> Callable[[P, Array, Key, int], Array]:
+def pipeline(names: Sequence[str], color_share: float = 1.0) -> Callable[[P, Array, Key, int], Array]:
     """The named stages, in the order of `STAGES`, as `(p, image, key, i) -> image`.
 
-    For images that belong together, i is the number of the image; they share the key, and only their noise differs. Raises
-    `InputError` for an unknown name.
+    The probability of changes of colour is p times `color_share`. For images that belong together, i is the number of the image;
+    they share the key, and only their noise differs. Raises `InputError` for an unknown name.
     """
     chosen = {name: STAGES[name] for name in names}
 
@@ -192,7 +192,7 @@ def pipeline(names: Sequence[str]) -> Callable[[P, Array, Key, int], Array]:
         elif 'blit' in chosen:
             image = moved(image, whole)
         if 'color' in chosen:
-            image = colored(image, color(p, image.shape[-1], keys['color']))
+            image = colored(image, color(color_share * p, image.shape[-1], keys['color']))
         if 'filter' in chosen:
             image = filtered(p, image, keys['filter'])
         if 'noise' in chosen:

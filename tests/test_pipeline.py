@@ -142,6 +142,15 @@ def test_grey_images():
     assert (apply(1.0, IMAGES[..., :1], KEYS[:8], 0) != IMAGES[..., :1]).any((1, 2, 3)).all()
 
 
+def test_colors_change_in_a_share_of_the_images():
+    apply = jax.vmap(pipeline.pipeline(['color'], 0.5), (None, 0, 0, None))
+    changed = (apply(0.4, jnp.full((400, 1, 1, 3), jnp.array([0.1, 0.4, -0.3])), KEYS, 0) != jnp.array([0.1, 0.4, -0.3])).any(
+        (1, 2, 3)
+    )
+    # Any of five with probability .2, of which the reflection is then taken in one of two cases: 1 - .8^4 .9.
+    assert float(changed.mean()) == pytest.approx(1 - 0.8**4 * 0.9, abs=0.07)
+
+
 def test_unknown_stages_are_refused():
     with pytest.raises(ValueError, match="unknown transform of ADA 'bilt'; did you mean blit"):
         pipeline.pipeline(['bilt'])
