@@ -50,13 +50,11 @@ def resampled(image: Array, inverse: Array) -> Array:
     height, width, _ = image.shape
     fine = jnp.einsum('ih,jw,hwc->ijc', _enlarging(height), _enlarging(width), image)
     x, y = _mapped(inverse, _places((height, width), 0.5, _CENTRE))
-    for_rows, for_columns = _between(y, height), _between(x, width)
-    flat = fine.reshape(-1, fine.shape[-1])
-    found = sum(
-        (share_row * share_column)[..., None] * flat[row * fine.shape[1] + column]
-        for row, share_row in for_rows
-        for column, share_column in for_columns
-    )
+    (row, low), (column, left) = _between(y, height), _between(x, width)
+    rows, columns = (slice(None, -1), slice(1, None)), (slice(None, -1), slice(1, None))
+    corners = jnp.stack([fine[r, c] for r in rows for c in columns], 2)  # together, so that there is one gather
+    shares = jnp.stack([a * b for a in (1 - low, low) for b in (1 - left, left)], -1)
+    found = (shares[..., None] * corners[row, column]).sum(2)
     return jnp.einsum('hi,wj,ijc->hwc', _reducing(height), _reducing(width), found).astype(image.dtype)
 
 
@@ -78,8 +76,8 @@ def _fine(side: int) -> int:
     return 2 * side - 2 + len(SYM6)
 
 
-def _between(place: Array, side: int) -> list[tuple[Array, Array]]:
-    """The two entries of an enlargement between which a place lies, and their shares."""
+def _between(place: Array, side: int) -> tuple[Array, Array]:
+    """The first of the two entries of an enlargement between which a place lies, and the share of the second."""
     at, last = place + (side - 1) / 2, side - 1
     period = max(2 * last, 1)
     fold = jnp.mod(at, period)
@@ -87,8 +85,7 @@ def _between(place: Array, side: int) -> list[tuple[Array, Array]]:
     at = jnp.where(beyond, jnp.minimum(fold, period - fold) if last else 0, at)
     entry = jnp.clip(2 * at + _CENTRE, 0, _fine(side) - 1)
     first = jnp.minimum(jnp.floor(entry), _fine(side) - 2).astype(jnp.int32)
-    share = entry - first
-    return [(first, 1 - share), (first + 1, share)]
+    return first, entry - first
 
 
 @functools.cache

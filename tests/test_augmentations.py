@@ -38,13 +38,14 @@ def test_one_device_and_many_agree(name):
     augment = AUGMENTATIONS[name](**SETTINGS.get(name, {}))
     real = jnp.linspace(-1, 2, 8)  # the sign's mean is above the target on two of four devices only
     state = augment.update(augment.init(), real)
-    expected = augment.apply(state, IMAGES, keys(8))
+    expected = jax.jit(augment.apply)(state, IMAGES, keys(8))
 
     def local(x, real):
         state = augment.update(augment.init(), real)
         return state, augment.apply(state, x, parallel.example_keys(2, jax.random.key(1)))
 
-    states, found = jax.vmap(local, axis_name=parallel.AXIS)(IMAGES.reshape(4, 2, *IMAGES.shape[1:]), real.reshape(4, 2))
+    run = jax.jit(jax.vmap(local, axis_name=parallel.AXIS))
+    states, found = run(IMAGES.reshape(4, 2, *IMAGES.shape[1:]), real.reshape(4, 2))
     np.testing.assert_allclose(found.reshape(expected.shape), expected, rtol=1e-5, atol=1e-6)
     for a, b in zip(jax.tree.leaves(states), jax.tree.leaves(state), strict=True):
         np.testing.assert_allclose(a, np.full(4, b))
@@ -172,7 +173,7 @@ def test_adaptive_probability_follows_overfitting():
 
 
 def test_ada_adapts_its_probability_or_is_given_it():
-    adapted = augmentations.ada(images=64, every=1)
+    adapted = augmentations.ada('cutout', images=64, every=1)
     assert adapted.reads_logits and not augmentations.ada(probability=0.5).reads_logits
     state = adapted.init()
     np.testing.assert_array_equal(adapted.apply(state, IMAGES, keys(8)), IMAGES)  # from 0 on
@@ -212,10 +213,7 @@ def test_chain_applies_in_turn_with_keys_of_their_own():
         (lambda: augmentations.adaptive(target=2.0), 'target must be from -1 to 1'),
         (lambda: augmentations.ada('blit+colour'), "unknown transform of ADA 'colour'; did you mean color"),
         (lambda: augmentations.ada(probability=1.5), 'probability must be from 0 to 1'),
-        (
-            lambda: augmentations.ada().apply(augmentations.ada().init(), jnp.zeros((2, 4, 4, 2)), keys(2)),
-            '1 or 3 channels, got 2',
-        ),
+        (lambda: augmentations.ada('color', 0.5).apply((), jnp.zeros((2, 4, 4, 2)), keys(2)), '1 or 3 channels, got 2'),
         (lambda: augmentations.chain(augmentations.packing(2), augmentations.packing(2)), 'must come last in a chain'),
         (lambda: augmentations.diff_augment().apply((), jnp.zeros((2, 3)), keys(2)), 'requires images'),
     ],

@@ -153,8 +153,8 @@ def multi_generator(
         real = look(batch, real_key, noise_keys[0])
         fake = jax.vmap(look)(play, jax.random.split(fake_key, K), jax.random.split(noise_keys[1], K))
         weighed = lambda loss: jax.vmap(lambda logits: judge.generator_mean(loss, progress, logits, logits))(fake.logits).sum()
-        saturating = lambda: -softplus(-real.logits).mean() - weighed(softplus)
-        loss = weighed(lambda logits: softplus(-logits)) if non_saturating else saturating()
+        of_fake = weighed(lambda logits: softplus(-logits) if non_saturating else -softplus(logits))
+        loss = of_fake if non_saturating else of_fake - softplus(-real.logits).mean()
         if not feature_losses:
             return objective_weight * loss, {}
         together = [f.reshape(-1, *f.shape[2:]) for f in fake.features]
