@@ -183,7 +183,7 @@ def pipeline(names: Sequence[str], color_share: float = 1.0) -> Callable[[P, Arr
 
     def apply(p: P, image: Array, key: Key, i: int) -> Array:
         keys = dict(zip(STAGES, jax.random.split(key, len(STAGES)), strict=True))
-        sides = image.shape[:2]
+        sides = (image.shape[0], image.shape[1])
         whole = blit(p, sides, keys['blit']) if 'blit' in chosen else jnp.eye(3)
         if 'geom' in chosen:
             map_of_geom = geom(p, sides, keys['geom'])

@@ -5,7 +5,6 @@ high for real: an objective of energies passes them negated. Whatever changes du
 is stored among the discriminator's variables, so that every discriminator of a game has its own.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -84,8 +83,8 @@ def lecam(weight: Weight = 0.3, decay: ShareBelow1 = 0.99, start: Whole = 0, one
 
     def update(state: Anchors, real: Array, fake: Array) -> Anchors:
         new = (1 - decay) / (1 - decay ** (state.updates + 1.0))  # 1 at first, and 1 - decay in the limit
-        averages = (old + new * (logits.mean() - old) for old, logits in ((state.real, real), (state.fake, fake)))
-        return Anchors(*averages, state.updates + 1)
+        towards = lambda old, logits: old + new * (logits.mean() - old)
+        return Anchors(towards(state.real, real), towards(state.fake, fake), state.updates + 1)
 
     def discriminator(state: Anchors, heard: Heard) -> Array:
         apart = (heard.real - state.fake, state.real - heard.fake)
@@ -110,6 +109,7 @@ def bcr(
     transform = diff_augment(policy)
 
     def discriminator(state: State, heard: Heard) -> Array:
+        assert heard.changed_real is not None and heard.changed_fake is not None
         of_real, of_fake = jnp.square(heard.real - heard.changed_real), jnp.square(heard.fake - heard.changed_fake)
         return real_weight * of_real + fake_weight * of_fake
 
@@ -128,6 +128,7 @@ def zcr(deviation: DeviationAbove0 = 0.05, d_weight: Weight = 20.0, g_weight: We
     """
 
     def discriminator(state: State, heard: Heard) -> Array:
+        assert heard.neighbours is not None
         return d_weight * jnp.square(heard.fake - heard.neighbours)
 
     def generator(examples: Array, neighbours: Array) -> Array:
@@ -219,7 +220,7 @@ def generator_mean(
     weigh = [regularizer.weights for regularizer in regularizers if regularizer.weights is not None]
     if not weigh:
         return loss(fake).mean()
-    weights = math.prod(weight(images, realness) for weight in weigh).reshape(-1, *[1] * (fake.ndim - 1))
+    weights = jnp.stack([weight(images, realness) for weight in weigh]).prod(0).reshape(-1, *[1] * (fake.ndim - 1))
     learned = jnp.where(weights > 0, fake, jax.lax.stop_gradient(fake))  # a loss may compare an example with the others
     return (weights * loss(learned)).mean()
 

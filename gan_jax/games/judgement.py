@@ -230,7 +230,7 @@ class Judgement(NamedTuple):
                 progress,
                 (shown_real, shown_fake),
                 heard,
-                noise_keys[:2],
+                (noise_keys[0], noise_keys[1]),
                 jax.random.fold_in(penalty_key, 0),
                 given=given,
                 realness=objective.realness,
