@@ -201,7 +201,14 @@ def of_neighbours(regularizers: Sequence[Regularizer], examples: Array, neighbou
 
 
 def updated(regularizers: Sequence[Regularizer], states: Sequence[State], real: Array, fake: Array) -> tuple[State, ...]:
-    """The states after an update of the discriminator with these logits, high for real."""
+    """The states after an update of the discriminator.
+
+    Args:
+        regularizers: any number of regularizers.
+        states: their states.
+        real: the logits of the real examples, `[n, ...]`, high for real.
+        fake: those of the generated examples, `[n, ...]`.
+    """
     return tuple(regularizer.update(state, real, fake) for regularizer, state in zip(regularizers, states, strict=True))
 
 

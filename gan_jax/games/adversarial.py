@@ -38,7 +38,7 @@ class Auxiliary(NamedTuple):
     generator: Callable[[Any, Any, Batch], tuple[Array, Metrics]]
 
 
-class Neighbours(NamedTuple):
+class WithNeighbours(NamedTuple):
     """A play in training with a regularizer that moves latents."""
 
     examples: Array
@@ -84,7 +84,7 @@ def adversarial(
         feature_losses: added to the generator's loss, from `gan_jax.features`.
         feature_layer: the index of the features to which `feature_losses` apply.
         regularizers: act on the logits in both players' losses, from `gan_jax.regularizers`. If one of them moves latents, the
-            play in training is `Neighbours`.
+            play in training is `WithNeighbours`.
         objective_weight: weight of the objective in the generator's loss; 0 leaves only the feature losses (Salimans et al.
             2016, section 3.1).
         reading: how to read the batch and the discriminator's output, for games built on this one.
@@ -112,7 +112,7 @@ def adversarial(
         d_variables = judge.init(reading.examples(batch), d_key, given=reading.discriminator(batch))
         return init_generator(generator, latent, reading.generator(batch), z_key, g_key), d_variables
 
-    def play(variables: Variables, batch: Batch, key: Key, *, train: bool = True) -> tuple[Array | Neighbours, Variables]:
+    def play(variables: Variables, batch: Batch, key: Key, *, train: bool = True) -> tuple[Array | WithNeighbours, Variables]:
         size = len(jax.tree.leaves(batch)[0])
         z = jax.vmap(latent)(parallel.example_keys(size, key))
         examples, state = apply_network(generator, variables, z, *reading.generator(batch), train=train)
@@ -120,13 +120,13 @@ def adversarial(
             return examples, state
         moved = jax.vmap(move)(z, parallel.example_keys(size, jax.random.fold_in(key, 0)))
         others, state = apply_network(generator, {**variables, **state}, moved, *reading.generator(batch))
-        return Neighbours(examples, others), state
+        return WithNeighbours(examples, others), state
 
     def discriminator_loss(
-        variables: Variables, play: Array | Neighbours, batch: Batch, key: Key
+        variables: Variables, play: Array | WithNeighbours, batch: Batch, key: Key
     ) -> tuple[Array, tuple[Variables, Metrics]]:
         examples, given = reading.examples(batch), reading.discriminator(batch)
-        generated, others = play if isinstance(play, Neighbours) else (play, None)
+        generated, others = play if isinstance(play, WithNeighbours) else (play, None)
         loss, (state, metrics), real, fake = judge.discriminator_loss(
             objective, variables, examples, generated, key, given=given, neighbours=others
         )
@@ -135,9 +135,9 @@ def adversarial(
             loss, metrics = loss + value, metrics | found
         return loss, (state, metrics)
 
-    def generator_loss(variables: Variables, play: Array | Neighbours, batch: Batch, key: Key) -> tuple[Array, Metrics]:
+    def generator_loss(variables: Variables, play: Array | WithNeighbours, batch: Batch, key: Key) -> tuple[Array, Metrics]:
         examples, given = reading.examples(batch), reading.discriminator(batch)
-        generated, others = play if isinstance(play, Neighbours) else (play, None)
+        generated, others = play if isinstance(play, WithNeighbours) else (play, None)
         loss, metrics, real, fake = judge.generator_loss(
             objective, variables, examples, generated, key, given=given, neighbours=others, weight=objective_weight
         )

@@ -11,7 +11,7 @@ from games.test_games import GAMES  # the cases that all games go through
 
 import gan_jax
 from gan_jax import augmentations, games, latents, networks, objectives, regularizers
-from gan_jax.games.adversarial import Neighbours
+from gan_jax.games.adversarial import WithNeighbours
 from gan_jax.games.judgement import PROGRESS
 from gan_jax.regularizers import Regularizer
 
@@ -103,7 +103,7 @@ def test_latent_consistency_is_of_two_plays():
     game = standard([regularizers.zcr(deviation=0.1, d_weight=3.0, g_weight=2.0)])
     g, d = game.init(BATCH, jax.random.key(0))
     play, _ = game.play(g, BATCH, jax.random.key(2))
-    assert isinstance(play, Neighbours) and game.play(g, BATCH, jax.random.key(2), train=False)[0].shape == BATCH.shape
+    assert isinstance(play, WithNeighbours) and game.play(g, BATCH, jax.random.key(2), train=False)[0].shape == BATCH.shape
     plain, _ = standard([]).play(g, BATCH, jax.random.key(2))
     np.testing.assert_array_equal(play.examples, plain)
     apart = np.asarray(play.examples - play.neighbours, np.float64)
