@@ -104,7 +104,10 @@ def _about_luma(theta: Array) -> Array:
 
 
 def colored(image: Array, matrix: Array) -> Array:
-    """An image after a matrix of colour: of one channel by the mean of its rows. Raises `ValueError` unless it has 1 or 3."""
+    """An image `[h, w, c]` after a matrix of colour `[4, 4]`; one of a single channel changes by the mean of the three rows.
+
+    Raises `ValueError` unless the image has 1 or 3 channels.
+    """
     channels, matrix = image.shape[-1], matrix.astype(image.dtype)
     if channels == 3:
         return image @ matrix[:3, :3].T + matrix[:3, 3]
@@ -132,7 +135,7 @@ BANK = _filter_bank()
 
 
 def filtered(p: P, image: Array, key: Key) -> Array:
-    """An image whose frequency bands are amplified by 2^N(0, 1), each with probability p, without a change of expected power.
+    """An image `[h, w, c]` whose frequency bands are amplified by 2^N(0, 1), each with probability p, at the same expected power.
 
     The expected power is that of images with a spectrum of 1 / f: 10/13 in the lowest band and 1/13 in each of the others.
     """
@@ -152,14 +155,14 @@ def filtered(p: P, image: Array, key: Key) -> Array:
 
 
 def noised(p: P, image: Array, key: Key) -> Array:
-    """An image with normal noise, whose standard deviation is .1 |N(0, 1)|."""
+    """An image `[h, w, c]` with normal noise, whose standard deviation is .1 |N(0, 1)|."""
     coins, noise = _numbers(key, 1, 1 + image.size)
     sigma = jnp.where(coins[0] < p, 0.1 * jnp.abs(noise[0]), 0)
     return image + (sigma * noise[1:]).reshape(image.shape).astype(image.dtype)
 
 
 def cut(p: P, image: Array, key: Key) -> Array:
-    """An image with a rectangle of half its sides, centred anywhere in it, set to zero."""
+    """An image `[h, w, c]` with a rectangle of half its sides, centred anywhere in it, set to zero."""
     (coin, *centres), _ = _numbers(key, 3)
     sides = zip(image.shape[:2], centres, strict=True)
     y, x = (jnp.abs((jnp.arange(side) + 0.5) / side - centre) < 0.25 for side, centre in sides)

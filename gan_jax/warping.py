@@ -33,7 +33,10 @@ def mirrored(index: Array | np.ndarray, side: int) -> Array:
 
 
 def moved(image: Array, inverse: Array) -> Array:
-    """An image after a map that takes pixels to pixels, exactly; a place between pixels shows the nearest one."""
+    """An image `[h, w, c]` after a map that takes pixels to pixels, exactly; a place between pixels shows the nearest one.
+
+    `inverse` is the map `[3, 3]` from places in the result to places in the image.
+    """
     (height, width), places = image.shape[:2], _places(image.shape[:2], 1.0, 0.0)
     x, y = _mapped(inverse, places)
     column, row = (jnp.floor(at + (side - 1) / 2 + 0.5).astype(jnp.int32) for at, side in ((x, width), (y, height)))
@@ -42,10 +45,11 @@ def moved(image: Array, inverse: Array) -> Array:
 
 @compilation.exact
 def resampled(image: Array, inverse: Array) -> Array:
-    """An image after any affine map, by bilinear interpolation at twice its size (Karras et al. 2020, appendix B.2).
+    """An image `[h, w, c]` after any affine map, by bilinear interpolation at twice its size (Karras et al. 2020, appendix B.2).
 
     The image is enlarged by 2 through the filter `SYM6`, interpolated, and reduced through the same filter, which is orthogonal
     to its even shifts; so the identity changes nothing but rounding, and linear ramps stay linear.
+    `inverse` is the map `[3, 3]` from places in the result to places in the image.
     """
     height, width, _ = image.shape
     fine = jnp.einsum('ih,jw,hwc->ijc', _enlarging(height), _enlarging(width), image)
