@@ -100,7 +100,7 @@ def test_the_death_of_process_0_ends_the_others(tmp_path):
 def test_a_process_that_cannot_write_its_checkpoint_ends_the_other(tmp_path):
     ended = processes.run(flags(tmp_path, '--receives', 'FULL:1:1', '--seeds', '2'), 2, 1, timeout=60)
     assert [process.code for process in ended] == [2, 2]
-    line = 'cannot write a checkpoint: .*OUT_OF_RANGE'  # the status of what exceeds a limit
+    line = 'cannot write a checkpoint: (OSError|ValueError)'  # of Orbax or TensorStore, whichever writes first
     assert re.match(line, ended[1].err) and re.search(f'process 1 on .* ended: {line}', ended[0].err)
 
 
