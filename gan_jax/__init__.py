@@ -15,6 +15,7 @@ from gan_jax.training import Game, Player, Trainer, TrainState, init, make_train
 if TYPE_CHECKING:
     from gan_jax import (
         augmentations,
+        averages,
         boosting,
         codes,
         compilation,
@@ -40,8 +41,8 @@ if TYPE_CHECKING:
     )  # fmt: skip
 
 __all__ = [
-    'Game', 'InputError', 'Player', 'TrainState', 'Trainer', 'augmentations', 'boosting', 'codes', 'compilation', 'data',
-    'divergences', 'features', 'games', 'init', 'inversion', 'keys', 'latents', 'make_train_step', 'many_steps', 'metrics',
+    'Game', 'InputError', 'Player', 'TrainState', 'Trainer', 'augmentations', 'averages', 'boosting', 'codes', 'compilation',
+    'data', 'divergences', 'features', 'games', 'init', 'inversion', 'keys', 'latents', 'make_train_step', 'many_steps', 'metrics',
     'networks', 'numerics', 'objectives', 'optimizers', 'parallel', 'penalties', 'pyramids', 'runs', 'sample', 'schedules',
     'text', 'trainer', 'training', 'unroll',
 ]  # fmt: skip

@@ -12,9 +12,10 @@ from gan_jax.augmentations import Augmentation, chain
 from gan_jax.features import FeatureLoss
 from gan_jax.objectives import Objective
 from gan_jax.penalties import Penalty, Scheduled, total
+from gan_jax.training import PROGRESS as _PROGRESS
 from gan_jax.typing import Array, Key, Metrics, Variables
 
-PROGRESS = 'progress'
+PROGRESS = _PROGRESS
 """The collection of the discriminator's variables with its number of updates and the augmentation's state."""
 PenaltyAt = Literal['seen', 'original']
 
@@ -38,6 +39,17 @@ class Verdict(NamedTuple):
     features: Sequence[Array]
     """Empty if there are no feature losses."""
     state: Variables
+
+
+class GeneratorTerms(NamedTuple):
+    """The parts of the generator's loss, and the verdicts that they come from."""
+
+    objective: Array
+    """The objective's loss, a mean, without a weight."""
+    features: Array | None
+    """The sum of the feature losses; None if there are none."""
+    real: Verdict
+    fake: Verdict
 
 
 class Judgement(NamedTuple):
@@ -175,6 +187,28 @@ class Judgement(NamedTuple):
     ) -> tuple[Array, Metrics, Verdict, Verdict]:
         """The objective's loss times `weight` plus the feature losses, metrics, and the verdicts on real and fake.
 
+        The other arguments are as in `generator_terms`.
+        """
+        terms = self.generator_terms(objective, variables, real, fake, key, given=given, beside=beside, paired=paired)
+        loss = weight * terms.objective
+        if terms.features is None:
+            return loss, {}, terms.real, terms.fake
+        return loss + terms.features, {'feature_loss': terms.features}, terms.real, terms.fake
+
+    def generator_terms(
+        self,
+        objective: Objective,
+        variables: Variables,
+        real: Array,
+        fake: Array,
+        key: Key,
+        *,
+        given: Sequence[Array] = (),
+        beside: Sequence[Array] = (),
+        paired: bool = False,
+    ) -> GeneratorTerms:
+        """The parts of the generator's loss, for games that weigh them differently.
+
         With `paired`, a generated example is augmented like the real one beside it. The other arguments are as in
         `discriminator_loss`.
         """
@@ -186,12 +220,9 @@ class Judgement(NamedTuple):
         of_real = self.judge(network, shown_real.seen, noise_keys[0], given=given)
         shown_fake = self.show(progress, fake, real_key if beside or paired else fake_key, beside=beside)
         of_fake = self.judge(network, shown_fake.seen, noise_keys[1], given=given)
-        loss = weight * objective.generator(of_real.logits, of_fake.logits).mean()
-        metrics: Metrics = {}
-        if self.feature_losses:
-            metrics['feature_loss'] = self.feature_loss(of_real.features, of_fake.features)
-            loss += metrics['feature_loss']
-        return loss, metrics, of_real, of_fake
+        value = objective.generator(of_real.logits, of_fake.logits).mean()
+        matched = self.feature_loss(of_real.features, of_fake.features) if self.feature_losses else None
+        return GeneratorTerms(value, matched, of_real, of_fake)
 
     def _progress(self) -> Any:
         return {'updates': jnp.int32(0), 'augmentation': self.augmentation.init()}
