@@ -42,9 +42,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     'Game', 'InputError', 'Player', 'TrainState', 'Trainer', 'augmentations', 'averages', 'boosting', 'codes', 'compilation',
-    'data', 'divergences', 'features', 'games', 'init', 'inversion', 'keys', 'latents', 'make_train_step', 'many_steps', 'metrics',
-    'networks', 'numerics', 'objectives', 'optimizers', 'parallel', 'penalties', 'pyramids', 'runs', 'sample', 'schedules',
-    'text', 'trainer', 'training', 'unroll',
+    'data', 'divergences', 'features', 'games', 'init', 'inversion', 'keys', 'latents', 'make_train_step', 'many_steps',
+    'metrics', 'networks', 'numerics', 'objectives', 'optimizers', 'parallel', 'penalties', 'pyramids', 'runs', 'sample',
+    'schedules', 'text', 'trainer', 'training', 'unroll',
 ]  # fmt: skip
 __version__ = '0.1.0'
 

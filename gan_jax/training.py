@@ -20,7 +20,7 @@ from gan_jax.optimizers import Optimizers
 from gan_jax.typing import Array, Batch, Key, Metrics, Variables
 
 PROGRESS = 'progress'
-"""The collection of a discriminator's variables that counts its updates over training, for whatever changes with them."""
+"""The collection of a discriminator's variables with its number of updates and the state of its augmentation."""
 
 
 class PlayFunction(Protocol):

@@ -12,11 +12,9 @@ from gan_jax.augmentations import Augmentation, chain
 from gan_jax.features import FeatureLoss
 from gan_jax.objectives import Objective
 from gan_jax.penalties import Penalty, Scheduled, total
-from gan_jax.training import PROGRESS as _PROGRESS
+from gan_jax.training import PROGRESS as PROGRESS
 from gan_jax.typing import Array, Key, Metrics, Variables
 
-PROGRESS = _PROGRESS
-"""The collection of the discriminator's variables with its number of updates and the augmentation's state."""
 PenaltyAt = Literal['seen', 'original']
 
 
