@@ -77,11 +77,8 @@ def main(config: Config) -> list[dict[str, Any]]:
     metrics.chosen(dataclasses.replace(asked, measures=config.measures, extractor=config.extractor))  # refuses unknown names
     dataset = _dataset(path, options, config.dataset, config.data_dir)
     asked = dataclasses.replace(asked, real=dataset, split='test' if data.has_test_set(dataset, config.data_dir) else 'train')
-    samples = (
-        sources.open_source(str(path), seed=config.seed)
-        if config.checkpoint is config.ema_width is None
-        else _of_checkpoint(path, config)
-    )
+    exported = config.checkpoint is None and config.ema_width is None
+    samples = sources.open_source(str(path), seed=config.seed) if exported else _of_checkpoint(path, config)
     opened = [samples]
     real = _opener(asked, samples, opened)
     context: dict[str, Any] = {}

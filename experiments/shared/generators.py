@@ -75,7 +75,7 @@ def _of_seed(tree: Any, seed: int | None) -> Any:
 
 
 def _reconstructed(path: pathlib.Path, step: int, width: float, seed: int | None) -> Variables:
-    """The generator's average of another relative width at a step. Raises `InputError` if the run has no averages to make it of."""
+    """The generator's average of another relative width at a step. Raises `InputError` for a run without averages."""
     widths = runs.saved_identity(path).get('ema_widths') or ()
     if not widths:
         raise InputError(f'--ema-width requires a run with averages; {path} was trained without --ema-widths 0.05 0.1')

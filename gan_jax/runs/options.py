@@ -75,7 +75,7 @@ def check_fit(game: Game, batch: Any) -> None:
         raise InputError(str(error)) from error
 
 
-def every(schedule: Schedule | None, updates: int) -> Schedule | None:
+def _once_in(schedule: Schedule | None, updates: int) -> Schedule | None:
     """A schedule that is read once in so many updates, as a function of their number; None for None."""
     return schedule and (lambda count: schedule(count // updates))
 
@@ -244,15 +244,15 @@ class MethodOptions(TrainOptions):
         before = [historical_averaging(self.historical_averaging)] if self.historical_averaging else []
         before += [clip_gradients(self.clip_gradients)] if self.clip_gradients is not None else []
         each = 2 if self.extragradient else 1  # an optimizer counts the update ahead as well
-        beta2 = (every(of('beta2'), each) for of in of_players)
+        beta2 = (_once_in(of('beta2'), each) for of in of_players)
         generator, discriminator = (self._pair(schedule)[i] for i, schedule in enumerate(beta2))
         after = [clip_weights(self.clip_weights)] if self.clip_weights is not None else []
         factor = build(SCHEDULES, self.schedule)(self.steps)
 
         def scale(updates: int, rate: Schedule | None) -> list[optax.GradientTransformation]:
             # Optimizers count their updates, and a player may take several of them in a step.
-            own = None if self.schedule == 'constant' else every(factor, updates * each)
-            return [optax.scale_by_schedule(schedule) for schedule in (own, every(rate, each)) if schedule is not None]
+            own = None if self.schedule == 'constant' else _once_in(factor, updates * each)
+            return [optax.scale_by_schedule(schedule) for schedule in (own, _once_in(rate, each)) if schedule is not None]
 
         g_scale, d_scale = (
             scale(updates, of('learning_rate')) for updates, of in zip((self.generator_steps, d_steps), of_players, strict=True)
