@@ -93,15 +93,23 @@ def multi_generator() -> gan_jax.Game:
         networks.MLP((6, 4), activation=jnp.tanh),
         generators=3,
         latent=latents.normal(3),
-        shared=('Dense_0', 'BatchNorm_0'),
+        shared=('Dense_0', 'BatchNorm_0') if BATCH_WIDE else ('Dense_0',),
         penalties=[penalties.scheduled(penalties.r1()), penalties.r2()],
         augmentation=augmentations.instance_noise(0.1),
     )
 
 
+class Labelled(nn.Module):
+    """A generator of the latent joined to the label."""
+
+    @nn.compact
+    def __call__(self, z, label, *, train=True):
+        return networks.MLP((6, 2))(jnp.concatenate([z, jax.nn.one_hot(label, 3)], -1))
+
+
 def conditional() -> gan_jax.Game:
     return games.conditional(
-        networks.MLP((6, 2), norm=norm(), classes=3),
+        networks.MLP((6, 2), norm='batch', classes=3) if BATCH_WIDE else Labelled(),
         networks.ProjectionDiscriminator(networks.MLP((6, 1), squeeze=True, activation=jnp.tanh), 3),
         objectives.non_saturating(),
         latent=latents.normal(3),
