@@ -195,7 +195,6 @@ def update_discriminator(
         batch: one minibatch, with leaves `[batch, ...]`.
         key: the key of the loss.
     """
-
     return _respond(discriminator_loss, optimizer, discriminator, lambda shown: shown, (play, batch), key)
 
 

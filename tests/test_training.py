@@ -348,10 +348,11 @@ def test_accumulated_gradients_with_dropout_are_those_of_the_whole_batch_on_any_
     class Noisy(nn.Module):
         @nn.compact
         def __call__(self, x, *, train=True):
-            return layers.Dropout(0.5)(jnp.tanh(nn.Dense(4)(x)))
+            return nn.Dense(1)(layers.Dropout(0.5)(jnp.tanh(nn.Dense(4)(x)))).squeeze(-1)
 
-    judge = networks.MLP((4, 1), squeeze=True, activation=jnp.tanh)
-    game = games.adversarial(Noisy(), judge, objectives.relativistic(), latent=latents.normal(3), penalties=[penalties.roth()])
+    game = games.adversarial(
+        networks.MLP((4,)), Noisy(), objectives.relativistic(), latent=latents.normal(3), penalties=[penalties.roth()]
+    )
     players, batch = optimizers.sgd(0.1)._replace(discriminator_steps=2), jax.random.normal(jax.random.key(1), (4, 16, 4))
     options = {'generator_batches': 4}
     state = gan_jax.trainer(game, players, **options).init(batch[0], jax.random.key(0))

@@ -167,7 +167,7 @@ class MethodOptions(TrainOptions):
     """Decay of the averaged generator, which is used to sample; 0 to use the current generator."""
     ema_widths: Annotated[tuple[RelativeWidth, ...], Several()] = ()
     """Relative widths of further averages of G, 0.05 and 0.1 in EDM2, and every checkpoint is kept. From these, --ema-width of
-    generate, interpolate, export, evaluate and path_length reconstructs the average of any width after training."""
+    generate, translate, export, evaluate, ... reconstructs the average of any width after training."""
 
     energies: ClassVar[bool] = False
     """Whether D returns non-negative energies instead of logits."""

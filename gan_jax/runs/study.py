@@ -293,6 +293,8 @@ def check(config: TrainOptions, study: Study) -> None:
     scored = study.judge is not None and isinstance(study.generator, Generator)
     if isinstance(config, MethodOptions) and config.score_every and not scored:
         raise InputError('--score-every requires a run that generates images and has labels to train a classifier on')
+    if isinstance(config, MethodOptions) and config.ema_widths and study.generator is None:
+        raise InputError('--ema-widths requires a run that generates or translates images, whose averages are used afterwards')
     if config.init_from is not None and not config.resume:
         if study.game is None:
             raise InputError('--init-from requires a game, and this is another model')

@@ -249,6 +249,7 @@ vqgan --dataset digits --halvings 5                           image size 16 x 16
 vqgan --dataset digits --size 16x32                           vqgan takes square images
 vqgan --dataset digits --receptive-field 70                   image size 16 is too small for a PatchGAN of receptive field 70
 vqgan --dataset images --size 8 --batch-size 8 --receptive-field 1    no folders train and test
+ring --ema-widths 0.1                                         --ema-widths requires a run that generates or translates images
 vqgan --dataset digits --no-adaptive --largest-weight 9       limits the adaptive weight, which --no-adaptive omits
 vqgan --dataset digits --discriminator-waits --start 0        --discriminator-waits requires a --start above 0
 vqgan --dataset digits --objective-weight 0 --start 9         --start has no effect: .* D influences nothing
