@@ -360,7 +360,7 @@ def report(config: Config, rows: list[dict[str, Any]], of_adam: list[dict[str, A
     ]
     for row in rows:
         numbers = [number(row[f'{name}_{kind}']) for name in ahead for kind in ('factor', 'theory')]
-        ends = [f'{row[f"{name}_outcome"]} {row[f"{name}_distance"]:.1e}' for name in ahead]
+        ends = [f'{row[f"{name}_distance"]:.1e}' for name in ahead]
         anticipating.append((row['objective'], f'{row["regulariser"]} {row["strength"]}'.strip(), *numbers, *ends))
     adam: list[tuple] = [('objective', *MODES)]
     adam += [(row['objective'], *(f'{row[f"{name}_distance"]:.1e}' for name in MODES)) for row in of_adam]

@@ -53,8 +53,8 @@ class Config(Checked):
 def main(config: Config) -> pathlib.Path:
     """Translates the images and returns the folder of the translations. Raises `InputError`."""
     out = pathlib.Path(config.out)
-    how = {'ema_width': config.ema_width, 'direction': config.direction}
-    trained = generators.load(pathlib.Path(config.run), 'translator', config.checkpoint, **how)
+    path, width = pathlib.Path(config.run), config.ema_width
+    trained = generators.load(path, 'translator', config.checkpoint, ema_width=width, direction=config.direction)
     translator: runs.Translator = trained.made
     size = translator.size if config.size is None else config.size
     files = named(pathlib.Path(config.source))

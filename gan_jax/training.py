@@ -407,8 +407,8 @@ def make_train_step(
             *new, g_metrics, d_metrics = update_both(players, batch, (g_key, d_key), players)
             if extragradient:
                 # Statistics and counts of updates are of the one step that is taken.
-                ahead = tuple(dataclasses.replace(a, state=b.state) for a, b in zip(new, players, strict=True))
-                *new, g_metrics, d_metrics = update_both(players, batch, (g_key, d_key), ahead)
+                g_ahead, d_ahead = (dataclasses.replace(a, state=b.state) for a, b in zip(new, players, strict=True))
+                *new, g_metrics, d_metrics = update_both(players, batch, (g_key, d_key), (g_ahead, d_ahead))
             generator, discriminator = new
         else:
             for_d = for_g = batch

@@ -79,14 +79,15 @@ def _reconstructed(path: pathlib.Path, step: int, width: float, seed: int | None
     widths = runs.saved_identity(path).get('ema_widths') or ()
     if not widths:
         raise InputError(f'--ema-width requires a run with averages; {path} was trained without --ema-widths 0.05 0.1')
-    snapshots = [(at, i) for at in saved_steps(path) if at <= step for i in range(len(widths))]
-    exponents = [averages.exponent_of_width(widths[i]) for _, i in snapshots]
-    shares = averages.coefficients([at for at, _ in snapshots], exponents, step, averages.exponent_of_width(width))
+    steps = [at for at in saved_steps(path) if at <= step]
+    exponents = [averages.exponent_of_width(own) for own in widths] * len(steps)
+    snapshots = [at for at in steps for _ in widths]
+    shares = averages.coefficients(snapshots, exponents, step, averages.exponent_of_width(width))
 
     def stored() -> Iterator[Variables]:
-        for at, i in snapshots:
-            _, found = read_checkpoint(path, lambda state, i=i: {'averages': {str(i): state['averages'][i]}}, at)
-            yield _of_seed(found['averages'][str(i)]['average'], seed)
+        for at in steps:
+            _, found = read_checkpoint(path, lambda state: {'averages': state['averages']}, at)
+            yield from (_of_seed(snapshot['average'], seed) for snapshot in found['averages'])
 
     return averages.weighted_sum(shares, stored())
 

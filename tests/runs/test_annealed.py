@@ -117,9 +117,11 @@ def test_what_nothing_would_read_is_refused(texts, others, message):
 
 def test_schedules_of_extragradient_updates_fall_once_a_step():
     """An optimizer counts two updates a step, of which the one that looks ahead is at the rate of the other."""
-    rates = []
+    rates: list[list[float]] = []
     for extragradient in (False, True):
-        config = with_('learning_rate:end=0,shape=linear', optimizers='sgd:learning_rate=1', discriminator_steps=1)
+        config = with_(
+            'learning_rate:end=0,shape=linear', optimizers='sgd:learning_rate=1', discriminator_steps=1, generator_steps=1
+        )
         config = dataclasses.replace(config, extragradient=extragradient)
         optimizer = config.players().generator
         state, found = optimizer.init(jnp.zeros(())), []
