@@ -343,33 +343,50 @@ def test_anticipated_updates_do_not_count_as_progress():
 # Accumulated gradients.
 
 
-@pytest.mark.parametrize('devices', [1, 4])
-def test_accumulated_gradients_with_dropout_are_those_of_the_whole_batch_on_any_number_of_devices(devices):
-    class Noisy(nn.Module):
-        @nn.compact
-        def __call__(self, x, *, train=True):
-            return nn.Dense(1)(layers.Dropout(0.5)(jnp.tanh(nn.Dense(4)(x)))).squeeze(-1)
+class Dropping(nn.Module):
+    """A discriminator with dropout."""
 
-    game = games.adversarial(
-        networks.MLP((4,)), Noisy(), objectives.relativistic(), latent=latents.normal(3), penalties=[penalties.roth()]
-    )
-    players, batch = optimizers.sgd(0.1)._replace(discriminator_steps=2), jax.random.normal(jax.random.key(1), (4, 16, 4))
-    options = {'generator_batches': 4}
-    state = gan_jax.trainer(game, players, **options).init(batch[0], jax.random.key(0))
-    whole, metrics = jax.jit(gan_jax.trainer(game, players, **options).step)(state, batch)
+    @nn.compact
+    def __call__(self, x, *, train=True):
+        return nn.Dense(1)(layers.Dropout(0.5)(jnp.tanh(nn.Dense(4)(x)))).squeeze(-1)
+
+
+def on_devices(step, state, batch, devices, axis):
+    """The compiled step, and what it returns, with the batch's axis spread over devices."""
     mesh, spec = jax.sharding.Mesh(np.array(jax.devices()[:devices]), (parallel.AXIS,)), jax.sharding.PartitionSpec
-    step = gan_jax.trainer(game, players, accumulate=2, **options).step
-    specs = {'in_specs': (spec(), spec(None, parallel.AXIS)), 'out_specs': spec(), 'check_vma': False}
-    run = jax.jit(jax.shard_map(step, mesh=mesh, **specs)).lower(state, batch).compile()
-    everywhere, rows = (jax.sharding.NamedSharding(mesh, s) for s in (spec(), spec(None, parallel.AXIS)))
-    parts, found = run(jax.device_put(state, everywhere), jax.device_put(batch, rows))
+    split = spec(*[None] * axis, parallel.AXIS)
+    mapped = jax.shard_map(step, mesh=mesh, in_specs=(spec(), split), out_specs=spec(), check_vma=False)
+    run = jax.jit(mapped).lower(state, batch).compile()
+    everywhere, rows = (jax.sharding.NamedSharding(mesh, s) for s in (spec(), split))
+    return run, run(jax.device_put(state, everywhere), jax.device_put(batch, rows))
+
+
+DROPOUT = games.adversarial(
+    networks.MLP((4,)), Dropping(), objectives.relativistic(), latent=latents.normal(3), penalties=[penalties.roth()]
+)
+
+
+@pytest.mark.parametrize('devices', [1, 4])
+def test_accumulated_gradients_with_dropout_are_those_of_the_whole_batch(devices):
+    players, batch = optimizers.sgd(0.1)._replace(discriminator_steps=2), jax.random.normal(jax.random.key(1), (4, 16, 4))
+    trainer = lambda **options: gan_jax.trainer(DROPOUT, players, generator_batches=4, **options)
+    state = trainer().init(batch[0], jax.random.key(0))
+    whole, metrics = jax.jit(trainer().step)(state, batch)
+    _, (parts, found) = on_devices(trainer(accumulate=2).step, state, batch, devices, 1)
     for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(parts), strict=True):
         if not jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
             np.testing.assert_allclose(a, b, atol=1e-6)
     for name in metrics:
         np.testing.assert_allclose(found[name], metrics[name], rtol=1e-5, atol=1e-6)
-    if devices > 1:  # one for each player's loop of updates, and not one for each part
-        assert len(re.findall(r' all-reduce(?:-start)?\(', run.as_text())) == 2
+
+
+def test_accumulated_gradients_are_averaged_over_devices_after_the_parts():
+    trainer = gan_jax.trainer(DROPOUT, optimizers.sgd(0.1), accumulate=4)
+    batch = jnp.ones((16, 4))
+    run, _ = on_devices(trainer.step, trainer.init(batch, jax.random.key(0)), batch, 4, 0)
+    reduces = lambda text: len(re.findall(r' all-reduce(?:-start)?\(', text))
+    _, _, outside_of_loops = run.as_text().partition('\nENTRY ')
+    assert reduces(run.as_text()) == reduces(outside_of_loops) == 2  # one for each player
 
 
 @pytest.mark.parametrize(
