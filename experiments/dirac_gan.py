@@ -11,9 +11,9 @@ of Roth et al. and instance noise converge; the unregularised games rotate or sp
 discontinuous at psi = 0, end on a cycle. 40 s on one core of a CPU shared with other jobs.
 
 Optimistic and extragradient steps of size h make the unregularised games converge, by a factor of 1 - (h a)^2 / 2 a step at
-eigenvalues of +-i a, where simultaneous steps grow by 1 + (h a)^2 / 2: from 1.4 to 6e-5 in 2000 steps of Wasserstein's game. A step
-of Adam is about as long as its learning rate near the equilibrium, too, so that it ends on a cycle: at a rate of .01, simultaneous
-steps at a distance of .09, optimistic ones at .024, extragradient and alternating ones at .012.
+eigenvalues of +-i a, where simultaneous steps grow by 1 + (h a)^2 / 2: from 1.4 to 6e-5 in 2000 steps of Wasserstein's game.
+Adam ends on a cycle, because its steps are about as long as its learning rate near the equilibrium, too: at a rate of .01,
+simultaneous steps at a distance of .09, optimistic ones at .024, extragradient and alternating ones at .012.
 
 The unregularised non-saturating game has the linear part of the minimax game and, beyond it, an attraction of third order,
 r' = -r^3 / 16. Therefore n alternating steps of size h lead to r = (8 / hn)^(1/2), and simultaneous ones, which add h r / 8 to
