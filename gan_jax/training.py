@@ -20,7 +20,7 @@ from gan_jax.optimizers import Optimizers
 from gan_jax.typing import Array, Batch, Key, Metrics, Variables
 
 PROGRESS = 'progress'
-"""The collection of a discriminator's variables with its number of updates and the state of its augmentation."""
+"""The collection of a discriminator's variables with its updates and the states of augmentation and regularizers."""
 
 
 class PlayFunction(Protocol):
@@ -308,11 +308,11 @@ def make_train_step(
     (Korpelevich 1976; with Adam, whose moments go on from the first to the second, it is algorithm 4 of Gidel et al. 2019). Both
     computations are on the same minibatch with the same noise (Mishchenko et al. 2020).
 
-    With `accumulate`, every update computes its gradient on so many parts of its minibatch, one after another, to save memory.
+    With `accumulate`, every update computes its gradient on this many parts of its minibatch, one after another, to save memory.
     The mean of the gradients is that of the whole minibatch for losses that are means over examples. Whatever looks at a whole
     batch looks at a part instead: batch norm, whose running averages are the means over the parts, feature matching, minibatch
-    layers, the means of relativistic average objectives, an adaptive weight, texts from the same batch. An image pool keeps the
-    images of the last part.
+    layers, the means of relativistic average objectives, top-k training, an adaptive weight, texts from the same batch. An image
+    pool keeps the images of the last part.
 
     Every update draws fresh noise. Leaves of `batch` are `[batch, ...]` if a step takes one minibatch, and
     `[minibatches_of_step(...), batch, ...]` otherwise: one minibatch for each update of the discriminator, and
