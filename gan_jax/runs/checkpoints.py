@@ -49,7 +49,7 @@ class Checkpoints:
     process that cannot write ends all of them, which would otherwise wait for its part for 20 minutes.
     """
 
-    def __init__(self, directory: pathlib.Path, *, keep: int = 3) -> None:
+    def __init__(self, directory: pathlib.Path, *, keep: int | None = 3) -> None:
         logging.getLogger('absl').setLevel(logging.ERROR)
         self._directory = directory.absolute()
         self._stack = contextlib.ExitStack()
