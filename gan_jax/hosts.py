@@ -172,7 +172,7 @@ def in_turn(function: Callable[[], T]) -> T:
     return found[0]
 
 
-def gathered(values: Sequence[int]) -> np.ndarray:
+def gathered(values: Sequence[int] | np.ndarray) -> np.ndarray:
     """The integers of all processes, `[processes, len(values)]`."""
     from jax.experimental import multihost_utils
 
