@@ -128,7 +128,7 @@ def _pool(config: Config, needs: set[str]) -> Pool:
     where: dict[str, Any] = {'size': config.size, 'data_dir': config.data_dir}
     parts = [data.load(config.dataset, **where)]
     if data.has_test_set(config.dataset, config.data_dir):
-        parts.append(data.load(data.held_out_name(config.dataset, config.data_dir), split='test', **where))
+        parts.append(data.load(config.dataset, split='test', **where))
     images = np.concatenate([part.images for part in parts])
     labels = None if any(part.labels is None for part in parts) else np.concatenate([part.labels for part in parts])
     count = min(5000, len(images) // 6) if config.samples is None else config.samples
