@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments.planted.failures import Failure
+from experiments.results.rows import figure_of, prediction
 from gan_jax import runs
-from gan_jax.runs.seeds import mean_and_interval
 
 NEW = 'new images'
 """The name of the images without a failure."""
@@ -52,6 +52,8 @@ READINGS = {
     'nearer_p_value': Reading(-1, _NOVELTY, is_p_value=True),
 }
 """By the names of the rows of measures, and of the fields of `MemorisationTest`."""
+_UNKNOWN = Reading(0, ())
+"""Of any other figure, which is shown without a mark."""
 
 Figures = Mapping[str, Sequence[float]]
 """Name -> values `[seeds]`."""
@@ -60,19 +62,20 @@ Figures = Mapping[str, Sequence[float]]
 def is_found(name: str, values: Sequence[float], of_new: Sequence[float]) -> bool | None:
     """Whether a figure `[seeds]` is worse than that of new images, `[seeds]`; None for one seed.
 
-    The 95 % interval of the mean difference must lie on the worse side of 0, or, for p-values, each must be below .05.
+    The mean must lie on the worse side of the 95 % prediction interval of one more set of new images, so that whoever computes
+    the figure once would notice. Of p-values each must be below .05.
     """
-    reading = READINGS[name]
+    reading = READINGS.get(name, _UNKNOWN)
     if reading.is_p_value:
         return bool(np.max(values) < 0.05)
-    difference, half, count = mean_and_interval(reading.worse * np.subtract(values, of_new))
-    return None if count < 2 else bool(difference - half > 0)
+    half = prediction(figure_of(of_new))
+    return None if half is None else bool(reading.worse * (np.mean(values) - np.mean(of_new)) > half)
 
 
 def report(results: Mapping[str, Figures], failures: Mapping[str, Failure], title: str) -> str:
     """The table of fidelity and diversity, and that of copies, of kind -> figures."""
     names = list(results[NEW])
-    of_copies = [name for name in names if READINGS[name].claims == _NOVELTY]
+    of_copies = [name for name in names if READINGS.get(name, _UNKNOWN).claims == _NOVELTY]
     tables = {
         'fidelity and diversity': [name for name in names if name not in of_copies],
         'novelty': of_copies,
@@ -86,14 +89,14 @@ def _table(title: str, results: Mapping[str, Figures], failures: Mapping[str, Fa
         cells = []
         for name in names:
             found = is_found(name, figures[name], results[NEW][name]) if kind in failures else None
-            missed = found is False and failures[kind].aspect in READINGS[name].claims
+            missed = found is False and failures[kind].aspect in READINGS.get(name, _UNKNOWN).claims
             cells.append(_cell(name, figures[name], _digits(name, results)) + ('*' if found else '?' if missed else ' '))
         rows.append((kind, *cells))
     return runs.table(rows, title=title)
 
 
 def _cell(name: str, values: Sequence[float], digits: int) -> str:
-    return f'{np.max(values):.2g}' if READINGS[name].is_p_value else runs.spread(values, digits=digits)
+    return f'{np.max(values):.2g}' if READINGS.get(name, _UNKNOWN).is_p_value else runs.spread(values, digits=digits)
 
 
 def _digits(name: str, results: Mapping[str, Figures]) -> int:
