@@ -7,7 +7,7 @@ import pytest
 
 from experiments.planted import __main__ as planted
 from experiments.planted.failures import KINDS, Parts
-from experiments.planted.report import NEW, READINGS, is_found, report
+from experiments.planted.report import CLAIMS, NEW, is_found, report
 from experiments.results import runner
 from experiments.results.protocol import PROTOCOL
 from gan_jax import runs
@@ -88,7 +88,7 @@ def test_the_digits(tmp_path, capsys, monkeypatch):
     for name, path in (('planted_digits', 'dropped/recall'), ('planted_copies_digits', 'copies:share=0.2/nearer')):
         row = PROTOCOL[name]
         paths = {column.path for column in row.columns}
-        assert paths <= set(READINGS) and path.partition('/')[2] in paths and len(figures[path]) == 3
+        assert paths <= set(CLAIMS) and path.partition('/')[2] in paths and len(figures[path]) == 3
 
 
 def test_one_table_shows_what_is_found_missed_and_unknown():
