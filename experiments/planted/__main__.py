@@ -3,13 +3,13 @@
     python -m experiments.planted --dataset mnist
     python -m experiments.planted --kinds dropped:classes=1 blur:sigma=0.5 copies:share=0.02 --seeds 10
 
-Each seed divides the images of a data set at random into a training set, held-out images and new images. A generator without a
-failure would return the new images. Since the three parts are exchangeable, what a metric says of these is chance.
+Each seed divides the images of a data set at random into a training set, held-out images and new images. The new images stand for
+the samples of a perfect generator: the three parts are exchangeable, so any difference that a metric reports is due to chance.
 
 The first table has the measures of fidelity and diversity, the second those of copies: means over seeds, with half of the 95 %
-interval (Student's t), and the largest of p-values. A star marks what is found: the mean lies on the worse side of the 95 %
-prediction interval of one more set of new images, or every p-value is below .05. A question mark stands where a measure claims to
-judge this kind of failure and does not find it. By chance fewer than one figure in 40 has a star.
+interval (Student's t), and the largest of the p-values. A star marks a failure that is found: the mean lies on the worse side of
+the 95 % prediction interval of one more set of new images, or every p-value is below .05. A question mark marks one that is not
+found, although the measure claims to judge this kind of failure. Fewer than one figure in 40 has a star by chance.
 
 Distances to the nearest training image (ratio, p_value, nearer, nearer_p_value; see `metrics.memorisation_test`) are of pixels,
 all others of the extractor's features. Measures of moments and of copies compare with the whole training set, others with as many
@@ -59,8 +59,8 @@ class Config(runs.Options):
     extractor: Text = 'classifier'
     """Extractor of features, as in python -m gan_jax.metrics; by default the classifier of the data set."""
     samples: Compared | None = None
-    """Number of samples and of held-out images; by default a sixth of all images, but at most 5,000. Half of the images or more
-    are the training set."""
+    """Number of samples and of held-out images; by default a sixth of all images, but at most 5,000. The training set has at least
+    half of all images."""
     size: Side | None = None
     """Height and width to which images are cropped and resized."""
     batch_size: BatchSize = 64
@@ -85,7 +85,7 @@ def main(config: Config) -> dict[str, dict[str, list[float]]]:
     pool = _pool(config, {'features'} | {measure.fake for measure in measures})
     _, parts = _division(pool, config.seed)
     for failure in failures.values():
-        pool.outputs(failure.plant(parts, np.random.default_rng(0))[:2])  # so that what cannot work fails before a run begins
+        pool.outputs(failure.plant(parts, np.random.default_rng(0))[:2])  # what cannot work must fail before the run is created
     run = runs.RunDirectory(config)
     found_of_all = pool.outputs(pool.images)
     file = run.path / 'seeds.json'

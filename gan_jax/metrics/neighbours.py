@@ -80,10 +80,10 @@ class MemorisationTest(NamedTuple):
     value near 0 means that the samples lie nearer to the training data than new data do, either because they are copies, or
     because they omit the rarer parts of the data."""
     nearer: int
-    """The number of generated examples that are nearer than every held-out one, which a few exact copies suffice to raise."""
+    """The number of generated examples that are nearer than every held-out one; a few exact copies raise it."""
     nearer_p_value: float
-    """The probability that as many or more are, if generated and held-out examples have the same distribution: the exact test of
-    exceedances (Epstein 1954). Ties, as of duplicates in the data, make it larger."""
+    """The probability of at least this number if generated and held-out examples have the same distribution, by the exact test of
+    exceedances (Epstein 1954). It is conservative if distances are tied, as for duplicates in the data."""
 
     @property
     def ratio(self) -> float:

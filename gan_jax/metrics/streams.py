@@ -1,7 +1,7 @@
 """Metrics in any training loop, of JAX or PyTorch: images as loaders yield them, and sets that are spread over processes.
 
-Features and moments are computed batch by batch, so memory does not grow with the number of images. What the processes of a run
-have found is merged by `over_processes`. With PyTorch's own processes, `torch.distributed.all_gather_object(parts, found)`
+Moments are computed batch by batch, so memory does not grow with the number of images. `over_processes` merges the moments of the
+processes of `jax.distributed`. With processes of PyTorch, `torch.distributed.all_gather_object(parts, found)`
 followed by `functools.reduce(moments.merge, parts)` does the same, because moments are tuples of NumPy arrays.
 """
 
@@ -61,10 +61,10 @@ def as_levels(batch: Any, span: Span | None = None) -> np.ndarray:
     """Converts a batch of images to uint8 `[n, h, w, 1 or 3]`, the 256 levels that files have.
 
     A batch is an array of JAX or NumPy, a tensor of PyTorch on any device, or anything that `np.asarray` converts, such as a
-    tensor of TensorFlow. Its axes are `[n, h, w, c]`, `[n, c, h, w]` or `[n, h, w]`. Where both could be meant, as for images 3
-    pixels wide, `[n, c, h, w]` is PyTorch's and `[n, h, w, c]` everyone else's. Pixels are uint8, or floats within `span`: (0, 1)
-    for torchvision's `ToTensor`, (-1, 1) for a generator that ends in tanh. Floats are rounded to the nearest level, so a score
-    is that of the saved images.
+    tensor of TensorFlow. Its axes are `[n, h, w, c]`, `[n, c, h, w]` or `[n, h, w]`. If the axes are ambiguous, as for images 3
+    pixels wide, a tensor of PyTorch is read as `[n, c, h, w]`, and anything else as `[n, h, w, c]`. Pixels are uint8, or floats
+    within `span`, which is (0, 1) for torchvision's `ToTensor` and (-1, 1) for a generator that ends in tanh. Floats are rounded
+    to the nearest level, so a score is that of the saved images.
 
     Raises `InputError` for floats without a span or outside it, for other types, and for other axes.
     """
@@ -104,8 +104,8 @@ def over_processes(state: T, merge: Callable[[T, T], T] = moments.merge) -> T:  
     """The union of the sets of all processes (`gan_jax.hosts`), by `merge`; the same in every process, bit for bit.
 
     Every process must call it, with a state of the same shapes and types: `FeatureMoments`, a `scores.ScoreMoments` with
-    `scores.merge`, or features `[n, d]` with a `merge` that concatenates them. Float64 is kept, also where JAX computes in
-    float32. Each process holds the states of all of them for a moment. A process that is alone gets its own state back.
+    `scores.merge`, or features `[n, d]` with a `merge` that concatenates them. Float64 is preserved even if JAX computes in
+    float32. Each process temporarily holds the states of all processes. A single process returns its own state.
 
     Raises `InputError` for states of different sizes.
     """

@@ -69,6 +69,7 @@ def test_shapes_are_known_before_values(name):
     assert jax.tree.map(lambda x: (2, *x.shape), shapes) == jax.tree.map(lambda x: x.shape, mapped)
 
 
+@pytest.mark.slow
 def test_compiled_values_are_those_of_each_call():
     """All estimators in one program."""
     compiled = jax.jit(lambda *sets: {name: estimate(*sets) for name, estimate in TRACED.items()})(X, Y, Z)

@@ -78,7 +78,7 @@ def extract(extractor: Extractor, batches: Iterable[np.ndarray], *, batch_size: 
 
 @functools.lru_cache(maxsize=2)
 def _compiled(apply: Callable[[Array], Outputs]) -> Any:
-    """Compiled once for all calls of `extract`, which a training loop calls at every evaluation."""
+    """The compiled extractor, which all calls of `extract` in a training loop share."""
     return compilation.jit(compilation.exact(apply))
 
 
