@@ -59,8 +59,8 @@ class Config(runs.Options):
     extractor: Text = 'classifier'
     """Extractor of features, as in python -m gan_jax.metrics; by default the classifier of the data set."""
     samples: Compared | None = None
-    """Number of samples and of held-out images; by default a sixth of all images, but at most 5,000. The training set has at least
-    half of all images."""
+    """Number of samples and of held-out images; by default a sixth of all images, but at most 5,000. At least half of
+    all images are the training set."""
     size: Side | None = None
     """Height and width to which images are cropped and resized."""
     batch_size: BatchSize = 64

@@ -1,8 +1,8 @@
 """Metrics in any training loop, of JAX or PyTorch: images as loaders yield them, and sets that are spread over processes.
 
 Moments are computed batch by batch, so memory does not grow with the number of images. `over_processes` merges the moments of the
-processes of `jax.distributed`. With processes of PyTorch, `torch.distributed.all_gather_object(parts, found)`
-followed by `functools.reduce(moments.merge, parts)` does the same, because moments are tuples of NumPy arrays.
+processes of `jax.distributed`. With processes of PyTorch, `torch.distributed.all_gather_object(parts, found)` followed by
+`functools.reduce(moments.merge, parts)` does the same, because moments are tuples of NumPy arrays.
 """
 
 import functools
