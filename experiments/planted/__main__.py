@@ -32,7 +32,6 @@ from gan_jax.metrics.extractors import EXTRACTORS, Extractor
 from gan_jax.metrics.measures import MEASURES, TRAIN, Found, Measure
 from gan_jax.metrics.moments import feature_moments
 from gan_jax.metrics.neighbours import compare_distances, nearest_distance
-from gan_jax.metrics.pairwise import as_rows
 from gan_jax.metrics.protocols import collect
 from gan_jax.ranges import BatchSize, Compared, DataDir, Seed, SeedCount, Side, SomeNames, Text
 from gan_jax.registry import build
@@ -104,7 +103,7 @@ def main(config: Config) -> dict[str, dict[str, list[float]]]:
     results = {kind: {name: [one[kind][name] for one in each] for name in each[0][NEW]} for kind in (NEW, *failures)}
     found = {kind: {name: is_found(name, results[kind][name], results[NEW][name]) for name in results[NEW]} for kind in failures}
     runs.write_json(run.path / 'results.json', {**results, 'found': found})
-    sizes = f'{pool.count:,} of {len(pool.images):,} images, {len(seeds)} seeds'
+    sizes = f'{pool.samples:,} of {len(pool.images):,} images, {len(seeds)} seeds'
     print(report(results, failures, f'{config.dataset}, {sizes}; * found, ? not found by a measure that claims to'))
     print(f'features: {pool.extractor.name}; numbers {run.path / "results.json"}')
     return results
@@ -116,7 +115,7 @@ class Pool(NamedTuple):
     images: np.ndarray
     """uint8 `[n, h, w, c]`"""
     labels: np.ndarray | None
-    count: int
+    samples: int
     """Number of samples."""
     extractor: Extractor
     outputs: Callable[[np.ndarray], Found]
@@ -142,9 +141,9 @@ def _pool(config: Config, needs: set[str]) -> Pool:
 def _division(pool: Pool, seed: int) -> tuple[tuple[np.ndarray, np.ndarray], Parts]:
     """The numbers of a seed's training and held-out images, and what failures are planted in."""
     order = np.random.default_rng(seed).permutation(len(pool.images))
-    held_out, new, train = np.split(order, [pool.count, 3 * pool.count])
+    held_out, new, train = np.split(order, [pool.samples, 3 * pool.samples])
     labels = None if pool.labels is None else pool.labels[new]
-    return (train, held_out), Parts(pool.count, pool.images[train], pool.images[new], labels)
+    return (train, held_out), Parts(pool.samples, pool.images[train], pool.images[new], labels)
 
 
 def _planted(
@@ -161,12 +160,12 @@ def _planted(
     (train, held_out), parts = _division(pool, seed)
     blocks = lambda: (_floats(parts.train[i : i + _BLOCK]) for i in range(0, len(train), _BLOCK))
     of_held_out = nearest_distance(_floats(pool.images[held_out]), blocks())
-    whole, some, other = (_rows(found, rows) for rows in (train, train[: pool.count], held_out))
+    whole, some, other = (_rows(found, rows) for rows in (train, train[: pool.samples], held_out))
     for kind in (NEW, *failures):
         if kind in kept:
             continue
         rng = np.random.default_rng([seed, zlib.crc32(kind.encode())])
-        images = parts.new[: pool.count] if kind == NEW else failures[kind].plant(parts, rng)
+        images = parts.new[: pool.samples] if kind == NEW else failures[kind].plant(parts, rng)
         fake = pool.outputs(images)
         figures: dict[str, float] = {}
         for measure in measures:
@@ -191,7 +190,7 @@ def _rows(found: Found, rows: np.ndarray) -> Found:
 
 
 def _floats(images: np.ndarray) -> np.ndarray:
-    return as_rows(images / np.float32(127.5))
+    return images.reshape(len(images), -1) / np.float32(127.5)
 
 
 if __name__ == '__main__':

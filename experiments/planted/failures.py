@@ -13,11 +13,11 @@ from gan_jax.registry import Table
 class Parts(NamedTuple):
     """A division of a data set; images are uint8 `[n, h, w, c]`."""
 
-    count: int
+    samples: int
     """Number of images that the failing generator returns."""
     train: np.ndarray
     new: np.ndarray
-    """More images than `count`, so that some can be left out; a perfect generator returns the first `count` of them."""
+    """More images than `samples`, so that some can be left out; a perfect generator returns the first `samples` of them."""
     labels: np.ndarray | None
     """Of the new images, `[n]`."""
 
@@ -28,7 +28,7 @@ class Failure(NamedTuple):
     aspect: str
     """What it lacks: 'fidelity', 'diversity' or 'novelty'."""
     plant: Callable[[Parts, np.random.Generator], np.ndarray]
-    """Returns `count` images."""
+    """Returns `samples` images."""
 
 
 @checked
@@ -39,8 +39,8 @@ def dropped(classes: Count = 2) -> Failure:
         if parts.labels is None:
             raise InputError('dropped requires a data set with labels')
         gone = rng.permutation(np.unique(parts.labels))[:classes]
-        kept = parts.new[~np.isin(parts.labels, gone)][: parts.count]
-        if len(kept) < parts.count:
+        kept = parts.new[~np.isin(parts.labels, gone)][: parts.samples]
+        if len(kept) < parts.samples:
             raise InputError(f'only {len(kept)} new images are left without {classes} classes; lower --samples')
         return kept
 
@@ -52,8 +52,8 @@ def duplicates(share: ShareAbove0 = 0.1) -> Failure:
     """This share of the new images, each of them equally often."""
 
     def plant(parts: Parts, rng: np.random.Generator) -> np.ndarray:
-        different = max(1, round(share * parts.count))
-        return parts.new[rng.permutation(np.arange(parts.count) % different)]
+        different = max(1, round(share * parts.samples))
+        return parts.new[rng.permutation(np.arange(parts.samples) % different)]
 
     return Failure('diversity', plant)
 
@@ -65,7 +65,7 @@ def blur(sigma: DeviationAbove0 = 1.0) -> Failure:
     def plant(parts: Parts, rng: np.random.Generator) -> np.ndarray:
         from scipy.ndimage import gaussian_filter
 
-        return _levels(gaussian_filter(parts.new[: parts.count].astype(np.float32), (0, sigma, sigma, 0)))
+        return _levels(gaussian_filter(parts.new[: parts.samples].astype(np.float32), (0, sigma, sigma, 0)))
 
     return Failure('fidelity', plant)
 
@@ -75,7 +75,7 @@ def noise(sigma: DeviationAbove0 = 0.1) -> Failure:
     """Gaussian noise, of this standard deviation where black is 0 and white 1."""
 
     def plant(parts: Parts, rng: np.random.Generator) -> np.ndarray:
-        images = parts.new[: parts.count]
+        images = parts.new[: parts.samples]
         return _levels(images + 255 * sigma * rng.normal(size=images.shape))
 
     return Failure('fidelity', plant)
@@ -91,7 +91,7 @@ def shrunk(scale: Annotated[float, Range(0, 1, above=True, below=True)] = 0.5) -
         return np.minimum(kept, size - 1)
 
     def plant(parts: Parts, rng: np.random.Generator) -> np.ndarray:
-        images = parts.new[: parts.count]
+        images = parts.new[: parts.samples]
         return images[:, nearest(images.shape[1])][:, :, nearest(images.shape[2])]
 
     return Failure('fidelity', plant)
@@ -102,11 +102,11 @@ def copies(share: ShareAbove0 = 0.1, shift: Whole = 0) -> Failure:
     """Training images in place of this share of the new ones, and of at least one, shifted down and to the right."""
 
     def plant(parts: Parts, rng: np.random.Generator) -> np.ndarray:
-        images, number = parts.new[: parts.count].copy(), max(1, round(share * parts.count))
+        images, number = parts.new[: parts.samples].copy(), max(1, round(share * parts.samples))
         if number > len(parts.train):
             raise InputError(f'{number} copies require as many training images, not {len(parts.train)}')
         copied = parts.train[rng.choice(len(parts.train), number, replace=False)]
-        images[rng.choice(parts.count, number, replace=False)] = np.roll(copied, (shift, shift), (1, 2))
+        images[rng.choice(parts.samples, number, replace=False)] = np.roll(copied, (shift, shift), (1, 2))
         return images
 
     return Failure('novelty', plant)
