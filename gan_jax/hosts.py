@@ -211,7 +211,7 @@ def meet() -> None:
     shared(None)
 
 
-def gathered(values: Sequence[int]) -> np.ndarray:
+def gathered(values: Sequence[int] | np.ndarray) -> np.ndarray:
     """The integers of all processes, `[processes, len(values)]`."""
     from jax.experimental import multihost_utils
 

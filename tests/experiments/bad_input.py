@@ -32,7 +32,7 @@ MODULES = {
     **{
         f'experiments.{name}.__main__': name
         for name in (
-            'benchmark', 'conditional_gan', 'cyclegan', 'dcgan', 'ebgan', 'lapgan', 'mode_collapse', 'pix2pix',
+            'benchmark', 'conditional_gan', 'cyclegan', 'dcgan', 'ebgan', 'lapgan', 'mode_collapse', 'pix2pix', 'planted',
             'results', 'semi_supervised', 'taxonomy', 'text_to_image',
         )
     },
@@ -575,6 +575,15 @@ results --list --verify dcgan_digits                          three commands: gi
 results --list --dirty                                        --dirty is of --record and --verify
 results --seed 3                                              --seed is of --record and --verify
 results --runs-dir file                                       --runs-dir must be a folder
+planted --kinds blurr                                         unknown kind of failure 'blurr'; did you mean blur
+planted --kinds blur blur                                     --kinds names blur twice
+planted --kinds copies:share=2                                share must be above 0 and at most 1, not 2
+planted --kinds resize:scale=1                                scale must be above 0 and below 1, not 1
+planted --measures fid                                        unknown measure 'fid'
+planted --extractor pixels                                    pixels does not predict classes
+planted --extractor pixels --measures frechet --kinds dropped:classes=9       new images are left without 9 classes
+planted --extractor pixels --measures frechet --samples 300   has 1797 images, a sixth of which
+planted --extractor pixels --measures frechet --dataset images --samples 2    a sixth of which
 evaluate run_list                                             is damaged: it is not a configuration
 evaluate run_bin                                              cannot read run_bin/sampler.bin
 generate run_bin                                              generator.json is damaged: it does not contain 'experiment'

@@ -1,6 +1,7 @@
 """A run of a second, for tests that start several processes: `python small_run.py FLAGS`."""
 
 import dataclasses
+import json
 import os
 import pathlib
 import resource
@@ -12,6 +13,7 @@ from test_loop import small_study
 
 from gan_jax import data, hosts, liveness, runs
 from gan_jax.errors import InputError
+from gan_jax.metrics import feature_moments, over_processes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +69,8 @@ def main(config):
     trained = runs.train(config, study)
     figures = runs.report(trained, lambda one: {'sum': float(sum(np.abs(one.plays(4)).ravel()))})
     print(hosts.index(), trained.steps, figures)
+    share = feature_moments(points[hosts.index() :: hosts.count()].astype(np.float64) + 100)
+    print('merged', json.dumps([np.asarray(x).tolist() for x in over_processes(share)]))
 
 
 if __name__ == '__main__':

@@ -61,6 +61,15 @@ def test_two_processes_train_the_run_of_one_and_write_it_once(two, tmp_path):
     assert ended[0].out.count("0 4 {'sum'") == 1 and 'sum' not in ended[1].out and ended[1].err == ''
 
 
+def test_moments_of_every_process_are_merged_in_float64(two):
+    (line,) = (line for line in two[1][0].out.splitlines() if line.startswith('merged '))
+    size, mean, scatter = json.loads(line.removeprefix('merged '))
+    x = np.random.default_rng(0).normal(size=(20, 2)).astype(np.float32).astype(np.float64) + 100
+    assert size == 20
+    np.testing.assert_allclose(mean, x.mean(0), rtol=1e-14)
+    np.testing.assert_allclose(scatter, 19 * np.cov(x.T), rtol=1e-9)  # float32 has no digit of it left at an offset of 100
+
+
 def test_one_process_with_one_device_compiles_its_step_once(tmp_path):
     alone = {'XLA_FLAGS': '--xla_force_host_platform_device_count=1', 'JAX_LOG_COMPILES': '1'}
     paths = os.pathsep.join(map(str, (processes.ROOT, processes.ROOT / 'tests', processes.ROOT / 'tests/runs')))
