@@ -1,10 +1,11 @@
-"""Label-conditional networks, and networks that predict the label: wrappers around any generator or discriminator.
+"""Networks conditioned on labels or codes, and networks that predict the label: wrappers around any generator or discriminator.
 
 Labels are integers `[n]` below `classes`. They are not checked in compiled code; `data.check_labels` checks those of a data set.
 Discriminators that use features require a network whose call with `features_too=True` returns `(logits, [features, ...])`, the
 coarsest features last.
 """
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -12,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from gan_jax.networks.layers import at_least_float32
+from gan_jax.networks.mlp import MLP
 from gan_jax.networks.normalization import discriminator_normalization
 from gan_jax.typing import Array
 
@@ -62,12 +64,13 @@ class ProjectionDiscriminator(nn.Module):
     Maps `(examples, labels [n])` to logits `[n]`; with `features_too=True`, a call returns `(logits, features)`. psi is the
     logit of the network, phi its last features, and v an embedding of the classes, which is spectrally normalised if the
     network's layers are. With `pooled`, phi is summed over positions, as in the paper's networks; otherwise it is flattened, for
-    a network whose logit depends on every position.
+    a network whose logit depends on every position. `embedding_init` initialises v.
     """
 
     network: nn.Module
     classes: int
     pooled: bool = True
+    embedding_init: Callable = nn.initializers.glorot_uniform()
 
     @nn.compact
     def __call__(self, x: Array, labels: Array, *, train: bool = True, features_too: bool = False) -> Any:
@@ -75,7 +78,7 @@ class ProjectionDiscriminator(nn.Module):
         phi = at_least_float32(features[-1])
         phi = phi.sum(tuple(range(1, phi.ndim - 1))) if self.pooled else phi.reshape(phi.shape[0], -1)
         wrap = _weight_normalization(self.network, train)
-        v = wrap(nn.Embed(self.classes, phi.shape[-1], embedding_init=nn.initializers.glorot_uniform()))(labels)
+        v = wrap(nn.Embed(self.classes, phi.shape[-1], embedding_init=self.embedding_init))(labels)
         logits = psi + (v * phi).sum(-1)
         return (logits, features) if features_too else logits
 
@@ -98,6 +101,36 @@ class AuxiliaryDiscriminator(nn.Module):
         class_logits = wrap(nn.Dense(self.classes))(last.reshape(last.shape[0], -1))
         output = logits, class_logits
         return (output, features) if features_too else output
+
+
+class PairDiscriminator(nn.Module):
+    """A discriminator of examples and codes, `(examples [n, ...], codes [n, size]) -> logits [n]`, as in ALI (section 2.6).
+
+    The output of the network on the examples, joined to the codes, passes through dense layers. With `features_too=True`, a call
+    returns `(logits, features)`: those of the network, then those of the dense layers.
+
+    Args:
+        network: maps examples to `[n, d]`.
+        widths: number of units of the hidden dense layers.
+        norm: member of `layers.NORMALIZATIONS`, for the dense layers.
+        minibatch: member of `layers.MINIBATCH_LAYERS` that precedes the last layer.
+        dtype: dtype of the dense layers' computation.
+    """
+
+    network: nn.Module
+    widths: Sequence[int]
+    norm: str = 'none'
+    minibatch: str = 'none'
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, codes: Array, *, train: bool = True, features_too: bool = False) -> Any:
+        seen, maps = self.network(x, train=train, features_too=True)
+        joined = jnp.concatenate([nn.leaky_relu(seen, 0.2), codes], -1)
+        how: dict[str, Any] = {'norm': self.norm, 'minibatch': self.minibatch, 'dtype': self.dtype}
+        dense = MLP((*self.widths, 1), lambda x: nn.leaky_relu(x, 0.2), squeeze=True, **how)
+        logits, hidden = dense(joined, train=train, features_too=True)
+        return (logits, [*maps, *hidden]) if features_too else logits
 
 
 def _weight_normalization(network: nn.Module, train: bool) -> Any:
