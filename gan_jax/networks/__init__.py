@@ -6,12 +6,12 @@ All networks raise `InputError` for unknown names and settings of norms and mini
 from gan_jax.networks.attention import SelfAttention
 from gan_jax.networks.autoencoder import ConvAutoencoder, EnergyDiscriminator, MLPAutoencoder
 from gan_jax.networks.batch_norm import standing_statistics
+from gan_jax.networks.bidirectional import PairDiscriminator, StochasticEncoder
 from gan_jax.networks.biggan import BigGANDiscriminator, BigGANGenerator
 from gan_jax.networks.conditional import (
     AuxiliaryDiscriminator,
     ConcatenatedDiscriminator,
     ConcatenatedGenerator,
-    PairDiscriminator,
     ProjectionDiscriminator,
 )
 from gan_jax.networks.dcgan import DCGANDiscriminator, DCGANGenerator
@@ -33,6 +33,6 @@ __all__ = [
     'EnergyDiscriminator', 'LevelDiscriminator', 'LevelGenerator', 'MLPAutoencoder', 'MLPGenerator', 'PairDiscriminator',
     'PatchDiscriminator', 'ProjectionDiscriminator', 'QuantizedAutoencoder', 'R3GANDiscriminator', 'R3GANGenerator',
     'ResNetGenerator', 'SNGANDiscriminator', 'SNGANGenerator', 'SelfAttention', 'SemiSupervisedClassifier',
-    'SemiSupervisedGenerator', 'TextDiscriminator', 'TextGenerator', 'UNet', 'VectorQuantizer', 'filtered_downsample',
-    'filtered_upsample', 'r3gan_networks', 'stacked_networks', 'standing_statistics',
+    'SemiSupervisedGenerator', 'StochasticEncoder', 'TextDiscriminator', 'TextGenerator', 'UNet', 'VectorQuantizer',
+    'filtered_downsample', 'filtered_upsample', 'r3gan_networks', 'stacked_networks', 'standing_statistics',
 ]  # fmt: skip

@@ -93,7 +93,9 @@ class BatchNorm(nn.Module):
         return ((x - spread(shift)) * spread(factor) + spread(offset)).astype(self.dtype)
 
 
-def standing_statistics(network: nn.Module, variables: Variables, draw: Callable[[Key], tuple[Array, ...]], keys: Key) -> Variables:
+def standing_statistics(
+    network: nn.Module, variables: Variables, draw: Callable[[Key], tuple[Array, ...]], keys: Key
+) -> Variables:
     """A generator's variables, with the averages of every batch norm replaced by its mean moments over batches of inputs.
 
     These are the standing statistics of Brock et al. (2019, appendix C), who take about 100 batches. A generator whose parameters

@@ -89,10 +89,8 @@ class BigGANGenerator(nn.Module):
     def __call__(self, z: Array, labels: Array, *, train: bool = True) -> Array:
         *base, doublings = smallest_map(self.size)
         check_attention(self.attention, doublings)
-        if self.norm not in WEIGHTS:
-            raise InputError(f'G has batch norm, beside which its norm is one of weights: {", ".join(WEIGHTS)}, not {self.norm}')
-        if z.shape[-1] <= doublings:
-            raise InputError(f'{z.shape[-1]} latents cannot be split among {doublings + 1} parts of the network')
+        check_weights_norm(self.norm)
+        check_latents(z.shape[-1], doublings)
         wrap, _ = NORMALIZATIONS[self.norm].parts(train, self.dtype)
         width = lambda halvings: self.width << min(4, halvings)
         embed = nn.Embed(self.classes, self.embedding, dtype=self.dtype, embedding_init=orthogonal)
@@ -176,7 +174,21 @@ class BigGANDiscriminator(nn.Module):
 def check_attention(attention: int, halvings: int) -> None:
     """Raises `InputError` unless one of the networks' maps is this number of halvings from the full size, or it is 0."""
     if not 0 <= attention <= halvings:
-        raise InputError(f'the image is halved {halvings} times, so attention must be from 0 (none) to {halvings}, not {attention}')
+        raise InputError(
+            f'the image is halved {halvings} times, so attention must be from 0 (none) to {halvings}, not {attention}'
+        )
+
+
+def check_weights_norm(norm: str) -> None:
+    """Raises `InputError` unless the norm is one of weights, beside which the generator has batch norm."""
+    if norm not in WEIGHTS:
+        raise InputError(f'G has batch norm, beside which its norm is one of weights: {", ".join(WEIGHTS)}, not {norm}')
+
+
+def check_latents(latents: int, halvings: int) -> None:
+    """Raises `InputError` unless every block and the smallest map have a part of the latents."""
+    if latents <= halvings:
+        raise InputError(f'{latents} latents are too few: each of {halvings} blocks and the smallest map takes a part of them')
 
 
 def _convolution(wrap: Callable, dtype: Any, features: int, size: int = 3) -> Callable[[Array], Array]:

@@ -1,11 +1,11 @@
-"""Networks conditioned on labels or codes, and networks that predict the label: wrappers around any generator or discriminator.
+"""Label-conditional networks, and networks that predict the label: wrappers around any generator or discriminator.
 
 Labels are integers `[n]` below `classes`. They are not checked in compiled code; `data.check_labels` checks those of a data set.
 Discriminators that use features require a network whose call with `features_too=True` returns `(logits, [features, ...])`, the
 coarsest features last.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -13,7 +13,6 @@ import jax
 import jax.numpy as jnp
 
 from gan_jax.networks.layers import at_least_float32
-from gan_jax.networks.mlp import MLP
 from gan_jax.networks.normalization import discriminator_normalization
 from gan_jax.typing import Array
 
@@ -101,36 +100,6 @@ class AuxiliaryDiscriminator(nn.Module):
         class_logits = wrap(nn.Dense(self.classes))(last.reshape(last.shape[0], -1))
         output = logits, class_logits
         return (output, features) if features_too else output
-
-
-class PairDiscriminator(nn.Module):
-    """A discriminator of examples and codes, `(examples [n, ...], codes [n, size]) -> logits [n]`, as in ALI (section 2.6).
-
-    The output of the network on the examples, joined to the codes, passes through dense layers. With `features_too=True`, a call
-    returns `(logits, features)`: those of the network, then those of the dense layers.
-
-    Args:
-        network: maps examples to `[n, d]`.
-        widths: number of units of the hidden dense layers.
-        norm: member of `layers.NORMALIZATIONS`, for the dense layers.
-        minibatch: member of `layers.MINIBATCH_LAYERS` that precedes the last layer.
-        dtype: dtype of the dense layers' computation.
-    """
-
-    network: nn.Module
-    widths: Sequence[int]
-    norm: str = 'none'
-    minibatch: str = 'none'
-    dtype: Any = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: Array, codes: Array, *, train: bool = True, features_too: bool = False) -> Any:
-        seen, maps = self.network(x, train=train, features_too=True)
-        joined = jnp.concatenate([nn.leaky_relu(seen, 0.2), codes], -1)
-        how: dict[str, Any] = {'norm': self.norm, 'minibatch': self.minibatch, 'dtype': self.dtype}
-        dense = MLP((*self.widths, 1), lambda x: nn.leaky_relu(x, 0.2), squeeze=True, **how)
-        logits, hidden = dense(joined, train=train, features_too=True)
-        return (logits, [*maps, *hidden]) if features_too else logits
 
 
 def _weight_normalization(network: nn.Module, train: bool) -> Any:
