@@ -161,7 +161,8 @@ class BigGANDiscriminator(nn.Module):
             shrinks = number < halvings
             conv = functools.partial(_convolution, wrap, self.dtype, self.width << min(4, number, halvings - 1))
             ready = (lambda x: nn.relu(norm()(x))) if number else nn.relu
-            h = conv()(ready(conv()(ready(x) if number else x)))
+            h = conv()(ready(x) if number else x)
+            h = conv()(ready(h))
             x = downsample(h) + conv(1)(downsample(x)) if shrinks else h + x
             if number + 1 == self.attention:
                 x = SelfAttention(self.norm, self.dtype)(x, train=train)
