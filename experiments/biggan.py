@@ -62,7 +62,7 @@ class Config(conditional.ConditionalOptions):
     """Decay of the averaged generator, which draws the samples; the paper's is .9999."""
     standing_batches: Annotated[int, Range(0, 10_000)] = 16
     """Batches of samples over which the moments of batch norm are averaged before drawing, typically 100 in the paper; 0 for the
-    running averages of training."""
+    running averages of training. Their latents are not truncated, whatever `generate --truncation` draws."""
 
     @property
     def title(self) -> str:

@@ -58,7 +58,7 @@ def load(path: pathlib.Path, kind: str, checkpoint: int | None = None, **told: A
         needed = ('ema', 'generator', 'discriminator') if several else ('ema',)
         step, state = read_checkpoint(path, lambda state: {name: state[name] for name in needed}, checkpoint)
         average = jax.tree.map(lambda x: x[finite.first_of(state)], state['ema']) if several else state['ema']
-        weights = made.weights(average)
+        weights = compilation.jit(made.weights)(average)
     check_finite(path, weights, step)
     return Drawable(path, made, weights, step)
 
