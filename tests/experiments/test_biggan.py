@@ -1,11 +1,12 @@
 """The experiments on BigGAN and BiGAN: labels, standing statistics in what is drawn, and what BiGAN's codes are."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
-from helpers import close, normal, quick
+from helpers import close, normal, quick, random_variables
 
 from experiments import bigan, biggan
 from experiments.shared import conditional, labelled
@@ -15,7 +16,7 @@ from gan_jax.networks import standing_statistics
 from gan_jax.runs.generators import draw_latents
 
 SMALL = {'size': 8, 'width': 2, 'latent_size': 3, 'batch_size': 8}
-CONFIG = biggan.Config(embedding=2, attention=0, standing_batches=2, **SMALL)
+CONFIG = biggan.Config(embedding=2, attention=0, standing_batches=2, g_norm='none', **SMALL)
 
 
 @pytest.mark.parametrize('in_memory', [True, False])
@@ -58,7 +59,7 @@ def test_what_is_drawn_has_standing_statistics():
     generator = CONFIG.generator(8, 1, ['a', 'b'], [0.25, 0.75])
     network, _ = CONFIG.networks(8, 1, 2)
     z, labels = normal(1, 3, 3), jnp.array([0, 1, 1])
-    average = quick(network.init)(jax.random.key(0), z, labels)
+    average = random_variables(network, z, labels)
     weights = quick(generator.weights)(average)
     draw = lambda key: draw_latents(generator, 8, key)
     keys = jax.random.split(jax.random.key(0), 2)
@@ -66,7 +67,7 @@ def test_what_is_drawn_has_standing_statistics():
     alone = quick(lambda z, y: generator.generate(weights, z, y))(z[:1], labels[:1])
     together = quick(lambda z, y: generator.generate(weights, z, y))(z, labels)
     np.testing.assert_allclose(alone[0], together[0], atol=1e-5)
-    plain = biggan.Config(embedding=2, attention=0, standing_batches=0, **SMALL).generator(8, 1, ['a', 'b'], [0.25, 0.75])
+    plain = dataclasses.replace(CONFIG, standing_batches=0).generator(8, 1, ['a', 'b'], [0.25, 0.75])
     assert plain.weights(average) is average
 
 
@@ -76,10 +77,10 @@ def test_the_regularisation_is_of_the_generator_alone():
     params = {'kernel': jnp.array([[1.0, 1.0], [0.0, 1.0]])}
     zero = jax.tree.map(jnp.zeros_like, params)
     moves = [
-        np.abs(optax.tree.norm(player.update(zero, player.init(params), params)[0])) > 0
+        bool(np.any(player.update(zero, player.init(params), params)[0]['kernel']))
         for player in (pair.generator, pair.discriminator, plain.generator)
     ]
-    assert moves == [True, False, False] and pair.discriminator_steps == 1
+    assert moves == [True, False, False] and pair.discriminator_steps == 2
 
 
 @pytest.mark.parametrize('stochastic', [False, True])
@@ -88,8 +89,8 @@ def test_an_image_is_inverted_and_generated_again(stochastic):
     generator, encoder, _ = config.modules(8, 1)
     images, key = normal(2, 2, 8, 8, 1), jax.random.key(3)
     parts = {
-        'generator': quick(generator.init)(jax.random.key(0), jnp.zeros((1, 3))),
-        'encoder': quick(encoder.init)(jax.random.key(1), images),
+        'generator': random_variables(generator, jnp.zeros((1, 3))),
+        'encoder': random_variables(encoder, images),
     }
     average = by_collection(parts)
     codes, made = quick(config.inverse(8, 1))(average, images, key)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import close, normal, paths, quick
+from helpers import close, normal, paths, quick, random_variables
 
 from gan_jax import networks, parallel
 from gan_jax.networks.batch_norm import BatchNorm, batch_moments
@@ -148,7 +148,7 @@ def test_standing_statistics_are_the_means_of_the_moments_over_batches():
 def test_standing_statistics_keep_what_is_not_batch_norms():
     network = networks.BigGANGenerator(8, 1, 2, 3, 2, attention=0)
     draw = lambda key: (jax.random.normal(key, (4, 4)), jnp.arange(4) % 3)
-    variables = quick(network.init)(jax.random.key(0), *draw(jax.random.key(0)))
+    variables = random_variables(network, *draw(jax.random.key(0)))
     found = quick(lambda v, keys: networks.standing_statistics(network, v, draw, keys))(
         variables, jax.random.split(jax.random.key(1))
     )
@@ -157,8 +157,6 @@ def test_standing_statistics_keep_what_is_not_batch_norms():
         lambda path, x, y: bool((x == y).all()) == (path[-1].key not in ('mean', 'var')), variables, found
     )
     assert jax.tree.all(same)
-    plain = networks.MLP((2,))
+    plain, draw = networks.MLP((2,)), lambda key: (jnp.zeros((1, 4)),)
     with pytest.raises(ValueError, match='MLP has no batch norm'):
-        networks.standing_statistics(
-            plain, plain.init(jax.random.key(0), jnp.zeros((1, 4))), draw, jax.random.split(jax.random.key(1))
-        )
+        networks.standing_statistics(plain, random_variables(plain, *draw(None)), draw, jax.random.split(jax.random.key(1)))

@@ -4,21 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import normal, quick
+from helpers import normal, quick, random_variables
 
 from gan_jax import networks
 from gan_jax.errors import InputError
 from gan_jax.networks import biggan
-
-
-def varied(variables):
-    """Variables with normal parameters: gamma is 0 at initialisation, and all classes have the same image."""
-    leaves, tree = jax.tree.flatten(variables['params'])
-    drawn = [
-        normal(i, *leaf.shape) / max(1, leaf.size / leaf.shape[-1] if leaf.ndim > 1 else 1) ** 0.5
-        for i, leaf in enumerate(leaves)
-    ]
-    return {**variables, 'params': jax.tree.unflatten(tree, drawn)}
 
 
 def float64(tree):
@@ -114,17 +104,17 @@ def test_attention_is_the_formula(height, width):
     shapes = jax.tree.map(jnp.shape, variables['params'])
     channels = [shapes[f'Conv_{i}']['kernel'][2:] for i in range(4)]
     assert channels == [(16, 2), (16, 2), (16, 8), (8, 16)]
-    variables = varied(variables)
+    variables = random_variables(network, x)
     expected = attention(float64(variables['params']), np.asarray(x, np.float64))
     np.testing.assert_allclose(network.apply(variables, x), expected, rtol=1e-4, atol=1e-5)
-    with pytest.raises(InputError, match='at least 2 x 2 positions, not 1 x 4'):
-        network.init(jax.random.key(0), x[:, :1, :4])
+    with pytest.raises(InputError, match='at least 2 x 2 positions, not 1 x 3'):
+        network.init(jax.random.key(0), x[:, :1, :3])
 
 
 def test_the_generator_is_the_papers():
     network = networks.BigGANGenerator(16, 1, 2, 3, 5, norm='none')
     z = normal(1, 3, 6)
-    variables = varied(quick(network.init)(jax.random.key(0), z, LABELS))
+    variables = random_variables(network, z, LABELS)
     images, _ = quick(lambda v: network.apply(v, z, LABELS, mutable=['batch_stats']))(variables)
     expected = generated(float64(variables['params']), np.asarray(z, np.float64), LABELS)
     np.testing.assert_allclose(images, expected, rtol=1e-3, atol=1e-4)
@@ -133,7 +123,7 @@ def test_the_generator_is_the_papers():
 def test_the_discriminator_is_the_papers():
     network = networks.ProjectionDiscriminator(networks.BigGANDiscriminator(2, norm='none'), 3)
     x = normal(1, 3, 16, 16, 1)
-    variables = varied(quick(network.init)(jax.random.key(0), x, LABELS))
+    variables = random_variables(network, x, LABELS)
     logits, features = quick(lambda v: network.apply(v, x, LABELS, features_too=True))(variables)
     np.testing.assert_allclose(logits, judged(float64(variables['params']), np.asarray(x, np.float64), LABELS), rtol=1e-4)
     assert [f.shape[1:] for f in features] == [(8, 8, 2), (4, 4, 4), (4, 4, 4), (4,)]
@@ -155,10 +145,11 @@ def test_sizes_are_the_published_ones():
 
 
 def test_kernels_are_orthogonal_at_first():
-    variables = networks.BigGANGenerator(8, 1, 2, 3, 4).init(jax.random.key(0), jnp.zeros((1, 4)), jnp.zeros(1, int))
-    found = [x for path, x in jax.tree_util.tree_leaves_with_path(variables['params']) if x.ndim > 1]
-    for kernel in found:
-        W = np.asarray(kernel).reshape(-1, kernel.shape[-1])
+    block = biggan.GeneratorBlock(3, 'none')
+    variables = quick(block.init)(jax.random.key(0), jnp.zeros((1, 2, 2, 2)), jnp.zeros((1, 4)))
+    kernels = [x.reshape(-1, x.shape[-1]) for x in jax.tree.leaves(variables['params']) if x.ndim > 1]
+    assert len(kernels) == 7  # two norms of two, three convolutions
+    for W in kernels:
         product = W.T @ W if len(W) >= W.shape[1] else W @ W.T
         np.testing.assert_allclose(product, np.eye(len(product)), atol=1e-5)
 
