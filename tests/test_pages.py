@@ -9,10 +9,12 @@ import shlex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import tyro
 from test_architecture import LAYERS
 
+import gan_jax
 from experiments.shared.image_gan import ImageOptions
 from gan_jax import augmentations as augmentation_tables
 from gan_jax import (
@@ -132,6 +134,23 @@ def test_the_penalty_that_the_page_adds_works_as_a_flag():
     np.testing.assert_allclose(values, np.full(5, 2 * 25.0), rtol=1e-6)  # |grad D|^2 = 3^2 + 4^2
     with pytest.raises(ValueError, match='weight'):
         build(table, 'zero_centred:weight=-1')
+
+
+def test_the_unroll_of_your_own_discriminator_is_its_updates():
+    (code,) = (block for block in blocks(LIBRARY) if 'def discriminator_loss' in block)
+    real, fake = np.random.default_rng(0).normal(size=(2, 6, 3)).astype(np.float32)
+    start = jnp.ones(3)
+    found = {'gan_jax': gan_jax, 'jax': jax, 'jnp': jnp, 'params': start, 'optimizer': optax.sgd(0.5), 'real': real}
+    exec(code, found := found | {'key': jax.random.key(0)})
+
+    def by_hand(fake):
+        params = start
+        for _ in range(5):
+            params = params - 0.5 * jax.grad(found['d_loss'])(params, fake, real)
+        return -jnp.mean(jax.nn.log_sigmoid(fake @ params))
+
+    got, wanted = (jax.value_and_grad(f)(jnp.asarray(fake)) for f in (found['g_loss'], by_hand))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), got, wanted)
 
 
 def test_the_quoted_experiment_is_the_files():

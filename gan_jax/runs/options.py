@@ -275,7 +275,7 @@ class GameOptions(MethodOptions):
     """Augmentations of the input of D: any of instance_noise:sigma=0.1,updates=5000, diff_augment:policy=color+translation,
     adaptive:target=0.6, packing:size=2."""
     features: Names = ()
-    """Losses added to G's loss: feature_matching, feature_matching_l1, pulling_away:weight=0.1."""
+    """Losses added to G's loss: feature_matching, feature_matching_l1, feature_reconstruction, pulling_away:weight=0.1."""
     d_norm: str = 'none'
     """Normalization in D: batch, layer, instance, spectral, weight or none."""
     g_norm: str = 'none'
