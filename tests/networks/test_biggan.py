@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import normal, quick, random_variables
+from helpers import normal, paths, quick, random_variables
 
 from gan_jax import networks
 from gan_jax.errors import InputError
@@ -130,18 +130,15 @@ def test_the_discriminator_is_the_papers():
 
 
 def test_sizes_are_the_published_ones():
-    # At 128 pixels, width 96: 70,433,988 and 87,982,370 parameters (compare_gan, resnet_biggan_test.py).
-    count = lambda network, *inputs: sum(x.size for x in jax.tree.leaves(shapes(network, *inputs)['params']))
-    shapes = lambda network, *inputs: jax.eval_shape(network.init, jax.random.key(0), *inputs, jnp.zeros(1, int))
-    generator = networks.BigGANGenerator(128)
+    # At 128 pixels, width 96: compare_gan, architectures/resnet_biggan_test.py.
     discriminator = networks.ProjectionDiscriminator(networks.BigGANDiscriminator(), 1000)
-    assert count(generator, jnp.zeros((1, 120))) == 70_433_988
-    assert count(discriminator, jnp.zeros((1, 128, 128, 3))) == 87_982_370
-    # Every kernel is divided by its norm, and D's embedding is, but not G's.
-    for network, inputs, embedding in ((generator, jnp.zeros((1, 120)), 0), (discriminator, jnp.zeros((1, 128, 128, 3)), 1)):
-        found = jax.tree_util.tree_leaves_with_path(shapes(network, inputs))
-        ends = ['/'.join(key.key for key in path) for path, _ in found]
-        assert sum(end.endswith('/u') for end in ends) == sum(end.endswith('kernel') for end in ends) + embedding
+    published = ((networks.BigGANGenerator(128), (1, 120), 70_433_988, 0), (discriminator, (1, 128, 128, 3), 87_982_370, 1))
+    for network, shape, count, embeddings in published:
+        found = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros(shape), jnp.zeros(1, int))
+        assert sum(x.size for x in jax.tree.leaves(found['params'])) == count
+        # Every kernel is divided by its norm, and D's embedding is, but not G's.
+        ends = [path.rpartition('/')[2] for path in paths(found)]
+        assert ends.count('u') == ends.count('sigma') == ends.count('kernel') + embeddings
 
 
 def test_kernels_are_orthogonal_at_first():
