@@ -35,7 +35,7 @@ TABLE = {
         'generate',
     ),
     'biggan': (
-        f'{IMAGES} --width 2 --embedding 2 --standing-batches 2 --label-sampling uniform --attention 0 --discriminator-steps 1',
+        f'{IMAGES} --width 2 --embedding 2 --standing-batches 2 --label-sampling uniform --g-norm none --discriminator-steps 1',
         (STREAMED, SCORED),
         'generate',
     ),
