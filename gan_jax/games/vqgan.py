@@ -62,7 +62,7 @@ def vqgan(
         last_layer: the path of the last layer's parameters; None for lambda = 1. With 'kernel' appended, lambda is of its kernel
             alone, as in the authors' code.
         **settings: of `reconstruction.adversarial_term`: `objective_weight`, `start`, `discriminator_waits`, `largest_weight`,
-            `penalties`, `penalty_at`, `augmentation`, `feature_losses` and `feature_layer`.
+            `penalties`, `penalty_at`, `augmentation`, `feature_losses`, `feature_layer` and `regularizers`.
 
     Raises `ValueError` for settings out of range, as `games.judgement.judgement` does, if there are no differences and, from
     `init`, if there are no parameters at `last_layer`.
