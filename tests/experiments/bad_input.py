@@ -336,7 +336,7 @@ adversarial_flow --flow-steps 2 --augmentations packing       packing joins poin
 adversarial_flow --memory-limit 1                             --memory-limit applies to data sets
 adversarial_flow --score-every 1                              --score-every requires a run that generates images
 adversarial_flow_images --latent-size 3                       Unrecognized options: --latent-size
-biggan --attention 3                                          attention must be from 0 (none) to 2, not 3
+biggan --attention 3                                          attention must be from 0
 biggan --attention 11                                         --attention must be from 0 to 10, not 11
 biggan --size 8 --latent-size 1 --attention 0                 1 latents are too few
 biggan --g-norm batch                                         G has batch norm, beside which
