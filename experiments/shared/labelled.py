@@ -75,7 +75,9 @@ class Part(NamedTuple):
 
     def every_label(self) -> np.ndarray:
         """The labels of all of them, int `[n]`."""
-        return self.source.every_label()[self.rows]
+        labels = self.source.every_label()
+        assert labels is not None  # ensured by `load`
+        return labels[self.rows]
 
 
 def every_label(source: Any) -> np.ndarray:

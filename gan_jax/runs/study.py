@@ -5,6 +5,7 @@ else is provided here and in the loop: several seeds in one program, several dev
 pictures, scores during training, the final sampler, and the mean and interval in the final table.
 """
 
+import dataclasses
 import functools
 import pathlib
 from collections.abc import Callable, Iterator, Mapping
@@ -143,7 +144,7 @@ class Trained(NamedTuple):
         generator = self.study.generator
         assert isinstance(generator, Generator)
         weights = self._program('weights', generator.weights)(self.state.ema)  # once, and not in every block
-        ready = self._replace(state=self.state.replace(ema=weights))
+        ready = self._replace(state=dataclasses.replace(self.state, ema=weights))
         if isinstance(what, int):
             return ready.drawn(_drawn_with(generator), what, use)
 
@@ -446,7 +447,7 @@ def _callbacks(
 
         def call(step: int, state: TrainState) -> None:
             one = shown(state)
-            score.call(step, one.replace(ema=weights(one.ema)))  # once, and not in every block
+            score.call(step, dataclasses.replace(one, ema=weights(one.ema)))  # once, and not in every block
 
         found.append(score._replace(call=call))
     return found
@@ -455,7 +456,7 @@ def _callbacks(
 def _drawn(generator: Generator) -> Callable[..., Array]:
     """`(state, key, n) -> images [n, h, w, c]` in [-1, 1]."""
     draw = _drawn_with(generator)
-    return lambda state, key, n: draw(state.replace(ema=generator.weights(state.ema)), key, n)
+    return lambda state, key, n: draw(dataclasses.replace(state, ema=generator.weights(state.ema)), key, n)
 
 
 def _drawn_with(generator: Generator) -> Callable[..., Array]:
