@@ -148,9 +148,9 @@ def _today() -> Iterator[Row]:
             base = f'limited_{images}_none'
             yield _row(f'limited_{images}_{name}', 'limited', label, command, columns.IMAGES, baseline=base)
     for name, title in (('vae_gan', 'VAE-GAN'), ('adversarial_autoencoder', 'adversarial autoencoder'), ('vqgan', 'VQGAN')):
-        lines = (Line('with D', title), Line('without D', 'without D'))
+        both = (Line('with D', title), Line('without D', 'without D'))
         command = f'{name} --dataset mnist --steps 5000'
-        yield _row(f'{name}_mnist', 'autoencoders', title, command, columns.RECONSTRUCTED, lines=lines)
+        yield _row(f'{name}_mnist', 'autoencoders', title, command, columns.RECONSTRUCTED, lines=both)
     lines = tuple(Line(f'weight {weight}', weight) for weight in ('0', '0.05'))
     shown = _picture('adversarial_flow', 'The maps of one seed, and the increasing one', 'maps.png')
     name = 'adversarial_flow'
