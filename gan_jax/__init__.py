@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         objectives,
         optimizers,
         parallel,
+        path_lengths,
         penalties,
         pyramids,
         runs,
@@ -42,8 +43,8 @@ if TYPE_CHECKING:
 __all__ = [
     'Game', 'InputError', 'Player', 'TrainState', 'Trainer', 'augmentations', 'boosting', 'codes', 'compilation', 'data',
     'divergences', 'features', 'games', 'init', 'inversion', 'keys', 'latents', 'make_train_step', 'many_steps', 'metrics',
-    'networks', 'numerics', 'objectives', 'optimizers', 'parallel', 'penalties', 'pyramids', 'runs', 'sample', 'schedules',
-    'text', 'trainer', 'training', 'unroll',
+    'networks', 'numerics', 'objectives', 'optimizers', 'parallel', 'path_lengths', 'penalties', 'pyramids', 'runs', 'sample',
+    'schedules', 'text', 'trainer', 'training', 'unroll',
 ]  # fmt: skip
 __version__ = '0.1.0'
 

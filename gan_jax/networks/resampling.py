@@ -7,12 +7,14 @@ a repetition of pixels: its (1, 2, 1) is the same (1, 3, 3, 1), as `after_repeti
 Both maps are sums of shifted images rather than convolutions, since a depthwise convolution is slow on a CPU.
 """
 
+import functools
 from collections.abc import Sequence
 
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from gan_jax.errors import InputError
 from gan_jax.typing import Array
 
 
@@ -42,6 +44,39 @@ def filtered_downsample(x: Array, taps: Sequence[float] = (1, 3, 3, 1)) -> Array
     weights = _normalised(taps)
     for axis in (1, 2):
         x = _downsampled(x, weights, axis)
+    return x
+
+
+def halved_exactly(size: int | tuple[int, int], times: int) -> tuple[int, int]:
+    """Returns the height and width of images, squares or `(height, width)`, after they were halved so many times.
+
+    Raises `InputError` for a side that is then not a whole number.
+    """
+    height, width = (size, size) if isinstance(size, int) else size
+    if height % 2**times or width % 2**times:
+        raise InputError(f'images of {height} x {width} cannot be halved {times} times; use fewer stages or another size')
+    return height >> times, width >> times
+
+
+def filtered(x: Array, taps: Sequence[float] = (1, 3, 3, 1), *, padding: tuple[int, int] = (0, 0), gain: float = 1.0) -> Array:
+    """Filters without resampling, `[n, h, w, c] -> [n, h + grown, w + grown, c]`, grown by the padding less `len(taps) - 1`.
+
+    Args:
+        x: images.
+        taps: the filter, which is scaled to sum to `gain` along each axis.
+        padding: the number of zeros before the first and after the last pixel of each axis.
+        gain: the sum of the taps.
+
+    Before or after a strided convolution this is resampling by two: a 3 x 3 convolution with stride 2 and without padding follows
+    a padding of (2, 2), and a padding of (1, 1) with a gain of 2 follows the transpose of that convolution (Karras et al. 2020).
+    Raises `ValueError` as `filtered_upsample` does.
+    """
+    weights = gain * _normalised(taps)
+    for axis in (1, 2):
+        padded = _padded(x, axis, *padding)
+        size = padded.shape[axis] - len(weights) + 1
+        parts = (float(weight) * lax.slice_in_dim(padded, k, k + size, axis=axis) for k, weight in enumerate(weights))
+        x = functools.reduce(jnp.add, parts)
     return x
 
 
