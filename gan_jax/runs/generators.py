@@ -26,6 +26,7 @@ from gan_jax.commandline import module_name, module_of
 from gan_jax.data.feeds import to_uint8
 from gan_jax.errors import InputError
 from gan_jax.files import write_json
+from gan_jax.latents import lerp
 from gan_jax.runs.directory import Options, RunDirectory
 from gan_jax.runs.sampler import export, save_sampler
 from gan_jax.runs.weights import save_weights
@@ -37,6 +38,17 @@ BLOCK = 100
 """Number of images that one call of an exported generator returns."""
 _READABLE = datetime.timedelta(days=180)
 """The period for which newer releases of JAX can read the output of `jax.export`."""
+
+
+class Styles(NamedTuple):
+    """The two halves of a style-based generator (`networks.StyleGenerator`), for truncation and paths in w."""
+
+    of: Callable[[Variables, Array], Array]
+    """`(weights, latents [n, size]) -> w [n, style size]`, the mapping network."""
+    synthesise: Callable[[Variables, Array, Array], Array]
+    """`(weights, w [n, style size], conditions int [n]) -> images`, the synthesis network."""
+    mean: Callable[[Variables], Array]
+    """`weights -> w [style size]`, the average style."""
 
 
 class Generator(NamedTuple):
@@ -54,6 +66,29 @@ class Generator(NamedTuple):
     """Whether latents are standard normal. Otherwise the set of latents is convex."""
     weights: Callable[[Variables], Variables] = lambda average: average
     """Extracts the generator's variables from the average in a `TrainState`."""
+    styles: Styles | None = None
+    """The halves of which `generate` is composed, if the generator is style-based."""
+
+
+def style_based(styles: Styles, latent: Callable[[Key], Array], *, truncation: float = 1.0, **fields: Any) -> Generator:
+    """The generator composed of two halves, with styles truncated about their average (Karras et al. 2019, appendix B).
+
+        w' = mean + truncation (w - mean)
+
+    Args:
+        styles: the halves, without truncation.
+        latent: draws the latent of one example from its key.
+        truncation: 1 leaves the styles unchanged, and 0 replaces all of them by the average.
+        **fields: further fields of the `Generator`.
+    """
+
+    def of(weights: Variables, z: Array) -> Array:
+        return lerp(styles.mean(weights), styles.of(weights, z), truncation) if truncation != 1 else styles.of(weights, z)
+
+    def generate(weights: Variables, z: Array, conditions: Array) -> Array:
+        return styles.synthesise(weights, of(weights, z), conditions)
+
+    return Generator(latent, generate, **fields, styles=styles._replace(of=of))
 
 
 class Translator(NamedTuple):
