@@ -34,7 +34,7 @@ TABLE = {
         (STREAMED, SCORED),
         'generate',
     ),
-    'stylegan2': (f'{IMAGES} --width 2 --minibatch stddev:group_size=2', (STREAMED, SCORED, UNROLLED), 'generate'),
+    'stylegan2': (f'{IMAGES} --width 2 --mapping-layers 1', (STREAMED, SCORED), 'generate'),
     'infogan': (f'{IMAGES} --width 2 --kernel-size 2', (STREAMED, SCORED, UNROLLED), 'generate'),
     'lapgan': (
         f'{IMAGES} --halvings 1 --width 2 --coarse-width 4 --coarse-generator-width 4 --kernel-sizes 3 3 3',
