@@ -33,7 +33,7 @@ from gan_jax.games.style_based import PATHS
 from gan_jax.networks.resampling import halved_exactly
 from gan_jax.networks.style_generator import mean_style
 from gan_jax.ranges import BatchSize, Count, Share, Weight, Width, refuse_given
-from gan_jax.runs.generators import Styles, style_based
+from gan_jax.runs.generators import Styles
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Config(image_gan.ImageOptions):
         half = lambda method: lambda weights, x, *_: apply_network(network, weights, x, train=False, method=method)[0]
         without_paths = lambda average: {name: value for name, value in average.items() if name != PATHS}
         styles = Styles(half('styles'), half('synthesise'), mean_style)
-        return style_based(styles, latents.normal(self.latent_size), weights=without_paths)
+        return runs.Generator(latents.normal(self.latent_size), styles.generate, weights=without_paths, styles=styles)
 
     def check(self) -> None:
         super().check()

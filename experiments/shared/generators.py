@@ -22,7 +22,6 @@ from gan_jax.runs.generators import (
     description,
     draw_latents,
     experiment_of,
-    style_based,
 )
 from gan_jax.runs.weights import load_weights, read_checkpoint, saved_steps
 from gan_jax.typing import AnyArray, Array, Variables
@@ -116,8 +115,8 @@ class DrawOptions(Checked):
 
     def _truncated(self, generator: runs.Generator, truncation: float) -> runs.Generator:
         if generator.styles is not None:
-            made = style_based(generator.styles, generator.latent, truncation=truncation)
-            return generator._replace(generate=made.generate, styles=made.styles)
+            styles = generator.styles.truncated(truncation)
+            return generator._replace(generate=styles.generate, styles=styles)
         if self.latents or not generator.normal:
             these = 'those of --latents' if self.latents else 'the uniform ones of this run'
             raise InputError(f'--truncation applies to normal latents that are drawn, not to {these}')

@@ -50,6 +50,21 @@ class Styles(NamedTuple):
     mean: Callable[[Variables], Array]
     """`weights -> w [style size]`, the average style."""
 
+    def generate(self, weights: Variables, latents: Array, conditions: Array) -> Array:
+        """Both halves, as `Generator.generate`: `(weights, latents [n, size], conditions int [n]) -> images [n, h, w, c]`."""
+        return self.synthesise(weights, self.of(weights, latents), conditions)
+
+    def truncated(self, truncation: float) -> 'Styles':
+        """The halves with styles drawn towards their average (Karras et al. 2019, appendix B).
+
+            w' = mean + truncation (w - mean)
+
+        1 leaves the styles unchanged, and 0 replaces all of them by the average.
+        """
+        if truncation == 1:
+            return self
+        return self._replace(of=lambda weights, z: lerp(self.mean(weights), self.of(weights, z), truncation))
+
 
 class Generator(NamedTuple):
     """How a trained generator maps latents to images. The caller provides the weights."""
@@ -68,27 +83,6 @@ class Generator(NamedTuple):
     """Extracts the generator's variables from the average in a `TrainState`."""
     styles: Styles | None = None
     """The halves of which `generate` is composed, if the generator is style-based."""
-
-
-def style_based(styles: Styles, latent: Callable[[Key], Array], *, truncation: float = 1.0, **fields: Any) -> Generator:
-    """The generator composed of two halves, with styles truncated about their average (Karras et al. 2019, appendix B).
-
-        w' = mean + truncation (w - mean)
-
-    Args:
-        styles: the halves, without truncation.
-        latent: draws the latent of one example from its key.
-        truncation: 1 leaves the styles unchanged, and 0 replaces all of them by the average.
-        **fields: further fields of the `Generator`.
-    """
-
-    def of(weights: Variables, z: Array) -> Array:
-        return lerp(styles.mean(weights), styles.of(weights, z), truncation) if truncation != 1 else styles.of(weights, z)
-
-    def generate(weights: Variables, z: Array, conditions: Array) -> Array:
-        return styles.synthesise(weights, of(weights, z), conditions)
-
-    return Generator(latent, generate, **fields, styles=styles._replace(of=of))
 
 
 class Translator(NamedTuple):

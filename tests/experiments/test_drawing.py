@@ -139,14 +139,12 @@ def test_conditions_are_drawn_as_often_as_their_shares_and_told(monkeypatch, tmp
         generate.main(generate.Config('run', of=('gray',), out=str(tmp_path / 'none')))
 
 
-STYLED = generators.style_based(
-    generators.Styles(
-        lambda weights, z: jnp.exp(z),
-        lambda weights, w, which: weights['scale'] * jnp.broadcast_to(w.sum(1)[:, None, None, None] / 16 - 1, (len(w), 4, 4, 1)),
-        lambda weights: weights['mean'],
-    ),
-    latents.normal(2),
+STYLES = generators.Styles(
+    lambda weights, z: jnp.exp(z),
+    lambda weights, w, which: weights['scale'] * jnp.broadcast_to(w.sum(1)[:, None, None, None] / 16 - 1, (len(w), 4, 4, 1)),
+    lambda weights: weights['mean'],
 )
+STYLED = runs.Generator(latents.normal(2), STYLES.generate, styles=STYLES)
 
 
 def test_style_based_generators_are_truncated_in_w(monkeypatch, tmp_path):
