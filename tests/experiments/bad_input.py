@@ -359,7 +359,7 @@ stylegan2 --d-norm spectral                                   StyleGAN2 have no 
 stylegan2 --path-weight 0 --path-every 8                      --path-every requires a --path-weight above 0
 stylegan2 --widths 4 4 4 4 --size 28                          cannot be halved 3 times
 stylegan2 --mixing 1.5                                        --mixing must be from 0 to 1
-stylegan2 --dataset images --size 8 --batch-size 8 --minibatch stddev:group_size=3    cannot be split into groups of 3
+stylegan2 --minibatch stddev:group_size=3                     cannot be split into groups of 3
 r3gan --dataset images --size 8 --batch-size 8 --conditional  --conditional requires labels
 sngan --pool max                                              --pool
 sngan --minibatch stddev                                      has no --minibatch
