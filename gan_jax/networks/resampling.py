@@ -7,7 +7,6 @@ a repetition of pixels: its (1, 2, 1) is the same (1, 3, 3, 1), as `after_repeti
 Both maps are sums of shifted images rather than convolutions, since a depthwise convolution is slow on a CPU.
 """
 
-import functools
 from collections.abc import Sequence
 
 import jax.numpy as jnp
@@ -73,11 +72,19 @@ def filtered(x: Array, taps: Sequence[float] = (1, 3, 3, 1), *, padding: tuple[i
     """
     weights = gain * _normalised(taps)
     for axis in (1, 2):
-        padded = _padded(x, axis, *padding)
-        size = padded.shape[axis] - len(weights) + 1
-        parts = (float(weight) * lax.slice_in_dim(padded, k, k + size, axis=axis) for k, weight in enumerate(weights))
-        x = functools.reduce(jnp.add, parts)
+        x = _banded(x, weights, axis, padding)
     return x
+
+
+def _banded(x: Array, weights: np.ndarray, axis: int, padding: tuple[int, int]) -> Array:
+    """One axis as a product with a band matrix: shifted images would be fused with the convolution's phases, and computed anew
+    for every tap.
+    """
+    size = x.shape[axis]
+    offsets = np.arange(size) - np.arange(size + sum(padding) - len(weights) + 1)[:, None] + padding[0]
+    inside = (offsets >= 0) & (offsets < len(weights))
+    band = jnp.asarray(np.where(inside, weights[np.clip(offsets, 0, len(weights) - 1)], 0), x.dtype)
+    return jnp.einsum('oi,niwc->nowc' if axis == 1 else 'oi,nhic->nhoc', band, x, precision=lax.Precision.HIGHEST)
 
 
 def _normalised(taps: Sequence[float]) -> np.ndarray:

@@ -20,5 +20,6 @@ def test_truncation_0_draws_the_average_style_and_1_changes_nothing():
     assert whole.shape == (4, 8, 8, 1) and np.abs(whole - average).max((1, 2, 3)).min() > 1e-3
     np.testing.assert_allclose(draw(generator.styles.truncated(0)), average, atol=1e-6)
     np.testing.assert_array_equal(draw(generator.styles.truncated(1)), whole)
-    distance = lambda psi: np.abs(draw(generator.styles.truncated(psi)) - average).mean()
-    assert 0 < distance(0.3) < distance(0.6) < distance(1)
+    between = mean + 0.3 * (generator.styles.of(weights, z) - mean)
+    expected = generator.styles.synthesise(weights, between, None)
+    np.testing.assert_allclose(draw(generator.styles.truncated(0.3)), expected, atol=1e-5)
