@@ -50,7 +50,7 @@ def main(config: Config) -> pathlib.Path:
     trained = config.load()
     points, conditions = route(config, trained.made)
     space = generators.space_of(trained, config.way)
-    points = space.points(points.reshape(-1, points.shape[-1])).reshape(*points.shape[:2], -1)
+    points = np.asarray(space.points(points.reshape(-1, points.shape[-1]))).reshape(*points.shape[:2], -1)
     loops = jnp.concatenate([points, points[:, :1]], 1)
     walks = np.stack([latents.path(loop, config.steps, space.between)[:-1] for loop in loops], 1)  # [time, panel, size]
     told = np.broadcast_to(conditions, walks.shape[:2]).ravel()
