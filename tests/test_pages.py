@@ -29,6 +29,8 @@ from gan_jax import (
     objectives,
     optimizers,
     penalties,
+    pipeline,
+    regularizers,
     runs,
     schedules,
 )
@@ -224,7 +226,9 @@ TABLES = {
     'penalties.PENALTIES': penalties.PENALTIES,
     'augmentations.AUGMENTATIONS': augmentation_tables.AUGMENTATIONS,
     'augmentations.TRANSFORMS': augmentation_tables.TRANSFORMS,
+    'pipeline.STAGES': pipeline.STAGES,
     'features.FEATURES': features.FEATURES,
+    'regularizers.REGULARIZERS': regularizers.REGULARIZERS,
     'networks.layers.NORMALIZATIONS': layers.NORMALIZATIONS,
     'networks.layers.MINIBATCH_LAYERS': layers.MINIBATCH_LAYERS,
     'networks.STACKED_MNIST': stacked_mnist.STACKED_MNIST,

@@ -11,10 +11,11 @@ from gan_jax import parallel
 from gan_jax.augmentations import Augmentation
 from gan_jax.features import FeatureLoss
 from gan_jax.games.adversarial import adversarial
-from gan_jax.games.judgement import PenaltyAt, apply_network
+from gan_jax.games.judgement import PenaltyAt, apply_network, check_latents_stay
 from gan_jax.objectives import Objective
 from gan_jax.path_lengths import PathRegularization, Paths
 from gan_jax.penalties import Penalty, Scheduled
+from gan_jax.regularizers import Regularizer
 from gan_jax.training import Game
 from gan_jax.typing import Array, Batch, Key, Metrics, Variables
 
@@ -44,6 +45,7 @@ def style_based(
     augmentation: Augmentation | None = None,
     feature_losses: Sequence[FeatureLoss] = (),
     feature_layer: int = -1,
+    regularizers: Sequence[Regularizer] = (),
     objective_weight: float = 1.0,
 ) -> Game:
     """The standard game with a generator of two halves, latent to style and styles to example (Karras et al. 2019, 2020).
@@ -58,14 +60,15 @@ def style_based(
             `styles(z [n, size], train=) -> w [n, style size]` and `synthesise(w, train=) -> examples [n, ...]` for `w` of that
             shape or `[n, layers, style size]`. The latter may draw from the Flax random stream 'noise'.
         discriminator: this and `objective`, `latent`, `penalties`, `penalty_at`, `augmentation`, `feature_losses`,
-            `feature_layer` and `objective_weight` are as in `games.adversarial`.
+            `feature_layer`, `regularizers` and `objective_weight` are as in `games.adversarial`; no regularizer may move latents.
         mixing: the probability of two styles.
         path_regularization: added to the generator's loss, from `path_lengths.path_length`. Its state is in the collection PATHS.
 
-    Raises `ValueError` for a probability outside [0, 1], and as `games.adversarial` does.
+    Raises `ValueError` for a probability outside [0, 1], for a regularizer that moves latents, and as `games.adversarial` does.
     """
     if not 0 <= mixing <= 1:
         raise ValueError(f'mixing is a probability, from 0 to 1, not {mixing}')
+    check_latents_stay(regularizers)
     base = adversarial(
         generator,
         discriminator,
@@ -76,6 +79,7 @@ def style_based(
         augmentation=augmentation,
         feature_losses=feature_losses,
         feature_layer=feature_layer,
+        regularizers=regularizers,
         objective_weight=objective_weight,
     )
 
