@@ -21,6 +21,7 @@ import tyro
 
 from experiments.shared import generators
 from gan_jax import compilation, data, runs
+from gan_jax.averages import RelativeWidth
 from gan_jax.data.loading import is_array_file
 from gan_jax.errors import InputError
 from gan_jax.metrics import __main__ as metrics
@@ -41,6 +42,8 @@ class Config(Checked):
     """The run's directory, such as runs/dcgan."""
     checkpoint: Whole | None = None
     """Score the generator of the checkpoint at this step instead of sampler.bin."""
+    ema_width: RelativeWidth | None = None
+    """Score the generator's average of this relative width instead, for runs with --ema-widths."""
     dataset: Text | None = None
     """The present location of the run's data set, if it has moved."""
     protocol: Names = ()
@@ -74,7 +77,8 @@ def main(config: Config) -> list[dict[str, Any]]:
     metrics.chosen(dataclasses.replace(asked, measures=config.measures, extractor=config.extractor))  # refuses unknown names
     dataset = _dataset(path, options, config.dataset, config.data_dir)
     asked = dataclasses.replace(asked, real=dataset, split='test' if data.has_test_set(dataset, config.data_dir) else 'train')
-    samples = sources.open_source(str(path), seed=config.seed) if config.checkpoint is None else _of_checkpoint(path, config)
+    exported = config.checkpoint is None and config.ema_width is None
+    samples = sources.open_source(str(path), seed=config.seed) if exported else _of_checkpoint(path, config)
     opened = [samples]
     real = _opener(asked, samples, opened)
     context: dict[str, Any] = {}
@@ -132,7 +136,7 @@ def _opener(
 
 def _of_checkpoint(path: pathlib.Path, config: Config) -> sources.OpenedImages:
     """The samples of a checkpoint, which are those that `sampler.bin` draws if it is of the same step."""
-    trained = generators.load(path, 'generator', config.checkpoint)
+    trained = generators.load(path, 'generator', config.checkpoint, ema_width=config.ema_width)
     generator: runs.Generator = trained.made
 
     def images(weights: Any, seed: Any, number: Any) -> Any:
@@ -159,8 +163,16 @@ def _neighbours(real: Callable[[str], sources.OpenedImages], samples: sources.Op
         f'median distance to the nearest training image, in pixels: samples {test.generated:.4g}, held-out {test.held_out:.4g}, '
         f'ratio {test.ratio:.3g}; p-value of samples not being nearer {test.p_value:.3g}'
     )
+    print(f'samples nearer than every held-out image: {test.nearer} of {count}, p-value {test.nearer_p_value:.3g}')
     name, value = 'neighbour_distance_ratio', test.ratio
-    return {'name': name, 'value': value, 'p_value': test.p_value, 'extractor': 'pixels', 'fakes': count, 'step': samples.step}
+    return {
+        'name': name,
+        'value': value,
+        **{field: getattr(test, field) for field in ('p_value', 'nearer', 'nearer_p_value')},
+        'extractor': 'pixels',
+        'fakes': count,
+        'step': samples.step,
+    }
 
 
 if __name__ == '__main__':

@@ -6,10 +6,12 @@ binds it to the rows of an array (for tests), and the collectives here check whe
 all processes of a run (`gan_jax.hosts`); the step is the same program whether they belong to one process or to many.
 
 Random numbers are drawn per example, from `example_keys`, so example i of a global batch sees the same noise on one device and
-on a thousand.
+on a thousand, and in whichever `part` of a batch it is.
 """
 
-from collections.abc import Callable, Sequence
+import contextlib
+import contextvars
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -30,24 +32,65 @@ def axis_size() -> int:
         return 1
 
 
+_part: contextvars.ContextVar[tuple[Array | int, int]] = contextvars.ContextVar('_part', default=(0, 1))
+
+
+@contextlib.contextmanager
+def part(number: Array | int, count: int) -> Iterator[None]:
+    """While a function is traced: its batch is part `number`, from 0, of `count` equal parts of this device's share.
+
+    Examples then have the keys (`example_keys`) that they have in the whole share, and `batch_size` counts all parts. Collectives
+    are still over devices alone.
+    """
+    token = _part.set((number, count))
+    try:
+        yield
+    finally:
+        _part.reset(token)
+
+
+def batch_size(n: int) -> int:
+    """The number of examples in the global batch, given the number of those that are here."""
+    return n * axis_size() * _part.get()[1]
+
+
 def alone(function: Callable) -> Callable:
     """Makes a function run on each device independently, on the device's own values, wherever it is called.
 
     The result takes positional arguments only. Inside it collectives do nothing, and example i is the i-th of the device.
     """
+
+    def whole(*args: Any) -> Any:
+        with part(0, 1):
+            return function(*args)
+
     # Of two axes with the same name the inner one applies, and JAX includes it in its cache keys.
-    return jax.vmap(function, in_axes=None, out_axes=None, axis_name=AXIS, axis_size=1)
+    return jax.vmap(whole, in_axes=None, out_axes=None, axis_name=AXIS, axis_size=1)
+
+
+_SMALL = 1024
+"""The number of elements up to which arrays are averaged together."""
 
 
 def pmean(tree: Any) -> Any:
     """The mean over devices of every floating-point array of a pytree; other leaves are unchanged.
 
-    XLA combines the averages of one call into one all-reduce.
+    XLA combines the averages of one call into one all-reduce. By itself it leaves apart what is ready early, such as metrics of
+    the forward pass; small arrays are therefore averaged as one vector of each type.
     """
     if axis_size() == 1:
         return tree
-    floating = lambda x: jnp.issubdtype(jnp.result_type(x), jnp.floating)
-    return jax.tree.map(lambda x: jax.lax.pmean(x, AXIS) if floating(x) else x, tree)
+    leaves, structure = jax.tree.flatten(tree)
+    kinds = [kind if jnp.issubdtype(kind := jnp.result_type(x), jnp.floating) else None for x in leaves]
+    small = [kind if jnp.size(x) <= _SMALL else None for x, kind in zip(leaves, kinds, strict=True)]
+    means = [jax.lax.pmean(x, AXIS) if kind and not joins else x for x, kind, joins in zip(leaves, kinds, small, strict=True)]
+    for kind in filter(None, dict.fromkeys(small)):
+        together = [i for i, other in enumerate(small) if other == kind]
+        vector = jax.lax.pmean(jnp.concatenate([jnp.ravel(leaves[i]) for i in together]), AXIS)
+        ends = np.cumsum([jnp.size(leaves[i]) for i in together])
+        for i, part in zip(together, jnp.split(vector, ends[:-1]), strict=True):
+            means[i] = part.reshape(jnp.shape(leaves[i]))
+    return jax.tree.unflatten(structure, means)
 
 
 def psum(tree: Any) -> Any:
@@ -70,8 +113,9 @@ def all_gather(rows: Array) -> Array:
 
 def example_keys(n: int, key: Key) -> Key:
     """One key for each of this device's `n` examples, `[n]`, determined by the example's position in the global batch."""
-    first = 0 if axis_size() == 1 else jax.lax.axis_index(AXIS) * n
-    return jax.vmap(jax.random.fold_in, (None, 0))(key, first + jnp.arange(n))
+    device = 0 if axis_size() == 1 else jax.lax.axis_index(AXIS)
+    number, parts = _part.get()
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, (device * parts + number) * n + jnp.arange(n))
 
 
 # A runner turns `function(state, batch, *others) -> (state, result)` into one compiled function of global arrays, and

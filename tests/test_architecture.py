@@ -32,7 +32,7 @@ LAYERS = [  # a module may import from its own line's package, and from any line
         'gan_jax.inversion',
         'gan_jax.pyramids',
     },
-    {'gan_jax.divergences', 'gan_jax.parallel', 'gan_jax.numerics', 'gan_jax.schedules', 'gan_jax.pipeline'},
+    {'gan_jax.averages', 'gan_jax.divergences', 'gan_jax.parallel', 'gan_jax.numerics', 'gan_jax.schedules', 'gan_jax.pipeline'},
     {'gan_jax.placement', 'gan_jax.warping'},
     {'gan_jax.reference', 'gan_jax.registry'},
     {'gan_jax.commandline'},
@@ -91,7 +91,9 @@ def test_files_import_in_no_circle():
     graphlib.TopologicalSorter(files).prepare()
 
 
-ABOVE_ESTIMATORS = ('__init__', '__main__', 'accuracy', 'cache', 'extractors', 'inception', 'measures', 'protocols', 'sources')
+ABOVE_ESTIMATORS = (
+    '__init__', '__main__', 'accuracy', 'cache', 'extractors', 'inception', 'measures', 'protocols', 'sources', 'streams',
+)  # fmt: skip
 ESTIMATORS = [p for p in MODULES if p.parent == ROOT / 'gan_jax/metrics' and p.stem not in ABOVE_ESTIMATORS]
 
 

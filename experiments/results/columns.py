@@ -32,6 +32,21 @@ COLLAPSE = (
     Column('reverse KL', 'last/reverse_kl', 'nats', 'lower', digits=2),
     Column('modes at the best', 'best/modes', '', 'higher', digits=1),
 )
+PENALTIES = (*COLLAPSE, Column('training', 'seconds', 's', 'lower', digits=0, verified=False))
+RECONSTRUCTED = (
+    Column('L1', 'l1', '', 'lower', digits=4),
+    Column('PSNR', 'psnr', 'dB', 'higher', digits=2),
+    Column('sharpness, as a share of the images', 'sharpness', '%', digits=1),
+    Column('Fréchet distance', 'frechet_distance', '', 'lower'),
+    Column('codes used', 'codes_used', '%', 'higher', digits=0),
+)
+"""Of `experiments.shared.autoencoders`."""
+TRANSPORT = (
+    Column('distance from the optimal map', 'from_optimal_map', '', 'lower', digits=3),
+    Column('W2 from the data', 'wasserstein_2', '', 'lower', digits=3),
+    Column('cost', 'cost', '', 'lower', digits=3),
+    Column('least cost', 'least_cost', digits=3, verified=False),
+)
 STACKED = (
     Column('modes', 'last/modes', 'of 1,000', 'higher', digits=0),
     Column('KL', 'last/kl', 'nats', 'lower', digits=2),
@@ -125,3 +140,25 @@ SWEEP = tuple(
     )
     for kind, name, unit, digits in (('modes', 'modes', '', 1), ('high quality', 'high_quality', '%', 0))
 )
+PLANTED = (
+    Column('Fréchet distance', 'frechet_distance'),
+    Column('kernel distance', 'kernel_distance'),
+    Column('precision', 'precision', digits=3),
+    Column('recall', 'recall', digits=3),
+    Column('density', 'density', digits=3),
+    Column('coverage', 'coverage', digits=3),
+    Column('clipped density', 'clipped_density', digits=3),
+    Column('clipped coverage', 'clipped_coverage', digits=3),
+    Column('classifier score', 'classifier_score', digits=3),
+    Column('Vendi score', 'vendi_score'),
+)
+"""Of `experiments.planted`: fidelity and diversity."""
+PLANTED_COPIES = (
+    Column('AuthPct', 'auth_pct', digits=2),
+    Column('C_T', 'c_t', digits=2),
+    Column('distance to the nearest, ratio to held-out', 'ratio', digits=3),
+    Column('p-value of the ranks', 'p_value', verified=False),
+    Column('nearer than all held-out', 'nearer', digits=1),
+    Column('p-value of these', 'nearer_p_value', verified=False),
+)
+"""Of `experiments.planted`: novelty."""

@@ -22,7 +22,7 @@ from jax.flatten_util import ravel_pytree
 from gan_jax import parallel
 from gan_jax.augmentations import Augmentation
 from gan_jax.features import FeatureLoss
-from gan_jax.games.judgement import Judgement, PenaltyAt, judgement
+from gan_jax.games.judgement import GeneratorTerms, Judgement, PenaltyAt, judgement
 from gan_jax.keys import named
 from gan_jax.objectives import Objective, hinge
 from gan_jax.penalties import Penalty, Scheduled
@@ -92,55 +92,77 @@ class AdversarialTerm(NamedTuple):
             key: the key of all random draws.
         """
 
-        def adversarial(variables: Variables, fake: Array) -> tuple[Array, tuple[Array, Metrics]]:
+        def adversarial(variables: Variables, fake: Array) -> GeneratorTerms:
             paired = bool(self.judge.feature_losses)
-            _, metrics, of_real, of_fake = self.judge.generator_loss(self.objective, variables, real, fake, key, paired=paired)
-            _, progress = self.judge.split(variables)
-            loss = self.judge.generator_objective(self.objective, progress, of_real.logits, of_fake.logits)
-            return loss, (metrics.get('feature_loss', jnp.zeros(())), metrics)
+            return self.judge.generator_terms(self.objective, variables, real, fake, key, paired=paired)
 
-        value, (matched, metrics) = adversarial(variables, fake)
+        value, matched, _, _ = adversarial(variables, fake)
         reconstruction = plain(fake)
         weight = jnp.asarray(self.weight, reconstruction.dtype)
         if back is not None:
             fixed, opponent = lax.stop_gradient((fake, variables))
-            of_plain, of_adversarial = jax.grad(plain)(fixed), jax.grad(lambda x: adversarial(opponent, x)[0])(fixed)
+            of_plain, of_adversarial = jax.grad(plain)(fixed), jax.grad(lambda x: adversarial(opponent, x).objective)(fixed)
             weight *= adaptive_weight(back(of_plain), back(of_adversarial), largest=self.largest_weight)
         begun = True if self.start == 0 else self._updates(variables) > self.start
         metrics = {
             'reconstruction_loss': reconstruction,
             'adversarial_loss': value,
             'adversarial_weight': jnp.where(begun, weight, 0),
-            **metrics,
         }
-        return reconstruction + jnp.where(begun, weight * value + matched, 0), metrics
+        term = weight * value
+        if matched is not None:
+            metrics['feature_loss'] = matched
+            term += matched
+        return reconstruction + jnp.where(begun, term, 0), metrics
 
     def _updates(self, variables: Variables) -> Array:
         return self.judge.split(variables)[1]['updates']
 
 
+@checked
 def adversarial_term(
     discriminator: nn.Module,
-    objective: Objective,
+    objective: Objective = _HINGE,
     *,
-    objective_weight: float,
-    start: int,
-    discriminator_waits: bool,
-    largest_weight: float,
-    **options: Any,
+    objective_weight: Weight = 0.8,
+    start: Whole = 0,
+    discriminator_waits: bool = False,
+    largest_weight: Positive = 1e4,
+    penalties: Sequence[Penalty | Scheduled] = (),
+    penalty_at: PenaltyAt = 'seen',
+    augmentation: Augmentation | None = None,
+    feature_losses: Sequence[FeatureLoss] = (),
+    feature_layer: int = -1,
+    regularizers: Sequence[Regularizer] = (),
 ) -> AdversarialTerm:
-    """The term that `adversary` and `games.vqgan` have in common.
+    """The adversarial term of `adversary` and of `games.vqgan`, whose settings these are.
 
     Args:
-        discriminator: this and the others are as in `adversary`.
-        objective: the losses of both sides.
-        objective_weight: weight of the term.
-        start: updates of the discriminator after which the term enters.
-        discriminator_waits: whether the discriminator, too, waits for that.
-        largest_weight: upper limit of the adaptive weight.
-        **options: further options of `games.judgement.judgement`.
+        discriminator: `discriminator(images, train=) -> logits [n, ...]`, such as `networks.PatchDiscriminator`.
+        objective: the losses of both sides, from `gan_jax.objectives`. The authors halve the discriminator's hinge loss, which
+            Adam does not notice.
+        objective_weight: weight of the adversarial term beside lambda, 0.8 as in the authors' configurations. With 0 the
+            autoencoder ignores the discriminator, except for feature losses.
+        start: the adversarial term enters once the discriminator has had more than this number of updates; with 0, at once.
+        discriminator_waits: whether the discriminator, too, learns nothing in its first `start` updates, as in the authors'
+            code. Adam counts these updates, so that the following ones are several times too large: the first after n idle
+            updates is up to (1 - b1) sqrt((1 - b2^(n + 1)) / (1 - b2)) learning rates, 13 for n = 1000, b1 = .5 and b2 = .999.
+        largest_weight: upper limit of lambda.
+        penalties: this and `penalty_at`, `augmentation`, `feature_losses`, `feature_layer` and `regularizers` are as in
+            `games.adversarial`. Feature losses are part of the adversarial term, but are not multiplied by its weights.
+
+    Raises `ValueError` for settings out of range, and as `games.judgement.judgement` does.
     """
-    judge = judgement(discriminator, objective.undecided, **options)
+    judge = judgement(
+        discriminator,
+        objective.undecided,
+        penalties=penalties,
+        penalty_at=penalty_at,
+        augmentation=augmentation,
+        feature_losses=feature_losses,
+        feature_layer=feature_layer,
+        regularizers=regularizers,
+    )
     judge = judge._replace(keeps_progress=judge.keeps_progress or start > 0)
     return AdversarialTerm(judge, objective, objective_weight, start, discriminator_waits, largest_weight)
 
@@ -166,17 +188,8 @@ def adversary(
     optimizer: optax.GradientTransformation,
     objective: Objective = _HINGE,
     *,
-    objective_weight: Weight = 0.8,
     adaptive: bool = True,
-    start: Whole = 0,
-    discriminator_waits: bool = False,
-    largest_weight: Positive = 1e4,
-    penalties: Sequence[Penalty | Scheduled] = (),
-    penalty_at: PenaltyAt = 'seen',
-    augmentation: Augmentation | None = None,
-    feature_losses: Sequence[FeatureLoss] = (),
-    feature_layer: int = -1,
-    regularizers: Sequence[Regularizer] = (),
+    **settings: Any,
 ) -> Adversary:
     """VQGAN's adversarial loss for an autoencoder that you train yourself (Esser et al. 2021, eqs. 5 to 7).
 
@@ -205,34 +218,14 @@ def adversary(
     Args:
         discriminator: `discriminator(images, train=) -> logits [n, ...]`, such as `networks.PatchDiscriminator`.
         optimizer: the discriminator's optimizer.
-        objective: the losses of both sides, from `gan_jax.objectives`. The authors halve the discriminator's hinge loss, which
-            Adam does not notice.
-        objective_weight: weight of the adversarial term beside lambda, 0.8 as in the authors' configurations.
+        objective: the losses of both sides, from `gan_jax.objectives`.
         adaptive: whether to multiply by lambda. Otherwise `layer` is not used.
-        start: the adversarial term enters once the discriminator has had more than this number of updates; with 0, at once.
-        discriminator_waits: whether the discriminator, too, learns nothing in its first `start` updates, as in the authors'
-            code. Adam counts these updates, so that the following ones are several times too large: the first after n idle
-            updates is up to (1 - b1) sqrt((1 - b2^(n + 1)) / (1 - b2)) learning rates, 13 for n = 1000, b1 = .5 and b2 = .999.
-        largest_weight: upper limit of lambda.
-        penalties: this and `penalty_at`, `augmentation`, `feature_losses`, `feature_layer` and `regularizers` are as in
-            `games.adversarial`. Feature losses are part of the adversarial term, but are not multiplied by its weights.
+        **settings: of `adversarial_term`: `objective_weight`, `start`, `discriminator_waits`, `largest_weight`, `penalties`,
+            `penalty_at`, `augmentation`, `feature_losses`, `feature_layer` and `regularizers`.
 
     Raises `ValueError` for settings out of range, and as `games.judgement.judgement` does.
     """
-    term = adversarial_term(
-        discriminator,
-        objective,
-        objective_weight=objective_weight,
-        start=start,
-        discriminator_waits=discriminator_waits,
-        largest_weight=largest_weight,
-        penalties=penalties,
-        penalty_at=penalty_at,
-        augmentation=augmentation,
-        feature_losses=feature_losses,
-        feature_layer=feature_layer,
-        regularizers=regularizers,
-    )
+    term = adversarial_term(discriminator, objective, **settings)
 
     def init(images: Array, key: Key) -> Player:
         return new_player(term.judge.init(images, named(key, 'discriminator')), optimizer)

@@ -5,6 +5,7 @@ else is provided here and in the loop: several seeds in one program, several dev
 pictures, scores during training, the final sampler, and the mean and interval in the final table.
 """
 
+import dataclasses
 import functools
 import pathlib
 from collections.abc import Callable, Iterator, Mapping
@@ -142,13 +143,15 @@ class Trained(NamedTuple):
         """
         generator = self.study.generator
         assert isinstance(generator, Generator)
+        weights = self._program('weights', generator.weights)(self.state.ema)  # once, and not in every block
+        ready = self._replace(state=dataclasses.replace(self.state, ema=weights))
         if isinstance(what, int):
-            return self.drawn(_drawn(generator), what, use)
+            return ready.drawn(_drawn_with(generator), what, use)
 
         def conditional(state: TrainState, conditions: Array, key: Key) -> Array:
-            return generator.generate(generator.weights(state.ema), draw_latents(generator, BLOCK, key)[0], conditions)
+            return generator.generate(state.ema, draw_latents(generator, BLOCK, key)[0], conditions)
 
-        return self._pixels(self._program('conditional', conditional), what, use)
+        return ready._pixels(self._program('conditional', conditional), what, use)
 
     def drawn(self, draw: Callable[[TrainState, Key, int], Array], count: int, use: str) -> np.ndarray:
         """Draws `count` images by `draw(state, key, n)`, which returns values in [-1, 1], as uint8 `[count, h, w, c]`.
@@ -256,6 +259,7 @@ def train(config: TrainOptions, study: Study, *, run: RunDirectory | None = None
         batch_size=config.batch_size * study.trainer.minibatches * config.seeds,
         log_every=config.log_every,
         checkpoint_every=config.checkpoint_every,
+        keep=None if isinstance(config, MethodOptions) and config.ema_widths else 3,
         callbacks=[
             *(_callbacks(config, study, run, keys[0], shown) if isinstance(config, MethodOptions) else ()),
             *(note(run) for note in study.notes),
@@ -283,12 +287,18 @@ def check(config: TrainOptions, study: Study) -> None:
     """
     if config.seeds == 1:
         placement.check_divisible(config.batch_size)
-        _check_share(study, config.batch_size // len(placement.all_devices()))
+        rows = config.batch_size // len(placement.all_devices())
     else:
-        _check_share(study, config.batch_size // seeds_grid(config, study).shape[placement.AXIS])
+        rows = config.batch_size // seeds_grid(config, study).shape[placement.AXIS]
+    parts = config.accumulate if isinstance(config, MethodOptions) else 1
+    if rows % parts:
+        raise InputError(f'--accumulate {parts} must divide the batch size of a device, {rows}')
+    _check_share(study, rows // parts)
     scored = study.judge is not None and isinstance(study.generator, Generator)
     if isinstance(config, MethodOptions) and config.score_every and not scored:
         raise InputError('--score-every requires a run that generates images and has labels to train a classifier on')
+    if isinstance(config, MethodOptions) and config.ema_widths and study.generator is None:
+        raise InputError('--ema-widths requires a run that generates or translates images, whose averages are used afterwards')
     if config.init_from is not None and not config.resume:
         if study.game is None:
             raise InputError('--init-from requires a game, and this is another model')
@@ -429,28 +439,36 @@ def _callbacks(
 
         found.append(Callback(config.sample_every, draw))
     if config.score_every:
-        assert study.judge is not None and drawn is not None  # ensured by `check`
+        assert study.judge is not None and isinstance(generator, Generator)  # ensured by `check`
         judge = hosts.in_turn(study.judge)
+        draw_with, weights = _drawn_with(generator), compilation.jit(generator.weights)
         score = sample_scores(
             run,
-            lambda state, key: drawn(state, key, 100),
+            lambda state, key: draw_with(state, key, 100),
             judge.extractor,
             judge.reference,
             named(root, 'scores'),
             every=config.score_every,
             samples=config.samples,
         )
-        found.append(score._replace(call=lambda step, state: score.call(step, shown(state))))
+
+        def call(step: int, state: TrainState) -> None:
+            one = shown(state)
+            score.call(step, dataclasses.replace(one, ema=weights(one.ema)))  # once, and not in every block
+
+        found.append(score._replace(call=call))
     return found
 
 
 def _drawn(generator: Generator) -> Callable[..., Array]:
     """`(state, key, n) -> images [n, h, w, c]` in [-1, 1]."""
+    draw = _drawn_with(generator)
+    return lambda state, key, n: draw(dataclasses.replace(state, ema=generator.weights(state.ema)), key, n)
 
-    def draw(state: TrainState, key: Key, n: int) -> Array:
-        return generator.generate(generator.weights(state.ema), *draw_latents(generator, n, key))
 
-    return draw
+def _drawn_with(generator: Generator) -> Callable[..., Array]:
+    """The same of a state that has the generator's weights in place of its average."""
+    return lambda state, key, n: generator.generate(state.ema, *draw_latents(generator, n, key))
 
 
 Evaluate = Callable[[Trained], dict[str, Any]]
@@ -474,9 +492,13 @@ def conclude(config: TrainOptions, study: Study, evaluate: Evaluate, *, run: Run
 def report(trained: Trained, evaluate: Evaluate) -> dict[str, Any]:
     """Evaluates a trained run as `conclude` does."""
     results = judged(trained, evaluate)
-    write_json(trained.path / 'results.json', results)
-    found = sorted(path.name for path in trained.path.iterdir() if path.suffix in ('.png', '.gif'))
-    print(f'pictures {trained.path}/{", ".join(found)}; numbers {trained.path}/results.json')
+
+    def write() -> None:
+        write_json(trained.path / 'results.json', results)
+        found = sorted(path.name for path in trained.path.iterdir() if path.suffix in ('.png', '.gif'))
+        print(f'pictures {trained.path}/{", ".join(found)}; numbers {trained.path}/results.json')
+
+    hosts.agreed(write)
     return results
 
 

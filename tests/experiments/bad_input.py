@@ -23,7 +23,8 @@ MODULES = {
     **{
         f'experiments.{name}': name
         for name in (
-            'adversarial_autoencoder', 'adversarial_flow', 'adversarial_flow_images', 'dirac_gan', 'evaluate', 'export', 'f_gan',
+            'adversarial_autoencoder', 'adversarial_flow', 'adversarial_flow_images', 'bigan', 'biggan', 'dirac_gan', 'evaluate',
+            'export', 'f_gan',
             'generate', 'infogan', 'interpolate', 'optimal_discriminator', 'path_length', 'r3gan', 'ring',
             'sample_efficiency', 'showcase', 'sngan', 'stylegan2',
             'translate', 'unrolled_gan', 'vae_gan', 'vanishing_gradients', 'vqgan', 'wgan_gp',
@@ -32,7 +33,7 @@ MODULES = {
     **{
         f'experiments.{name}.__main__': name
         for name in (
-            'benchmark', 'conditional_gan', 'cyclegan', 'dcgan', 'ebgan', 'lapgan', 'mode_collapse', 'pix2pix',
+            'benchmark', 'conditional_gan', 'cyclegan', 'dcgan', 'ebgan', 'lapgan', 'mode_collapse', 'pix2pix', 'planted',
             'results', 'semi_supervised', 'taxonomy', 'text_to_image',
         )
     },
@@ -178,6 +179,13 @@ dcgan --optimizers adam:learning_rate=1e999                   learning_rate must
 dcgan --optimizers adam:rate=1                                has no setting 'rate'
 dcgan --optimizers wgan:clip=0                                clip must be above 0, not 0
 dcgan --simultaneous --discriminator-steps 2                  simultaneous updates must be one per player
+dcgan --extragradient --discriminator-steps 2                 extragradient updates must be one per player
+dcgan --extragradient --unroll-steps 2                        unroll_steps must be 0, got 2
+dcgan --accumulate 2 --unroll-steps 2                         unroll_steps must be 0, got 2
+dcgan --dataset digits --accumulate 3                         --accumulate 3 must divide the batch size of a device
+dcgan --ema-widths 0.3                                        --ema-widths must be above 0 and at most 0.2886
+dcgan --ema-widths 0.1 0.1                                    --ema-widths names 0.1 twice
+dcgan --clip-gradients 0                                      --clip-gradients must be above 0
 dcgan --simultaneous --generator-steps 2                      simultaneous updates must be one per player
 conditional_gan --objective energy_margin                     energy_margin requires a D that returns energies
 conditional_gan --condition labels                            unknown condition 'labels'
@@ -247,6 +255,14 @@ vqgan --dataset digits --halvings 5                           image size 16 x 16
 vqgan --dataset digits --size 16x32                           vqgan takes square images
 vqgan --dataset digits --receptive-field 70                   image size 16 is too small for a PatchGAN of receptive field 70
 vqgan --dataset images --size 8 --batch-size 8 --receptive-field 1    no folders train and test
+ring --ema-widths 0.1                                         --ema-widths requires a run that generates or translates images
+vqgan --dataset digits --no-adaptive --largest-weight 9       limits the adaptive weight, which --no-adaptive omits
+vqgan --dataset digits --discriminator-waits --start 0        --discriminator-waits requires a --start above 0
+vqgan --dataset digits --objective-weight 0 --start 9         --start has no effect: .* D influences nothing
+vqgan --dataset digits --objective-weight 0 --penalties r1    --penalties has no effect: .* D influences nothing
+vqgan --dataset digits --objective-weight 0 --features feature_matching --no-adaptive         which leaves no adversarial term
+vqgan --dataset digits --code-weight 0 --commitment 1         --commitment has no effect with --code-weight 0
+vae_gan --dataset digits --features --gamma 2                 --gamma is the weight of --features
 vae_gan --dataset digits --features ''                        unknown feature loss ''
 vae_gan --dataset digits --minibatch stddev                   would compare real images with themselves
 vae_gan --dataset digits --size 30                            image size 30
@@ -335,6 +351,17 @@ adversarial_flow --flow-steps 2 --augmentations packing       packing joins poin
 adversarial_flow --memory-limit 1                             --memory-limit applies to data sets
 adversarial_flow --score-every 1                              --score-every requires a run that generates images
 adversarial_flow_images --latent-size 3                       Unrecognized options: --latent-size
+biggan --attention 3                                          attention must be from 0
+biggan --attention 11                                         --attention must be from 0 to 10, not 11
+biggan --size 8 --latent-size 1 --attention 0                 1 latents are too few
+biggan --g-norm batch                                         G has batch norm, beside which
+biggan --minibatch stddev                                     has no --minibatch
+biggan --dataset images                                       no labels to learn from
+biggan --label-sampling even                                  --label-sampling
+biggan --augmentations packing                                packing joins examples of different labels
+bigan --augmentations packing                                 packing joins examples whose codes differ
+bigan --size 30                                               image size 30
+bigan --features pulling_away:weight=-1                       weight
 infogan --categories 1                                        --categories must be from 2 to 1000, not 1
 infogan --augmentations packing                               packing joins examples of different codes
 unrolled_gan --compare                                        --compare must name at least one
@@ -565,6 +592,15 @@ results --list --verify dcgan_digits                          three commands: gi
 results --list --dirty                                        --dirty is of --record and --verify
 results --seed 3                                              --seed is of --record and --verify
 results --runs-dir file                                       --runs-dir must be a folder
+planted --kinds blurr                                         unknown kind of failure 'blurr'; did you mean blur
+planted --kinds blur blur                                     --kinds names blur twice
+planted --kinds copies:share=2                                share must be above 0 and at most 1, not 2
+planted --kinds resize:scale=1                                scale must be above 0 and below 1, not 1
+planted --measures fid                                        unknown measure 'fid'
+planted --extractor pixels                                    pixels does not predict classes
+planted --extractor pixels --measures frechet --kinds dropped:classes=9       new images are left without 9 classes
+planted --extractor pixels --measures frechet --samples 300   has 1797 images, a sixth of which
+planted --extractor pixels --measures frechet --dataset images --samples 2    a sixth of which
 evaluate run_list                                             is damaged: it is not a configuration
 evaluate run_bin                                              cannot read run_bin/sampler.bin
 generate run_bin                                              generator.json is damaged: it does not contain 'experiment'

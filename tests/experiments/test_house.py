@@ -30,11 +30,18 @@ TABLE = {
     'wgan_gp': (f'{IMAGES} --g-width 2 --d-width 2', (STREAMED, SCORED), 'generate'),
     'sngan': (f'{IMAGES} --g-width 2 --d-width 2 --discriminator-steps 1', (STREAMED, SCORED), 'generate'),
     'r3gan': (
-        f'{IMAGES} --width 2 --group-width 2 --conditional --anneal gamma:images=99 half_life:end=9,images=99',
+        f'{IMAGES} --width 2 --group-width 2 --conditional --anneal gamma:images=99 half_life:end=9,images=99 '
+        '--accumulate 2 --clip-gradients 1 --ema-widths 0.05 0.1',
         (STREAMED, SCORED),
         'generate',
     ),
     'stylegan2': (f'{IMAGES} --width 2 --mapping-layers 1', (STREAMED, SCORED), 'generate'),
+    'biggan': (
+        f'{IMAGES} --width 2 --embedding 2 --standing-batches 2 --label-sampling uniform --g-norm none --discriminator-steps 1',
+        (STREAMED, SCORED),
+        'generate',
+    ),
+    'bigan': (f'{IMAGES} --width 2 --kernel-size 2 --pair-width 2 --stochastic', (STREAMED, SCORED, UNROLLED), 'generate'),
     'infogan': (f'{IMAGES} --width 2 --kernel-size 2', (STREAMED, SCORED, UNROLLED), 'generate'),
     'lapgan': (
         f'{IMAGES} --halvings 1 --width 2 --coarse-width 4 --coarse-generator-width 4 --kernel-sizes 3 3 3',
@@ -157,7 +164,8 @@ def test_every_experiment_takes_what_the_house_offers(name, tmp_path, monkeypatc
     folder = tmp_path / 'runs/r'
     if leaves == 'generate':
         assert (folder / 'sampler.bin').exists() and (folder / 'samples.gif').exists()
-        run(monkeypatch, generate, f'{folder} --number 5 --out made')
+        width = '--ema-width 0.07' if '--ema-widths' in flags else ''
+        run(monkeypatch, generate, f'{folder} --number 5 --out made {width}')
         assert len(list((tmp_path / 'made').glob('*.png'))) == 5
     elif leaves == 'translate':
         assert (folder / 'generator.safetensors').exists()

@@ -4,6 +4,7 @@ Any function `images -> features [n, d]` can be an extractor. `Extractor` adds t
 that a distance in the features of another network is never mistaken for FID.
 """
 
+import functools
 import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
@@ -40,6 +41,8 @@ class Extractor(NamedTuple):
     """Whether `apply` may be called on NumPy arrays, outside of a compiled program, if JAX cannot trace it."""
     rounds: bool = False
     """Whether images are rounded to 256 levels, as files have them, so that the features have no derivative in the pixels."""
+    distances: bool = False
+    """Whether the squared distance between the features of two images is a perceptual distance as it is, as for LPIPS."""
 
 
 def as_float(images: AnyArray) -> Array:
@@ -55,7 +58,7 @@ def extract(extractor: Extractor, batches: Iterable[np.ndarray], *, batch_size: 
     vector per image, and for features that are not finite.
     """
     size = filled_size(batch_size)
-    compiled = compilation.jit(compilation.exact(extractor.apply))
+    compiled = _compiled(extractor.apply)
     traced: bool | None = None
     for rows in _rebatched(batches, size):
         if extractor.shape not in (None, rows.shape[1:]):
@@ -73,6 +76,12 @@ def extract(extractor: Extractor, batches: Iterable[np.ndarray], *, batch_size: 
         if broken:
             raise InputError(f'{extractor.name} returns features that are not finite for {broken} of {len(rows)} images')
         yield Outputs(features, logits)
+
+
+@functools.lru_cache(maxsize=2)
+def _compiled(apply: Callable[[Array], Outputs]) -> Any:
+    """The compiled extractor, which all calls of `extract` in a training loop share."""
+    return compilation.jit(compilation.exact(apply))
 
 
 def filled_size(batch_size: int) -> int:
