@@ -5,7 +5,8 @@
     python -m experiments.interpolate runs/dcgan --latents images/latents.npy
 
 Each panel of the film visits its own latents and returns to the first: along arcs about the origin for normal latents, along
-straight lines for uniform ones. The label or caption of a panel does not change.
+straight lines for uniform ones, and along straight lines in w for style-based generators. The label or caption of a panel does
+not change.
 """
 
 import dataclasses
@@ -34,8 +35,9 @@ class Config(generators.DrawOptions):
     """Latents that each panel visits; with --latents, all of them."""
     steps: Annotated[int, Range(1, 1000)] = 16
     """Pictures from each latent to the next."""
-    way: Literal['arc', 'line'] | None = None
-    """Path between latents; by default arc for normal latents and line for others."""
+    way: Literal['arc', 'line', 'w'] | None = None
+    """Path between latents, or a line in w, the default for style-based generators; otherwise arc for normal latents and line for
+    others."""
     rate: Annotated[float, Range(0, 50, above=True)] = 15.0
     """Pictures per second, at most 50."""
     out: Annotated[str, FileToWrite()] | None = None
@@ -47,14 +49,14 @@ def main(config: Config) -> pathlib.Path:
     out = check(config)
     trained = config.load()
     points, conditions = route(config, trained.made)
-    way = config.way or ('arc' if trained.made.normal else 'line')
+    space = generators.space_of(trained, config.way)
+    points = np.asarray(space.points(points.reshape(-1, points.shape[-1]))).reshape(*points.shape[:2], -1)
     loops = jnp.concatenate([points, points[:, :1]], 1)
-    between = latents.slerp if way == 'arc' else latents.lerp
-    walks = np.stack([latents.path(loop, config.steps, between)[:-1] for loop in loops], 1)  # [time, panel, size]
+    walks = np.stack([latents.path(loop, config.steps, space.between)[:-1] for loop in loops], 1)  # [time, panel, size]
     told = np.broadcast_to(conditions, walks.shape[:2]).ravel()
     flat = walks.reshape(-1, walks.shape[-1])
     blocks = -(-len(flat) // BLOCK)
-    drawn = tqdm(generators.images_of(trained, flat, told), total=blocks, unit='block', dynamic_ncols=True, leave=False)
+    drawn = tqdm(generators.images_of(space.trained, flat, told), total=blocks, unit='block', dynamic_ncols=True, leave=False)
     images = np.concatenate(list(drawn))
     images = images.reshape(*walks.shape[:2], *images.shape[1:])
     columns = int(np.ceil(walks.shape[1] ** 0.5))

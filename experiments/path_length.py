@@ -2,9 +2,10 @@
 
     python -m experiments.path_length runs/dcgan --extractor classifier:dataset=mnist
 
-The paths are those of the latents: arcs about the origin for normal latents, straight lines for uniform ones. The label or
-caption does not change along a path. The distance of two images is the squared distance of their features, so the value is named
-after the extractor, and is PPL in the sense of Karras et al. (2019) only if that distance is LPIPS.
+The paths are those of the latents: arcs about the origin for normal latents, straight lines for uniform ones, and straight lines
+in w for style-based generators. The label or caption does not change along a path. The distance of two images is the squared
+distance of their features, so the value is named after the extractor, and is PPL in the sense of Karras et al. (2019) only if
+that distance is LPIPS.
 """
 
 import dataclasses
@@ -16,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.shared import generators
-from gan_jax import compilation, latents, runs
+from gan_jax import compilation, runs
 from gan_jax.errors import InputError
 from gan_jax.metrics.extractors import EXTRACTORS
 from gan_jax.metrics.paths import PathLength, perceptual_path_length
@@ -34,8 +35,9 @@ class Config(generators.DrawOptions):
     does not round images."""
     paths: Compared = 10_000
     """Number of paths; the paper uses 100,000."""
-    way: Literal['arc', 'line'] | None = None
-    """Path between latents; by default arc for normal latents and line for others."""
+    way: Literal['arc', 'line', 'w'] | None = None
+    """Path between latents, or a line in w, the default for style-based generators; otherwise arc for normal latents and line for
+    others."""
     epsilon: Annotated[Positive, Range(1e-6, 0.1)] = 1e-4
     """Length of the step along a path, of which 1 is the whole."""
     whole: bool = True
@@ -54,17 +56,16 @@ def main(config: Config) -> dict[str, Any]:
     extractor = build(EXTRACTORS, config.extractor, data_dir=config.data_dir)
     if extractor.rounds or extractor.on_host:
         raise InputError(f'a path length requires an extractor that is smooth in the pixels, such as lpips, not {extractor.name}')
-    way = config.way or ('arc' if trained.made.normal else 'line')
-    between = latents.slerp if way == 'arc' else latents.lerp
+    space = generators.space_of(trained, config.way)
     z, conditions = generators.latents_of(trained.made, config.seed, 2 * config.paths)
     # The condition of a path is the last entry of its latents, which the path leaves unchanged.
-    start, end = np.split(np.concatenate([z, conditions[:, None]], 1).astype(np.float32), 2)
+    start, end = np.split(np.concatenate([space.points(z), conditions[:, None]], 1).astype(np.float32), 2)
 
     def along(a: Array, b: Array, t: Array) -> Array:
-        return jnp.concatenate([between(a[:-1], b[:-1], t), a[-1:]])
+        return jnp.concatenate([space.between(a[:-1], b[:-1], t), a[-1:]])
 
     def images(weights: Any, rows: Array) -> Array:
-        return trained.made.generate(weights, rows[:, :-1], rows[:, -1].astype(jnp.int32))
+        return space.trained.made.generate(weights, rows[:, :-1], rows[:, -1].astype(jnp.int32))
 
     def distance(a: Array, b: Array) -> Array:
         return jnp.square(extractor.apply(a).features - extractor.apply(b).features).sum(1)
@@ -83,13 +84,13 @@ def main(config: Config) -> dict[str, Any]:
         'path_length': float(found.mean),
         'standard_error': float(found.standard_error),
         'paths': config.paths,
-        'way': way,
+        'way': space.way,
         'epsilon': config.epsilon,
         'extractor': extractor.name,
         'step': trained.step,
     }
     mean, error = result['path_length'], result['standard_error']
-    print(f'path length {mean:.4g} +- {error:.2g} (standard error) of {config.paths} paths, {way}')
+    print(f'path length {mean:.4g} +- {error:.2g} (standard error) of {config.paths} paths, {space.way}')
     print(f'distance: squared distance of the features of {extractor.name}')
     runs.write_json(pathlib.Path(config.run) / 'path_length.json', result)
     return result

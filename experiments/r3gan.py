@@ -27,7 +27,7 @@ import gan_jax
 from experiments.shared import conditional, image_gan
 from gan_jax import data, games, latents, runs
 from gan_jax.errors import InputError
-from gan_jax.networks import dcgan, r3gan_presets
+from gan_jax.networks import r3gan_presets
 from gan_jax.ranges import Count, ImageSize, Text, Width
 from gan_jax.registry import Table
 
@@ -76,7 +76,7 @@ class Config(image_gan.ImageOptions):
         return dataclasses.replace(chosen, steps=math.ceil(PRESETS[name].images / int(batch_size)))
 
     def networks(self, size: data.Size, channels: int, classes: int = 0) -> tuple[nn.Module, nn.Module]:
-        widths = self.widths or tuple(self.width << min(2, i) for i in reversed(range(dcgan.smallest_map(size)[2] + 1)))
+        widths = self.widths or image_gan.widths_of(self.width, size)
         groups = [max(1, 2 * width // self.group_width) for width in widths]
         how: dict[str, Any] = {'blocks': self.blocks, 'classes': classes, 'dtype': jnp.dtype(self.dtype)}
         return r3gan_presets.config_e(widths, groups, size, channels, **how)

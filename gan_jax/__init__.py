@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         objectives,
         optimizers,
         parallel,
+        path_lengths,
         penalties,
         pipeline,
         pyramids,
@@ -46,8 +47,8 @@ if TYPE_CHECKING:
 __all__ = [
     'Game', 'InputError', 'Player', 'TrainState', 'Trainer', 'augmentations', 'averages', 'boosting', 'codes', 'compilation',
     'data', 'divergences', 'features', 'games', 'init', 'inversion', 'keys', 'latents', 'make_train_step', 'many_steps',
-    'metrics', 'networks', 'numerics', 'objectives', 'optimizers', 'parallel', 'penalties', 'pipeline', 'pyramids',
-    'regularizers', 'runs', 'sample', 'schedules', 'text', 'trainer', 'training', 'unroll', 'warping',
+    'metrics', 'networks', 'numerics', 'objectives', 'optimizers', 'parallel', 'path_lengths', 'penalties', 'pipeline',
+    'pyramids', 'regularizers', 'runs', 'sample', 'schedules', 'text', 'trainer', 'training', 'unroll', 'warping',
 ]  # fmt: skip
 __version__ = '0.1.0'
 

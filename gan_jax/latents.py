@@ -40,7 +40,7 @@ def kl_to_standard_normal(mean: Array, log_variance: Array) -> Array:
     return (mean**2 + jnp.expm1(log_variance) - log_variance).sum(-1) / 2
 
 
-def lerp(a: Array, b: Array, t: Array) -> Array:
+def lerp(a: Array, b: Array, t: Array | float) -> Array:
     """`(1 - t) a + t b`: the straight line from `a [size]` at t = 0 to `b [size]` at t = 1."""
     return (1 - t) * a + t * b
 

@@ -1,4 +1,4 @@
-"""Shared numerics: a norm that is differentiable everywhere, and minimisers of a single loss."""
+"""Shared numerics: a norm that is differentiable everywhere, computations that are due now and then, and minimisers."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -23,6 +23,31 @@ def safe_sqrt(x: Array) -> Array:
 def euclidean_norm(x: Array) -> Array:
     """The norm of each example, `[n, ...] -> [n]`; its gradient at 0 is 0."""
     return safe_sqrt(jnp.square(x).reshape(len(x), -1).sum(-1))
+
+
+def when(due: Array, function: Callable[[], Any]) -> Any:
+    """`function()`, a pytree of arrays, if `due []` is true; otherwise zeros of the same shapes, which cost nothing.
+
+    Of several runs side by side under `jax.vmap`, those that are not due pay only when another one is.
+    """
+    shapes = jax.eval_shape(function)
+    taken = lambda: jax.tree.map(lambda x: jnp.where(due, x, jnp.zeros_like(x)), function())
+    return lax.cond(_any(due), taken, lambda: jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes))
+
+
+@jax.custom_batching.custom_vmap
+def _any(due: Array) -> Array:
+    """Whether a computation is due; for several runs side by side, whether it is due in any of them.
+
+    A separate condition for each run would make `vmap` execute both branches and select. Runs that proceed in step share it.
+    """
+    return due
+
+
+@_any.def_vmap
+def _any_of_all(size: int, batched: list[bool], due: Array) -> tuple[Array, bool]:
+    del size
+    return (due.any(0) if batched[0] else due), False
 
 
 def minimise(

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from gan_jax import compilation, parallel
-from gan_jax.numerics import safe_sqrt
+from gan_jax.numerics import safe_sqrt, when
 from gan_jax.ranges import DeviationAbove0, Weight, checked
 from gan_jax.registry import Table
 from gan_jax.schedules import Schedule
@@ -177,24 +177,7 @@ class Scheduled(NamedTuple):
         taken = lambda: self.every * self.factor(updates) * self.penalty(critic, real, fake, key)
         if self.every == 1:
             return taken()
-        due = updates % self.every == 0
-        shape = jax.eval_shape(taken)
-        return jax.lax.cond(_any(due), lambda: jnp.where(due, taken(), 0), lambda: jnp.zeros(shape.shape, shape.dtype))
-
-
-@jax.custom_batching.custom_vmap
-def _any(due: Array) -> Array:
-    """Whether the penalty is due; for several runs side by side, whether it is due in any of them.
-
-    A separate condition for each run would make `vmap` execute both branches and select. Runs that proceed in step share it.
-    """
-    return due
-
-
-@_any.def_vmap
-def _any_of_all(size: int, batched: list[bool], due: Array) -> tuple[Array, bool]:
-    del size
-    return (due.any(0) if batched[0] else due), False
+        return when(updates % self.every == 0, taken)
 
 
 def scheduled(penalty: Penalty, *, every: int = 1, factor: Schedule = lambda updates: jnp.ones(())) -> Scheduled:

@@ -23,6 +23,7 @@ LAYERS = [  # a module may import from its own line's package, and from any line
     {
         'gan_jax.objectives',
         'gan_jax.penalties',
+        'gan_jax.path_lengths',
         'gan_jax.augmentations',
         'gan_jax.features',
         'gan_jax.optimizers',

@@ -2,8 +2,8 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Iterator
-from typing import Annotated, Any, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -14,10 +14,18 @@ from gan_jax.averages import RelativeWidth
 from gan_jax.commandline import module_name
 from gan_jax.errors import InputError
 from gan_jax.files import load_arrays
-from gan_jax.ranges import Checked, Positive, Seed, Text, Whole
-from gan_jax.runs.generators import BLOCK, DESCRIPTION, WEIGHTS, check_finite, description, draw_latents, experiment_of
+from gan_jax.ranges import Checked, Range, Seed, Text, Whole
+from gan_jax.runs.generators import (
+    BLOCK,
+    DESCRIPTION,
+    WEIGHTS,
+    check_finite,
+    description,
+    draw_latents,
+    experiment_of,
+)
 from gan_jax.runs.weights import load_weights, read_checkpoint, saved_steps
-from gan_jax.typing import AnyArray, Variables
+from gan_jax.typing import AnyArray, Array, Variables
 
 
 class Drawable(NamedTuple):
@@ -114,9 +122,10 @@ class DrawOptions(Checked):
     """Relative width of the generator's average, for runs with --ema-widths, whose checkpoints it is reconstructed from."""
     seed: Seed = 0
     """Seed of the latents. Image i of a seed is the same for any number of images."""
-    truncation: Positive | None = None
-    """Redraw latents with entries beyond this value (Brock et al. 2019): smaller values give more typical and less varied images.
-    Applies only to normal latents; a common choice is about 1."""
+    truncation: Annotated[float, Range(0)] | None = None
+    """Draw more typical and less varied images. For normal latents: redraw those with entries beyond this value, commonly about 1
+    (Brock et al. 2019). For style-based generators: the distance of w from its average as a share of the original, commonly .7;
+    0 draws the average (Karras et al. 2019)."""
     of: tuple[str, ...] = ()
     """Draw only these classes, or these captions among those the run was trained on; for runs with labels or captions."""
     latents: Text | None = None
@@ -129,15 +138,22 @@ class DrawOptions(Checked):
         """
         trained = load(pathlib.Path(self.run), 'generator', self.checkpoint, ema_width=self.ema_width)
         generator: runs.Generator = trained.made
-        size = _latent_size(generator)
         if self.truncation is not None:
-            if self.latents or not generator.normal:
-                these = 'those of --latents' if self.latents else 'the uniform ones of this run'
-                raise InputError(f'--truncation applies to normal latents that are drawn, not to {these}')
-            generator = generator._replace(latent=latents.truncated_normal(size, self.truncation))
+            generator = self._truncated(generator, self.truncation)
         if self.of:
             generator = generator._replace(shares=self._shares(generator))
         return trained._replace(made=generator)
+
+    def _truncated(self, generator: runs.Generator, truncation: float) -> runs.Generator:
+        if generator.styles is not None:
+            styles = generator.styles.truncated(truncation)
+            return generator._replace(generate=styles.generate, styles=styles)
+        if self.latents or not generator.normal:
+            these = 'those of --latents' if self.latents else 'the uniform ones of this run'
+            raise InputError(f'--truncation applies to normal latents that are drawn, not to {these}')
+        if truncation == 0:
+            raise InputError('--truncation must be above 0, not 0.0, because no latent lies within 0')
+        return generator._replace(latent=latents.truncated_normal(_latent_size(generator), truncation))
 
     def _shares(self, generator: runs.Generator) -> tuple[float, ...]:
         if not generator.conditions:
@@ -166,6 +182,42 @@ class DrawOptions(Checked):
                 f'{self.latents} has {list(found.shape)} {found.dtype}; latents of {self.run} are finite [n, {size}]'
             )
         return rows
+
+
+Way = Literal['arc', 'line', 'w']
+
+
+class Space(NamedTuple):
+    """Where the paths between latents lie."""
+
+    way: Way
+    points: Callable[[AnyArray], AnyArray]
+    """`latents [n, size] -> points [n, ...]`, the ends of paths."""
+    between: Callable[[Array, Array, Array], Array]
+    """`(a, b, t) -> point`, from a at t = 0 to b at t = 1."""
+    trained: Drawable
+    """The run, whose generator draws from points."""
+
+
+def space_of(trained: Drawable, way: Way | None) -> Space:
+    """The space of paths of a kind, by default w for style-based generators, arc for normal latents and line for others.
+
+    Raises `InputError` for w if the generator is not style-based.
+    """
+    generator: runs.Generator = trained.made
+    styles = generator.styles
+    way = way or ('w' if styles else 'arc' if generator.normal else 'line')
+    if way != 'w':
+        return Space(way, lambda z: z, latents.slerp if way == 'arc' else latents.lerp, trained)
+    if styles is None:
+        raise InputError(f'--way w requires a style-based generator, such as that of stylegan2; {trained.path} has arc and line')
+    mapped = compilation.jit(styles.of)
+    return Space(
+        way,
+        lambda z: np.asarray(mapped(trained.weights, z)),
+        latents.lerp,
+        trained._replace(made=generator._replace(generate=styles.synthesise)),
+    )
 
 
 def _latent_size(generator: runs.Generator) -> int:

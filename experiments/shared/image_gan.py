@@ -64,6 +64,14 @@ class ImageOptions(runs.GameOptions, runs.DataOptions):
         dcgan.smallest_map(size)
 
 
+def widths_of(width: int, size: data.Size) -> tuple[int, ...]:
+    """Numbers of channels of stages from the smallest map to the full size: `width` there, and up to four times as many.
+
+    Raises `InputError` for sizes that DCGAN does not support.
+    """
+    return tuple(width << min(2, i) for i in reversed(range(dcgan.smallest_map(size)[2] + 1)))
+
+
 class ImageData(NamedTuple):
     """The data a run is trained on and compared with."""
 

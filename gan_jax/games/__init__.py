@@ -11,6 +11,7 @@ from gan_jax.games.multi_generator import multi_generator
 from gan_jax.games.paired_translation import paired_translation
 from gan_jax.games.product import product
 from gan_jax.games.semi_supervised import semi_supervised
+from gan_jax.games.style_based import style_based
 from gan_jax.games.text_to_image import text_to_image
 from gan_jax.games.unpaired_translation import unpaired_translation
 from gan_jax.games.vae_gan import vae_gan
@@ -18,6 +19,6 @@ from gan_jax.games.vqgan import vqgan
 
 __all__ = [
     'adversarial', 'adversarial_autoencoder', 'adversarial_flow', 'bidirectional', 'conditional', 'info_gan',
-    'laplacian_pyramid', 'multi_generator', 'paired_translation', 'product', 'semi_supervised', 'text_to_image',
-    'unpaired_translation', 'vae_gan', 'vqgan',
+    'laplacian_pyramid', 'multi_generator', 'paired_translation', 'product', 'semi_supervised', 'style_based',
+    'text_to_image', 'unpaired_translation', 'vae_gan', 'vqgan',
 ]  # fmt: skip

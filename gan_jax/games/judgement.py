@@ -318,6 +318,15 @@ class Judgement(NamedTuple):
         return self.augmentation.apply(state, (examples, *beside), keys)
 
 
+def check_latents_stay(regularizers: Sequence[Regularizer]) -> None:
+    """Raises `ValueError` for a regularizer that moves latents, for games that do not generate from moved ones."""
+    if any(regularizer.move is not None for regularizer in regularizers):
+        raise ValueError(
+            'zcr generates from each latent and its neighbour, which only adversarial, conditional, semi_supervised, '
+            'text_to_image and laplacian_pyramid do'
+        )
+
+
 def judgement(
     discriminator: nn.Module,
     undecided: float | None,
@@ -354,11 +363,8 @@ def judgement(
         )
     if penalty_at not in ('seen', 'original'):
         raise ValueError(f"penalty_at must be 'seen' or 'original', not {penalty_at!r}")
-    if not moves_latents and any(regularizer.move is not None for regularizer in regularizers):
-        raise ValueError(
-            'zcr generates from each latent and its neighbour, which only adversarial, conditional, semi_supervised, '
-            'text_to_image and laplacian_pyramid do'
-        )
+    if not moves_latents:
+        check_latents_stay(regularizers)
     keeps = augmentation is not None or len(regularizers) > 0 or any(isinstance(p, Scheduled) for p in penalties)
     return Judgement(
         discriminator,

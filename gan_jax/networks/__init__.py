@@ -24,6 +24,8 @@ from gan_jax.networks.resampling import filtered_downsample, filtered_upsample
 from gan_jax.networks.resnet import SNGANDiscriminator, SNGANGenerator
 from gan_jax.networks.semi_supervised import SemiSupervisedClassifier, SemiSupervisedGenerator
 from gan_jax.networks.stacked_mnist import STACKED_MNIST, stacked_networks
+from gan_jax.networks.style_discriminator import StyleDiscriminator
+from gan_jax.networks.style_generator import StyleGenerator
 from gan_jax.networks.text_to_image import TextDiscriminator, TextGenerator
 from gan_jax.networks.translation import PatchDiscriminator, ResNetGenerator, UNet
 
@@ -33,6 +35,7 @@ __all__ = [
     'EnergyDiscriminator', 'LevelDiscriminator', 'LevelGenerator', 'MLPAutoencoder', 'MLPGenerator', 'PairDiscriminator',
     'PatchDiscriminator', 'ProjectionDiscriminator', 'QuantizedAutoencoder', 'R3GANDiscriminator', 'R3GANGenerator',
     'ResNetGenerator', 'SNGANDiscriminator', 'SNGANGenerator', 'SelfAttention', 'SemiSupervisedClassifier',
-    'SemiSupervisedGenerator', 'StochasticEncoder', 'TextDiscriminator', 'TextGenerator', 'UNet', 'VectorQuantizer',
-    'filtered_downsample', 'filtered_upsample', 'r3gan_networks', 'stacked_networks', 'standing_statistics',
+    'SemiSupervisedGenerator', 'StochasticEncoder', 'StyleDiscriminator', 'StyleGenerator', 'TextDiscriminator', 'TextGenerator',
+    'UNet', 'VectorQuantizer', 'filtered_downsample', 'filtered_upsample', 'r3gan_networks', 'stacked_networks',
+    'standing_statistics',
 ]  # fmt: skip

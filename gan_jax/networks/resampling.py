@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from gan_jax.errors import InputError
 from gan_jax.typing import Array
 
 
@@ -43,6 +44,47 @@ def filtered_downsample(x: Array, taps: Sequence[float] = (1, 3, 3, 1)) -> Array
     for axis in (1, 2):
         x = _downsampled(x, weights, axis)
     return x
+
+
+def halved_exactly(size: int | tuple[int, int], times: int) -> tuple[int, int]:
+    """Returns the height and width of images, squares or `(height, width)`, after they were halved so many times.
+
+    Raises `InputError` for a side that is then not a whole number.
+    """
+    height, width = (size, size) if isinstance(size, int) else size
+    if height % 2**times or width % 2**times:
+        raise InputError(f'images of {height} x {width} cannot be halved {times} times; use fewer stages or another size')
+    return height >> times, width >> times
+
+
+def filtered(x: Array, taps: Sequence[float] = (1, 3, 3, 1), *, padding: tuple[int, int] = (0, 0), gain: float = 1.0) -> Array:
+    """Filters without resampling, `[n, h, w, c] -> [n, h + grown, w + grown, c]`, grown by the padding less `len(taps) - 1`.
+
+    Args:
+        x: images.
+        taps: the filter, which is scaled to sum to `gain` along each axis.
+        padding: the number of zeros before the first and after the last pixel of each axis.
+        gain: the sum of the taps.
+
+    Before or after a strided convolution this is resampling by two: a 3 x 3 convolution with stride 2 and without padding follows
+    a padding of (2, 2), and a padding of (1, 1) with a gain of 2 follows the transpose of that convolution (Karras et al. 2020).
+    Raises `ValueError` as `filtered_upsample` does.
+    """
+    weights = gain * _normalised(taps)
+    for axis in (1, 2):
+        x = _banded(x, weights, axis, padding)
+    return x
+
+
+def _banded(x: Array, weights: np.ndarray, axis: int, padding: tuple[int, int]) -> Array:
+    """One axis as a product with a band matrix: shifted images would be fused with the convolution's phases, and computed anew
+    for every tap.
+    """
+    size = x.shape[axis]
+    offsets = np.arange(size) - np.arange(size + sum(padding) - len(weights) + 1)[:, None] + padding[0]
+    inside = (offsets >= 0) & (offsets < len(weights))
+    band = jnp.asarray(np.where(inside, weights[np.clip(offsets, 0, len(weights) - 1)], 0), x.dtype)
+    return jnp.einsum('oi,niwc->nowc' if axis == 1 else 'oi,nhic->nhoc', band, x, precision=lax.Precision.HIGHEST)
 
 
 def _normalised(taps: Sequence[float]) -> np.ndarray:

@@ -26,6 +26,7 @@ from gan_jax.commandline import module_name, module_of
 from gan_jax.data.feeds import to_uint8
 from gan_jax.errors import InputError
 from gan_jax.files import write_json
+from gan_jax.latents import lerp
 from gan_jax.runs.directory import Options, RunDirectory
 from gan_jax.runs.sampler import export, save_sampler
 from gan_jax.runs.weights import save_weights
@@ -37,6 +38,32 @@ BLOCK = 100
 """Number of images that one call of an exported generator returns."""
 _READABLE = datetime.timedelta(days=180)
 """The period for which newer releases of JAX can read the output of `jax.export`."""
+
+
+class Styles(NamedTuple):
+    """The two halves of a style-based generator (`networks.StyleGenerator`), for truncation and paths in w."""
+
+    of: Callable[[Variables, Array], Array]
+    """`(weights, latents [n, size]) -> w [n, style size]`, the mapping network."""
+    synthesise: Callable[[Variables, Array, Array], Array]
+    """`(weights, w [n, style size], conditions int [n]) -> images`, the synthesis network."""
+    mean: Callable[[Variables], Array]
+    """`weights -> w [style size]`, the average style."""
+
+    def generate(self, weights: Variables, latents: Array, conditions: Array) -> Array:
+        """Both halves, as `Generator.generate`: `(weights, latents [n, size], conditions int [n]) -> images [n, h, w, c]`."""
+        return self.synthesise(weights, self.of(weights, latents), conditions)
+
+    def truncated(self, truncation: float) -> 'Styles':
+        """The halves with styles drawn towards their average (Karras et al. 2019, appendix B).
+
+            w' = mean + truncation (w - mean)
+
+        1 leaves the styles unchanged, and 0 replaces all of them by the average.
+        """
+        if truncation == 1:
+            return self
+        return self._replace(of=lambda weights, z: lerp(self.mean(weights), self.of(weights, z), truncation))
 
 
 class Generator(NamedTuple):
@@ -54,6 +81,8 @@ class Generator(NamedTuple):
     """Whether latents are standard normal. Otherwise the set of latents is convex."""
     weights: Callable[[Variables], Variables] = lambda average: average
     """Makes the variables to draw with from the average in a `TrainState`."""
+    styles: Styles | None = None
+    """The halves of which `generate` is composed, if the generator is style-based."""
 
 
 class Translator(NamedTuple):

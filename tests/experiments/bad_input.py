@@ -26,7 +26,7 @@ MODULES = {
             'adversarial_autoencoder', 'adversarial_flow', 'adversarial_flow_images', 'bigan', 'biggan', 'dirac_gan', 'evaluate',
             'export', 'f_gan',
             'generate', 'infogan', 'interpolate', 'optimal_discriminator', 'path_length', 'r3gan', 'ring',
-            'sample_efficiency', 'showcase', 'sngan',
+            'sample_efficiency', 'showcase', 'sngan', 'stylegan2',
             'translate', 'unrolled_gan', 'vae_gan', 'vanishing_gradients', 'vqgan', 'wgan_gp',
         )
     },
@@ -387,6 +387,11 @@ r3gan --preset ffhq64                                         requires --dataset
 r3gan --d-norm batch                                          R3GAN have no --d-norm
 r3gan --width 5 --group-width 3 --size 8                      groups do not divide twice the widths
 r3gan --widths 4 4 4 4 --size 28                              cannot be halved 3 times through a filter
+stylegan2 --d-norm spectral                                   StyleGAN2 have no --d-norm
+stylegan2 --path-weight 0 --path-every 8                      --path-every requires a --path-weight above 0
+stylegan2 --widths 4 4 4 4 --size 28                          cannot be halved 3 times
+stylegan2 --mixing 1.5                                        --mixing must be from 0 to 1
+stylegan2 --minibatch stddev:group_size=3                     cannot be split into groups of 3
 r3gan --dataset images --size 8 --batch-size 8 --conditional  --conditional requires labels
 sngan --pool max                                              --pool
 sngan --minibatch stddev                                      has no --minibatch
@@ -458,7 +463,7 @@ generate run                                                  run
 generate run --out ''                                         --out is empty
 generate run --number 0                                       --number must be from 1
 generate run --number 5 --latents images                      --number cannot be combined with --latents
-generate run --truncation 0                                   --truncation must be above 0
+generate run --truncation -1                                  --truncation must be at least 0
 generate run --seed 4294967296                                --seed must be from 0 to 4294967295
 interpolate nowhere                                           there is no run nowhere
 interpolate run --rate 51                                     --rate must be above 0 and at most 50

@@ -175,6 +175,40 @@ def test_conditions_are_drawn_as_often_as_their_shares_and_told(monkeypatch, tmp
         generate.main(generate.Config('run', of=('gray',), out=str(tmp_path / 'none')))
 
 
+STYLES = generators.Styles(
+    lambda weights, z: jnp.exp(z),
+    lambda weights, w, which: weights['scale'] * jnp.broadcast_to(w.sum(1)[:, None, None, None] / 16 - 1, (len(w), 4, 4, 1)),
+    lambda weights: weights['mean'],
+)
+STYLED = runs.Generator(latents.normal(2), STYLES.generate, styles=STYLES)
+
+
+def test_style_based_generators_are_truncated_in_w(monkeypatch, tmp_path):
+    weights = {'scale': jnp.float32(1), 'mean': jnp.array([9.0, 3.0])}
+    monkeypatch.setattr(drawn_runs, 'load', lambda *_: drawn_runs.Drawable(tmp_path, STYLED, weights, 7))
+    np.save(tmp_path / 'z.npy', z := np.array([[0.0, 1.0], [1.0, 2.0], [-1.0, 0.5]], np.float32))
+    grey = lambda w: np.clip(np.rint(127.5 * w.sum(1) / 16), 0, 255)  # of the mean 95.6, of the latents about 30, 80 and 16
+    for truncation in (None, 0.0, 0.5, 1.0):
+        options = {'latents': str(tmp_path / 'z.npy'), 'truncation': truncation, 'out': str(tmp_path / f'{truncation}')}
+        found = pictures_in(generate.main(generate.Config('run', **options)))[:, 0, 0]
+        psi = 1.0 if truncation is None else truncation
+        np.testing.assert_allclose(found, grey(weights['mean'] + psi * (np.exp(z) - weights['mean'])), atol=1)
+    np.testing.assert_array_equal(pictures_in(tmp_path / 'None'), pictures_in(tmp_path / '1.0'))
+
+
+def test_paths_of_style_based_generators_are_lines_in_w(tmp_path):
+    weights = {'scale': jnp.float32(1), 'mean': jnp.zeros(2)}
+    trained = drawn_runs.Drawable(tmp_path, STYLED, weights, 7)
+    space, arcs = drawn_runs.space_of(trained, None), drawn_runs.space_of(trained, 'arc')
+    z = np.array([[0.0, 1.0], [1.0, 2.0]], np.float32)
+    assert (space.way, arcs.way) == ('w', 'arc') and space.between is latents.lerp and arcs.between is latents.slerp
+    np.testing.assert_allclose(space.points(z), np.exp(z), rtol=1e-6)
+    which = jnp.zeros(2, jnp.int32)
+    expected = STYLED.generate(weights, z, which)
+    for one in (space, arcs):
+        np.testing.assert_allclose(one.trained.made.generate(weights, one.points(z), which), expected, rtol=1e-6)
+
+
 def test_latents_of_all_levels_make_the_cascade(tmp_path):
     # One vector of all levels' latents, against the game's own cascade on what its keys draw.
     config = lapgan.Config(**{**TINY, 'halvings': 1, 'penalties': ()}, coarse_width=4, coarse_generator_width=4)
@@ -348,7 +382,7 @@ def test_runs_that_cannot_be_drawn_with(capsys, monkeypatch, tmp_path, gan, cycl
         (['--seed', '-1'], '--seed must be from 0 to'),
         (['--seed', '99999999999999999999'], '--seed must be from 0 to'),
         (['--truncation', '0'], '--truncation must be above 0, not 0.0'),
-        (['--truncation', 'nan'], '--truncation must be above 0, not nan'),
+        (['--truncation', 'nan'], '--truncation must be at least 0, not nan'),
         (['--of', '3'], '--of requires a run with labels or captions'),
         (['--latents', 'none.npy'], 'cannot read none.npy: No such file'),
         (['--latents', 'z.npy', '--number', '3'], 'cannot be combined with --latents'),
@@ -389,6 +423,7 @@ def test_generate_on_bad_input(capsys, monkeypatch, tmp_path, gan, flags, messag
         (['--rate', '99'], '--rate must be above 0 and at most 50'),
         (['--out', 'film.mp4'], '--out must be a .gif, not film.mp4'),
         (['--way', 'detour'], "invalid choice 'detour'"),
+        (['--way', 'w'], '--way w requires a style-based generator'),
         (['--latents', 'one.npy'], 'one.npy has one latent'),
     ],
 )

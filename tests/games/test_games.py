@@ -15,7 +15,7 @@ import optax
 import pytest
 
 import gan_jax
-from gan_jax import augmentations, codes, features, games, latents, networks, objectives, parallel, penalties, runs
+from gan_jax import augmentations, codes, features, games, latents, networks, objectives, parallel, path_lengths, penalties, runs
 from gan_jax.networks import layers
 from gan_jax.runs.checkpoints import Checkpoints
 
@@ -299,6 +299,37 @@ def adversarial_autoencoder() -> gan_jax.Game:
     )
 
 
+class StyledPoints(nn.Module):
+    """A style-based generator of points, with noise."""
+
+    layers: int = 3
+
+    def setup(self):
+        self.mapping, self.inner = networks.MLP((4, 4), norm='batch'), [nn.Dense(5) for _ in range(self.layers)]
+        self.last, self.noise = nn.Dense(2), layers.Dropout(0.5)
+
+    def styles(self, z, *, train=True):
+        return self.mapping(z, train=train)
+
+    def synthesise(self, w, *, train=True):
+        w = jnp.broadcast_to(w[:, None] if w.ndim == 2 else w, (len(w), self.layers, 4))
+        return self.last(self.noise(jnp.tanh(sum(layer(w[:, i]) for i, layer in enumerate(self.inner)))))
+
+    def __call__(self, z, *, train=True):
+        return self.synthesise(self.styles(z, train=train))
+
+
+def style_based() -> gan_jax.Game:
+    return games.style_based(
+        StyledPoints(),
+        networks.MLP((6, 1), squeeze=True, activation=jnp.tanh),
+        objectives.non_saturating(),
+        latent=latents.normal(3),
+        path_regularization=path_lengths.path_length(every=2),
+        augmentation=augmentations.instance_noise(0.1),
+    )
+
+
 GAMES: dict[str, Case] = {
     'adversarial': Case(adversarial, points),
     'info_gan': Case(info_gan, points),
@@ -314,6 +345,7 @@ GAMES: dict[str, Case] = {
     'text_to_image': Case(text_to_image, captioned_points),
     'vqgan': Case(vqgan, points),
     'vae_gan': Case(vae_gan, points),
+    'style_based': Case(style_based, points),
     'adversarial_autoencoder': Case(adversarial_autoencoder, points),
 }
 

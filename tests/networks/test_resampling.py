@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from helpers import downsampled, upsampled
 
-from gan_jax.networks.resampling import after_repetition, filtered_downsample, filtered_upsample
+from gan_jax.errors import InputError
+from gan_jax.networks.resampling import after_repetition, filtered, filtered_downsample, filtered_upsample, halved_exactly
 
 FILTERS = [(1, 3, 3, 1), (1, 2, 1), (1, 1), (1, 2, 3, 5), (1, 4, 6, 4, 1), (-1, 2, 9, 9, 2, -1)]
 
@@ -28,6 +29,21 @@ def test_with_even_symmetric_taps_each_is_the_transpose_of_the_other(taps):
     small, large = jax.random.normal(keys[0], (2, 4, 3, 2)), jax.random.normal(keys[1], (2, 8, 6, 2))
     a = jnp.vdot(filtered_upsample(small, taps), large)
     np.testing.assert_allclose(a, 4 * jnp.vdot(small, filtered_downsample(large, taps)), rtol=1e-5)
+
+
+def test_filtering_without_resampling():
+    rng = np.random.default_rng(0)
+    x, taps, (low, high) = rng.normal(size=(1, 5, 4, 2)), (1, 2, 3, 5), (2, 1)
+    one = lambda row: np.convolve(np.pad(row, (low, high)), 3 * np.asarray(taps) / np.sum(taps), 'valid')
+    expected = np.apply_along_axis(one, 2, np.apply_along_axis(one, 1, x))
+    with jax.enable_x64(True):
+        np.testing.assert_allclose(filtered(jnp.asarray(x), taps, padding=(low, high), gain=3), expected, atol=1e-12)
+
+
+def test_sides_that_can_be_halved():
+    assert halved_exactly(28, 2) == (7, 7) and halved_exactly((8, 24), 3) == (1, 3)
+    with pytest.raises(InputError, match='images of 8 x 12 cannot be halved 3 times'):
+        halved_exactly((8, 12), 3)
 
 
 def test_constants_stay_inside_and_fade_at_the_edges():

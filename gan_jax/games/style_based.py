@@ -1,0 +1,143 @@
+"""The game of a style-based generator: style mixing and path length regularisation (Karras et al. 2019, 2020)."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from gan_jax import parallel
+from gan_jax.augmentations import Augmentation
+from gan_jax.features import FeatureLoss
+from gan_jax.games.adversarial import adversarial
+from gan_jax.games.judgement import PenaltyAt, apply_network, check_latents_stay
+from gan_jax.objectives import Objective
+from gan_jax.path_lengths import PathRegularization, Paths
+from gan_jax.penalties import Penalty, Scheduled
+from gan_jax.regularizers import Regularizer
+from gan_jax.training import Game
+from gan_jax.typing import Array, Batch, Key, Metrics, Variables
+
+PATHS = 'paths'
+"""The collection of the generator's variables with the state of the path length regularisation."""
+
+
+class Styled(NamedTuple):
+    """Generated examples, and the path lengths of the update."""
+
+    examples: Array
+    """`[n, ...]`"""
+    paths: Paths | None
+    """None in inference, and without the regularisation."""
+
+
+def style_based(
+    generator: nn.Module,
+    discriminator: nn.Module,
+    objective: Objective,
+    *,
+    latent: Callable[[Key], Array],
+    mixing: float = 0.9,
+    path_regularization: PathRegularization | None = None,
+    penalties: Sequence[Penalty | Scheduled] = (),
+    penalty_at: PenaltyAt = 'seen',
+    augmentation: Augmentation | None = None,
+    feature_losses: Sequence[FeatureLoss] = (),
+    feature_layer: int = -1,
+    regularizers: Sequence[Regularizer] = (),
+    objective_weight: float = 1.0,
+) -> Game:
+    """The standard game with a generator of two halves, latent to style and styles to example (Karras et al. 2019, 2020).
+
+    In training, an example takes with probability `mixing` the style of a second latent from a layer on that is uniform over all
+    but the first (Karras et al. 2019, section 3.1); here each example draws its own, and in the authors' code the batch shares
+    one. The path length is that of further latents, on a part of the batch (Karras et al. 2020, section 3.2). The batch is an
+    array of real examples; the play is a `Styled`.
+
+    Args:
+        generator: such as `networks.StyleGenerator`, with the number `layers` of styles of an example, and the methods
+            `styles(z [n, size], train=) -> w [n, style size]` and `synthesise(w, train=) -> examples [n, ...]` for `w` of that
+            shape or `[n, layers, style size]`. The latter may draw from the Flax random stream 'noise'.
+        discriminator: this and `objective`, `latent`, `penalties`, `penalty_at`, `augmentation`, `feature_losses`,
+            `feature_layer`, `regularizers` and `objective_weight` are as in `games.adversarial`; no regularizer may move latents.
+        mixing: the probability of two styles.
+        path_regularization: added to the generator's loss, from `path_lengths.path_length`. Its state is in the collection PATHS.
+
+    Raises `ValueError` for a probability outside [0, 1], for a regularizer that moves latents, and as `games.adversarial` does.
+    """
+    if not 0 <= mixing <= 1:
+        raise ValueError(f'mixing is a probability, from 0 to 1, not {mixing}')
+    check_latents_stay(regularizers)
+    base = adversarial(
+        generator,
+        discriminator,
+        objective,
+        latent=latent,
+        penalties=penalties,
+        penalty_at=penalty_at,
+        augmentation=augmentation,
+        feature_losses=feature_losses,
+        feature_layer=feature_layer,
+        regularizers=regularizers,
+        objective_weight=objective_weight,
+    )
+
+    def init(batch: Batch, key: Key) -> tuple[Variables, Variables]:
+        variables, judge = base.init(batch, key)
+        return (variables if path_regularization is None else {**variables, PATHS: path_regularization.init()}), judge
+
+    def styles(network: Variables, size: int, key: Key, *, train: bool = False) -> tuple[Array, Variables]:
+        """Styles of as many examples, `[size, style size]`, and the network's state."""
+        z = jax.vmap(latent)(parallel.example_keys(size, key))
+        return apply_network(generator, network, z, train=train, method='styles')
+
+    def mixed(network: Variables, w: Array, key: Key) -> Array:
+        """The styles of every layer, `[n, layers, style size]`. Second styles do not count in the average of styles."""
+        other_key, layer_key = jax.random.split(key)
+        layers: int = generator.layers  # type: ignore[attr-defined]
+        begin = jax.vmap(lambda key: _crossover(layers, mixing, key))(parallel.example_keys(len(w), layer_key))
+        second = (jnp.arange(layers) >= begin[:, None])[..., None]
+        return jnp.where(second, styles(network, len(w), other_key)[0][:, None], w[:, None])
+
+    def synthesised(network: Variables, w: Array, key: Key) -> Array:
+        return apply_network(generator, network, w, train=False, method='synthesise', noise=key)[0]
+
+    def play(variables: Variables, batch: Batch, key: Key, *, train: bool = True) -> tuple[Styled, Variables]:
+        network = {name: value for name, value in variables.items() if name != PATHS}
+        style_key, mix_key, noise_key, path_key = jax.random.split(key, 4)
+        w, state = styles(network, len(batch), style_key, train=train)
+        if not train:
+            others = {name: value for name, value in variables.items() if name == PATHS}
+            return Styled(synthesised(network, w, noise_key), None), {**state, **others}
+        examples = synthesised(network, mixed(network, w, mix_key), noise_key)
+        if path_regularization is None:
+            return Styled(examples, None), state
+        first, second, noise_key, path_key = jax.random.split(path_key, 4)
+        size = max(1, len(batch) // path_regularization.shrink)
+        paths, moved = path_regularization.apply(
+            lambda w: synthesised(network, w, noise_key),
+            lambda: mixed(network, styles(network, size, first)[0], second),
+            variables[PATHS],
+            path_key,
+        )
+        return Styled(examples, paths), {**state, PATHS: moved}
+
+    def discriminator_loss(variables: Variables, play: Styled, batch: Batch, key: Key) -> tuple[Array, tuple[Variables, Metrics]]:
+        return base.discriminator_loss(variables, play.examples, batch, key)
+
+    def generator_loss(variables: Variables, play: Styled, batch: Batch, key: Key) -> tuple[Array, Metrics]:
+        loss, metrics = base.generator_loss(variables, play.examples, batch, key)
+        if play.paths is None:
+            return loss, metrics
+        penalty = play.paths.penalties.mean()
+        return loss + penalty, {**metrics, 'path_penalty': penalty, 'path_length': play.paths.mean}
+
+    return Game(init, play, discriminator_loss, generator_loss)
+
+
+def _crossover(layers: int, mixing: float, key: Key) -> Array:
+    """The first layer that takes the second style; `layers` if none does."""
+    mix_key, layer_key = jax.random.split(key)
+    begin = jax.random.randint(layer_key, (), 1, layers)
+    return jnp.where(jax.random.bernoulli(mix_key, mixing), begin, layers)
