@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
 from gan_jax import compilation, placement
 from gan_jax.errors import InputError, one_line
@@ -47,15 +48,32 @@ def as_float(images: AnyArray) -> Array:
     return jnp.asarray(images, jnp.float32) / 127.5 - 1 if images.dtype == jnp.uint8 else jnp.asarray(images)
 
 
-def extract(extractor: Extractor, batches: Iterable[np.ndarray], *, batch_size: int = 64) -> Iterator[Outputs]:
+def program_of(extractor: Extractor) -> Callable[[Array], Outputs]:
+    """The compiled `apply` of an extractor, in float32 throughout."""
+    return compilation.jit(compilation.exact(extractor.apply))
+
+
+def extract(
+    extractor: Extractor,
+    batches: Iterable[np.ndarray],
+    *,
+    batch_size: int = 64,
+    program: Callable[[Array], Outputs] | None = None,
+) -> Iterator[Outputs]:
     """Yields the outputs for batches of images `[n, h, w, c]` of any sizes, as NumPy arrays and in order.
 
     Batches are divided and padded to one size, which all local devices share, so only one program is compiled; the padding is
     removed from the outputs. Raises `InputError` for images that the extractor does not accept, for outputs that are not one
     vector per image, and for features that are not finite.
+
+    Args:
+        extractor: the extractor.
+        batches: the images.
+        batch_size: the size of the padded batches, rounded up to a multiple of the number of devices.
+        program: `program_of(extractor)`, if several sets of images are to share one compilation.
     """
     size = filled_size(batch_size)
-    compiled = compilation.jit(compilation.exact(extractor.apply))
+    compiled = program or program_of(extractor)
     traced: bool | None = None
     for rows in _rebatched(batches, size):
         if extractor.shape not in (None, rows.shape[1:]):
@@ -83,16 +101,45 @@ def filled_size(batch_size: int) -> int:
     return math.ceil(batch_size / devices) * devices
 
 
-def identity(extractor: Extractor, shape: tuple[int, ...], batch_size: int = 64) -> str | None:
-    """A fingerprint of an extractor's program for uint8 images of `shape`, with all its weights and constants.
+def identity(extractor: Extractor, shape: tuple[int, ...], size: int = 64) -> str | None:
+    """A fingerprint of an extractor's program for `size` uint8 images of `shape`, with all its weights and constants.
 
-    None if the computation cannot be known, as for functions that JAX cannot trace and programs that call back into Python.
+    Weights are hashed as bytes and never printed. None if the computation cannot be known, as for functions that JAX cannot trace
+    and programs that call back into Python.
     """
-    images = jax.ShapeDtypeStruct((filled_size(batch_size), *shape), np.uint8)
+    images = jax.ShapeDtypeStruct((size, *shape), np.uint8)
     if extractor.on_host and not traceable(extractor, images):
         return None
-    program = jax.jit(extractor.apply).lower(images).as_text()
-    return None if 'callback' in program else fingerprint(jax.__version__, program)
+    program = jax.make_jaxpr(extractor.apply)(images)
+    text = str(program)  # names arrays by their types and shapes; only scalars are printed
+    return None if 'callback' in text else fingerprint(jax.__version__, text, *map(_as_numpy, _constants(program)))
+
+
+def _constants(program: Any) -> Iterator[Any]:
+    """The constants of a jaxpr, closed or not, and of all jaxprs within it, in order."""
+    if isinstance(program, ClosedJaxpr):
+        yield from program.consts
+        program = program.jaxpr
+    for equation in program.eqns:
+        yield from (x.val for x in equation.invars if isinstance(x, Literal) and np.ndim(x.val))
+        yield from _constants_of(tuple(equation.params.values()))
+    yield from (x.val for x in program.outvars if isinstance(x, Literal) and np.ndim(x.val))
+
+
+def _constants_of(parameter: Any) -> Iterator[Any]:
+    """The arrays in a parameter of an equation, which may be a jaxpr, an array, or several of them."""
+    if isinstance(parameter, ClosedJaxpr | Jaxpr):
+        yield from _constants(parameter)
+    elif isinstance(parameter, np.ndarray | jax.Array):
+        yield parameter
+    elif isinstance(parameter, tuple | list):
+        for each in parameter:
+            yield from _constants_of(each)
+
+
+def _as_numpy(array: Any) -> np.ndarray:
+    keys = jnp.issubdtype(getattr(array, 'dtype', None), jax.dtypes.prng_key)
+    return np.asarray(jax.random.key_data(array) if keys else array)
 
 
 def traceable(extractor: Extractor, images: jax.ShapeDtypeStruct) -> bool:
