@@ -259,7 +259,7 @@ def chosen(config: Config, given: Statistics | None = None) -> dict[str, Protoco
     EXTRACTORS[extractor.partition(':')[0]]
     reals, split = config.reals, config.split or 'train'
     if given and given.origin:
-        reals, split = given.origin.count, given.origin.split or split
+        reals, split = given.origin.size, given.origin.split or split
     return {
         text: Protocol(build(MEASURES, text), config.samples, reals, split, extractor)
         for text in config.measures or ('frechet', 'kernel', 'prdc')

@@ -165,7 +165,7 @@ def gather(
         known = images.size if count is None else count
         wanted = set(needs) - {'images'}
         found = collect(extractor, blocks(), wanted, batch_size=batch_size, count=known, program=program)
-    parts = {'images': kept, 'labels': labels}
+    parts: dict[str, Any] = {'images': kept, 'labels': labels}
     return found._replace(**{name: np.concatenate(x) for name, x in parts.items() if x})
 
 

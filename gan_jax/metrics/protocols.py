@@ -156,7 +156,7 @@ def evaluate_each(
                 if extractor:
                     check_extractor(references, extractor, shape=shape, **options)
         found_real = _real(extractor, references, reals, needs, labelled, **options) if references else None
-        found_held_out = _real(extractor, held_out, None, held_out_needs, False, **options) if held_out else None
+        found_held_out = _real(extractor, cast(ImageSet, held_out), None, held_out_needs, False, **options) if held_out else None
         for rows, fake in zip(scores, fakes, strict=True):
             found_fake = gather(extractor, fake, {m.fake for m in measures}, labelled=labelled, count=count, **options)
             if labelled:
@@ -191,10 +191,10 @@ def check_statistics(references: Statistics, protocols: Iterable[str], split: st
     origin = references.origin
     if origin is None:
         return
-    of = f'{references.name} is of {origin.count:,} images of {origin.images}'
+    of = f'{references.name} is of {origin.size:,} images of {origin.images}'
     if origin.split and origin.split != split:
         raise InputError(f'{" and ".join(protocols)} compares with the split {split!r}, and {of}')
-    if (origin.count != count) if count else not origin.whole:
+    if (origin.size != count) if count else not origin.whole:
         raise InputError(f'{" and ".join(protocols)} compares with {f"{count:,}" if count else "all"} images, and {of}')
 
 

@@ -38,7 +38,7 @@ class Provenance(NamedTuple):
     """The name of the images, such as 'mnist:train'."""
     split: str
     """Their split; empty for images that have no splits."""
-    count: int
+    size: int
     """Number of images."""
     whole: bool
     """Whether these are all images of that name."""
@@ -92,9 +92,11 @@ class Statistics(NamedTuple):
             raise InputError(
                 'statistics do not contain labels; this metric requires real images of classes, or a file saved with it'
             )
-        moments = feature_moments(self.features) if self.moments is None and 'moments' in needs else self.moments
-        size = self.origin.count if self.origin else int(moments.size) if isinstance(moments, FeatureMoments) else None
-        parts = {'moments': moments, 'features': self.features, 'labels': self.labels}
+        moments = self.moments
+        if moments is None and self.features is not None and 'moments' in needs:
+            moments = feature_moments(self.features)
+        size = self.origin.size if self.origin else int(moments.size) if isinstance(moments, FeatureMoments) else None
+        parts: dict[str, Any] = {'moments': moments, 'features': self.features, 'labels': self.labels}
         return Found(size)._replace(**{name: x for name, x in parts.items() if x is not None})
 
 
@@ -200,15 +202,15 @@ def load_statistics(path: str | pathlib.Path) -> Statistics:
     features, labels, probe = (arrays.get(name) for name in ('features', 'labels', 'probe'))
     width = None if probe is None or probe.ndim != 2 else probe.shape[1]
     fine = [
-        width is not None and len(probe) == _TRACED and _finite(probe),
+        probe is not None and width is not None and len(probe) == _TRACED and _finite(probe),
         moments is not None or features is not None,
-        moments is None or (moments.mean.shape == (width,) and getattr(moments, 'size', None) == origin.count),
-        features is None or (features.shape == (origin.count, width) and _finite(features)),
+        moments is None or (moments.mean.shape == (width,) and getattr(moments, 'size', None) == origin.size),
+        features is None or (features.shape == (origin.size, width) and _finite(features)),
         labels is None or _are_labels(labels, origin),
     ]
     if not all(fine):
         shapes = ', '.join(f'{name} {x.dtype}{list(x.shape)}' for name, x in arrays.items() if name != 'origin')
-        raise InputError(f'{path} is damaged: it says that it has {origin.count} images, but its arrays are {shapes}')
+        raise InputError(f'{path} is damaged: it says that it has {origin.size} images, but its arrays are {shapes}')
     return Statistics(moments, features, labels, probe, origin, str(path))
 
 
@@ -217,7 +219,7 @@ def _finite(x: np.ndarray | None) -> bool:
 
 
 def _are_labels(labels: np.ndarray, origin: Provenance) -> bool:
-    whole = labels.shape == (origin.count,) and np.issubdtype(labels.dtype, np.integer)
+    whole = labels.shape == (origin.size,) and np.issubdtype(labels.dtype, np.integer)
     return whole and bool(len(labels) and labels.min() >= 0 and labels.max() < len(origin.classes))
 
 
@@ -229,7 +231,7 @@ def _origin(array: np.ndarray, path: str | pathlib.Path) -> Provenance:
         origin = Provenance(**found)
         shape, classes, versions = tuple(map(int, origin.shape)), tuple(map(str, origin.classes)), dict(origin.versions)
         texts = (origin.images, origin.split, origin.pixels, origin.extractor, origin.program or '')
-        if len(shape) != 3 or min(shape) < 1 or type(origin.count) is not int or not all(isinstance(x, str) for x in texts):
+        if len(shape) != 3 or min(shape) < 1 or type(origin.size) is not int or not all(isinstance(x, str) for x in texts):
             raise ValueError('its entries are of other types')
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise InputError(f'{path} does not say what its statistics are of: {" ".join(str(error).split())}') from error

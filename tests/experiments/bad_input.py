@@ -451,7 +451,8 @@ translate run images ''                                       OUT is empty
 translate run images made --size 0                            --size must be from 1 to 8192
 translate run images made --size native                       --size must be the side of squares, from 1 to 8192, not 'native'
 translate run images                                          OUT
-metrics images                                                Missing from
+metrics                                                       REAL and at least one FAKE are required
+metrics images                                                REAL and at least one FAKE are required
 metrics '' images                                             REAL is empty
 metrics images ''                                             FAKE is empty
 metrics nowhere/ images --extractor pixels                    nowhere

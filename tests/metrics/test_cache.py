@@ -39,7 +39,7 @@ def write(folder, images):
 
 
 def distance(real, fake, extractor='pixels', **options):
-    (found,) = command.main(command.Config(str(real), str(fake), extractor=extractor, measures=('frechet',), **options))
+    (found,) = command.main(command.Config((str(real), str(fake)), extractor=extractor, measures=('frechet',), **options))
     return found.value
 
 
@@ -58,9 +58,9 @@ def test_statistics_of_real_images_are_extracted_once():
     fake = protocols.ImageSet('fake', lambda count: [FAKE], (3, 3, 3))
     wanted = {'f': protocols.Protocol(protocols.frechet(), None, extractor='pixels')}
     run = lambda: protocols.evaluate(wanted, lambda split: real, fake, extractors=lambda text: Extractor('e', apply))
-    original = protocols.collect
+    original = protocols.gather
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(protocols, 'collect', lambda *a, **k: extracted.append(a[2]) or original(*a, **k))
+        patch.setattr(protocols, 'gather', lambda *a, **k: extracted.append(a[2]) or original(*a, **k))
         first = run()
         assert run() == first and len(extracted) == 3  # both sides, and then the generated side alone
         real_pixels[0] = OTHER
@@ -181,10 +181,10 @@ def test_only_what_is_asked_for_is_computed(own, tmp_path):
     real, fake = write(tmp_path / 'real', REAL[:6]), write(tmp_path / 'fake', FAKE[:6])
     own.f = lambda x: jnp.tile(x.reshape(len(x), -1) / 127.5, (1, 20_000))  # a covariance would take 2.3 TB
     options = {'extractor': 'custom:function=own_extractors.f', 'batch_size': 4}
-    found = command.main(command.Config(real, fake, measures=('kernel',), **options))
+    found = command.main(command.Config((real, fake), measures=('kernel',), **options))
     assert np.isfinite(found[0].value)
     with pytest.raises(InputError, match=r'frechet of 540,000 features per image require 9331 GB, .*--resize N'):
-        command.main(command.Config(real, fake, measures=('kernel', 'frechet'), **options))
+        command.main(command.Config((real, fake), measures=('kernel', 'frechet'), **options))
 
 
 def test_data_dir_reaches_the_extractor(monkeypatch, tmp_path):

@@ -103,7 +103,7 @@ def test_the_command_line(tmp_path, monkeypatch):
         for i, image in enumerate(SETS[name]):
             Image.fromarray(image[..., 0]).save(tmp_path / folder / f'{i:03}.png')
     real, fake = str(tmp_path / 'real'), str(tmp_path / 'fake')
-    run = lambda *names, real=real: command.main(command.Config(real, fake, measures=names, extractor='pixels'))
+    run = lambda *names, real=real: command.main(command.Config((real, fake), measures=names, extractor='pixels'))
     found = {s.name: s.value for s in run('authenticity', 'copying:least=5', 'monge:directions=50')}
     scaled = [x / np.float32(127.5) - 1 for x in (TRAIN, TEST, FAKE)]
     assert found['auth_pct'] == pytest.approx(100 * float(metrics.authenticity(scaled[0], scaled[2]).value), rel=1e-5)

@@ -138,7 +138,7 @@ def _constants_of(parameter: Any) -> Iterator[Any]:
 
 
 def _as_numpy(array: Any) -> np.ndarray:
-    keys = jnp.issubdtype(getattr(array, 'dtype', None), jax.dtypes.prng_key)
+    keys = hasattr(array, 'dtype') and jnp.issubdtype(array.dtype, jax.dtypes.prng_key)
     return np.asarray(jax.random.key_data(array) if keys else array)
 
 
