@@ -87,14 +87,8 @@ def main(config: Config) -> list[dict[str, Any]]:
         extractor = config.extractor or _default_extractor(dataset, config.data_dir)
         scored = extractor.startswith(('classifier', 'inception'))
         measures = config.measures or ('frechet', 'kernel', 'prdc', *(['score'] if scored else []))
-        chosen = {
-            'measures': measures,
-            'extractor': extractor,
-            'samples': config.samples or count,
-            'reals': count,
-            'split': split,
-        }
-        asked = dataclasses.replace(asked, **chosen)
+        asked = dataclasses.replace(asked, measures=measures, extractor=extractor, split=split)
+        asked = dataclasses.replace(asked, samples=config.samples or count, reals=count)
     (scores,) = metrics.scored(asked, metrics.chosen(asked), real, [samples], metrics.extractors_of(asked, **context))
     report([Scored(samples, scores)], None, opened[1:])
     rows = [{**score._asdict(), 'step': samples.step} for score in scores]

@@ -184,11 +184,11 @@ def save_reference(
     """
     members = {name: protocol for name, protocol in protocols.items() if protocol.measure.real}
     alike = {key[:3] for key in groups(members)}
-    if len(alike) != 1:
-        raise InputError(
-            f'--save-reference writes statistics for one extractor, split and number of images, but {" and ".join(protocols)} '
-            f'require {len(alike) or "none"}'
-        )
+    names = ', '.join(protocols)
+    if not members:
+        raise InputError(f'{names} compares with no real images, so --save-reference has nothing to write')
+    if len(alike) > 1:
+        raise InputError(f'--save-reference writes one file, but {names} differ in the extractor, split or number of real images')
     if more := [name for name, protocol in members.items() if protocol.measure.held_out or protocol.measure.real == 'images']:
         raise InputError(f'{more[0]} requires images, which --save-reference does not keep')
     ((text, split, count),) = alike
