@@ -107,8 +107,8 @@ def main(config: Config) -> list[Score]:
     check_images(config)
     file = config.reference or (config.real if is_statistics(config.real) else None)
     given = load_statistics(file) if file else None
-    check_flags(config, given)
     protocols = chosen(config, given)
+    check_flags(config, given)
     reals: list[sources.OpenedImages] = []
 
     def opened(text: str, split: str) -> sources.OpenedImages:

@@ -20,7 +20,7 @@ def listing() -> str:
     for name in MEASURES:
         measure = build(MEASURES, name)
         parts += [f'\n{name}', *_indented(measure.about, *of_measure(measure))]
-    parts += [f'\nExtractors (--extractor): {", ".join(EXTRACTORS)}', 'The page on metrics says what each of them is.']
+    parts += ['\nExtractors (--extractor), which gan_jax/metrics/README.md describes', *_indented(', '.join(EXTRACTORS))]
     return '\n'.join(parts)
 
 

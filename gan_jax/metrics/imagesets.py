@@ -47,7 +47,6 @@ def collect(
     *,
     batch_size: int = 64,
     count: int | None = None,
-    program: Callable | None = None,
 ) -> Found:
     """Runs an extractor over images and keeps only the requested outputs.
 
@@ -60,11 +59,10 @@ def collect(
         needs: the fields of `Found` to keep, by name.
         batch_size: number of images in a call of the extractor.
         count: the number of images, if it is known in advance.
-        program: `program_of(extractor)`, if several sets of images are to share one compilation.
     """
     moments: FeatureMoments | None = None
     features, logits, waiting, size = [], [], [], 0
-    for outputs in extract(extractor, batches, batch_size=batch_size, program=program):
+    for outputs in extract(extractor, batches, batch_size=batch_size):
         if not size:
             check_memory(count or 0, outputs.features.shape[1], needs)
         size += len(outputs.features)
@@ -122,7 +120,6 @@ def gather(
     labelled: bool = False,
     count: int | None = None,
     batch_size: int = 64,
-    program: Callable | None = None,
     digest: Any = None,
 ) -> Found:
     """`collect` for a set of images, of which it may keep labels and the images themselves, too.
@@ -136,7 +133,6 @@ def gather(
         labelled: whether to keep the labels.
         count: number of images; None for all.
         batch_size: number of images in a call of the extractor.
-        program: `program_of(extractor)`, if several sets of images are to share one compilation.
         digest: a hash object that is updated with the pixels.
     """
     if labelled and images.labelled is None:
@@ -164,9 +160,10 @@ def gather(
     else:
         known = images.size if count is None else count
         wanted = set(needs) - {'images'}
-        found = collect(extractor, blocks(), wanted, batch_size=batch_size, count=known, program=program)
-    parts: dict[str, Any] = {'images': kept, 'labels': labels}
-    return found._replace(**{name: np.concatenate(x) for name, x in parts.items() if x})
+        found = collect(extractor, blocks(), wanted, batch_size=batch_size, count=known)
+    lists = {'images': kept, 'labels': labels}
+    arrays: dict[str, Any] = {name: np.concatenate(parts) for name, parts in lists.items() if parts}
+    return found._replace(**arrays)
 
 
 def reference_statistics(
@@ -177,7 +174,6 @@ def reference_statistics(
     labelled: bool = False,
     count: int | None = None,
     batch_size: int = 64,
-    program: Callable | None = None,
 ) -> Statistics:
     """Statistics of real images that `save_statistics` can write and `evaluate` takes in place of the images.
 
@@ -190,14 +186,13 @@ def reference_statistics(
         labelled: whether to keep the labels.
         count: number of images; None for all.
         batch_size: number of images in a call of the extractor.
-        program: `program_of(extractor)`, if several sets of images are to share one compilation.
     """
     if images.shape is None:
         raise InputError(f'statistics of {images.name} require the shape of its images')
     if not needs or set(needs) - {'moments', 'features'}:
         raise InputError(f'statistics can hold moments and features, not {", ".join(sorted(set(needs))) or "nothing"}')
     digest = hashlib.sha256(f'{images.shape}'.encode())
-    options: Any = {'batch_size': batch_size, 'program': program}
+    options: Any = {'batch_size': batch_size}
     found = gather(extractor, images, needs, labelled=labelled, count=count, digest=digest, **options)
     probe, identity = describe(extractor, images.shape, **options)
     assert found.size is not None

@@ -12,9 +12,10 @@ import numpy as np
 from gan_jax.errors import InputError
 from gan_jax.files import fingerprint
 from gan_jax.metrics.cache import cached_moments
-from gan_jax.metrics.extractors.extraction import Extractor, filled_size, identity, program_of
+from gan_jax.metrics.extractors.extraction import Extractor, filled_size, identity
 from gan_jax.metrics.extractors.table import EXTRACTORS
 from gan_jax.metrics.imagesets import ImageSet, References, check_held_out, check_shapes, gather
+from gan_jax.metrics.imagesets import collect as collect
 from gan_jax.metrics.measure import Found, Measure
 from gan_jax.metrics.measures import (
     HELD_OUT,
@@ -135,7 +136,6 @@ def evaluate_each(
     scores: list[list[Score]] = [[] for _ in fakes]
     for (text, split, reals, count), members in groups(protocols).items():
         extractor = extractors(text) if text else None
-        program = program_of(extractor) if extractor else None
         measures = [p.measure for p in members.values()]
         labelled = any(m.labelled for m in measures)
         needs = {m.real for m in measures if m.real}
@@ -146,7 +146,7 @@ def evaluate_each(
         held_out = real(HELD_OUT) if held_out_needs else None
         if held_out:
             check_held_out(references, held_out)
-        options: Any = {'batch_size': batch_size, 'program': program}
+        options: Any = {'batch_size': batch_size}
         for fake in fakes:
             if isinstance(references, ImageSet):
                 check_shapes(references, fake)
@@ -216,11 +216,10 @@ def _real(
     labelled: bool,
     *,
     batch_size: int,
-    program: Callable | None,
 ) -> Found:
     if isinstance(images, Statistics):
         return images.found(needs, labelled)
-    run = lambda images: gather(extractor, images, needs, labelled=labelled, count=count, batch_size=batch_size, program=program)
+    run = lambda images: gather(extractor, images, needs, labelled=labelled, count=count, batch_size=batch_size)
     cacheable = extractor and images.shape and set(needs) == {'moments'} and not labelled
     known = identity(extractor, images.shape, filled_size(batch_size)) if cacheable and extractor and images.shape else None
     if known is None:

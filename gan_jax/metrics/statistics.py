@@ -11,7 +11,7 @@ with the extractor that computed them; of those without an origin, nothing but t
 import io
 import json
 import pathlib
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import jax
@@ -109,18 +109,15 @@ def probe_images(shape: tuple[int, ...]) -> np.ndarray:
     return np.concatenate([fine, rng.integers(0, 256, (2, 4, 4, channels), np.uint8)[:, rows][:, :, columns]])
 
 
-def describe(
-    extractor: Extractor, shape: tuple[int, ...], *, batch_size: int = 64, program: Callable | None = None
-) -> tuple[np.ndarray, str | None]:
+def describe(extractor: Extractor, shape: tuple[int, ...], *, batch_size: int = 64) -> tuple[np.ndarray, str | None]:
     """The features of the probe, and the identity of the extractor's program.
 
     Args:
         extractor: the extractor.
         shape: `(h, w, c)` of its images.
         batch_size: the size of padded batches.
-        program: `program_of(extractor)`, to share a compilation.
     """
-    (outputs,) = extract(extractor, [probe_images(shape)], batch_size=max(batch_size, _TRACED), program=program)
+    (outputs,) = extract(extractor, [probe_images(shape)], batch_size=max(batch_size, _TRACED))
     return outputs.features, identity(extractor, shape, _TRACED)
 
 
@@ -135,7 +132,6 @@ def check_extractor(
     *,
     shape: tuple[int, ...] | None = None,
     batch_size: int = 64,
-    program: Callable | None = None,
 ) -> None:
     """Raises `InputError` unless the statistics are of this extractor and of images of this shape, as far as their origin says.
 
@@ -147,7 +143,6 @@ def check_extractor(
         extractor: the extractor of the generated images.
         shape: `(h, w, c)` of the generated images; None if it is unknown.
         batch_size: the size of padded batches.
-        program: `program_of(extractor)`, to share a compilation.
     """
     origin, name = statistics.origin, statistics.name
     if origin is None:
@@ -163,7 +158,7 @@ def check_extractor(
         return
     if traced is not None and origin.program is not None and origin.versions == versions():
         raise InputError(f'{name} has features of {extractor.name} with other code or weights: save it again')
-    now, _ = describe(extractor, origin.shape, batch_size=batch_size, program=program)
+    now, _ = describe(extractor, origin.shape, batch_size=batch_size)
     then = statistics.probe
     if then is None or now.shape != then.shape or abs(now - then).max() > _TOLERANCE * abs(then).max():
         raise InputError(f'{name} has features of {extractor.name} with other code or weights: save it again')

@@ -14,7 +14,7 @@ from gan_jax import files
 from gan_jax.errors import InputError
 from gan_jax.metrics import __main__ as command
 from gan_jax.metrics import protocols
-from gan_jax.metrics.extractors import Extractor, Outputs, classifier
+from gan_jax.metrics.extractors import Extractor, Outputs, classifier, extraction
 from gan_jax.metrics.extractors.extraction import identity
 from gan_jax.metrics.frechet import frechet_distance_from_features
 
@@ -134,6 +134,29 @@ def test_constants_that_a_function_closes_over_are_part_of_it():
     weights[20, 300] = 1e-3
     assert f() != first
     assert identity(Extractor('e', lambda x: Outputs(jax.jit(lambda y: flat(y) @ weights)(x))), (3, 3, 3)) != first
+
+
+def test_programs_are_told_apart_by_every_constant_and_never_print_one(monkeypatch):
+    """Wherever it is: in a branch, a loop, a nested program, of any type; and also by code that has the same constants."""
+    of = lambda f: identity(Extractor('e', lambda x: Outputs(f(flat(x)))), (3, 3, 3))
+    big, small = (jnp.full((27, 9), value, jnp.float32) for value in (1, 2))
+    programs = {
+        'scan': lambda w: lambda x: jax.lax.scan(lambda c, _: (c + (c @ w).sum(), None), x, None, length=2)[0],
+        'cond': lambda w: lambda x: jax.lax.cond(x.sum() > 0, lambda y: y @ w, lambda y: 2 * (y @ w), x),
+        'nested': lambda w: lambda x: jax.jit(lambda y: jax.nn.gelu(jax.jit(lambda z: z @ w)(y)))(x),
+        'relu': lambda w: lambda x: jax.nn.relu(x @ w),
+        'bfloat16': lambda w: lambda x: (x @ w.astype(jnp.bfloat16)).astype(jnp.float32),
+        'key': lambda w: lambda x: x + jax.random.normal(jax.random.key(w[0, 0].astype(int)), x.shape),
+        'level': lambda w: lambda x: x + float(w[0, 0]),
+        'tanh': lambda w: lambda x: jnp.tanh(x @ w),
+    }
+    found = {(name, i): of(f(w)) for name, f in programs.items() for i, w in enumerate((big, small))}
+    assert len(set(found.values())) == 2 * len(programs) and None not in found.values()
+    assert found == {(name, i): of(f(w)) for name, f in programs.items() for i, w in enumerate((big, small))}
+    texts = []
+    monkeypatch.setattr(extraction, 'fingerprint', lambda *parts: texts.extend(x for x in parts if isinstance(x, str)))
+    of(lambda x: x @ jnp.arange(27 * 5000.0).reshape(27, 5000))
+    assert sum(map(len, texts)) < 2000
 
 
 def test_a_damaged_entry_is_computed_again(tmp_path, cache):

@@ -11,6 +11,7 @@ from PIL import Image
 from gan_jax.errors import InputError
 from gan_jax.metrics import PROTOCOLS, catalogue, intra_class_frechet, measures, sources
 from gan_jax.metrics import __main__ as command
+from gan_jax.metrics.extractors import extraction
 from gan_jax.metrics.measures import MEASURES
 from gan_jax.runs import sampler
 
@@ -63,12 +64,11 @@ def test_several_sets_are_scored_in_one_table(capsys):
 
 
 def test_real_images_are_read_and_the_extractor_is_compiled_once(monkeypatch):
-    opened, compiled = [], []
-    batches, program_of = sources.batches, command.evaluate_each.__globals__['program_of']
+    opened, batches = [], sources.batches
     monkeypatch.setattr(sources, 'batches', lambda source, *a, **k: opened.append(source.name) or batches(source, *a, **k))
-    monkeypatch.setitem(command.evaluate_each.__globals__, 'program_of', lambda x: compiled.append(x.name) or program_of(x))
+    extraction._compiled.cache_clear()
     scores('real', 'fake', 'other', measures=('frechet', 'kernel'))
-    assert opened == ['real:train', 'fake', 'other'] and compiled == ['pixels']
+    assert opened == ['real:train', 'fake', 'other'] and extraction._compiled.cache_info().misses == 1
 
 
 def test_classes_are_sub_folders(monkeypatch, tmp_path):

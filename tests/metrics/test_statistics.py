@@ -87,7 +87,7 @@ def flat(scale=1.0, name='own'):
 
 
 def images(**options):
-    return ImageSet('mine:train', lambda count: [REAL[:7], REAL[7:]], (3, 3, 1), 40, **{'split': 'train', **options})
+    return ImageSet('mine:train', lambda count: [REAL[:7], REAL[7:]], (3, 3, 1), 40, 'train')._replace(**options)
 
 
 @pytest.fixture

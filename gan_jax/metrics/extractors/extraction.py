@@ -4,6 +4,7 @@ Any function `images -> features [n, d]` can be an extractor. `Extractor` adds t
 that a distance in the features of another network is never mistaken for FID.
 """
 
+import functools
 import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
@@ -48,32 +49,15 @@ def as_float(images: AnyArray) -> Array:
     return jnp.asarray(images, jnp.float32) / 127.5 - 1 if images.dtype == jnp.uint8 else jnp.asarray(images)
 
 
-def program_of(extractor: Extractor) -> Callable[[Array], Outputs]:
-    """The compiled `apply` of an extractor, in float32 throughout."""
-    return compilation.jit(compilation.exact(extractor.apply))
-
-
-def extract(
-    extractor: Extractor,
-    batches: Iterable[np.ndarray],
-    *,
-    batch_size: int = 64,
-    program: Callable[[Array], Outputs] | None = None,
-) -> Iterator[Outputs]:
+def extract(extractor: Extractor, batches: Iterable[np.ndarray], *, batch_size: int = 64) -> Iterator[Outputs]:
     """Yields the outputs for batches of images `[n, h, w, c]` of any sizes, as NumPy arrays and in order.
 
     Batches are divided and padded to one size, which all local devices share, so only one program is compiled; the padding is
     removed from the outputs. Raises `InputError` for images that the extractor does not accept, for outputs that are not one
     vector per image, and for features that are not finite.
-
-    Args:
-        extractor: the extractor.
-        batches: the images.
-        batch_size: the size of the padded batches, rounded up to a multiple of the number of devices.
-        program: `program_of(extractor)`, if several sets of images are to share one compilation.
     """
     size = filled_size(batch_size)
-    compiled = program or program_of(extractor)
+    compiled = _compiled(extractor.apply)
     traced: bool | None = None
     for rows in _rebatched(batches, size):
         if extractor.shape not in (None, rows.shape[1:]):
@@ -91,6 +75,12 @@ def extract(
         if broken:
             raise InputError(f'{extractor.name} returns features that are not finite for {broken} of {len(rows)} images')
         yield Outputs(features, logits)
+
+
+@functools.lru_cache(maxsize=2)
+def _compiled(apply: Callable[[Array], Outputs]) -> Any:
+    """The compiled extractor, which all calls of `extract` in a training loop share."""
+    return compilation.jit(compilation.exact(apply))
 
 
 def filled_size(batch_size: int) -> int:
