@@ -4,6 +4,7 @@
 A protocol fixes all of these under one name, and its result carries that name.
 """
 
+import functools
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
@@ -146,7 +147,6 @@ def evaluate_each(
         held_out = real(HELD_OUT) if held_out_needs else None
         if held_out:
             check_held_out(references, held_out)
-        options: Any = {'batch_size': batch_size}
         for fake in fakes:
             if isinstance(references, ImageSet):
                 check_shapes(references, fake)
@@ -154,11 +154,13 @@ def evaluate_each(
             check_statistics(references, members, split, reals)
             for shape in dict.fromkeys(fake.shape for fake in fakes):
                 if extractor:
-                    check_extractor(references, extractor, shape=shape, **options)
-        found_real = _real(extractor, references, reals, needs, labelled, **options) if references else None
-        found_held_out = _real(extractor, cast(ImageSet, held_out), None, held_out_needs, False, **options) if held_out else None
+                    check_extractor(references, extractor, shape=shape, batch_size=batch_size)
+        of: Any = functools.partial(_real, extractor, batch_size=batch_size)
+        found_real = of(references, reals, needs, labelled) if references else None
+        found_held_out = of(held_out, None, held_out_needs) if held_out else None
         for rows, fake in zip(scores, fakes, strict=True):
-            found_fake = gather(extractor, fake, {m.fake for m in measures}, labelled=labelled, count=count, **options)
+            of_fake = {m.fake for m in measures}
+            found_fake = gather(extractor, fake, of_fake, labelled=labelled, count=count, batch_size=batch_size)
             if labelled:
                 found_fake = found_fake._replace(labels=_renumbered(found_fake.labels, fake, references))
             name = extractor.name if extractor else JUDGE
@@ -213,9 +215,9 @@ def _real(
     images: ImageSet | Statistics,
     count: int | None,
     needs: Collection[str],
-    labelled: bool,
+    labelled: bool = False,
     *,
-    batch_size: int,
+    batch_size: int = 64,
 ) -> Found:
     if isinstance(images, Statistics):
         return images.found(needs, labelled)

@@ -133,6 +133,16 @@ def test_the_command_line(tmp_path, monkeypatch):
         run('copying', real=f'{real}/train')
 
 
+def test_labels_are_compared_by_the_names_of_their_classes():
+    wanted = {'m': protocols.Protocol(build(MEASURES, 'intra_class'), None, extractor='levels')}
+    other = images('fake')._replace(classes=('c', 'a', 'b'), labelled=lambda count: [(SETS['fake'], (LABELS['fake'] + 1) % 3)])
+    found = [
+        protocols.evaluate(wanted, lambda split: images('train'), fake, extractors=lambda name: EXTRACTOR)
+        for fake in (images('fake'), other)
+    ]
+    assert found[0] == found[1]
+
+
 def test_measures_say_what_they_compute_after_whom_and_with_what():
     for name in MEASURES:
         measure = build(MEASURES, name)
