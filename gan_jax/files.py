@@ -96,7 +96,7 @@ def fingerprint(*parts: np.ndarray | str) -> str:
 
 
 def as_bytes(array: np.ndarray) -> memoryview:
-    """The content of an array of any type, also of those that NumPy's buffers cannot describe, such as bfloat16."""
+    """The content of an array `[...]` of any type, also of those that NumPy's buffers cannot describe, such as bfloat16."""
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 

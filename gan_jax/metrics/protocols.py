@@ -189,7 +189,14 @@ def groups(protocols: Mapping[str, Protocol]) -> dict[tuple[str, str, int | None
 
 
 def check_statistics(references: Statistics, protocols: Iterable[str], split: str, count: int | None) -> None:
-    """Raises `InputError` if statistics say that they are of another split, or of another number of images than `count`."""
+    """Raises `InputError` if statistics say that they are of another split, or of another number of images.
+
+    Args:
+        references: the statistics.
+        protocols: the names of the protocols that compare with them.
+        split: the split of the protocols.
+        count: their number of real images; None for all.
+    """
     origin = references.origin
     if origin is None:
         return

@@ -65,4 +65,4 @@ def test_the_whole_of_a_set_has_no_spread(noisy, capsys):
     assert np.isnan(whole['spread']) and np.isnan(whole['separation'])
     out = capsys.readouterr().out
     assert '1437 images are all that the smaller set has: one value, without spread and separation' in out
-    assert [line.split()[4] for line in out.splitlines() if ' 1437 ' in line and 'monge' in line] == ['-']
+    assert [line.split()[5] for line in out.splitlines() if ' 1437 ' in line and 'monge' in line] == ['-']

@@ -1,5 +1,6 @@
 """What is kept of reference images answers for the same pixels and the same program only."""
 
+import functools
 import os
 import sys
 import types
@@ -140,14 +141,15 @@ def test_programs_are_told_apart_by_every_constant_and_never_print_one(monkeypat
     """Wherever it is: in a branch, a loop, a nested program, of any type; and also by code that has the same constants."""
     of = lambda f: identity(Extractor('e', lambda x: Outputs(f(flat(x)))), (3, 3, 3))
     big, small = (jnp.full((27, 9), value, jnp.float32) for value in (1, 2))
+    noisy = lambda key, x: x + jax.random.normal(key, x.shape)
     programs = {
         'scan': lambda w: lambda x: jax.lax.scan(lambda c, _: (c + (c @ w).sum(), None), x, None, length=2)[0],
         'cond': lambda w: lambda x: jax.lax.cond(x.sum() > 0, lambda y: y @ w, lambda y: 2 * (y @ w), x),
         'nested': lambda w: lambda x: jax.jit(lambda y: jax.nn.gelu(jax.jit(lambda z: z @ w)(y)))(x),
         'relu': lambda w: lambda x: jax.nn.relu(x @ w),
         'bfloat16': lambda w: lambda x: (x @ w.astype(jnp.bfloat16)).astype(jnp.float32),
-        'key': lambda w: lambda x: x + jax.random.normal(jax.random.key(w[0, 0].astype(int)), x.shape),
-        'level': lambda w: lambda x: x + float(w[0, 0]),
+        'key': lambda w: functools.partial(noisy, jax.random.key(int(w[0, 0]))),
+        'level': lambda w: functools.partial(jnp.add, float(w[0, 0])),
         'tanh': lambda w: lambda x: jnp.tanh(x @ w),
     }
     found = {(name, i): of(f(w)) for name, f in programs.items() for i, w in enumerate((big, small))}
