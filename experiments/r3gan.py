@@ -11,8 +11,7 @@ Adam's second decay, the half-life of the averaged generator and, in the presets
 cosine over the images shown (--anneal).
 
 The presets cifar10, ffhq64, ffhq256, imagenet32 and imagenet64 are the authors', who report FIDs of 1.96, 1.95, 2.75, 1.27 and
-2.09 for them, with labels except on FFHQ; they take days of several GPUs. Two things differ here: DiffAugment stands in the place
-of ADA's augmentations, and images are not mirrored.
+2.09 for them, with labels except on FFHQ; they take days of several GPUs. One thing differs here: images are not mirrored.
 """
 
 import dataclasses
@@ -138,7 +137,7 @@ class Preset(NamedTuple):
             'steps': math.ceil(self.images / self.batch_size),
             'batch_size': self.batch_size,
             'penalties': (f'r1_r2:gamma={self.gamma}',),
-            'augmentations': ('diff_augment',),
+            'augmentations': ('ada:policy=blit+geom+color+cutout,color_share=0.5',),
             'optimizers': 'adam:learning_rate=2e-4,beta1=0',
             'anneal': (f'learning_rate:{over}', f'gamma:{over}', f'beta2:{over}', half_life, probability),
         }

@@ -32,18 +32,21 @@ if TYPE_CHECKING:
         optimizers,
         parallel,
         penalties,
+        pipeline,
         pyramids,
+        regularizers,
         runs,
         schedules,
         text,
         training,
+        warping,
     )  # fmt: skip
 
 __all__ = [
     'Game', 'InputError', 'Player', 'TrainState', 'Trainer', 'augmentations', 'boosting', 'codes', 'compilation', 'data',
     'divergences', 'features', 'games', 'init', 'inversion', 'keys', 'latents', 'make_train_step', 'many_steps', 'metrics',
-    'networks', 'numerics', 'objectives', 'optimizers', 'parallel', 'penalties', 'pyramids', 'runs', 'sample', 'schedules',
-    'text', 'trainer', 'training', 'unroll',
+    'networks', 'numerics', 'objectives', 'optimizers', 'parallel', 'penalties', 'pipeline', 'pyramids', 'regularizers', 'runs',
+    'sample', 'schedules', 'text', 'trainer', 'training', 'unroll', 'warping',
 ]  # fmt: skip
 __version__ = '0.1.0'
 

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from gan_jax import parallel
+from gan_jax.pipeline import pipeline
 from gan_jax.ranges import Count, Deviation, Range, Share, checked
 from gan_jax.registry import Table
 from gan_jax.schedules import Schedule
@@ -121,7 +122,12 @@ def _rounded(length: float) -> int:
     return int(length + 0.5)
 
 
-TRANSFORMS: Table[Transform] = Table('transform', {'color': color, 'translation': translation, 'cutout': cutout})
+def flip(x: Array, key: Key) -> Array:
+    """Mirrors an image `[h, w, c]` left to right with probability 1/2."""
+    return jnp.where(jax.random.bernoulli(key), x[:, ::-1], x)
+
+
+TRANSFORMS: Table[Transform] = Table('transform', {'color': color, 'translation': translation, 'cutout': cutout, 'flip': flip})
 """Name -> `transform(image [h, w, c] in [-1, 1], key) -> image`."""
 
 
@@ -135,11 +141,7 @@ def diff_augment(
     of the number of the discriminator's updates. Examples must be images `[batch, h, w, c]`. Raises `ValueError` for an unknown
     name, for a probability outside [0, 1] and, when applied, for other shapes.
     """
-    transform = _with_probability(policy)
-    if not callable(probability):
-        return _stateless(functools.partial(transform, probability))
-    after = lambda count, x, keys: transform(probability(count), x, keys)
-    return Augmentation(lambda: jnp.int32(0), after, lambda count, real: count + 1)
+    return _given(_with_probability(policy), probability)
 
 
 class Adaptive(NamedTuple):
@@ -157,11 +159,11 @@ def adaptive(
     images: Count = 500_000,
     every: Count = 4,
 ) -> Augmentation:
-    """Transforms whose probability follows the discriminator's overfitting (Karras et al. 2020, "ADA", section 3.2).
+    """Transforms of DiffAugment whose probability follows the discriminator's overfitting (Karras et al. 2020, section 3.2).
 
     The heuristic is r = E[sign(D(real))] over `every` updates, of logits that are 0 where D is undecided. The probability rises
     if r is above the target and falls otherwise, at a rate that takes it from 0 to 1 in `images` real images; it stays in
-    [0, 1]. The transforms are those of DiffAugment.
+    [0, 1]. With the transforms of the paper, which take longer, it is `ada`.
 
     Args:
         policy: the transforms, as in `diff_augment`.
@@ -172,7 +174,60 @@ def adaptive(
     Raises `ValueError` for an unknown transform, for settings out of range and, when applied, for shapes other than
     `[batch, h, w, c]`.
     """
-    transform = _with_probability(policy)
+    return _following(_with_probability(policy), target, images, every)
+
+
+@checked
+def ada(
+    policy: str | Sequence[str] = ('blit', 'geom', 'color'),
+    probability: Share | Schedule | None = None,
+    color_share: Share = 1.0,
+    target: Annotated[float, Range(-1, 1)] = 0.6,
+    images: Count = 500_000,
+    every: Count = 4,
+) -> Augmentation:
+    """Adaptive discriminator augmentation with the transforms of its paper (Karras et al. 2020, "ADA", appendix B).
+
+    Each transform of the named stages is drawn for each image with one probability, which follows the discriminator's overfitting
+    as in `adaptive` or is given. Geometric transforms are one resampling, and those of colour one matrix; see
+    `gan_jax.pipeline`. The paper recommends the default stages.
+
+    Args:
+        policy: names members of `pipeline.STAGES`, as a sequence or as one string joined by plus signs, in any order.
+        probability: a probability, or a function of the number of the discriminator's updates; None to adapt it.
+        color_share: the probability of changes of colour, as a share of the others'.
+        target: this and `images` and `every` are as in `adaptive`, if the probability is adapted.
+        images: the number of real images in which the probability can rise from 0 to 1.
+        every: the number of discriminator updates between changes of the probability.
+
+    Raises `ValueError` for an unknown stage, for settings out of range and, when applied, for shapes other than
+    `[batch, h, w, c]` and for the stage 'color' if images have neither 1 nor 3 channels.
+    """
+    one = pipeline(_names(policy), color_share)
+
+    def apply(probability: Array | float, images: Any, keys: Key) -> Any:
+        _check_images('ADA', images)
+        leaves, structure = jax.tree.flatten(images)
+        each = lambda i: lambda image, key: one(probability, image, key, i)
+        return jax.tree.unflatten(structure, [jax.vmap(each(i))(leaf, keys) for i, leaf in enumerate(leaves)])
+
+    return _following(apply, target, images, every) if probability is None else _given(apply, probability)
+
+
+Randomly = Callable[[Array | float, Any, Key], Any]
+"""`(probability, images, keys) -> images`"""
+
+
+def _given(transform: Randomly, probability: float | Schedule) -> Augmentation:
+    """Applies a transform with a probability, or a function of the number of the discriminator's updates."""
+    if not callable(probability):
+        return _stateless(functools.partial(transform, probability))
+    after = lambda count, x, keys: transform(probability(count), x, keys)
+    return Augmentation(lambda: jnp.int32(0), after, lambda count, real: count + 1)
+
+
+def _following(transform: Randomly, target: float, images: int, every: int) -> Augmentation:
+    """Applies a transform with a probability that follows the signs of real logits."""
 
     def update(state: Adaptive, real: Array) -> Adaptive:
         sign = parallel.pmean(jnp.sign(real).mean())
@@ -186,8 +241,18 @@ def adaptive(
     return Augmentation(init, lambda state, x, keys: transform(state.probability, x, keys), update, reads_logits=True)
 
 
-def _with_probability(policy: str | Sequence[str]) -> Callable[[Array | float, Any, Key], Any]:
-    transforms = [TRANSFORMS[name] for name in (policy.split('+') if isinstance(policy, str) else policy)]
+def _names(policy: str | Sequence[str]) -> Sequence[str]:
+    return policy.split('+') if isinstance(policy, str) else policy
+
+
+def _check_images(method: str, images: Any) -> None:
+    shapes = [image.shape for image in jax.tree.leaves(images)]
+    if any(len(shape) != 4 or shape[:3] != shapes[0][:3] for shape in shapes):
+        raise ValueError(f'{method} requires images [batch, h, w, c], got {", ".join(map(str, shapes))}')
+
+
+def _with_probability(policy: str | Sequence[str]) -> Randomly:
+    transforms = [TRANSFORMS[name] for name in _names(policy)]
 
     def one(probability: Array | float, image: Array, key: Key) -> Array:
         for i, transform in enumerate(transforms):
@@ -196,9 +261,7 @@ def _with_probability(policy: str | Sequence[str]) -> Callable[[Array | float, A
         return image
 
     def apply(probability: Array | float, images: Any, keys: Key) -> Any:
-        shapes = [image.shape for image in jax.tree.leaves(images)]
-        if any(len(shape) != 4 or shape[:3] != shapes[0][:3] for shape in shapes):
-            raise ValueError(f'DiffAugment requires images [batch, h, w, c], got {", ".join(map(str, shapes))}')
+        _check_images('DiffAugment', images)
         return jax.tree.map(lambda x: jax.vmap(one, (None, 0, 0))(probability, x, keys), images)
 
     return apply
@@ -227,6 +290,6 @@ def chain(*augmentations: Augmentation) -> Augmentation:
 
 AUGMENTATIONS: Table[Callable[..., Augmentation]] = Table(
     'augmentation',
-    {'instance_noise': instance_noise, 'diff_augment': diff_augment, 'adaptive': adaptive, 'packing': packing},
+    {'instance_noise': instance_noise, 'diff_augment': diff_augment, 'adaptive': adaptive, 'ada': ada, 'packing': packing},
 )
 """Name -> factory."""

@@ -38,6 +38,12 @@ class Objective(NamedTuple):
     """
     zero_sum: bool = False
     """Whether the generator's loss is minus the discriminator's."""
+    energies: bool = False
+    """Whether the discriminator's outputs are energies, low for real examples, rather than logits."""
+
+    def realness(self, logits: Array) -> Array:
+        """The discriminator's outputs, negated if they are energies: high for real examples."""
+        return -logits if self.energies else logits
 
 
 def _objective(discriminator: Loss, generator: Loss, undecided: float | None = None, zero_sum: bool = False) -> Objective:
@@ -122,7 +128,8 @@ def energy_margin(margin: Margin = 10.0) -> Objective:
 
     The hinge is applied to each example. Raises `ValueError` unless the margin is above 0 and at most 1e6.
     """
-    return _objective(lambda real, fake: real + jax.nn.relu(margin - fake), lambda real, fake: fake)
+    objective = _objective(lambda real, fake: real + jax.nn.relu(margin - fake), lambda real, fake: fake)
+    return objective._replace(energies=True)
 
 
 def relativistic() -> Objective:

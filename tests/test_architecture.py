@@ -19,6 +19,7 @@ LAYERS = [  # a module may import from its own line's package, and from any line
     {'gan_jax.training', 'gan_jax.metrics', 'gan_jax.text'},
     {'gan_jax.data'},
     {'gan_jax.networks'},
+    {'gan_jax.regularizers'},
     {
         'gan_jax.objectives',
         'gan_jax.penalties',
@@ -30,8 +31,8 @@ LAYERS = [  # a module may import from its own line's package, and from any line
         'gan_jax.inversion',
         'gan_jax.pyramids',
     },
-    {'gan_jax.divergences', 'gan_jax.parallel', 'gan_jax.numerics', 'gan_jax.schedules'},
-    {'gan_jax.placement'},
+    {'gan_jax.divergences', 'gan_jax.parallel', 'gan_jax.numerics', 'gan_jax.schedules', 'gan_jax.pipeline'},
+    {'gan_jax.placement', 'gan_jax.warping'},
     {'gan_jax.reference', 'gan_jax.registry'},
     {'gan_jax.commandline'},
     {'gan_jax.compilation'},

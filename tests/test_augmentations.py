@@ -10,7 +10,8 @@ from gan_jax.augmentations import AUGMENTATIONS, TRANSFORMS
 
 IMAGES = jax.random.uniform(jax.random.key(0), (8, 8, 12, 3), minval=-1)
 keys = lambda n, seed=1: parallel.example_keys(n, jax.random.key(seed))
-SETTINGS = {'adaptive': {'images': 64, 'every': 1}}  # in 64 images from 0 to 1: that of 8 moves it by 1/8
+FAST = {'images': 64, 'every': 1}  # in 64 images from 0 to 1: that of 8 moves it by 1/8
+SETTINGS = {'adaptive': FAST, 'ada': FAST}
 
 
 @pytest.mark.parametrize('name', AUGMENTATIONS)
@@ -25,9 +26,10 @@ def test_common_contract(name):
     assert apply._cache_size() == 1  # a state that changes type or shape would compile again
     with jax.debug_nans(True):
         square = lambda x: jnp.square(augment.apply(state, x, keys(8))).sum()
+        once = jax.jit(jax.grad(square))
+        twice = jax.jit(jax.grad(lambda x: jnp.square(jax.grad(square)(x)).sum()))
         for x in (IMAGES, jnp.zeros_like(IMAGES), 1e4 * IMAGES):
-            assert np.isfinite(jax.grad(square)(x)).all()
-            assert np.isfinite(jax.grad(lambda x: jnp.square(jax.grad(square)(x)).sum())(x)).all()
+            assert np.isfinite(once(x)).all() and np.isfinite(twice(x)).all()
     jax.eval_shape(jax.vmap(augment.apply, (None, 0, None)), state, IMAGES[None], keys(8))
 
 
@@ -36,13 +38,14 @@ def test_one_device_and_many_agree(name):
     augment = AUGMENTATIONS[name](**SETTINGS.get(name, {}))
     real = jnp.linspace(-1, 2, 8)  # the sign's mean is above the target on two of four devices only
     state = augment.update(augment.init(), real)
-    expected = augment.apply(state, IMAGES, keys(8))
+    expected = jax.jit(augment.apply)(state, IMAGES, keys(8))
 
     def local(x, real):
         state = augment.update(augment.init(), real)
         return state, augment.apply(state, x, parallel.example_keys(2, jax.random.key(1)))
 
-    states, found = jax.vmap(local, axis_name=parallel.AXIS)(IMAGES.reshape(4, 2, *IMAGES.shape[1:]), real.reshape(4, 2))
+    run = jax.jit(jax.vmap(local, axis_name=parallel.AXIS))
+    states, found = run(IMAGES.reshape(4, 2, *IMAGES.shape[1:]), real.reshape(4, 2))
     np.testing.assert_allclose(found.reshape(expected.shape), expected, rtol=1e-5, atol=1e-6)
     for a, b in zip(jax.tree.leaves(states), jax.tree.leaves(state), strict=True):
         np.testing.assert_allclose(a, np.full(4, b))
@@ -169,6 +172,27 @@ def test_adaptive_probability_follows_overfitting():
     assert seen == [0.0] * 3 + [0.1] * 4 + [0.2] * 4 + [0.3] * 4 + [0.2] * 4 + [0.1] * 2
 
 
+def test_ada_adapts_its_probability_or_is_given_it():
+    adapted = augmentations.ada('cutout', images=64, every=1)
+    assert adapted.reads_logits and not augmentations.ada(probability=0.5).reads_logits
+    state = adapted.init()
+    np.testing.assert_array_equal(adapted.apply(state, IMAGES, keys(8)), IMAGES)  # from 0 on
+    assert float(adapted.update(state, jnp.ones(8)).probability) == pytest.approx(8 / 64)
+    scheduled = augmentations.ada('cutout', probability=lambda updates: jnp.where(updates < 1, 0.0, 1.0))
+    state = scheduled.init()
+    for changes in (False, True):
+        assert bool((scheduled.apply(state, jnp.ones((8, 4, 4, 1)), keys(8)) != 1).any()) is changes
+        state = scheduled.update(state, jnp.zeros(8))
+
+
+def test_ada_of_images_that_belong_together():
+    x = jax.random.uniform(jax.random.key(0), (8, 6, 6, 1), minval=-1)
+    a, b = augmentations.ada('blit+cutout', probability=1.0).apply((), (x, jnp.repeat(x, 3, -1)), keys(8))
+    np.testing.assert_array_equal(b, jnp.repeat(a, 3, -1))
+    a, b = augmentations.ada('noise', probability=1.0).apply((), (x, x), keys(8))
+    assert (a != b).any()
+
+
 def test_chain_applies_in_turn_with_keys_of_their_own():
     twice = augmentations.chain(augmentations.instance_noise(1.0), augmentations.instance_noise(1.0), augmentations.packing(2))
     seen = twice.apply(twice.init(), jnp.zeros((4000, 1)), keys(4000))
@@ -187,6 +211,9 @@ def test_chain_applies_in_turn_with_keys_of_their_own():
         (lambda: augmentations.diff_augment(probability=1.5), 'probability must be from 0 to 1'),
         (lambda: augmentations.diff_augment('colour'), "unknown transform 'colour'; did you mean color"),
         (lambda: augmentations.adaptive(target=2.0), 'target must be from -1 to 1'),
+        (lambda: augmentations.ada('blit+colour'), "unknown transform of ADA 'colour'; did you mean color"),
+        (lambda: augmentations.ada(probability=1.5), 'probability must be from 0 to 1'),
+        (lambda: augmentations.ada('color', 0.5).apply((), jnp.zeros((2, 4, 4, 2)), keys(2)), '1 or 3 channels, got 2'),
         (lambda: augmentations.chain(augmentations.packing(2), augmentations.packing(2)), 'must come last in a chain'),
         (lambda: augmentations.diff_augment().apply((), jnp.zeros((2, 3)), keys(2)), 'requires images'),
     ],

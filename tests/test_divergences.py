@@ -1,4 +1,4 @@
-"""Every f-divergence: the table of methods card 7 written once more in NumPy, closed forms, extremes, jit."""
+"""Every f-divergence: f, f* and g_f of Nowozin et al. 2016 (table 6) once more in NumPy, closed forms, extremes, jit."""
 
 from functools import partial
 
@@ -42,7 +42,7 @@ def lambert_conjugate(t):
     return w + 1 / w + t - 2
 
 
-# f, f* and g_f as they stand in the table of card 7.
+# f, f* and g_f as in Nowozin et al. 2016, tables 5 and 6.
 REFERENCE = {
     'total_variation': (lambda u: abs(u - 1) / 2, lambda t: t, lambda v: np.tanh(v) / 2),
     'kl': (lambda u: u * np.log(u), lambda t: np.exp(t - 1), lambda v: v),
@@ -69,7 +69,8 @@ REFERENCE = {
     'alpha:a=3.0': power(3.0),
 }
 
-# Between N(1, 1) and N(0, 1): card 7, and for the last four cases card 1 and (e^(a (a - 1) / 2) - 1) / (a (a - 1)).
+# Between N(1, 1) and N(0, 1): closed forms, the total variation as 2 Phi(1/2) - 1, Jensen-Shannon by quadrature in float64;
+# alpha has (e^(a (a - 1) / 2) - 1) / (a (a - 1)).
 VALUES = {
     'total_variation': 0.382925,
     'kl': 0.5,
@@ -208,7 +209,7 @@ def test_log_lambert_w(x64):
     ('mu', 'sigma', 'value'), [(0.5, 1, 0.030311), (1, 1, 0.111421), (2, 1, 0.336831), (3, 1, 0.526777), (0, 2, 0.092733)]
 )
 def test_jensen_shannon_between_gaussians(mu, sigma, value):
-    # Card 1; the row of card 7 is twice the divergence, and the weighted one at 1/2 the divergence itself.
+    # By quadrature in float64. f-GAN's row is twice the divergence, and the weighted one at 1/2 the divergence itself.
     with jax.enable_x64(True):
         x = jnp.linspace(-25, 25, 20_001)
         densities = log_gaussian(x, 0), log_gaussian(x, mu, sigma)

@@ -9,10 +9,12 @@ import shlex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import tyro
 from test_architecture import LAYERS
 
+import gan_jax
 from experiments.shared.image_gan import ImageOptions
 from gan_jax import augmentations as augmentation_tables
 from gan_jax import (
@@ -27,6 +29,8 @@ from gan_jax import (
     objectives,
     optimizers,
     penalties,
+    pipeline,
+    regularizers,
     runs,
     schedules,
 )
@@ -134,6 +138,23 @@ def test_the_penalty_that_the_page_adds_works_as_a_flag():
         build(table, 'zero_centred:weight=-1')
 
 
+def test_the_unroll_of_your_own_discriminator_is_its_updates():
+    (code,) = (block for block in blocks(LIBRARY) if 'def discriminator_loss' in block)
+    real, fake = np.random.default_rng(0).normal(size=(2, 6, 3)).astype(np.float32)
+    start = jnp.ones(3)
+    found = {'gan_jax': gan_jax, 'jax': jax, 'jnp': jnp, 'params': start, 'optimizer': optax.sgd(0.5), 'real': real}
+    exec(code, found := found | {'key': jax.random.key(0)})
+
+    def by_hand(fake):
+        params = start
+        for _ in range(5):
+            params = params - 0.5 * jax.grad(found['d_loss'])(params, fake, real)
+        return -jnp.mean(jax.nn.log_sigmoid(fake @ params))
+
+    got, wanted = (jax.value_and_grad(f)(jnp.asarray(fake)) for f in (found['g_loss'], by_hand))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), got, wanted)
+
+
 def test_the_quoted_experiment_is_the_files():
     file = (ROOT / 'experiments/dcgan/__main__.py').read_text()
     quoted = blocks(EXPERIMENTS)
@@ -205,7 +226,9 @@ TABLES = {
     'penalties.PENALTIES': penalties.PENALTIES,
     'augmentations.AUGMENTATIONS': augmentation_tables.AUGMENTATIONS,
     'augmentations.TRANSFORMS': augmentation_tables.TRANSFORMS,
+    'pipeline.STAGES': pipeline.STAGES,
     'features.FEATURES': features.FEATURES,
+    'regularizers.REGULARIZERS': regularizers.REGULARIZERS,
     'networks.layers.NORMALIZATIONS': layers.NORMALIZATIONS,
     'networks.layers.MINIBATCH_LAYERS': layers.MINIBATCH_LAYERS,
     'networks.STACKED_MNIST': stacked_mnist.STACKED_MNIST,

@@ -2,7 +2,18 @@
 
 import pytest
 
-from gan_jax import InputError, augmentations, divergences, features, objectives, optimizers, penalties, schedules
+from gan_jax import (
+    InputError,
+    augmentations,
+    divergences,
+    features,
+    objectives,
+    optimizers,
+    penalties,
+    pipeline,
+    regularizers,
+    schedules,
+)
 from gan_jax.networks.minibatch import MINIBATCH_LAYERS
 from gan_jax.registry import Table, build, leaves_open
 
@@ -12,6 +23,8 @@ TABLES = {
     'penalty': penalties.PENALTIES,
     'augmentation': augmentations.AUGMENTATIONS,
     'transform': augmentations.TRANSFORMS,
+    'transform of ADA': pipeline.STAGES,
+    'regularizer': regularizers.REGULARIZERS,
     'feature loss': features.FEATURES,
     'optimizers': optimizers.OPTIMIZERS,
     'schedule over images': schedules.ANNEALED,

@@ -48,7 +48,7 @@ def float64():
 
 @pytest.mark.parametrize('steps', [0, 1, 5, 10])
 def test_quadratic_game_has_gradient_y_2k(steps):
-    # methods card 4: y_K = r^K y + (1 - r^K) x / c, r = 1 - eta c, and the full gradient is y_2K; without the path through the
+    # In closed form, y_K = r^K y + (1 - r^K) x / c, r = 1 - eta c, and the full gradient is y_2K; without the path through the
     # updates it would be y_K. At K = 1, 5, 10: .595, .825661, .939212 against .55, .704755, ....
     r = 1 - 0.1
     expected = r ** (2 * steps) * 0.5 + (1 - r ** (2 * steps))

@@ -40,7 +40,7 @@ class Config(image_gan.ImageOptions):
     latent_size: Width = 16
     """Size of the latents, which are standard normal; the paper has 100, uniform."""
     penalties: tuple[str, ...] = ('r1:gamma=1',)
-    """Any of r1, r2, roth, wgan_gp, dragan. R1 keeps D from memorising a small data set; the paper has no penalty."""
+    """Penalties on D, by name. R1 keeps D from memorising a small data set; the paper has no penalty."""
     d_norm: str = 'batch'
     g_norm: str = 'batch'
     optimizers: str = 'adam:learning_rate=1e-3'

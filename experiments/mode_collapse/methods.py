@@ -185,6 +185,8 @@ METHODS: Table[Callable[..., Method]] = Table(
         'madgan': madgan,
         'adagan': adagan,
         'rpgan_r1_r2': r3gan('relativistic', 'r1', 'r2'),
+        'rpgan_one_pass': r3gan('relativistic', 'r1_r2'),
+        'rpgan_finite': r3gan('relativistic', 'finite_r1', 'finite_r2'),
         'rpgan_r1': r3gan('relativistic', 'r1'),
         'gan_r1_r2': r3gan('non_saturating', 'r1', 'r2'),
         'gan_r1': r3gan('non_saturating', 'r1'),

@@ -110,7 +110,8 @@ class Config(TranslationOptions):
 
 
 ALONE: dict[str, Any] = {
-    'objective_weight': 0.0, 'features': (), 'penalties': (), 'augmentations': (), 'unroll_steps': 0, 'init_from': None,
+    'objective_weight': 0.0, 'features': (), 'penalties': (), 'augmentations': (), 'regularizers': (), 'unroll_steps': 0,
+    'init_from': None,
 }  # fmt: skip
 """The changes that turn a run into one on L1 alone."""
 

@@ -4,7 +4,7 @@ import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping
 
-from experiments.results import storage
+from experiments.results import comparison, storage
 from experiments.results.rows import Column, Figure, Row
 from experiments.results.sections import SECTIONS
 from gan_jax import runs
@@ -47,7 +47,8 @@ def page(rows: Mapping[str, Row]) -> str:
     parts = [INTRODUCTION]
     for key, section in SECTIONS.items():
         if own := [row for row in shown if row.section == key]:
-            parts += [f'## {section.title}\n', f'{section.text}\n', *_tables(own), *map(_details, own)]
+            parts += [f'## {section.title}\n', f'{section.text}\n', *_tables(own), *_compared(own, section.compared)]
+            parts += map(_details, own)
     return '\n'.join(parts)
 
 
@@ -79,6 +80,21 @@ def _table(rows: list[Row], columns: list[Column]) -> str:
             lines.append([reference.title, *values, *[''] * (len(heads) - 1 - len(values))])
     table = '\n'.join(f'| {" | ".join(cells)} |' for cells in lines) + '\n'
     return '\n'.join([table, *(f'<sup>{number}</sup> {source}.\n' for number, source in enumerate(sources, 1))])
+
+
+def _compared(rows: list[Row], title: str) -> Iterator[str]:
+    """The table of interquartile means, and of the probability that a seed is better than one of the baseline."""
+    if found := list(comparison.comparisons(rows, title)):
+        column = next(column for column in found[0].row.columns if column.title == title)
+        heads = ['', f'interquartile mean of: {_head(column)}', 'probability of improvement over the baseline', 'baseline']
+        lines = [heads, ['---'] * len(heads)]
+        for row, line, mean, improvement in found:
+            ends = [number(x, column) for x in mean]
+            better = f'{improvement.value:.2f} [{improvement.low:.2f}, {improvement.high:.2f}]' if improvement else ''
+            name = ', '.join(filter(None, (row.label, line)))
+            lines.append([name, f'{ends[0]} [{ends[1]}, {ends[2]}]', better, row.baseline if improvement else ''])
+        table = '\n'.join(f'| {" | ".join(cells)} |' for cells in lines)
+        yield f'With 95 % bootstrap intervals over seeds (Agarwal et al. 2021):\n\n{table}\n'
 
 
 def _head(column: Column) -> str:

@@ -58,7 +58,15 @@ def _images() -> Iterator[Row]:
     for data in ('mnist', 'fashion_mnist'):
         for loss, flags in LOSSES.items():
             command = f'dcgan --dataset {data} {DCGAN} --steps 15625 {flags}'
-            yield _row(f'losses_{data}_{loss}', 'losses', f'{data}, {loss.replace("_", " ")}', command, ours, 5)
+            yield _row(
+                f'losses_{data}_{loss}',
+                'losses',
+                f'{data}, {loss.replace("_", " ")}',
+                command,
+                ours,
+                5,
+                baseline=f'losses_{data}_non_saturating',
+            )
     both = (Line('present generator'), Line('average of G', 'average of G'))
     for name in ('wgan_gp', 'sngan'):
         command = f'{name} --dataset fashion_mnist --g-width 32 --d-width 32 --steps 10000'
@@ -148,7 +156,7 @@ def _mixtures() -> Iterator[Row]:
     for data in ('ring', 'grid'):
         shown = _picture(f'mode_collapse_{data}', 'Samples of one seed over training, a row for each method')
         command, methods = f'mode_collapse --data {data}', tuple(published(data, name) for name in EVERY_METHOD)
-        more = {'lines': methods, 'references': perfect[data], 'pictures': shown}
+        more = {'lines': methods, 'references': perfect[data], 'pictures': shown, 'baseline': 'gan'}
         yield _row(f'mode_collapse_{data}', 'mode_collapse', data, command, columns.COLLAPSE, 10, **more)
         for steps in (5000, 25_000):
             values, source = CURVES[data, steps], f'Elfeki et al. 2019, {steps:,} steps, off its curves'
@@ -157,13 +165,13 @@ def _mixtures() -> Iterator[Row]:
                 for name in ('unrolled:steps=5', 'wasserstein_gp', 'rpgan_r1_r2')
             )
             command = f'mode_collapse --data {data} --batch-size 512 --latent-size 256 --steps {steps} {RATES} {chosen(compared)}'
-            more = {'lines': compared, 'references': perfect[data]}
+            more = {'lines': compared, 'references': perfect[data], 'baseline': 'unrolled:steps=5'}
             yield _row(f'gdpp_{data}_{steps}', 'gdpp', f'{data}, {steps:,} steps', command, columns.COLLAPSE, 10, **more)
         packs = tuple(Line(name, name) for name in ('gan', *(f'packing:size={n},keep=packs' for n in (2, 3, 4))))
         recipe = '--batch-size 100 --steps 25000 --schedule constant --optimizers adam:learning_rate=1e-4,beta1=0.8'
         command = f'mode_collapse --data {data} {recipe} {chosen(packs)}'
         label = f"{data}, a batch of as many packs as PacGAN's code has, 25,000 steps"
-        more = {'lines': packs, 'references': perfect[data]}
+        more = {'lines': packs, 'references': perfect[data], 'baseline': 'gan'}
         yield _row(f'pacgan_{data}', 'mode_collapse', label, command, columns.COLLAPSE, 10, **more)
 
 

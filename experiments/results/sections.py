@@ -8,6 +8,8 @@ class Section(NamedTuple):
 
     title: str
     text: str
+    compared: str = ''
+    """The title of the column by which rows that have a `baseline` are compared with it."""
 
 
 SECTIONS = {
@@ -20,6 +22,7 @@ copies.""",
     'losses': Section(
         'Losses',
         'One DCGAN under every loss, with the budget of Lucic et al. 2018 on MNIST and Fashion-MNIST: 15,625 steps of 64.',
+        compared='Fréchet distance',
     ),
     'conditional': Section(
         'A class in each row',
@@ -44,12 +47,14 @@ One recipe for all methods: 5,000 steps of batch 60, two hidden layers of 128, A
 radius 1 and standard deviation .01; the grid has 25 modes of standard deviation .05, 2 apart. Published values on ring and
 grid are modes / high quality in percent / reverse KL, of larger networks and, in PacGAN, 400,000 iterations: they differ by
 budget, not by method alone.""",
+        compared='reverse KL',
     ),
     'gdpp': Section(
         "Ring and grid at GDPP's settings",
         """\
 Batch 512, Adam of 1e-3 for G and 1e-4 for D, 256 latents, as in the authors' code of Elfeki et al. 2019. Published values
 are read off its curves.""",
+        compared='high quality',
     ),
     'stacked_mnist': Section(
         'Stacked MNIST',

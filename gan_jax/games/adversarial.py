@@ -13,6 +13,7 @@ from gan_jax.features import FeatureLoss
 from gan_jax.games.judgement import PenaltyAt, apply_network, judgement
 from gan_jax.objectives import Objective
 from gan_jax.penalties import Penalty, Scheduled
+from gan_jax.regularizers import Regularizer, mover
 from gan_jax.training import Game
 from gan_jax.typing import Array, Batch, Key, Metrics, Variables
 
@@ -37,6 +38,15 @@ class Auxiliary(NamedTuple):
     generator: Callable[[Any, Any, Batch], tuple[Array, Metrics]]
 
 
+class WithNeighbours(NamedTuple):
+    """A play in training with a regularizer that moves latents."""
+
+    examples: Array
+    """`[n, ...]`"""
+    neighbours: Array
+    """The examples generated from the moved latents, `[n, ...]`."""
+
+
 _PLAIN = Reading()
 
 
@@ -51,6 +61,7 @@ def adversarial(
     augmentation: Augmentation | None = None,
     feature_losses: Sequence[FeatureLoss] = (),
     feature_layer: int = -1,
+    regularizers: Sequence[Regularizer] = (),
     objective_weight: float = 1.0,
     reading: Reading = _PLAIN,
     auxiliary: Auxiliary | None = None,
@@ -72,13 +83,15 @@ def adversarial(
         augmentation: applied to what the discriminator sees, from `gan_jax.augmentations`.
         feature_losses: added to the generator's loss, from `gan_jax.features`.
         feature_layer: the index of the features to which `feature_losses` apply.
+        regularizers: act on the logits in both players' losses, from `gan_jax.regularizers`. If one of them moves latents, the
+            play in training is `WithNeighbours`.
         objective_weight: weight of the objective in the generator's loss; 0 leaves only the feature losses (Salimans et al.
             2016, section 3.1).
         reading: how to read the batch and the discriminator's output, for games built on this one.
         auxiliary: added to both players' losses.
 
-    Raises `ValueError` for an unknown `penalty_at`, and for an augmentation that follows logits if the objective has no logit
-    at which the discriminator is undecided.
+    Raises `ValueError` for an unknown `penalty_at`, for two regularizers that move latents, and for an augmentation that follows
+    logits if the objective has no logit at which the discriminator is undecided.
     """
     judge = judgement(
         discriminator,
@@ -88,31 +101,45 @@ def adversarial(
         augmentation=augmentation,
         feature_losses=feature_losses,
         feature_layer=feature_layer,
+        regularizers=regularizers,
+        moves_latents=True,
         logit=reading.logit,
     )
+    move = mover(regularizers)
 
     def init(batch: Batch, key: Key) -> tuple[Variables, Variables]:
         g_key, d_key, z_key = jax.random.split(key, 3)
         d_variables = judge.init(reading.examples(batch), d_key, given=reading.discriminator(batch))
         return init_generator(generator, latent, reading.generator(batch), z_key, g_key), d_variables
 
-    def play(variables: Variables, batch: Batch, key: Key, *, train: bool = True) -> tuple[Array, Variables]:
+    def play(variables: Variables, batch: Batch, key: Key, *, train: bool = True) -> tuple[Array | WithNeighbours, Variables]:
         size = len(jax.tree.leaves(batch)[0])
         z = jax.vmap(latent)(parallel.example_keys(size, key))
-        return apply_network(generator, variables, z, *reading.generator(batch), train=train)
+        examples, state = apply_network(generator, variables, z, *reading.generator(batch), train=train)
+        if move is None or not train:
+            return examples, state
+        moved = jax.vmap(move)(z, parallel.example_keys(size, jax.random.fold_in(key, 0)))
+        others, state = apply_network(generator, {**variables, **state}, moved, *reading.generator(batch))
+        return WithNeighbours(examples, others), state
 
-    def discriminator_loss(variables: Variables, play: Array, batch: Batch, key: Key) -> tuple[Array, tuple[Variables, Metrics]]:
+    def discriminator_loss(
+        variables: Variables, play: Array | WithNeighbours, batch: Batch, key: Key
+    ) -> tuple[Array, tuple[Variables, Metrics]]:
         examples, given = reading.examples(batch), reading.discriminator(batch)
-        loss, (state, metrics), real, fake = judge.discriminator_loss(objective, variables, examples, play, key, given=given)
+        generated, others = play if isinstance(play, WithNeighbours) else (play, None)
+        loss, (state, metrics), real, fake = judge.discriminator_loss(
+            objective, variables, examples, generated, key, given=given, neighbours=others
+        )
         if auxiliary is not None:
             value, found = auxiliary.discriminator(real.output, fake.output, batch)
             loss, metrics = loss + value, metrics | found
         return loss, (state, metrics)
 
-    def generator_loss(variables: Variables, play: Array, batch: Batch, key: Key) -> tuple[Array, Metrics]:
+    def generator_loss(variables: Variables, play: Array | WithNeighbours, batch: Batch, key: Key) -> tuple[Array, Metrics]:
         examples, given = reading.examples(batch), reading.discriminator(batch)
+        generated, others = play if isinstance(play, WithNeighbours) else (play, None)
         loss, metrics, real, fake = judge.generator_loss(
-            objective, variables, examples, play, key, given=given, weight=objective_weight
+            objective, variables, examples, generated, key, given=given, neighbours=others, weight=objective_weight
         )
         if auxiliary is not None:
             value, found = auxiliary.generator(real.output, fake.output, batch)

@@ -15,6 +15,7 @@ from gan_jax.games.parts import by_collection, part_of, replaced, state_of
 from gan_jax.objectives import Objective, non_saturating
 from gan_jax.penalties import Penalty, Scheduled
 from gan_jax.ranges import Weight, checked
+from gan_jax.regularizers import Regularizer
 from gan_jax.training import Game
 from gan_jax.typing import Array, Batch, Key, Metrics, Variables
 
@@ -48,6 +49,7 @@ def adversarial_autoencoder(
     augmentation: Augmentation | None = None,
     feature_losses: Sequence[FeatureLoss] = (),
     feature_layer: int = -1,
+    regularizers: Sequence[Regularizer] = (),
 ) -> Game:
     """An autoencoder whose codes a discriminator compares with draws of a prior (section 2, figure 1).
 
@@ -71,8 +73,8 @@ def adversarial_autoencoder(
         difference: the loss of each reconstruction.
         reconstruction_weight: its weight.
         objective_weight: weight of the objective in the autoencoder's loss; with 0 it ignores the prior.
-        penalties: this and `penalty_at`, `augmentation`, `feature_losses` and `feature_layer` are as in `games.adversarial`, for
-            codes.
+        penalties: this and `penalty_at`, `augmentation`, `feature_losses`, `feature_layer` and `regularizers` are as in
+            `games.adversarial`, for codes. No regularizer may move latents.
 
     Raises `ValueError` for weights out of range, as `games.judgement.judgement` does and, from `init`, if codes and draws of the
     prior differ in shape.
@@ -85,6 +87,7 @@ def adversarial_autoencoder(
         augmentation=augmentation,
         feature_losses=feature_losses,
         feature_layer=feature_layer,
+        regularizers=regularizers,
     )
 
     def draws(n: int, key: Key) -> Array:

@@ -13,6 +13,7 @@ from gan_jax.features import FeatureLoss
 from gan_jax.games.judgement import PenaltyAt, apply_network, judgement
 from gan_jax.objectives import Objective, relativistic
 from gan_jax.penalties import Penalty, Schedule, Scheduled
+from gan_jax.regularizers import Regularizer
 from gan_jax.training import Game
 from gan_jax.typing import Array, Batch, Key, Metrics, Variables
 
@@ -46,6 +47,7 @@ def adversarial_flow(
     augmentation: Augmentation | None = None,
     feature_losses: Sequence[FeatureLoss] = (),
     feature_layer: int = -1,
+    regularizers: Sequence[Regularizer] = (),
     objective_weight: float = 1.0,
 ) -> Game:
     """A generator that moves noise to data in one or several steps, at the least cost of transport.
@@ -76,8 +78,8 @@ def adversarial_flow(
         transport_weight: weight of the cost of transport, or a function of the number of discriminator updates that returns it,
             such as an optax schedule; 0 leaves a GAN.
         centring_weight: weight of the term that keeps the logits around 0, which a relativistic objective does not determine.
-        penalties: this and `penalty_at`, `augmentation`, `feature_losses`, `feature_layer` and `objective_weight` are as in
-            `games.adversarial`.
+        penalties: this and `penalty_at`, `augmentation`, `feature_losses`, `feature_layer`, `regularizers` and
+            `objective_weight` are as in `games.adversarial`. No regularizer may move latents.
 
     Raises `ValueError` for fewer than 1 step, for a negative weight, for packing with several steps, because the points of a pack
     have different times, as `games.adversarial` does and, from `init`, if noise or the generator's results differ from the
@@ -97,6 +99,7 @@ def adversarial_flow(
         augmentation=augmentation,
         feature_losses=feature_losses,
         feature_layer=feature_layer,
+        regularizers=regularizers,
     )
     judge = judge._replace(keeps_progress=judge.keeps_progress or callable(transport_weight))
 

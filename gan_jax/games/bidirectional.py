@@ -1,5 +1,6 @@
 """A generator and its inverse: BiGAN (Donahue et al. 2017) and ALI (Dumoulin et al. 2017)."""
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -16,6 +17,7 @@ from gan_jax.games.judgement import Judgement, PenaltyAt, apply_network, judgeme
 from gan_jax.games.parts import by_collection, part_of
 from gan_jax.objectives import Objective
 from gan_jax.penalties import Penalty, Scheduled
+from gan_jax.regularizers import Change, Regularizer
 from gan_jax.training import Game
 from gan_jax.typing import Array, Batch, Key, Metrics, Variables
 
@@ -43,6 +45,7 @@ def bidirectional(
     augmentation: Augmentation | None = None,
     feature_losses: Sequence[FeatureLoss] = (),
     feature_layer: int = -1,
+    regularizers: Sequence[Regularizer] = (),
     objective_weight: float = 1.0,
 ) -> Game:
     """A generator G and an encoder E against a discriminator of pairs, real (x, E(x)) from generated (G(z), z).
@@ -69,8 +72,10 @@ def bidirectional(
         objective: the losses of both players, from `gan_jax.objectives`.
         latent: draws one example's latent from one key, from `gan_jax.latents`.
         penalties: added to the discriminator's loss. They take gradients with respect to the example and the code together.
-        penalty_at: this and `feature_losses`, `feature_layer` and `objective_weight` are as in `games.adversarial`.
-        augmentation: applied to the examples of the pairs, real and generated, but not to the codes.
+        penalty_at: this and `feature_losses`, `feature_layer`, `regularizers` and `objective_weight` are as in
+            `games.adversarial`. No regularizer may move latents.
+        augmentation: applied to the examples of the pairs, real and generated, but not to the codes; and so are the changes of
+            regularizers.
 
     Raises `ValueError` for packing, as `games.adversarial` does and, from `init`, if codes differ from latents in shape.
     """
@@ -87,6 +92,7 @@ def bidirectional(
         augmentation=augmentation,
         feature_losses=feature_losses,
         feature_layer=feature_layer,
+        regularizers=regularizers,
     )
 
     def judge_of(batch: Batch) -> Judgement:
@@ -94,11 +100,17 @@ def bidirectional(
         size, augment = math.prod(batch.shape[1:]), base.augmentation
         split = lambda pairs: (pairs[:, :size].reshape(-1, *batch.shape[1:]), pairs[:, size:])
 
-        def apply(state: Variables, pairs: Array, keys: Key) -> Array:
-            examples, codes = split(pairs)
-            return pair(augment.apply(state, examples, keys), codes)
+        def around(change: Change) -> Change:
+            def changed(pairs: Array, keys: Key) -> Array:
+                examples, codes = split(pairs)
+                return pair(change(examples, keys), codes)
 
-        return base._replace(augmentation=augment._replace(apply=apply), join=split)
+            return changed
+
+        def apply(state: Variables, pairs: Array, keys: Key) -> Array:
+            return around(functools.partial(augment.apply, state))(pairs, keys)
+
+        return base._replace(augmentation=augment._replace(apply=apply), join=split, around=around)
 
     def init(batch: Batch, key: Key) -> tuple[Variables, Variables]:
         g_key, e_key, d_key, z_key = jax.random.split(key, 4)

@@ -13,6 +13,7 @@ from gan_jax.games.adversarial import Auxiliary, Reading, adversarial
 from gan_jax.games.judgement import PenaltyAt
 from gan_jax.objectives import Objective
 from gan_jax.penalties import Penalty, Scheduled
+from gan_jax.regularizers import Regularizer
 from gan_jax.training import Game
 from gan_jax.typing import Array, Batch, Key, Metrics
 
@@ -28,6 +29,7 @@ def conditional(
     augmentation: Augmentation | None = None,
     feature_losses: Sequence[FeatureLoss] = (),
     feature_layer: int = -1,
+    regularizers: Sequence[Regularizer] = (),
     objective_weight: float = 1.0,
     auxiliary: Auxiliary | None = None,
 ) -> Game:
@@ -42,9 +44,9 @@ def conditional(
             `auxiliary` it does not receive the label:
             `discriminator(examples, train=) -> (logits [n], class logits [n, classes])`.
         objective: the losses of both players, from `gan_jax.objectives`.
-        latent: this and `penalties`, `penalty_at`, `augmentation`, `feature_losses`, `feature_layer` and `objective_weight` are
-            as in `games.adversarial`. Penalties hold each example's label fixed; a point between a real and a generated example
-            has the label of both.
+        latent: this and `penalties`, `penalty_at`, `augmentation`, `feature_losses`, `feature_layer`, `regularizers` and
+            `objective_weight` are as in `games.adversarial`. Penalties hold each example's label fixed; a point between a real
+            and a generated example has the label of both.
         auxiliary: the additional losses of AC-GAN, `auxiliary_classifier()`.
 
     Raises `ValueError` for packing, because the examples of a pack have different labels, and as `games.adversarial` does.
@@ -65,6 +67,7 @@ def conditional(
         augmentation=augmentation,
         feature_losses=feature_losses,
         feature_layer=feature_layer,
+        regularizers=regularizers,
         objective_weight=objective_weight,
         reading=reading,
         auxiliary=auxiliary,

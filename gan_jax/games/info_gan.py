@@ -15,6 +15,7 @@ from gan_jax.games.adversarial import init_generator
 from gan_jax.games.judgement import PenaltyAt, apply_network, judgement
 from gan_jax.objectives import Objective
 from gan_jax.penalties import Penalty, Scheduled
+from gan_jax.regularizers import Regularizer
 from gan_jax.training import Game
 from gan_jax.typing import Array, Batch, Key, Metrics, Variables
 
@@ -40,6 +41,7 @@ def info_gan(
     augmentation: Augmentation | None = None,
     feature_losses: Sequence[FeatureLoss] = (),
     feature_layer: int = -1,
+    regularizers: Sequence[Regularizer] = (),
     objective_weight: float = 1.0,
 ) -> Game:
     """The standard game with a lower bound on the information between codes and generated examples (Chen et al. 2016, eq. 6).
@@ -59,7 +61,8 @@ def info_gan(
         objective: the losses of both players, from `gan_jax.objectives`.
         codes: the codes, from `gan_jax.codes`.
         latent: draws the rest z of one example's latent from one key; this and `penalties`, `penalty_at`, `augmentation`,
-            `feature_losses`, `feature_layer` and `objective_weight` are as in `games.adversarial`. Q sees augmented examples.
+            `feature_losses`, `feature_layer`, `regularizers` and `objective_weight` are as in `games.adversarial`. Q sees
+            augmented examples. No regularizer may move latents.
 
     Raises `ValueError` if there are no codes, for packing, because the examples of a pack have different codes, and as
     `games.adversarial` does.
@@ -76,6 +79,7 @@ def info_gan(
         augmentation=augmentation,
         feature_losses=feature_losses,
         feature_layer=feature_layer,
+        regularizers=regularizers,
         logit=lambda output: output[0],
     )
     draw, weights = joined(codes, latent), [code.weight for code in codes]

@@ -7,15 +7,16 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from gan_jax import parallel
+from gan_jax import parallel, regularizers
 from gan_jax.augmentations import Augmentation, chain
 from gan_jax.features import FeatureLoss
 from gan_jax.objectives import Objective
 from gan_jax.penalties import Penalty, Scheduled, total
+from gan_jax.regularizers import Change, Heard, Regularizer
 from gan_jax.typing import Array, Key, Metrics, Variables
 
 PROGRESS = 'progress'
-"""The collection of the discriminator's variables with its number of updates and the augmentation's state."""
+"""The collection of the discriminator's variables with its updates and the states of augmentation and regularizers."""
 PenaltyAt = Literal['seen', 'original']
 
 
@@ -24,10 +25,14 @@ class Shown(NamedTuple):
 
     examples: Array
     """The examples before augmentation, `[n, ...]`."""
+    beside: tuple[Array, ...]
+    """The images beside the examples before augmentation, each `[n, ...]`."""
     seen: tuple[Array, ...]
     """The examples and the images beside them, as the discriminator sees them."""
-    augment: Callable[[Array], tuple[Array, ...]]
-    """Applies the same augmentation, with the same draws, to other examples."""
+    augment: Callable[..., tuple[Array, ...]]
+    """`(examples, *beside)`: applies the same augmentation, with the same draws, to other examples, and to other images beside
+    them if they are given.
+    """
 
 
 class Verdict(NamedTuple):
@@ -56,9 +61,12 @@ class Judgement(NamedTuple):
     augmentation: Augmentation
     feature_losses: Sequence[FeatureLoss]
     feature_layer: int
+    regularizers: Sequence[Regularizer]
     logit: Callable[[Any], Array]
     join: Callable[..., tuple[Array, ...]]
     keeps_progress: bool
+    around: Callable[[Change], Change] = lambda change: change
+    """Applies a regularizer's change to the part of an example that it is meant for."""
 
     def init(self, examples: Array, key: Key, *, given: Sequence[Array] = (), beside: Sequence[Array] = ()) -> Variables:
         """The discriminator's variables, given the shapes of the examples."""
@@ -77,8 +85,8 @@ class Judgement(NamedTuple):
 
     def show(self, progress: Any, examples: Array, key: Key, *, beside: Sequence[Array] = ()) -> Shown:
         """Passes examples `[n, ...]` through the augmentation."""
-        augment = lambda x: self._augment(progress, x, beside, parallel.example_keys(len(x), key))
-        return Shown(examples, augment(examples), augment)
+        augment = lambda x, *other: self._augment(progress, x, other or beside, parallel.example_keys(len(x), key))
+        return Shown(examples, tuple(beside), augment(examples), augment)
 
     def judge(self, network: Variables, seen: Sequence[Array], key: Key, *, given: Sequence[Array] = ()) -> Verdict:
         """One pass in training mode; the key is for the discriminator's random stream 'noise'."""
@@ -107,13 +115,64 @@ class Judgement(NamedTuple):
         critic = lambda x: self.judge(network, on_its_way(x), noise, given=given).logits
         return total(self.penalties, critic, *points, progress['updates'], key).mean()
 
-    def moved(self, progress: Any, logits: Array) -> Variables:
-        """The collection PROGRESS after an update in which the real examples had these logits; empty if it is not kept."""
+    def regularization(
+        self,
+        network: Variables,
+        progress: Any,
+        shown: tuple[Shown, Shown],
+        heard: Heard,
+        noise: Sequence[Key],
+        key: Key,
+        *,
+        given: Sequence[Array] = (),
+        realness: Callable[[Array], Array] = lambda logits: logits,
+    ) -> Array:
+        """The mean of the sum of the regularizers' terms in the discriminator's loss.
+
+        Args:
+            network: the network's variables.
+            progress: the number of updates and the states of the regularizers.
+            shown: the real and the generated examples.
+            heard: what the discriminator said of them, high for real.
+            noise: the keys of the discriminator's random stream 'noise' for both.
+            key: the key of the changes; with images beside the examples, the draws are the same for real and generated ones.
+            given: the discriminator's inputs after the examples.
+            realness: as in `Objective`.
+        """
+
+        def again(change: Change, shown: Shown, noise: Key, key: Key) -> Array:
+            together = (shown.examples, *shown.beside) if shown.beside else shown.examples
+            changed = self.around(change)(together, parallel.example_keys(len(shown.examples), key))
+            seen = shown.augment(*(changed if shown.beside else (changed,)))
+            return realness(self.judge(network, seen, noise, given=given).logits)
+
+        def ask(change: Change, key: Key) -> tuple[Array, Array]:
+            real_key, fake_key = (key, key) if shown[0].beside else jax.random.split(key)
+            return again(change, shown[0], noise[0], real_key), again(change, shown[1], noise[1], fake_key)
+
+        return regularizers.total(self.regularizers, progress['regularizers'], heard, ask, key)
+
+    def moved(self, progress: Any, real: Array, fake: Array) -> Variables:
+        """The collection PROGRESS after an update with these logits, high for real; empty if it is not kept."""
         if not self.keeps_progress:
             return {}
-        heard = logits - (self.undecided or 0)
-        state = self.augmentation.update(progress['augmentation'], heard)
-        return {PROGRESS: jax.lax.stop_gradient({'updates': progress['updates'] + 1, 'augmentation': state})}
+        state = self.augmentation.update(progress['augmentation'], real - (self.undecided or 0))
+        after = {'updates': progress['updates'] + 1, 'augmentation': state}
+        if self.regularizers:
+            after['regularizers'] = regularizers.updated(self.regularizers, progress['regularizers'], real, fake)
+        return {PROGRESS: jax.lax.stop_gradient(after)}
+
+    def generator_mean(self, loss: Callable[[Array], Array], progress: Any, fake: Array, realness: Array) -> Array:
+        """The mean of `loss(fake)`, the generator's loss of logits `[n, ...]`, in which regularizers may weigh the examples.
+
+        `realness` are the same logits, high for real.
+        """
+        images = progress['updates'] * (len(fake) * self.augmentation.group * parallel.axis_size())
+        return regularizers.generator_mean(self.regularizers, loss, images, fake, realness)
+
+    def generator_objective(self, objective: Objective, progress: Any, real: Array, fake: Array) -> Array:
+        """The mean of the objective's loss for the generator, of logits `[n, ...]`; see `generator_mean`."""
+        return self.generator_mean(lambda fake: objective.generator(real, fake), progress, fake, objective.realness(fake))
 
     def feature_loss(self, real: Sequence[Array], fake: Sequence[Array]) -> Array:
         """The sum of the feature losses, of which there must be at least one, given the features of all layers of each side."""
@@ -130,6 +189,7 @@ class Judgement(NamedTuple):
         *,
         given: Sequence[Array] = (),
         beside: Sequence[Array] = (),
+        neighbours: Array | None = None,
     ) -> tuple[Array, tuple[Variables, Metrics], Verdict, Verdict]:
         """The objective's loss plus penalties, the discriminator's state and metrics, and the verdicts on real and fake.
 
@@ -143,6 +203,7 @@ class Judgement(NamedTuple):
             key: the key of all random draws.
             given: the discriminator's inputs after the examples, each `[n, ...]`.
             beside: images seen beside the examples, each `[n, ...]`.
+            neighbours: examples generated from the latents that a regularizer has moved, `[n, ...]`.
         """
         network, progress = self.split(variables)
         real_key, fake_key, penalty_key, noise_key = jax.random.split(key, 4)
@@ -158,7 +219,24 @@ class Judgement(NamedTuple):
         if self.penalties:
             metrics['penalty'] = self.penalty(network, progress, shown_real, shown_fake, noise_keys[2], penalty_key, given=given)
             loss += metrics['penalty']
-        return loss, ({**of_fake.state, **self.moved(progress, of_real.logits)}, metrics), of_real, of_fake
+        heard = Heard(*map(objective.realness, (of_real.logits, of_fake.logits)))
+        if self.regularizers:
+            if neighbours is not None:
+                near = self.show(progress, neighbours, real_key if beside else fake_key, beside=beside)
+                of_near = self.judge(network, near.seen, noise_keys[1], given=given)
+                heard = heard._replace(neighbours=objective.realness(of_near.logits))
+            metrics['regularization'] = self.regularization(
+                network,
+                progress,
+                (shown_real, shown_fake),
+                heard,
+                (noise_keys[0], noise_keys[1]),
+                jax.random.fold_in(penalty_key, 0),
+                given=given,
+                realness=objective.realness,
+            )
+            loss += metrics['regularization']
+        return loss, ({**of_fake.state, **self.moved(progress, heard.real, heard.fake)}, metrics), of_real, of_fake
 
     def generator_loss(
         self,
@@ -170,6 +248,7 @@ class Judgement(NamedTuple):
         *,
         given: Sequence[Array] = (),
         beside: Sequence[Array] = (),
+        neighbours: Array | None = None,
         weight: float = 1.0,
         paired: bool = False,
     ) -> tuple[Array, Metrics, Verdict, Verdict]:
@@ -186,15 +265,20 @@ class Judgement(NamedTuple):
         of_real = self.judge(network, shown_real.seen, noise_keys[0], given=given)
         shown_fake = self.show(progress, fake, real_key if beside or paired else fake_key, beside=beside)
         of_fake = self.judge(network, shown_fake.seen, noise_keys[1], given=given)
-        loss = weight * objective.generator(of_real.logits, of_fake.logits).mean()
+        loss = weight * self.generator_objective(objective, progress, of_real.logits, of_fake.logits)
         metrics: Metrics = {}
+        if neighbours is not None:
+            metrics['generator_regularization'] = regularizers.of_neighbours(self.regularizers, fake, neighbours)
+            loss += metrics['generator_regularization']
         if self.feature_losses:
             metrics['feature_loss'] = self.feature_loss(of_real.features, of_fake.features)
             loss += metrics['feature_loss']
         return loss, metrics, of_real, of_fake
 
     def _progress(self) -> Any:
-        return {'updates': jnp.int32(0), 'augmentation': self.augmentation.init()}
+        progress = {'updates': jnp.int32(0), 'augmentation': self.augmentation.init()}
+        states = tuple(regularizer.init() for regularizer in self.regularizers)
+        return {**progress, 'regularizers': states} if self.regularizers else progress
 
     def _augment(self, progress: Any, examples: Array, beside: Sequence[Array], keys: Key) -> tuple[Array, ...]:
         state = progress['augmentation']
@@ -212,6 +296,8 @@ def judgement(
     augmentation: Augmentation | None = None,
     feature_losses: Sequence[FeatureLoss] = (),
     feature_layer: int = -1,
+    regularizers: Sequence[Regularizer] = (),
+    moves_latents: bool = False,
     logit: Callable[[Any], Array] = lambda output: output,
     join: Callable[..., tuple[Array, ...]] = lambda *seen: seen,
 ) -> Judgement:
@@ -220,11 +306,14 @@ def judgement(
     Args:
         discriminator: for feature losses it must accept `features_too=True -> (output, [features, ...])`.
         undecided: the logit at which it is undecided under the objective, or None.
-        penalties: this and `penalty_at`, `augmentation`, `feature_losses` and `feature_layer` are as in `games.adversarial`.
+        penalties: this and `penalty_at`, `augmentation`, `feature_losses`, `feature_layer` and `regularizers` are as in
+            `games.adversarial`.
+        moves_latents: whether the game generates from moved latents, too, for a regularizer that asks for them.
         logit: `output -> logits of being real [n, ...]`.
         join: `(example, *beside) -> the discriminator's inputs`.
 
-    Raises `ValueError` for an unknown `penalty_at`, and for an augmentation that follows logits if `undecided` is None.
+    Raises `ValueError` for an unknown `penalty_at`, for an augmentation that follows logits if `undecided` is None, and for a
+    regularizer of latents if the game does not move them.
     """
     augment = augmentation or chain()
     if augment.reads_logits and undecided is None:
@@ -234,8 +323,25 @@ def judgement(
         )
     if penalty_at not in ('seen', 'original'):
         raise ValueError(f"penalty_at must be 'seen' or 'original', not {penalty_at!r}")
-    keeps = augmentation is not None or any(isinstance(p, Scheduled) for p in penalties)
-    return Judgement(discriminator, undecided, penalties, penalty_at, augment, feature_losses, feature_layer, logit, join, keeps)
+    if not moves_latents and any(regularizer.move is not None for regularizer in regularizers):
+        raise ValueError(
+            'zcr generates from each latent and its neighbour, which only adversarial, conditional, semi_supervised, '
+            'text_to_image and laplacian_pyramid do'
+        )
+    keeps = augmentation is not None or len(regularizers) > 0 or any(isinstance(p, Scheduled) for p in penalties)
+    return Judgement(
+        discriminator,
+        undecided,
+        penalties,
+        penalty_at,
+        augment,
+        feature_losses,
+        feature_layer,
+        regularizers,
+        logit,
+        join,
+        keeps,
+    )
 
 
 def apply_network(

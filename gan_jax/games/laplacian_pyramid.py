@@ -15,6 +15,7 @@ from gan_jax.games.parts import part_of
 from gan_jax.games.product import product
 from gan_jax.objectives import Objective
 from gan_jax.penalties import Penalty, Scheduled
+from gan_jax.regularizers import Regularizer
 from gan_jax.training import Game
 from gan_jax.typing import Array, Batch, Key, Variables
 
@@ -36,6 +37,7 @@ def laplacian_pyramid(
     augmentation: Augmentation | None = None,
     feature_losses: Sequence[FeatureLoss] = (),
     feature_layer: int = -1,
+    regularizers: Sequence[Regularizer] = (),
     objective_weight: float = 1.0,
 ) -> Game:
     """Level k < K generates h_k given the low-pass image l_k = up(down(I_k)), level K the coarsest image (section 2.3).
@@ -55,18 +57,20 @@ def laplacian_pyramid(
             `discriminators[K](images, train=) -> logits [n]`.
         objective: the objective of every level; the paper uses `objectives.non_saturating()`.
         latent: for each level, draws one example's latent from one key.
-        penalties: this and `penalty_at`, `feature_losses`, `feature_layer` and `objective_weight` are as in
+        penalties: this and `penalty_at`, `feature_losses`, `feature_layer`, `regularizers` and `objective_weight` are as in
             `games.adversarial`, for every level. A penalty acts on `high` and holds `low` fixed.
         augmentation: must be None, because an augmentation would change `high` but not `low`.
 
     Metrics and variables are named level_0, ..., level_K. Raises `ValueError` if the three lists differ in length or are empty,
-    and for an augmentation; `InputError` for images that cannot be halved K times.
+    for an augmentation and for a regularizer that changes examples; `InputError` for images that cannot be halved K times.
     """
     if not len(generators) == len(discriminators) == len(latent) > 0:
         counts = f'{len(generators)} generators, {len(discriminators)} discriminators and {len(latent)} latents'
         raise ValueError(f'every level requires one generator, one discriminator and one latent, got {counts}')
     if augmentation is not None:
         raise ValueError('an augmentation would change the high-pass images of a pyramid but not the low-pass ones')
+    if any(regularizer.change is not None for regularizer in regularizers):
+        raise ValueError('bcr would change the high-pass images of a pyramid but not the low-pass ones')
     halvings = len(generators) - 1
     names = [_name(k) for k in range(halvings + 1)]
     readings = [_LEVEL] * halvings + [Reading()]
@@ -81,6 +85,7 @@ def laplacian_pyramid(
                 penalty_at=penalty_at,
                 feature_losses=feature_losses,
                 feature_layer=feature_layer,
+                regularizers=regularizers,
                 objective_weight=objective_weight,
                 reading=readings[k],
             )

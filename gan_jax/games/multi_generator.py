@@ -17,6 +17,7 @@ from gan_jax.features import FeatureLoss
 from gan_jax.games.adversarial import init_generator
 from gan_jax.games.judgement import PenaltyAt, Verdict, apply_network, judgement
 from gan_jax.penalties import Penalty, Scheduled
+from gan_jax.regularizers import Heard, Regularizer
 from gan_jax.training import Game
 from gan_jax.typing import Array, Batch, Key, Metrics, Variables
 
@@ -34,6 +35,7 @@ def multi_generator(
     augmentation: Augmentation | None = None,
     feature_losses: Sequence[FeatureLoss] = (),
     feature_layer: int = -1,
+    regularizers: Sequence[Regularizer] = (),
     objective_weight: float = 1.0,
 ) -> Game:
     """K generators against a discriminator of K + 1 classes: class i < K means generator i, class K means real.
@@ -58,9 +60,10 @@ def multi_generator(
         non_saturating: whether the generators maximise sum_i E_i log D_K instead.
         penalties: added to the discriminator's loss, from `gan_jax.penalties`, on the logit of "real", log D_K / (1 - D_K). A
             penalty that uses generated examples is the mean of the K penalties on (real, examples of generator i).
-        penalty_at: this and `augmentation`, `feature_losses`, `feature_layer` and `objective_weight` are as in
+        penalty_at: this and `augmentation`, `feature_losses`, `feature_layer`, `regularizers` and `objective_weight` are as in
             `games.adversarial`. Features of real examples are matched with those of all generators' examples together. For an
-            adaptive augmentation, D is undecided where D_K is 1 / (K + 1), its value at the optimum.
+            adaptive augmentation, D is undecided where D_K is 1 / (K + 1), its value at the optimum. The terms of regularizers
+            are means over the K generators, whose examples they weigh separately; none may move latents.
 
     Raises `ValueError` for K < 1, for logits that are not `[batch, K + 1]` and as `games.judgement.judgement` does;
     `InputError` for a layer that does not exist and if every layer is shared.
@@ -76,6 +79,7 @@ def multi_generator(
         augmentation=augmentation,
         feature_losses=feature_losses,
         feature_layer=feature_layer,
+        regularizers=regularizers,
         logit=real_logit,
     )
 
@@ -115,15 +119,21 @@ def multi_generator(
         shown = judge.show(progress, batch, real_key)
         real = judged(network, shown.seen, noise_keys[0])
 
-        def of_one(examples: Array, fake_key: Key, noise_key: Key, penalty_key: Key) -> tuple[Array, Variables, Array | None]:
+        def of_one(examples: Array, fake_key: Key, noise_key: Key, penalty_key: Key) -> tuple[Array, Variables, Metrics]:
             own = judge.show(progress, examples, fake_key)
             verdict = judged({**network, **real.state}, own.seen, noise_key)
+            terms: Metrics = {}
             # vmap does not batch what depends on the real examples alone, so it is computed once.
-            penalise = lambda: judge.penalty(network, progress, shown, own, noise_keys[2], penalty_key)
-            return verdict.output, verdict.state, penalise() if penalties else None
+            if penalties:
+                terms['penalty'] = judge.penalty(network, progress, shown, own, noise_keys[2], penalty_key)
+            if regularizers:
+                heard, noise = Heard(real.logits, verdict.logits), (noise_keys[0], noise_key)
+                own_key = jax.random.fold_in(penalty_key, 0)
+                terms['regularization'] = judge.regularization(network, progress, (shown, own), heard, noise, own_key)
+            return verdict.output, verdict.state, terms
 
         keys = [jax.random.split(k, K) for k in (fake_key, noise_keys[1], penalty_key)]
-        fake, states, penalty = jax.vmap(of_one)(play, *keys)
+        fake, states, terms = jax.vmap(of_one)(play, *keys)
         loss = _cross_entropy(real.output, K) + jax.vmap(_cross_entropy)(fake, jnp.arange(K)).sum()
         guessed = fake[..., :K].argmax(-1) == jnp.arange(K)[:, None]
         metrics = {
@@ -131,10 +141,9 @@ def multi_generator(
             'fake_logit': real_logit(fake).mean(),
             'told_apart': guessed.mean(),
         }
-        if penalty is not None:
-            metrics['penalty'] = penalty.mean()
-            loss += metrics['penalty']
-        return loss, ({**jax.tree.map(_merge, states), **judge.moved(progress, real.logits)}, metrics)
+        means = {name: term.mean() for name, term in terms.items()}
+        state = judge.moved(progress, real.logits, real_logit(fake))
+        return sum(means.values(), loss), ({**jax.tree.map(_merge, states), **state}, metrics | means)
 
     def generator_loss(variables: Variables, play: Array, batch: Batch, key: Key) -> tuple[Array, Metrics]:
         network, progress = judge.split(variables)
@@ -143,10 +152,9 @@ def multi_generator(
         look = lambda x, key, noise: judged(network, judge.show(progress, x, key).seen, noise)
         real = look(batch, real_key, noise_keys[0])
         fake = jax.vmap(look)(play, jax.random.split(fake_key, K), jax.random.split(noise_keys[1], K))
-        if non_saturating:
-            loss = softplus(-fake.logits).mean(1).sum()
-        else:
-            loss = -softplus(-real.logits).mean() - softplus(fake.logits).mean(1).sum()
+        weighed = lambda loss: jax.vmap(lambda logits: judge.generator_mean(loss, progress, logits, logits))(fake.logits).sum()
+        of_fake = weighed(lambda logits: softplus(-logits) if non_saturating else -softplus(logits))
+        loss = of_fake if non_saturating else of_fake - softplus(-real.logits).mean()
         if not feature_losses:
             return objective_weight * loss, {}
         together = [f.reshape(-1, *f.shape[2:]) for f in fake.features]

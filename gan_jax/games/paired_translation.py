@@ -12,6 +12,7 @@ from gan_jax.games.differences import absolute_difference
 from gan_jax.games.judgement import PenaltyAt, apply_network, judgement
 from gan_jax.objectives import Objective, non_saturating
 from gan_jax.penalties import Penalty, Scheduled
+from gan_jax.regularizers import Regularizer
 from gan_jax.training import Game
 from gan_jax.typing import Array, Batch, Key, Metrics, Variables
 
@@ -30,6 +31,7 @@ def paired_translation(
     augmentation: Augmentation | None = None,
     feature_losses: Sequence[FeatureLoss] = (),
     feature_layer: int = -1,
+    regularizers: Sequence[Regularizer] = (),
 ) -> Game:
     """A generator of targets from inputs against a discriminator of real from generated targets, given the input (eqs. 1 to 4).
 
@@ -44,8 +46,8 @@ def paired_translation(
         objective_weight: weight of the objective in the generator's loss; 0 is the paper's L1 baseline.
         penalties: added to the discriminator's loss. They treat D as a function of the target at the given input: the input is
             neither interpolated nor differentiated.
-        penalty_at: this and `augmentation`, `feature_losses` and `feature_layer` are as in `games.adversarial`. The input and
-            both targets, real and generated, are augmented by the same draws.
+        penalty_at: this and `augmentation`, `feature_losses`, `feature_layer` and `regularizers` are as in `games.adversarial`.
+            The input and both targets, real and generated, are augmented, and changed by regularizers, by the same draws.
 
     Raises `ValueError` as `games.judgement.judgement` does and, from `init`, if the generator's output does not have the
     target's shape.
@@ -59,6 +61,7 @@ def paired_translation(
         augmentation=augmentation,
         feature_losses=feature_losses,
         feature_layer=feature_layer,
+        regularizers=regularizers,
         join=lambda target, source: (jnp.concatenate([source, target], -1),),
     )
 

@@ -27,6 +27,7 @@ from gan_jax.keys import named
 from gan_jax.objectives import Objective, hinge
 from gan_jax.penalties import Penalty, Scheduled
 from gan_jax.ranges import Positive, Weight, Whole, checked
+from gan_jax.regularizers import Regularizer
 from gan_jax.training import Player, new_player, update_discriminator
 from gan_jax.typing import Array, Key, Metrics, Variables
 
@@ -94,7 +95,8 @@ class AdversarialTerm(NamedTuple):
         def adversarial(variables: Variables, fake: Array) -> tuple[Array, tuple[Array, Metrics]]:
             paired = bool(self.judge.feature_losses)
             _, metrics, of_real, of_fake = self.judge.generator_loss(self.objective, variables, real, fake, key, paired=paired)
-            loss = self.objective.generator(of_real.logits, of_fake.logits).mean()
+            _, progress = self.judge.split(variables)
+            loss = self.judge.generator_objective(self.objective, progress, of_real.logits, of_fake.logits)
             return loss, (metrics.get('feature_loss', jnp.zeros(())), metrics)
 
         value, (matched, metrics) = adversarial(variables, fake)
@@ -174,6 +176,7 @@ def adversary(
     augmentation: Augmentation | None = None,
     feature_losses: Sequence[FeatureLoss] = (),
     feature_layer: int = -1,
+    regularizers: Sequence[Regularizer] = (),
 ) -> Adversary:
     """VQGAN's adversarial loss for an autoencoder that you train yourself (Esser et al. 2021, eqs. 5 to 7).
 
@@ -211,8 +214,8 @@ def adversary(
             code. Adam counts these updates, so that the following ones are several times too large: the first after n idle
             updates is up to (1 - b1) sqrt((1 - b2^(n + 1)) / (1 - b2)) learning rates, 13 for n = 1000, b1 = .5 and b2 = .999.
         largest_weight: upper limit of lambda.
-        penalties: this and `penalty_at`, `augmentation`, `feature_losses` and `feature_layer` are as in `games.adversarial`.
-            Feature losses are part of the adversarial term, but are not multiplied by its weights.
+        penalties: this and `penalty_at`, `augmentation`, `feature_losses`, `feature_layer` and `regularizers` are as in
+            `games.adversarial`. Feature losses are part of the adversarial term, but are not multiplied by its weights.
 
     Raises `ValueError` for settings out of range, and as `games.judgement.judgement` does.
     """
@@ -228,6 +231,7 @@ def adversary(
         augmentation=augmentation,
         feature_losses=feature_losses,
         feature_layer=feature_layer,
+        regularizers=regularizers,
     )
 
     def init(images: Array, key: Key) -> Player:

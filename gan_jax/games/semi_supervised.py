@@ -14,6 +14,7 @@ from gan_jax.games.judgement import PenaltyAt, apply_network
 from gan_jax.objectives import Objective
 from gan_jax.optimizers import averaged
 from gan_jax.penalties import Penalty, Scheduled
+from gan_jax.regularizers import Regularizer
 from gan_jax.training import Game, Player
 from gan_jax.typing import Array, Batch, Key, Metrics, Variables
 
@@ -29,6 +30,7 @@ def semi_supervised(
     augmentation: Augmentation | None = None,
     feature_losses: Sequence[FeatureLoss] = (),
     feature_layer: int = -1,
+    regularizers: Sequence[Regularizer] = (),
     objective_weight: float = 1.0,
     unsupervised_weight: float = 1.0,
 ) -> Game:
@@ -56,8 +58,8 @@ def semi_supervised(
         classifier: `classifier(examples, train=) -> logits [n, K]`; for feature losses also `features_too=True`. It may draw
             from the random stream 'noise'.
         objective: the losses of both players, from `gan_jax.objectives`.
-        latent: this and `penalties`, `penalty_at`, `augmentation`, `feature_losses`, `feature_layer` and `objective_weight` are
-            as in `games.adversarial`. Augmentations apply to unlabelled and generated examples.
+        latent: this and `penalties`, `penalty_at`, `augmentation`, `feature_losses`, `feature_layer`, `regularizers` and
+            `objective_weight` are as in `games.adversarial`. Augmentations apply to unlabelled and generated examples.
         unsupervised_weight: weight of the unsupervised loss, including penalties.
 
     Raises `ValueError` for a negative `unsupervised_weight` and as `games.adversarial` does.
@@ -75,6 +77,7 @@ def semi_supervised(
         augmentation=augmentation,
         feature_losses=feature_losses,
         feature_layer=feature_layer,
+        regularizers=regularizers,
         objective_weight=objective_weight,
         reading=reading,
     )

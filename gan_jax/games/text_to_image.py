@@ -15,6 +15,7 @@ from gan_jax.games.adversarial import Auxiliary, Reading, adversarial
 from gan_jax.games.judgement import PenaltyAt
 from gan_jax.objectives import Objective
 from gan_jax.penalties import Penalty, Scheduled
+from gan_jax.regularizers import Regularizer
 from gan_jax.training import Game
 from gan_jax.typing import Array, Batch, Key, Metrics, Variables
 
@@ -41,6 +42,7 @@ def text_to_image(
     augmentation: Augmentation | None = None,
     feature_losses: Sequence[FeatureLoss] = (),
     feature_layer: int = -1,
+    regularizers: Sequence[Regularizer] = (),
     objective_weight: float = 1.0,
     mismatch_weight: float = 0.5,
     interpolation_weight: float = 0.0,
@@ -68,8 +70,8 @@ def text_to_image(
         generator: `generator(z [n, size], text [n, size], train=) -> images`.
         discriminator: `discriminator(images, *texts, train=) -> logits [n, texts]`, for each image with each of its texts.
         objective: the losses of both players, from `gan_jax.objectives`.
-        latent: this and `penalties`, `penalty_at`, `augmentation`, `feature_losses`, `feature_layer` and `objective_weight` are
-            as in `games.adversarial`. Penalties hold each example's text fixed.
+        latent: this and `penalties`, `penalty_at`, `augmentation`, `feature_losses`, `feature_layer`, `regularizers` and
+            `objective_weight` are as in `games.adversarial`. Penalties hold each example's text fixed.
         mismatch_weight: in [0, 1]; the authors use .5.
         interpolation_weight: at least 0; GAN-INT uses 1.
         beta: in [0, 1].
@@ -107,6 +109,7 @@ def text_to_image(
         augmentation=augmentation,
         feature_losses=feature_losses,
         feature_layer=feature_layer,
+        regularizers=regularizers,
         objective_weight=objective_weight,
         reading=reading,
         auxiliary=auxiliary,

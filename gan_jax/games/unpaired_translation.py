@@ -15,6 +15,7 @@ from gan_jax.games.judgement import PenaltyAt, apply_network, judgement
 from gan_jax.games.parts import by_collection, part_of, replaced, state_of
 from gan_jax.objectives import Objective, least_squares
 from gan_jax.penalties import Penalty, Scheduled
+from gan_jax.regularizers import Regularizer
 from gan_jax.training import Game
 from gan_jax.typing import Array, Batch, Key, Metrics, Variables
 
@@ -58,6 +59,7 @@ def unpaired_translation(
     augmentation: Augmentation | None = None,
     feature_losses: Sequence[FeatureLoss] = (),
     feature_layer: int = -1,
+    regularizers: Sequence[Regularizer] = (),
 ) -> Game:
     """Generators from A to B and back that invert each other, each against a separate discriminator (eqs. 1 to 3).
 
@@ -80,8 +82,8 @@ def unpaired_translation(
         pool_size: number of generated images in each discriminator's pool; 0 disables it. A discriminator sees what `exchange`
             returns for the generated images; the generators' loss uses the images themselves.
         penalties: added to each discriminator's loss; they act on what it sees.
-        penalty_at: this and `augmentation`, `feature_losses` and `feature_layer` are as in `games.adversarial`, for each
-            discriminator. Of the generated images, those returned by the pool are augmented.
+        penalty_at: this and `augmentation`, `feature_losses`, `feature_layer` and `regularizers` are as in
+            `games.adversarial`, for each discriminator. Of the generated images, those returned by the pool are augmented.
 
     Raises `ValueError` for a negative pool size, as `games.judgement.judgement` does and, from `init`, if the sets differ in
     shape and the identity loss is used.
@@ -98,6 +100,7 @@ def unpaired_translation(
             augmentation=augmentation,
             feature_losses=feature_losses,
             feature_layer=feature_layer,
+            regularizers=regularizers,
         )
         for side, discriminator in (('a', discriminator_a), ('b', discriminator_b))
     }

@@ -18,6 +18,7 @@ from gan_jax.games.parts import by_collection, part_of, replaced, state_of
 from gan_jax.objectives import Objective, non_saturating
 from gan_jax.penalties import Penalty, Scheduled
 from gan_jax.ranges import Weight, checked
+from gan_jax.regularizers import Regularizer
 from gan_jax.training import Game
 from gan_jax.typing import Array, Batch, Key, Metrics, Variables
 
@@ -56,6 +57,7 @@ def vae_gan(
     augmentation: Augmentation | None = None,
     feature_losses: Sequence[FeatureLoss] = _LIKENESS,
     feature_layer: int = -1,
+    regularizers: Sequence[Regularizer] = (),
 ) -> Game:
     """A variational autoencoder against a discriminator of reconstructions and samples (algorithm 1).
 
@@ -88,6 +90,7 @@ def vae_gan(
         penalties: this and `penalty_at` and `augmentation` are as in `games.adversarial`, for reconstructions and samples alike.
         feature_losses: L_like, from `gan_jax.features`.
         feature_layer: the index of the features to which `feature_losses` apply.
+        regularizers: as in `games.adversarial`, for reconstructions and samples alike. None may move latents.
 
     Raises `ValueError` for packing, for weights out of range, without feature losses if `pixel_weight` is 0, as
     `games.judgement.judgement` does and, from `init`, if the encoder does not return pairs.
@@ -104,6 +107,7 @@ def vae_gan(
         augmentation=augmentation,
         feature_losses=feature_losses,
         feature_layer=feature_layer,
+        regularizers=regularizers,
     )
 
     def init(batch: Array, key: Key) -> tuple[Variables, Variables]:

@@ -15,6 +15,7 @@ from gan_jax.games.reconstruction import adversarial_term, reconstruct
 from gan_jax.objectives import Objective, hinge
 from gan_jax.penalties import Penalty, Scheduled
 from gan_jax.ranges import Positive, Weight, Whole, checked
+from gan_jax.regularizers import Regularizer
 from gan_jax.training import Game
 from gan_jax.typing import Array, Batch, Key, Metrics, Variables
 
@@ -52,6 +53,7 @@ def vqgan(
     augmentation: Augmentation | None = None,
     feature_losses: Sequence[FeatureLoss] = (),
     feature_layer: int = -1,
+    regularizers: Sequence[Regularizer] = (),
 ) -> Game:
     """An autoencoder, quantised or not, against a discriminator of real from reconstructed images (eqs. 4 to 7).
 
@@ -74,8 +76,8 @@ def vqgan(
             0 the autoencoder ignores the discriminator.
         last_layer: the path of the last layer's parameters; None for lambda = 1. With 'kernel' appended, lambda is of its kernel
             alone, as in the authors' code.
-        penalties: this and `penalty_at`, `augmentation`, `feature_losses` and `feature_layer` are as in `games.adversarial`.
-            Feature losses begin with the adversarial term, but are not multiplied by its weights.
+        penalties: this and `penalty_at`, `augmentation`, `feature_losses`, `feature_layer` and `regularizers` are as in
+            `games.adversarial`. Feature losses begin with the adversarial term, but are not multiplied by its weights.
 
     Raises `ValueError` for settings out of range, as `games.judgement.judgement` does, if there are no differences and, from
     `init`, if there are no parameters at `last_layer`.
@@ -94,6 +96,7 @@ def vqgan(
         augmentation=augmentation,
         feature_losses=feature_losses,
         feature_layer=feature_layer,
+        regularizers=regularizers,
     )
 
     def init(batch: Array, key: Key) -> tuple[Variables, Variables]:

@@ -40,6 +40,7 @@ from gan_jax.ranges import (
     refuse_given,
 )
 from gan_jax.registry import build
+from gan_jax.regularizers import REGULARIZERS
 from gan_jax.runs.annealed import Annealed, check_setting, read_courses
 from gan_jax.runs.directory import Options
 from gan_jax.schedules import Schedule
@@ -134,9 +135,9 @@ class MethodOptions(TrainOptions):
     as a share of the first, and `start` is the share of the steps after which the decay begins."""
     anneal: Names = ()
     """What else changes with the number of images that D has been shown: learning_rate:end=0.25 and gamma:end=0.1 (of all
-    penalties) as shares of the initial values, beta2:start=0.9,end=0.99 of Adam, probability:start=0,end=0.55 of diff_augment,
-    and half_life:start=0,end=5e6 of G's average, in images, instead of --ema-decay. Each takes images=2e7, by default those of
-    the whole run, and shape=cosine, linear or geometric."""
+    penalties) as shares of the initial values, beta2:start=0.9,end=0.99 of Adam, probability:start=0,end=0.55 of diff_augment or
+    ada, and half_life:start=0,end=5e6 of G's average, in images, instead of --ema-decay. Each takes images=2e7, by default those
+    of the whole run, and shape=cosine, linear or geometric."""
     clip_weights: Positive | None = None
     """Limit the absolute value of every parameter of D to this value (WGAN: 0.01, part of --optimizers wgan)."""
     historical_averaging: Weight = 0.0
@@ -270,12 +271,16 @@ class GameOptions(MethodOptions):
 
     penalty_at: Literal['seen', 'original'] | None = None
     """Where penalties differentiate: at what D sees, or at the original examples, through the augmentations. The default is the
-    latter with the augmentation 'adaptive', as in ADA, and the former otherwise."""
+    latter with an augmentation whose probability adapts, as in ADA, and the former otherwise."""
     augmentations: Names = ()
     """Augmentations of the input of D: any of instance_noise:sigma=0.1,updates=5000, diff_augment:policy=color+translation,
-    adaptive:target=0.6, packing:size=2."""
+    adaptive:target=0.6, ada:policy=blit+geom+color, packing:size=2."""
     features: Names = ()
-    """Losses added to G's loss: feature_matching, feature_matching_l1, pulling_away:weight=0.1."""
+    """Losses added to G's loss: feature_matching, feature_matching_l1, feature_reconstruction, pulling_away:weight=0.1."""
+    regularizers: Names = ()
+    """What else acts on the logits of D: any of lecam:weight=0.3 (distances from past logits), bcr:policy=flip+translation and
+    zcr:deviation=0.05 (consistency under changes of images and of latents), and top_k:decay=0.99,images=50000 (G learns from the
+    most real of its images)."""
     d_norm: str = 'none'
     """Normalization in D: batch, layer, instance, spectral, weight or none."""
     g_norm: str = 'none'
@@ -324,6 +329,7 @@ class GameOptions(MethodOptions):
                 penalty_at=self.penalty_at or ('original' if any(a.reads_logits for a in chosen) else 'seen'),
                 augmentation=augmentations.chain(*chosen) if chosen else None,
                 feature_losses=[build(FEATURES, text) for text in self.features],
+                regularizers=[build(REGULARIZERS, text) for text in self.regularizers],
                 objective_weight=self.objective_weight,
             )
         except ValueError as error:

@@ -5,6 +5,7 @@ else is provided here and in the loop: several seeds in one program, several dev
 pictures, scores during training, the final sampler, and the mean and interval in the final table.
 """
 
+import functools
 import pathlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -300,7 +301,19 @@ def _check_share(study: Study, rows: int) -> None:
     """Raises `InputError` if the game cannot be played on `rows` examples, the share of one device."""
     batch = jax.tree.map(lambda x: jax.ShapeDtypeStruct((rows, *np.shape(x)[1:]), jnp.result_type(x)), study.example)
     if study.game is not None:
-        check_fit(study.game, batch)
+        leaves, structure = jax.tree.flatten(batch)
+        if problem := _problem(study.game, structure, *leaves):
+            raise InputError(problem)
+
+
+@functools.lru_cache(maxsize=16)
+def _problem(game: Game, structure: Any, *leaves: jax.ShapeDtypeStruct) -> str | None:
+    """Why the game cannot be played on such a batch. Remembered, since a mesh of several seeds asks for the same share again."""
+    try:
+        check_fit(game, jax.tree.unflatten(structure, leaves))
+    except InputError as error:
+        return str(error)
+    return None
 
 
 def seeds_grid(config: TrainOptions, study: Study) -> Mesh:

@@ -154,6 +154,11 @@ dcgan --augmentations diff_augment:probability=2              probability must b
 dcgan --augmentations adaptive:target=2                       target must be from -1 to 1, not 2
 dcgan --augmentations adaptive:images=0                       images must be at least 1, not 0
 dcgan --augmentations adaptive:scale=x                        has no setting 'scale'
+dcgan --augmentations ada:policy=blit+colour                  unknown transform of ADA 'colour'; did you mean color
+dcgan --objective wasserstein --augmentations ada             an adaptive augmentation follows the sign of real logits
+dcgan --regularizers lecam:decay=1                            decay must be at least 0 and below 1, not 1
+dcgan --regularizers bcr:policy=flop                          unknown transform 'flop'; did you mean flip
+lapgan --regularizers bcr                                     bcr would change the high-pass images of a pyramid
 dcgan --features feature_match                                did you mean feature_matching
 dcgan --features pulling_away:weight=-1                       weight must be from 0 to 1000000, not -1
 dcgan --d-norm virtual                                        only for generators

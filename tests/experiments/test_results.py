@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from experiments.results import __main__ as ledger
-from experiments.results import columns, page, rows, runner, storage
+from experiments.results import columns, comparison, page, rows, runner, storage
 from experiments.results.protocol import PROTOCOL
 from experiments.results.rows import Column, Figure, Line, Origin, Picture, Row
 from experiments.results.sections import SECTIONS
@@ -143,6 +143,54 @@ def test_a_page_says_what_a_row_has():
     assert f'commit {"f" * 12} with uncommitted changes, jax 0.10.2, a CPU, 2 cores, 1 h 1 min. A note.' in text
     assert text.count('## ') == 1  # no section without rows
     assert '<sup>' not in text and 'seeds' in text
+
+
+# Comparing rows.
+
+
+def test_interquartile_means():
+    # Without the smallest and the largest of 5, (2 + 3 + 4) / 3; one outlier moves nothing.
+    mean = comparison.interquartile_mean([1.0, 2, 3, 4, 1000])
+    assert mean.value == 3 and 1 <= mean.low < 3 < mean.high <= 1000
+    assert comparison.interquartile_mean([5.0] * 4) == (5, 5, 5)
+    assert comparison.interquartile_mean([1.0, 2, 3, math.inf]).value == 2.5
+
+
+def test_bootstrap_intervals_cover():
+    rng = np.random.default_rng(0)
+    found = [comparison.interquartile_mean(rng.normal(size=20)) for _ in range(100)]
+    # 95 of 100 at infinitely many seeds; of 20 the percentile bootstrap covers some less.
+    assert 84 <= sum(low <= 0 <= high for _, low, high in found) <= 99
+
+
+def test_the_probability_of_improvement_is_mann_and_whitneys():
+    from scipy.stats import mannwhitneyu
+
+    x, y = np.random.default_rng(1).integers(0, 6, size=(2, 9)).astype(float)
+    wanted = mannwhitneyu(x, y).statistic / 81  # with ties as halves
+    assert comparison.probability_of_improvement(x, y, 'higher').value == pytest.approx(wanted)
+    assert comparison.probability_of_improvement(x, y, 'lower').value == pytest.approx(1 - wanted)
+    assert comparison.probability_of_improvement([3.0, 4], [1.0, 2], 'higher') == (1, 1, 1)
+
+
+def test_rows_are_compared_with_their_baseline():
+    section = next(name for name, section in SECTIONS.items() if section.compared == 'Fréchet distance')
+    column = Column('Fréchet distance', 'x', '', 'lower')
+
+    def row(name, *values, baseline='base'):
+        made = recorded(*values, name=name, label=name, section=section, columns=(column,), baseline=baseline)
+        return dataclasses.replace(made, figures={'': {column.title: rows.figure_of(values)}})
+
+    base, good, bad = row('base', 3.0, 4.0, 5.0), row('good', 1.0, 2.0, 3.5), row('bad', 9.0, None, 8.0)
+    text = page.page({each.name: each for each in (base, good, bad, row('alone', 1.0, 2.0, baseline=''))})
+    assert '| base | 4 [3, 5] |  |  |' in text
+    assert '| good | 2.167 [1, 3.5] | 0.89 [' in text  # 8 of 9 pairs
+    assert '| bad | inf [8, inf] | 0.00 [0.00, 0.00] | base |' in text  # a seed that diverged is the worst
+    assert text.count('bootstrap') == 1 and '| alone | 1' not in text.split('bootstrap')[1].split('**')[0]
+    two = dataclasses.replace(base, lines=(Line('a', 'a'), Line('b', 'b')), baseline='a')
+    two = dataclasses.replace(two, figures={'a': base.figures[''], 'b': good.figures['']})
+    found = {line: improvement for _, line, _, improvement in comparison.comparisons([two], column.title)}
+    assert found['a'] is None and found['b'].value == pytest.approx(8 / 9)
 
 
 # Reading a run.

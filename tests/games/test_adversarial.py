@@ -8,20 +8,32 @@ import optax
 import pytest
 
 import gan_jax
-from gan_jax import augmentations, features, games, latents, networks, objectives, parallel, penalties
+from gan_jax import augmentations, features, games, latents, networks, objectives, parallel, penalties, regularizers
 from gan_jax.games.judgement import PROGRESS
 from gan_jax.registry import build
 
 LINE = {  # every member of every table at least once, with what else a user may put beside it
-    'minimax': ('minimax:smoothing=0.1', ['r1'], ['instance_noise:sigma=0.5,updates=3'], []),
-    'non_saturating': ('non_saturating', ['roth', 'r2'], [], ['feature_matching']),
-    'wasserstein': ('wasserstein', ['wgan_gp'], ['instance_noise'], ['pulling_away']),
-    'least_squares': ('least_squares', ['dragan'], ['adaptive:images=64,every=1'], []),
-    'hinge': ('hinge', [], ['diff_augment', 'packing'], ['feature_matching_l1']),
-    'energy_margin': ('energy_margin:margin=1', [], [], ['pulling_away']),
-    'relativistic': ('relativistic', ['r1', 'r2'], [], ['feature_reconstruction']),
-    'relativistic_average': ('relativistic_average', ['wgan_gp:one_sided=True'], ['packing'], ['feature_matching']),
-    'f_gan': ('f_gan:divergence=kl', ['r1_r2', 'finite_r1:epsilon=0.1', 'finite_r2:epsilon=0.1'], [], []),
+    'minimax': ('minimax:smoothing=0.1', ['r1'], ['instance_noise:sigma=0.5,updates=3'], [], []),
+    'non_saturating': ('non_saturating', ['roth', 'r2'], [], ['feature_matching'], ['lecam']),
+    'wasserstein': ('wasserstein', ['wgan_gp'], ['instance_noise'], ['pulling_away'], []),
+    'least_squares': ('least_squares', ['dragan'], ['adaptive:images=64,every=1'], [], []),
+    'hinge': ('hinge', [], ['diff_augment', 'packing'], ['feature_matching_l1'], ['bcr']),
+    'energy_margin': ('energy_margin:margin=1', [], [], ['pulling_away'], ['zcr']),
+    'relativistic': ('relativistic', ['r1', 'r2'], [], ['feature_reconstruction'], []),
+    'relativistic_average': (
+        'relativistic_average',
+        ['wgan_gp:one_sided=True'],
+        ['packing'],
+        ['feature_matching'],
+        ['top_k:decay=0.5,images=16'],
+    ),
+    'f_gan': (
+        'f_gan:divergence=kl',
+        ['r1_r2', 'finite_r1:epsilon=0.1', 'finite_r2:epsilon=0.1'],
+        ['ada:policy=blit'],
+        [],
+        [],
+    ),
 }
 
 
@@ -34,7 +46,7 @@ class Images(nn.Module):
 
 
 def make_game(name, every=2):
-    objective, terms, augment, feature_losses = LINE[name]
+    objective, terms, augment, feature_losses, others = LINE[name]
     chain = augmentations.chain(*(build(augmentations.AUGMENTATIONS, text) for text in augment))
     return games.adversarial(
         Images(),
@@ -44,6 +56,7 @@ def make_game(name, every=2):
         penalties=[penalties.scheduled(build(penalties.PENALTIES, text), every=every) for text in terms],
         augmentation=chain if augment else None,
         feature_losses=[build(features.FEATURES, text) for text in feature_losses],
+        regularizers=[build(regularizers.REGULARIZERS, text) for text in others],
     )
 
 
@@ -58,13 +71,21 @@ def train(game, **options):
 
 def test_every_member_of_every_table_is_here():
     text = ' '.join(str(line) for line in LINE.values())
-    tables = (objectives.OBJECTIVES, penalties.PENALTIES, augmentations.AUGMENTATIONS, features.FEATURES)
+    tables = (
+        objectives.OBJECTIVES,
+        penalties.PENALTIES,
+        augmentations.AUGMENTATIONS,
+        features.FEATURES,
+        regularizers.REGULARIZERS,
+    )
     assert [name for table in tables for name in table if name not in text] == []
 
 
 @pytest.mark.parametrize('name', LINE)
 def test_any_combination_trains_unrolled_and_the_same_on_many_devices(name):
-    unroll_steps = 0 if name in ('least_squares', 'hinge') else 1  # an unroll through image transforms is compiled for long
+    unroll_steps = (
+        0 if name in ('least_squares', 'hinge', 'f_gan') else 1
+    )  # an unroll through image transforms is compiled for long
     state, step = train(make_game(name), unroll_steps=unroll_steps)
     first = state
     for batch in BATCHES[:2]:

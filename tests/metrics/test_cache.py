@@ -175,6 +175,7 @@ def test_kept_classifiers_are_those_of_their_program(monkeypatch):
     first = train()
     assert train() == first
     monkeypatch.setattr(classifier, '_shifted', lambda x, key: x)
+    classifier._fitting.cache_clear()
     assert train() != first
     monkeypatch.undo()
     for file in (files.cache_directory() / 'classifiers').glob('*'):

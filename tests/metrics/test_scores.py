@@ -41,7 +41,7 @@ def test_closed_forms(score):
     assert float(score(np.tile(1e4 * np.eye(7, dtype=np.float32), (5, 1)))) == pytest.approx(7, rel=1e-6)
     # The same prediction for all: 1.
     assert float(score(np.tile(samples(1, 7), (20, 1)))) == pytest.approx(1, abs=1e-6)
-    # exp of the capacity of the binary symmetric channel with error .2, log 2 - h(.2): card 17's 1.212573.
+    # exp of the capacity of the binary symmetric channel with error .2, log 2 - h(.2): 1.212573.
     assert float(score(np.log(np.array([[0.8, 0.2], [0.2, 0.8]], np.float32)))) == pytest.approx(1.212573, abs=1e-6)
 
 

@@ -3,6 +3,7 @@
 Its scores carry the name of the data set. They are comparable between runs on that data set, and are not FID.
 """
 
+import functools
 import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -94,16 +95,17 @@ def train_classifier(
     if len(labels) != len(images) or (counts == 0).any():
         raise InputError(f'there are {len(images)} images and {len(labels)} labels; {int((counts == 0).sum())} classes are empty')
     network = Network(len(counts))
-    fit = _fitting(network, steps=steps, batch_size=batch_size, seed=seed)
     x, y = jnp.asarray(images), jnp.asarray(labels)
-    identity = fingerprint(images, labels, fit.lower(x, y).as_text())
+    like = (jax.ShapeDtypeStruct(a.shape, a.dtype) for a in (x, y))
+    fit, program = _fitting(network, steps, batch_size, seed, *like)
+    identity = fingerprint(images, labels, program)
     file = cache_directory() / 'classifiers' / f'{identity}.safetensors'
     variables = _read(file) if cache else None
     if variables is None:
         variables = fit(x, y)
         if cache:
             _write(file, variables)
-    apply = compilation.jit(network.apply)
+    apply = _application(network)
 
     def blocks(x: AnyArray, output: int) -> np.ndarray:
         return np.concatenate([np.asarray(apply(variables, as_float(x[i : i + 500]))[output]) for i in range(0, len(x), 500)])
@@ -116,8 +118,16 @@ def train_classifier(
     return Classifier(lambda x: np.asarray(jax.nn.softmax(blocks(x, 0))), lambda x: blocks(x, 1), extractor)
 
 
-def _fitting(network: Network, *, steps: int, batch_size: int, seed: int) -> Any:
-    """The compiled `(images, labels) -> variables`, which determines a classifier completely."""
+@functools.cache
+def _application(network: Network) -> Any:
+    return compilation.jit(network.apply)
+
+
+@functools.cache
+def _fitting(
+    network: Network, steps: int, batch_size: int, seed: int, x: jax.ShapeDtypeStruct, y: jax.ShapeDtypeStruct
+) -> tuple[Any, str]:
+    """The compiled `(images, labels) -> variables` for arrays like x and y, and its program, which determines a classifier."""
     optimizer = optax.adamw(optax.cosine_decay_schedule(2e-3, steps), weight_decay=1e-4)
     init_key, key = jax.random.split(jax.random.key(seed))
 
@@ -132,7 +142,7 @@ def _fitting(network: Network, *, steps: int, batch_size: int, seed: int) -> Any
         variables = network.init(init_key, as_float(x[:1]))
         return descend(loss, optimizer, Descent(variables, (), optimizer.init(variables)), steps).params
 
-    return fit
+    return fit, fit.lower(x, y).as_text()
 
 
 def classifier_scores(probabilities: np.ndarray) -> ClassifierScores:
