@@ -21,6 +21,7 @@ import tyro
 
 from experiments.shared import generators
 from gan_jax import compilation, data, runs
+from gan_jax.averages import RelativeWidth
 from gan_jax.data.loading import is_array_file
 from gan_jax.errors import InputError
 from gan_jax.metrics import __main__ as metrics
@@ -42,6 +43,8 @@ class Config(Checked):
     """The run's directory, such as runs/dcgan."""
     checkpoint: Whole | None = None
     """Score the generator of the checkpoint at this step instead of sampler.bin."""
+    ema_width: RelativeWidth | None = None
+    """Score the generator's average of this relative width instead, for runs with --ema-widths."""
     dataset: Text | None = None
     """The present location of the run's data set, if it has moved."""
     protocol: Names = ()
@@ -76,7 +79,8 @@ def main(config: Config) -> list[dict[str, Any]]:
     dataset = _dataset(path, options, config.dataset, config.data_dir)
     split = 'test' if data.has_test_set(dataset, config.data_dir) else 'train'
     asked = dataclasses.replace(asked, images=(dataset, str(path)))
-    samples = sources.open_source(str(path), seed=config.seed) if config.checkpoint is None else _of_checkpoint(path, config)
+    exported = config.checkpoint is None and config.ema_width is None
+    samples = sources.open_source(str(path), seed=config.seed) if exported else _of_checkpoint(path, config)
     opened = [samples]
     real = _opener(asked, samples, opened)
     context: dict[str, Any] = {}
@@ -135,7 +139,7 @@ def _opener(
 
 def _of_checkpoint(path: pathlib.Path, config: Config) -> sources.OpenedImages:
     """The samples of a checkpoint, which are those that `sampler.bin` draws if it is of the same step."""
-    trained = generators.load(path, 'generator', config.checkpoint)
+    trained = generators.load(path, 'generator', config.checkpoint, ema_width=config.ema_width)
     generator: runs.Generator = trained.made
 
     def images(weights: Any, seed: Any, number: Any) -> Any:

@@ -2,10 +2,12 @@
 
     python -m experiments.export runs/dcgan
     python -m experiments.export runs/dcgan --checkpoint 8000
+    python -m experiments.export runs/dcgan --ema-width 0.08
 
 `jax.export` keeps its files readable for six months. The weights (generator.safetensors) and the configuration (config.json,
 generator.json) next to them do not expire. This command rebuilds the exported files from them or, if the run has checkpoints,
-from the newest or the selected checkpoint.
+from the newest or the selected checkpoint. A run with --ema-widths can be exported with an average of any width (EDM2's post-hoc
+EMA): its profile is fitted to those of the averages in all checkpoints.
 """
 
 import dataclasses
@@ -16,6 +18,7 @@ import tyro
 
 from experiments.shared import generators
 from gan_jax import runs
+from gan_jax.averages import RelativeWidth
 from gan_jax.ranges import Checked, Text, Whole
 from gan_jax.runs.generators import export_generator
 
@@ -28,6 +31,8 @@ class Config(Checked):
     """The run's directory, such as runs/dcgan."""
     checkpoint: Whole | None = None
     """Step of the checkpoint to export; by default the newest."""
+    ema_width: RelativeWidth | None = None
+    """Relative width of the generator's average, for runs with --ema-widths, whose checkpoints it is reconstructed from."""
 
 
 def main(config: Config) -> pathlib.Path:
@@ -35,7 +40,7 @@ def main(config: Config) -> pathlib.Path:
 
     Raises `InputError` for a directory that is not a trained run of a generator.
     """
-    trained = generators.load(pathlib.Path(config.run), 'generator', config.checkpoint)
+    trained = generators.load(pathlib.Path(config.run), 'generator', config.checkpoint, ema_width=config.ema_width)
     print(f'step {trained.step}: ' + export_generator(trained.path, trained.made, trained.weights, trained.step))
     return trained.path
 

@@ -55,6 +55,9 @@ class Config(image_gan.ImageOptions):
     blocks: Count = 1
     """Residual blocks in a stage; the paper has 2."""
     latent_size: Width = 64
+    dtype: Literal['float32', 'bfloat16'] = 'float32'
+    """Dtype of the computations of the finest stages, at most four; the others, at least the smallest, are float32, and so are
+    parameters, logits and losses."""
     objective: str = 'relativistic'
     penalties: tuple[str, ...] = ('r1_r2:gamma=1',)
     penalty_at: Literal['seen', 'original'] | None = 'original'

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from experiments.shared import generators
 from gan_jax import compilation, data, runs
+from gan_jax.averages import RelativeWidth
 from gan_jax.data.reading import image_files, read_image
 from gan_jax.errors import InputError
 from gan_jax.files import new_folder
@@ -40,6 +41,8 @@ class Config(Checked):
     """Direction of a CycleGAN; by default from A to B. A pix2pix has learned a single direction."""
     checkpoint: Whole | None = None
     """Step of the checkpoint to translate with; by default the newest."""
+    ema_width: RelativeWidth | None = None
+    """Relative width of the generator's average, for runs with --ema-widths, whose checkpoints it is reconstructed from."""
     size: Side | None = None
     """Height and width of the translations, if they differ from those the run was trained on. A CycleGAN requires multiples
     of 4."""
@@ -50,7 +53,8 @@ class Config(Checked):
 def main(config: Config) -> pathlib.Path:
     """Translates the images and returns the folder of the translations. Raises `InputError`."""
     out = pathlib.Path(config.out)
-    trained = generators.load(pathlib.Path(config.run), 'translator', config.checkpoint, direction=config.direction)
+    path, width = pathlib.Path(config.run), config.ema_width
+    trained = generators.load(path, 'translator', config.checkpoint, ema_width=width, direction=config.direction)
     translator: runs.Translator = trained.made
     size = translator.size if config.size is None else config.size
     files = named(pathlib.Path(config.source))

@@ -20,7 +20,7 @@ import gan_jax
 from experiments.shared import autoencoders
 from gan_jax import data, games, latents, networks, runs
 from gan_jax.errors import InputError
-from gan_jax.ranges import Weight, Width
+from gan_jax.ranges import Weight, Width, refuse_given
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +45,8 @@ class Config(autoencoders.AutoencoderOptions):
 
     def check(self) -> None:
         super().check()
+        if not self.features:
+            refuse_given(self, 'gamma', because='is the weight of --features, of which there are none')
         if self.minibatch != 'none':
             raise InputError('--minibatch would compare real images with themselves: each is judged twice')
 

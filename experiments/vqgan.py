@@ -65,10 +65,23 @@ class Config(autoencoders.AutoencoderOptions):
     """Optimizers of both players; VQGAN has Adam with beta1 = .5 and beta2 = .9."""
 
     title: ClassVar[str] = 'VQGAN'
+    of_discriminator: ClassVar[tuple[str, ...]] = (
+        *autoencoders.AutoencoderOptions.of_discriminator,
+        *('adaptive', 'largest_weight', 'start', 'discriminator_waits', 'receptive_field'),
+    )
 
     def check(self) -> None:
         super().check()
         refuse_given(self, 'latent_size', because='has no effect: the codes are of --code-size')
+        if not self.objective_weight:
+            why = 'has no effect with --objective-weight 0, which leaves no adversarial term to weigh'
+            refuse_given(self, 'adaptive', 'largest_weight', because=why)
+        if not self.adaptive:
+            refuse_given(self, 'largest_weight', because='limits the adaptive weight, which --no-adaptive omits')
+        if not self.start:
+            refuse_given(self, 'discriminator_waits', because='requires a --start above 0 to wait for')
+        if not self.code_weight:
+            refuse_given(self, 'commitment', because='has no effect with --code-weight 0')
         if self.perceptual is None:
             refuse_given(self, 'perceptual_weight', because='requires --perceptual')
         if self.minibatch != 'none':

@@ -15,6 +15,7 @@ from gan_jax.training import Game, Player, Trainer, TrainState, init, make_train
 if TYPE_CHECKING:
     from gan_jax import (
         augmentations,
+        averages,
         boosting,
         codes,
         compilation,
@@ -43,10 +44,10 @@ if TYPE_CHECKING:
     )  # fmt: skip
 
 __all__ = [
-    'Game', 'InputError', 'Player', 'TrainState', 'Trainer', 'augmentations', 'boosting', 'codes', 'compilation', 'data',
-    'divergences', 'features', 'games', 'init', 'inversion', 'keys', 'latents', 'make_train_step', 'many_steps', 'metrics',
-    'networks', 'numerics', 'objectives', 'optimizers', 'parallel', 'penalties', 'pipeline', 'pyramids', 'regularizers', 'runs',
-    'sample', 'schedules', 'text', 'trainer', 'training', 'unroll', 'warping',
+    'Game', 'InputError', 'Player', 'TrainState', 'Trainer', 'augmentations', 'averages', 'boosting', 'codes', 'compilation',
+    'data', 'divergences', 'features', 'games', 'init', 'inversion', 'keys', 'latents', 'make_train_step', 'many_steps',
+    'metrics', 'networks', 'numerics', 'objectives', 'optimizers', 'parallel', 'penalties', 'pipeline', 'pyramids',
+    'regularizers', 'runs', 'sample', 'schedules', 'text', 'trainer', 'training', 'unroll', 'warping',
 ]  # fmt: skip
 __version__ = '0.1.0'
 

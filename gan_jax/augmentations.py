@@ -233,7 +233,7 @@ def _following(transform: Randomly, target: float, images: int, every: int) -> A
         sign = parallel.pmean(jnp.sign(real).mean())
         signs, updates = state.signs + sign, state.updates + 1
         due = updates == every
-        batch = len(real) * parallel.axis_size()
+        batch = parallel.batch_size(len(real))
         moved = jnp.clip(state.probability + jnp.sign(signs / every - target) * batch * every / images, 0, 1)
         return Adaptive(jnp.where(due, moved, state.probability), jnp.where(due, 0, signs), jnp.where(due, jnp.int32(0), updates))
 

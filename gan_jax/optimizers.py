@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from gan_jax.averages import moving_average
+from gan_jax.numerics import safe_sqrt
 from gan_jax.ranges import Positive, Rate, Share, ShareBelow1, Weight, checked
 from gan_jax.registry import Table
 from gan_jax.schedules import Schedule as Decay
@@ -23,6 +25,23 @@ def clip_weights(limit: Positive = 0.01) -> optax.GradientTransformation:
     It must come last in a chain. Raises `ValueError` unless the limit is above 0.
     """
     return _stateless(lambda update, param: jnp.clip(param + update, -limit, limit) - param)
+
+
+@checked
+def clip_gradients(limit: Positive = 1.0) -> optax.GradientTransformation:
+    """Scales a player's gradient down to the norm `limit` if its norm over all parameters is larger (Pascanu et al. 2013).
+
+    It must come before the optimizer in a chain. It is `optax.clip_by_global_norm`, but differentiable where the gradient is 0,
+    so that it can be unrolled. Raises `ValueError` unless the limit is above 0.
+    """
+
+    def update(updates: Any, params: Any = None) -> Any:
+        del params
+        norm = safe_sqrt(sum(jnp.square(x).sum() for x in jax.tree.leaves(updates)) + jnp.zeros(()))
+        scale = limit / jnp.maximum(norm, limit)
+        return jax.tree.map(lambda x: (scale * x).astype(x.dtype), updates)
+
+    return optax.stateless(update)
 
 
 def _stateless(function: Callable[[Array, Array], Array]) -> optax.GradientTransformation:
@@ -58,29 +77,6 @@ def historical_averaging(weight: Weight = 1.0) -> optax.GradientTransformation:
         return gradient, Average(steps, average)
 
     return optax.GradientTransformation(lambda params: Average(jnp.int32(0), jax.tree.map(jnp.zeros_like, params)), update)
-
-
-def decayed_average(old: Any, new: Any, decay: Array | float) -> Any:
-    """`decay * old + (1 - decay) * new` of pytrees with leaves of equal shapes. Non-float leaves are copied from `new`."""
-
-    def average(old: Array, new: Array) -> Array:
-        return (decay * old + (1 - decay) * new).astype(new.dtype) if jnp.issubdtype(new.dtype, jnp.floating) else new
-
-    return jax.tree.map(average, old, new)
-
-
-def moving_average(old: Any, new: Any, decay: float, count: Array) -> Any:
-    """The exponential moving average of a pytree, with decay `min(decay, (1 + count) / (10 + count))`.
-
-    The decay starts small so that early values are forgotten quickly. Non-float leaves are copied from `new`.
-
-    Args:
-        old: the average so far.
-        new: the values to include, with leaves of the shapes of `old`.
-        decay: the decay in the limit of many updates.
-        count: the number of updates so far.
-    """
-    return decayed_average(old, new, jnp.minimum(decay, (1 + count) / (10 + count)))
 
 
 @checked
@@ -189,6 +185,58 @@ def _scaled(beta1: float, beta2: float | Decay) -> optax.GradientTransformation:
 
 
 @checked
+def optimistic_adam(
+    learning_rate: Rate = 1e-4,
+    beta1: ShareBelow1 = 0.5,
+    beta2: ShareBelow1 | Decay = 0.9,
+    discriminator_rate: Rate | None = None,
+) -> Optimizers:
+    """Optimistic Adam: twice the step of Adam less its previous step (Daskalakis et al. 2018, algorithm 1).
+
+    Each player thereby anticipates the other's next step, so that simultaneous steps of a bilinear game converge rather than
+    spiral outwards. The first step is Adam's.
+
+    Args:
+        learning_rate: this and the others are as in `adam`.
+        beta1: decay of the first moment.
+        beta2: decay of the second moment.
+        discriminator_rate: the discriminator's learning rate, if it differs.
+
+    Raises `ValueError` for settings out of range.
+    """
+    rates = learning_rate, learning_rate if discriminator_rate is None else discriminator_rate
+    made = (optax.chain(_scaled(beta1, beta2), optimism(), optax.scale_by_learning_rate(rate)) for rate in rates)
+    return Optimizers(*made)
+
+
+def optimism() -> optax.GradientTransformation:
+    """2 u_t - u_(t - 1) for the updates u_t; of gradients, optimistic mirror descent (Daskalakis et al. 2018).
+
+    The first update is unchanged. In a chain it comes after what scales gradients, and before the learning rate.
+    """
+    return optax.scale_by_optimistic_gradient()
+
+
+@checked
+def sgd(
+    learning_rate: Rate = 0.01, momentum: ShareBelow1 = 0.0, optimistic: bool = False, discriminator_rate: Rate | None = None
+) -> Optimizers:
+    """Gradient descent for both players.
+
+    Args:
+        learning_rate: of both players, or of the generator if `discriminator_rate` is given.
+        momentum: decay of the accumulated gradients, as in `optax.trace`; Goodfellow et al. 2014 used momentum.
+        optimistic: whether a step is twice the present one less the previous one; see `optimism`.
+        discriminator_rate: the discriminator's learning rate, if it differs.
+
+    Raises `ValueError` for settings out of range.
+    """
+    rates = learning_rate, learning_rate if discriminator_rate is None else discriminator_rate
+    parts = [*([optax.trace(momentum)] if momentum else []), *([optimism()] if optimistic else [])]
+    return Optimizers(*(optax.chain(*parts, optax.scale_by_learning_rate(rate)) for rate in rates))
+
+
+@checked
 def unrolled(learning_rate: Rate = 1e-4, beta1: ShareBelow1 = 0.5) -> Optimizers:
     """The Adam of unrolled GANs for the ring of Gaussians (Metz et al. 2017, appendix A).
 
@@ -246,6 +294,15 @@ def improved_gan(learning_rate: Rate = 3e-3, beta1: ShareBelow1 = 0.5) -> Optimi
 
 OPTIMIZERS: Table[Callable[..., Optimizers]] = Table(
     'optimizers',
-    {'adam': adam, 'unrolled': unrolled, 'wgan': wgan, 'wgan_gp': wgan_gp, 'ttur': ttur, 'improved_gan': improved_gan},
+    {
+        'adam': adam,
+        'optimistic_adam': optimistic_adam,
+        'sgd': sgd,
+        'unrolled': unrolled,
+        'wgan': wgan,
+        'wgan_gp': wgan_gp,
+        'ttur': ttur,
+        'improved_gan': improved_gan,
+    },
 )
 """Name -> factory."""

@@ -6,10 +6,12 @@ binds it to the rows of an array (for tests), and the collectives here check whe
 all processes of a run (`gan_jax.hosts`); the step is the same program whether they belong to one process or to many.
 
 Random numbers are drawn per example, from `example_keys`, so example i of a global batch sees the same noise on one device and
-on a thousand.
+on a thousand, and in whichever `part` of a batch it is.
 """
 
-from collections.abc import Callable, Sequence
+import contextlib
+import contextvars
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -30,13 +32,40 @@ def axis_size() -> int:
         return 1
 
 
+_part: contextvars.ContextVar[tuple[Array | int, int]] = contextvars.ContextVar('_part', default=(0, 1))
+
+
+@contextlib.contextmanager
+def part(number: Array | int, count: int) -> Iterator[None]:
+    """While a function is traced: its batch is part `number`, from 0, of `count` equal parts of this device's share.
+
+    Examples then have the keys (`example_keys`) that they have in the whole share, and `batch_size` counts all parts. Collectives
+    are still over devices alone.
+    """
+    token = _part.set((number, count))
+    try:
+        yield
+    finally:
+        _part.reset(token)
+
+
+def batch_size(n: int) -> int:
+    """The number of examples in the global batch, given the number of those that are here."""
+    return n * axis_size() * _part.get()[1]
+
+
 def alone(function: Callable) -> Callable:
     """Makes a function run on each device independently, on the device's own values, wherever it is called.
 
     The result takes positional arguments only. Inside it collectives do nothing, and example i is the i-th of the device.
     """
+
+    def whole(*args: Any) -> Any:
+        with part(0, 1):
+            return function(*args)
+
     # Of two axes with the same name the inner one applies, and JAX includes it in its cache keys.
-    return jax.vmap(function, in_axes=None, out_axes=None, axis_name=AXIS, axis_size=1)
+    return jax.vmap(whole, in_axes=None, out_axes=None, axis_name=AXIS, axis_size=1)
 
 
 def pmean(tree: Any) -> Any:
@@ -70,8 +99,9 @@ def all_gather(rows: Array) -> Array:
 
 def example_keys(n: int, key: Key) -> Key:
     """One key for each of this device's `n` examples, `[n]`, determined by the example's position in the global batch."""
-    first = 0 if axis_size() == 1 else jax.lax.axis_index(AXIS) * n
-    return jax.vmap(jax.random.fold_in, (None, 0))(key, first + jnp.arange(n))
+    device = 0 if axis_size() == 1 else jax.lax.axis_index(AXIS)
+    number, parts = _part.get()
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, (device * parts + number) * n + jnp.arange(n))
 
 
 # A runner turns `function(state, batch, *others) -> (state, result)` into one compiled function of global arrays, and

@@ -31,7 +31,7 @@ LAYERS = [  # a module may import from its own line's package, and from any line
         'gan_jax.inversion',
         'gan_jax.pyramids',
     },
-    {'gan_jax.divergences', 'gan_jax.parallel', 'gan_jax.numerics', 'gan_jax.schedules', 'gan_jax.pipeline'},
+    {'gan_jax.averages', 'gan_jax.divergences', 'gan_jax.parallel', 'gan_jax.numerics', 'gan_jax.schedules', 'gan_jax.pipeline'},
     {'gan_jax.placement', 'gan_jax.warping'},
     {'gan_jax.reference', 'gan_jax.registry'},
     {'gan_jax.commandline'},

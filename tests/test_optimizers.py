@@ -17,6 +17,8 @@ TRANSFORMS = {
     'clip_weights': optimizers.clip_weights,
     'historical_averaging': optimizers.historical_averaging,
     'average_parameters': optimizers.average_parameters,
+    'clip_gradients': optimizers.clip_gradients,
+    'optimism': optimizers.optimism,
 }
 
 
@@ -60,7 +62,7 @@ def test_presets_descend_and_can_be_unrolled(name):
 
 def test_what_the_papers_say():
     steps = {name: OPTIMIZERS[name]().discriminator_steps for name in OPTIMIZERS}
-    assert steps == {'adam': 1, 'unrolled': 1, 'wgan': 5, 'wgan_gp': 5, 'ttur': 1, 'improved_gan': 1}
+    assert steps == dict.fromkeys(OPTIMIZERS, 1) | {'wgan': 5, 'wgan_gp': 5}
 
     def second(optimizer):
         """Two updates under gradients 1 and 1/2."""
@@ -73,8 +75,11 @@ def test_what_the_papers_say():
         return -rate, -rate * (m / (1 - b1**2)) / np.sqrt(v / (1 - b2**2))
 
     rms = (-5e-5 / np.sqrt(0.01), -5e-5 * 0.5 / np.sqrt(0.99 * 0.01 + 0.01 / 4))
+    first, after = adam(1e-4, 0.5, 0.9)
     expected = {
         'adam': [adam(2e-4, 0.5, 0.999)] * 2,
+        'optimistic_adam': [(first, 2 * after - first)] * 2,  # Daskalakis et al. 2018, algorithm 1
+        'sgd': [(-0.01, -0.005)] * 2,
         'unrolled': [adam(1e-4, 0.5, 0.999)] * 2,
         'wgan': [rms] * 2,
         'wgan_gp': [adam(1e-4, 0.0, 0.9)] * 2,
@@ -88,6 +93,15 @@ def test_what_the_papers_say():
     optimizer = optimizers.improved_gan().generator
     step, _ = optimizer.update(jnp.float32(1e-4), optimizer.init(jnp.float32(0)), jnp.float32(0))
     assert float(step) == pytest.approx(-3e-3 / np.sqrt(2), rel=1e-4)
+
+
+@pytest.mark.parametrize('limit', [0.5, 100.0])
+def test_clipped_gradients_are_optax_s_and_can_be_unrolled_from_0(limit):
+    expected, _ = optax.clip_by_global_norm(limit).update(GRADIENT, optax.EmptyState())
+    found, _ = optimizers.clip_gradients(limit).update(GRADIENT, optax.EmptyState())
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), found, expected)
+    slope = jax.grad(lambda x: optimizers.clip_gradients(limit).update({'x': x}, optax.EmptyState())[0]['x'].sum())
+    np.testing.assert_array_equal(slope(jnp.zeros(2)), [1, 1])  # and not NaN, as optax's
 
 
 def test_clipped_weights_stay_within_the_limit():

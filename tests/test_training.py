@@ -1,5 +1,8 @@
 """The train step: schedules of updates, fresh noise, averages, loops, and what a step may not touch."""
 
+import re
+
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,8 +10,9 @@ import optax
 import pytest
 
 import gan_jax
-from gan_jax import data, games, latents, networks, objectives
+from gan_jax import data, games, latents, networks, objectives, optimizers, parallel, penalties
 from gan_jax.data import MIXTURES
+from gan_jax.networks import layers
 
 
 def counting_game() -> gan_jax.Game:
@@ -239,3 +243,178 @@ def test_init_shares_no_buffer_so_that_the_state_can_be_donated():
     many = jax.jit(gan_jax.many_steps(step, feed.by(jax.random.key(0)), 2), donate_argnums=0)
     state, _ = many(start, feed.data, jnp.int32(2))
     assert int(state.step) == 2
+
+
+# Steps that look ahead, on the bilinear game: theta' = psi, psi' = -theta.
+
+
+def bilinear() -> gan_jax.Game:
+    return gan_jax.Game(
+        lambda batch, key: ({'params': batch[0, 0]}, {'params': batch[0, 1]}),
+        lambda variables, batch, key, *, train=True: (variables['params'], {}),
+        lambda variables, play, batch, key: (variables['params'] * play, ({}, {})),
+        lambda variables, play, batch, key: (-variables['params'] * play, {}),
+    )
+
+
+def path(players, steps, **how):
+    start = jnp.ones((2, 2))
+    trainer = gan_jax.trainer(bilinear(), players, **how)
+
+    def step(state, _):
+        state, _ = trainer.step(state, start)
+        return state, jnp.stack([state.generator.params, state.discriminator.params])
+
+    return jax.jit(lambda: jax.lax.scan(step, trainer.init(start, jax.random.key(0)), None, steps))()
+
+
+H, TURN = 0.2, np.array([[0.0, 1.0], [-1.0, 0.0]])
+
+
+@pytest.mark.parametrize('mode', ['simultaneous', 'optimistic', 'extragradient'])
+def test_steps_that_look_ahead_are_the_linear_maps_of_their_papers(mode):
+    """Simultaneous steps grow by (1 + h^2)^(1/2); optimistic and extragradient ones converge."""
+    players = optimizers.sgd(H, optimistic=mode == 'optimistic')
+    how = {'extragradient': True} if mode == 'extragradient' else {'simultaneous': True}
+    state, found = path(players, 300, **how)
+    z = before = np.ones(2)
+    for i in range(300):
+        v = TURN @ z
+        ahead = {
+            'simultaneous': v,
+            'optimistic': 2 * v - TURN @ before,
+            'extragradient': TURN @ (z + H * v),
+        }[mode]
+        z, before = z + H * ahead, z
+        if i < 20:
+            np.testing.assert_allclose(found[i], z, rtol=1e-5, atol=1e-6)
+    growth = np.linalg.norm(found[250]) / np.linalg.norm(found[150])
+    eigenvalue = {
+        'simultaneous': abs(1 + 1j * H),
+        'optimistic': np.abs(np.roots([1, -1 - 2j * H, 1j * H])).max(),
+        'extragradient': abs(1 + 1j * H - H**2),  # (1 - h^2 + h^4)^(1/2)
+    }[mode]
+    assert growth == pytest.approx(eigenvalue**100, rel=1e-3) and (eigenvalue < 0.99) == (mode != 'simultaneous')
+    assert state.step == 300
+
+
+def test_adam_that_looks_ahead_ends_nearer():
+    # A step of Adam is as long as its rate near the equilibrium, too, so each ends on a cycle.
+    ends = []
+    for make, how in (
+        (optimizers.adam, {'simultaneous': True}),
+        (optimizers.optimistic_adam, {'simultaneous': True}),
+        (optimizers.adam, {'extragradient': True}),
+    ):
+        _, found = path(make(0.01, 0.0, 0.9), 2000, **how)
+        ends.append(float(np.linalg.norm(found[-300:], axis=1).max()))
+    np.testing.assert_allclose(ends, [0.09, 0.024, 0.012], rtol=0.1)  # of the same recursion in NumPy
+
+
+def test_an_extragradient_step_counts_once_and_keeps_what_adam_has_seen_twice():
+    def discriminator_loss(variables, play, batch, key):
+        return variables['params'] * play, ({'progress': variables['progress'] + 1}, {})
+
+    game = bilinear()._replace(discriminator_loss=discriminator_loss)
+    game = game._replace(init=lambda batch, key: ({'params': jnp.ones(())}, {'params': jnp.ones(()), 'progress': jnp.int32(0)}))
+    trainer = gan_jax.trainer(game, optimizers.adam(0.1), extragradient=True)
+    state, _ = jax.jit(trainer.step)(trainer.init(jnp.ones((2, 2)), jax.random.key(0)), jnp.ones((2, 2)))
+    assert state.discriminator.state['progress'] == 1 and state.step == 1
+    assert optax.tree.get(state.discriminator.opt_state, 'count') == 2
+
+
+def test_anticipated_updates_do_not_count_as_progress():
+    def discriminator_loss(variables, play, batch, key):
+        return variables['params'] * play, ({'progress': variables['progress'] + 1}, {})
+
+    def generator_loss(variables, play, batch, key):
+        return -variables['params'] * play, {'progress': variables['progress'], 'd': variables['params']}
+
+    game = bilinear()._replace(discriminator_loss=discriminator_loss, generator_loss=generator_loss)
+    game = game._replace(init=lambda batch, key: ({'params': jnp.ones(())}, {'params': jnp.ones(()), 'progress': jnp.int32(0)}))
+    seen = []
+    for unroll_steps in (0, 3):
+        trainer = gan_jax.trainer(game, optimizers.sgd(0.1), unroll_steps=unroll_steps)
+        _, metrics = jax.jit(trainer.step)(trainer.init(jnp.ones((2, 2)), jax.random.key(0)), jnp.ones((2, 2)))
+        seen.append((int(metrics['progress']), round(float(metrics['d']), 5)))
+    assert seen == [(1, 0.9), (1, 0.6)]
+
+
+# Accumulated gradients.
+
+
+class Dropping(nn.Module):
+    """A discriminator with dropout."""
+
+    @nn.compact
+    def __call__(self, x, *, train=True):
+        return nn.Dense(1)(layers.Dropout(0.5)(jnp.tanh(nn.Dense(4)(x)))).squeeze(-1)
+
+
+def on_devices(step, state, batch, devices, axis):
+    """The compiled step, and what it returns, with the batch's axis spread over devices."""
+    mesh, spec = jax.sharding.Mesh(np.array(jax.devices()[:devices]), (parallel.AXIS,)), jax.sharding.PartitionSpec
+    split = spec(*[None] * axis, parallel.AXIS)
+    mapped = jax.shard_map(step, mesh=mesh, in_specs=(spec(), split), out_specs=spec(), check_vma=False)
+    run = jax.jit(mapped).lower(state, batch).compile()
+    everywhere, rows = (jax.sharding.NamedSharding(mesh, s) for s in (spec(), split))
+    return run, run(jax.device_put(state, everywhere), jax.device_put(batch, rows))
+
+
+DROPOUT = games.adversarial(
+    networks.MLP((4,)), Dropping(), objectives.relativistic(), latent=latents.normal(3), penalties=[penalties.roth()]
+)
+
+
+@pytest.mark.parametrize('devices', [1, 4])
+def test_accumulated_gradients_with_dropout_are_those_of_the_whole_batch(devices):
+    players, batch = optimizers.sgd(0.1)._replace(discriminator_steps=2), jax.random.normal(jax.random.key(1), (4, 16, 4))
+    trainer = lambda **options: gan_jax.trainer(DROPOUT, players, generator_batches=4, **options)
+    state = trainer().init(batch[0], jax.random.key(0))
+    whole, metrics = jax.jit(trainer().step)(state, batch)
+    _, (parts, found) = on_devices(trainer(accumulate=2).step, state, batch, devices, 1)
+    for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(parts), strict=True):
+        if not jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
+            np.testing.assert_allclose(a, b, atol=1e-6)
+    for name in metrics:
+        np.testing.assert_allclose(found[name], metrics[name], rtol=1e-5, atol=1e-6)
+
+
+def test_accumulated_gradients_are_averaged_over_devices_after_the_parts():
+    trainer = gan_jax.trainer(DROPOUT, optimizers.sgd(0.1), accumulate=4)
+    batch = jnp.ones((16, 4))
+    run, _ = on_devices(trainer.step, trainer.init(batch, jax.random.key(0)), batch, 4, 0)
+    reduces = lambda text: len(re.findall(r' all-reduce(?:-start)?\(', text))
+    _, _, outside_of_loops = run.as_text().partition('\nENTRY ')
+    assert reduces(run.as_text()) == reduces(outside_of_loops) == 2  # one for each player
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'extragradient': True, 'discriminator_steps': 2}, 'extragradient updates must be one per player'),
+        ({'extragradient': True, 'unroll_steps': 1}, 'unroll_steps must be 0, got 1: extragradient updates already look ahead'),
+        ({'accumulate': 2, 'unroll_steps': 1}, 'unroll_steps must be 0, got 1: a part cannot anticipate'),
+        ({'accumulate': 0}, 'accumulate=0'),
+    ],
+)
+def test_what_does_not_go_together(options, message):
+    with pytest.raises(ValueError, match=message):
+        gan_jax.make_train_step(bilinear(), optax.sgd(1.0), optax.sgd(1.0), **options)
+
+
+def test_a_batch_is_accumulated_in_equal_parts():
+    with pytest.raises(ValueError, match='a batch of 2 examples per device cannot be accumulated in 3 equal parts'):
+        run_counting(jnp.zeros(2), accumulate=3)
+
+
+def test_the_averages_of_a_state_are_updated_with_it():
+    state, _ = run_counting(jnp.zeros(2))
+    game, optimizer = counting_game(), optax.sgd(1.0)
+    state = gan_jax.init(game, optimizer, optimizer, jnp.zeros(2), jax.random.key(0), ema_widths=(0.1, 12**-0.5))
+    step = jax.jit(gan_jax.make_train_step(game, optimizer, optimizer))
+    for _ in range(4):
+        state, _ = step(state, jnp.zeros(2))
+    # G's parameter is the number of updates: the plain mean is 2.5, and the other is nearer the end.
+    peaked, flat = (float(average.average['params']) for average in state.averages)
+    assert flat == pytest.approx(2.5, rel=1e-6) and 3.5 < peaked < 4

@@ -15,7 +15,7 @@ from experiments.results.rows import Column, Row
 RESAMPLES = 10_000
 
 
-class Estimate(NamedTuple):
+class Bootstrapped(NamedTuple):
     """A value and the ends of its 95 % interval."""
 
     value: float
@@ -23,7 +23,7 @@ class Estimate(NamedTuple):
     high: float
 
 
-def interquartile_mean(values: Sequence[float]) -> Estimate:
+def interquartile_mean(values: Sequence[float]) -> Bootstrapped:
     """The mean of what is left of values `[n]` without the `n // 4` smallest and largest (Agarwal et al. 2021, section 4.3)."""
     from scipy.stats import trim_mean
 
@@ -31,7 +31,7 @@ def interquartile_mean(values: Sequence[float]) -> Estimate:
     return _estimate(float(trim_mean(x, 0.25)), trim_mean(_resampled(x, 0), 0.25, axis=1))
 
 
-def probability_of_improvement(values: Sequence[float], others: Sequence[float], better: str) -> Estimate:
+def probability_of_improvement(values: Sequence[float], others: Sequence[float], better: str) -> Bootstrapped:
     """That a seed of `values` `[n]` is better than one of `others` `[m]`, ties counted by halves (section 4.3).
 
     This is the statistic of Mann and Whitney divided by n m. `better` is 'higher' or 'lower'.
@@ -51,9 +51,9 @@ def _resampled(x: np.ndarray, seed: int) -> np.ndarray:
     return x[np.random.default_rng(seed).integers(len(x), size=(RESAMPLES, len(x)))]
 
 
-def _estimate(value: float, resampled: np.ndarray) -> Estimate:
+def _estimate(value: float, resampled: np.ndarray) -> Bootstrapped:
     low, high = np.quantile(resampled, (0.025, 0.975), method='inverted_cdf')  # which takes infinite values too
-    return Estimate(value, float(low), float(high))
+    return Bootstrapped(value, float(low), float(high))
 
 
 class Compared(NamedTuple):
@@ -61,8 +61,8 @@ class Compared(NamedTuple):
 
     row: Row
     line: str
-    mean: Estimate
-    improvement: Estimate | None
+    mean: Bootstrapped
+    improvement: Bootstrapped | None
     """None for the baseline itself, and where the baseline has yet to be run."""
 
 

@@ -17,7 +17,7 @@ from gan_jax.games.judgement import apply_network
 from gan_jax.games.parts import part_of
 from gan_jax.metrics.extractors.classifier import Classifier, train_classifier
 from gan_jax.metrics.frechet import frechet_distance_from_features
-from gan_jax.ranges import Compared, Count, Text, Width
+from gan_jax.ranges import Compared, Count, Text, Width, refuse_given
 from gan_jax.typing import Array, Key
 
 SHOWN = 8
@@ -48,6 +48,8 @@ class AutoencoderOptions(image_gan.ImageOptions):
     """Maximal number of held-out images that are reconstructed for the end table, and number of samples."""
 
     free: ClassVar[tuple[str, ...]] = (*image_gan.ImageOptions.free, 'compare_plain')
+    of_discriminator: ClassVar[tuple[str, ...]] = ('d_width', 'd_norm', 'minibatch')
+    """Further options without effect if D influences nothing."""
     title: ClassVar[str]
     """The name of the model in tables."""
 
@@ -59,7 +61,14 @@ class AutoencoderOptions(image_gan.ImageOptions):
     def without(self) -> dict[str, Any]:
         """The changes that turn this run into one without D."""
         kept = tuple(text for text in self.anneal if text.partition(':')[0] not in ('gamma', 'probability'))
-        return PLAIN | {'anneal': kept}
+        return PLAIN | {name: getattr(type(self), name) for name in self.of_discriminator} | {'anneal': kept}
+
+    def check(self) -> None:
+        super().check()
+        if self.plain:
+            names = [name for name in PLAIN if name not in ('objective_weight', 'features', 'init_from')]
+            why = 'has no effect: with --objective-weight 0 and without --features, D influences nothing'
+            refuse_given(self, *names, *self.of_discriminator, because=why)
 
     def drawer(self, size: data.Size, channels: int) -> runs.Generator | runs.Translator:
         """How the trained autoencoder draws, or translates, images of this size and number of channels."""

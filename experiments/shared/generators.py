@@ -9,7 +9,8 @@ import jax
 import numpy as np
 import tyro
 
-from gan_jax import compilation, data, finite, latents, runs
+from gan_jax import averages, compilation, data, finite, latents, runs
+from gan_jax.averages import RelativeWidth
 from gan_jax.commandline import module_name
 from gan_jax.errors import InputError
 from gan_jax.files import load_arrays
@@ -31,16 +32,21 @@ class Drawable(NamedTuple):
     """The step of these weights."""
 
 
-def load(path: pathlib.Path, kind: str, checkpoint: int | None = None, **told: Any) -> Drawable:
+def load(
+    path: pathlib.Path, kind: str, checkpoint: int | None = None, *, ema_width: float | None = None, **told: Any
+) -> Drawable:
     """Loads a run from its newest checkpoint, from that of a given step, or, if it has no checkpoints, from its exported weights.
 
     Of several seeds, the first that has not diverged is loaded. Raises `InputError` for a directory that is not a run, for a run
-    of another kind or version, and for one that has not been trained yet or has diverged.
+    of another kind or version, for one that has not been trained yet or has diverged, and for one without the averages that
+    `ema_width` requires.
 
     Args:
         path: The run's directory.
         kind: 'generator' or 'translator', the method of the experiment's `Config` that defines how to draw.
         checkpoint: Step of the checkpoint; by default the newest.
+        ema_width: Relative width of the generator's average, which is then reconstructed from all checkpoints up to that step
+            (`averages.reconstructed`); by default the average that the run samples with.
         **told: Arguments of that method, in addition to those in `generator.json`, which describe the data set.
     """
     if not path.is_dir():
@@ -51,16 +57,39 @@ def load(path: pathlib.Path, kind: str, checkpoint: int | None = None, **told: A
         made = _method(path, kind)(**told, **found['data'])
     except TypeError as error:
         raise InputError(f'{path / DESCRIPTION} was written by another version: {error}') from error
-    if checkpoint is None and not saved_steps(path) and (path / WEIGHTS).is_file():
+    if ema_width is None and checkpoint is None and not saved_steps(path) and (path / WEIGHTS).is_file():
         step, weights = load_weights(path / WEIGHTS)
     else:
         several = found['seeds'] > 1
         needed = ('ema', 'generator', 'discriminator') if several else ('ema',)
         step, state = read_checkpoint(path, lambda state: {name: state[name] for name in needed}, checkpoint)
-        average = jax.tree.map(lambda x: x[finite.first_of(state)], state['ema']) if several else state['ema']
+        seed = finite.first_of(state) if several else None
+        average = _of_seed(state['ema'], seed) if ema_width is None else _reconstructed(path, step, ema_width, seed)
         weights = made.weights(average)
     check_finite(path, weights, step)
     return Drawable(path, made, weights, step)
+
+
+def _of_seed(tree: Any, seed: int | None) -> Any:
+    return tree if seed is None else jax.tree.map(lambda x: x[seed], tree)
+
+
+def _reconstructed(path: pathlib.Path, step: int, width: float, seed: int | None) -> Variables:
+    """The generator's average of another relative width at a step. Raises `InputError` for a run without averages."""
+    widths = runs.saved_identity(path).get('ema_widths') or ()
+    if not widths:
+        raise InputError(f'--ema-width requires a run with averages; {path} was trained without --ema-widths 0.05 0.1')
+    steps = [at for at in saved_steps(path) if at <= step]
+    exponents = [averages.exponent_of_width(own) for own in widths] * len(steps)
+    snapshots = [at for at in steps for _ in widths]
+    shares = averages.coefficients(snapshots, exponents, step, averages.exponent_of_width(width))
+
+    def stored() -> Iterator[Variables]:
+        for at in steps:
+            _, found = read_checkpoint(path, lambda state: {'averages': state['averages']}, at)
+            yield from (_of_seed(snapshot['average'], seed) for snapshot in found['averages'])
+
+    return averages.weighted_sum(shares, stored())
 
 
 def _method(path: pathlib.Path, kind: str) -> Any:
@@ -81,6 +110,8 @@ class DrawOptions(Checked):
     """The run's directory, such as runs/dcgan."""
     checkpoint: Whole | None = None
     """Step of the checkpoint to draw with; by default the newest."""
+    ema_width: RelativeWidth | None = None
+    """Relative width of the generator's average, for runs with --ema-widths, whose checkpoints it is reconstructed from."""
     seed: Seed = 0
     """Seed of the latents. Image i of a seed is the same for any number of images."""
     truncation: Positive | None = None
@@ -96,7 +127,7 @@ class DrawOptions(Checked):
 
         Raises `InputError` as the function `load` does, and for options that do not apply to the run.
         """
-        trained = load(pathlib.Path(self.run), 'generator', self.checkpoint)
+        trained = load(pathlib.Path(self.run), 'generator', self.checkpoint, ema_width=self.ema_width)
         generator: runs.Generator = trained.made
         size = _latent_size(generator)
         if self.truncation is not None:

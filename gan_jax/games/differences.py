@@ -34,11 +34,12 @@ def squared_difference(a: Array, b: Array) -> Array:
 
 
 def perceptual(extractor: 'Extractor', weight: float = 1.0) -> Difference:
-    """weight times |f(a) / |f(a)| - f(b) / |f(b)||^2 for the features f of any extractor of `gan_jax.metrics`, `[n]`.
+    """weight times |f(a) / |f(a)| - f(b) / |f(b)||^2 for the features f of an extractor of `gan_jax.metrics`, `[n]`.
 
     LPIPS (Zhang et al. 2018), which VQGAN uses, compares normalised features in the same way, but at every position of five
-    layers and with learned weights. Extractors return one vector for each image, so this term judges the whole image and leaves
-    the details to the others. It is at most 4 times the weight. Raises `InputError` for an extractor that runs on the host or
+    layers and with learned weights. Features of the extractor `lpips` are normalised there, and their squared distance is taken
+    as it is. Other extractors return one vector for each image, so this term judges the whole image and leaves the details to
+    the others; it is then at most 4 times the weight. Raises `InputError` for an extractor that runs on the host or
     rounds its images, which cannot be differentiated.
     """
     if extractor.on_host or extractor.rounds:
@@ -47,6 +48,8 @@ def perceptual(extractor: 'Extractor', weight: float = 1.0) -> Difference:
 
     def unit(images: Array) -> Array:
         features = extractor.apply(images).features
+        if extractor.distances:
+            return features
         return features / (euclidean_norm(features)[:, None] + 1e-10)
 
     return lambda real, fake: weight * jnp.square(unit(real) - unit(fake)).sum(-1)

@@ -13,10 +13,9 @@ from gan_jax.features import FeatureLoss
 from gan_jax.objectives import Objective
 from gan_jax.penalties import Penalty, Scheduled, total
 from gan_jax.regularizers import Change, Heard, Regularizer
+from gan_jax.training import PROGRESS as PROGRESS
 from gan_jax.typing import Array, Key, Metrics, Variables
 
-PROGRESS = 'progress'
-"""The collection of the discriminator's variables with its updates and the states of augmentation and regularizers."""
 PenaltyAt = Literal['seen', 'original']
 
 
@@ -43,6 +42,17 @@ class Verdict(NamedTuple):
     features: Sequence[Array]
     """Empty if there are no feature losses."""
     state: Variables
+
+
+class GeneratorTerms(NamedTuple):
+    """The parts of the generator's loss, and the verdicts that they come from."""
+
+    objective: Array
+    """The objective's loss, a mean, without a weight."""
+    features: Array | None
+    """The sum of the feature losses; None if there are none."""
+    real: Verdict
+    fake: Verdict
 
 
 class Judgement(NamedTuple):
@@ -167,7 +177,7 @@ class Judgement(NamedTuple):
 
         `realness` are the same logits, high for real.
         """
-        images = progress['updates'] * (len(fake) * self.augmentation.group * parallel.axis_size())
+        images = progress['updates'] * parallel.batch_size(len(fake) * self.augmentation.group)
         return regularizers.generator_mean(self.regularizers, loss, images, fake, realness)
 
     def generator_objective(self, objective: Objective, progress: Any, real: Array, fake: Array) -> Array:
@@ -254,6 +264,33 @@ class Judgement(NamedTuple):
     ) -> tuple[Array, Metrics, Verdict, Verdict]:
         """The objective's loss times `weight` plus the feature losses, metrics, and the verdicts on real and fake.
 
+        The other arguments are as in `discriminator_loss` and `generator_terms`.
+        """
+        terms = self.generator_terms(objective, variables, real, fake, key, given=given, beside=beside, paired=paired)
+        loss = weight * terms.objective
+        metrics: Metrics = {}
+        if neighbours is not None:
+            metrics['generator_regularization'] = regularizers.of_neighbours(self.regularizers, fake, neighbours)
+            loss += metrics['generator_regularization']
+        if terms.features is not None:
+            metrics['feature_loss'] = terms.features
+            loss += metrics['feature_loss']
+        return loss, metrics, terms.real, terms.fake
+
+    def generator_terms(
+        self,
+        objective: Objective,
+        variables: Variables,
+        real: Array,
+        fake: Array,
+        key: Key,
+        *,
+        given: Sequence[Array] = (),
+        beside: Sequence[Array] = (),
+        paired: bool = False,
+    ) -> GeneratorTerms:
+        """The parts of the generator's loss, for games that weigh them differently.
+
         With `paired`, a generated example is augmented like the real one beside it. The other arguments are as in
         `discriminator_loss`.
         """
@@ -265,15 +302,9 @@ class Judgement(NamedTuple):
         of_real = self.judge(network, shown_real.seen, noise_keys[0], given=given)
         shown_fake = self.show(progress, fake, real_key if beside or paired else fake_key, beside=beside)
         of_fake = self.judge(network, shown_fake.seen, noise_keys[1], given=given)
-        loss = weight * self.generator_objective(objective, progress, of_real.logits, of_fake.logits)
-        metrics: Metrics = {}
-        if neighbours is not None:
-            metrics['generator_regularization'] = regularizers.of_neighbours(self.regularizers, fake, neighbours)
-            loss += metrics['generator_regularization']
-        if self.feature_losses:
-            metrics['feature_loss'] = self.feature_loss(of_real.features, of_fake.features)
-            loss += metrics['feature_loss']
-        return loss, metrics, of_real, of_fake
+        value = self.generator_objective(objective, progress, of_real.logits, of_fake.logits)
+        matched = self.feature_loss(of_real.features, of_fake.features) if self.feature_losses else None
+        return GeneratorTerms(value, matched, of_real, of_fake)
 
     def _progress(self) -> Any:
         progress = {'updates': jnp.int32(0), 'augmentation': self.augmentation.init()}

@@ -22,7 +22,7 @@ from jax.flatten_util import ravel_pytree
 from gan_jax import parallel
 from gan_jax.augmentations import Augmentation
 from gan_jax.features import FeatureLoss
-from gan_jax.games.judgement import Judgement, PenaltyAt, judgement
+from gan_jax.games.judgement import GeneratorTerms, Judgement, PenaltyAt, judgement
 from gan_jax.keys import named
 from gan_jax.objectives import Objective, hinge
 from gan_jax.penalties import Penalty, Scheduled
@@ -92,28 +92,28 @@ class AdversarialTerm(NamedTuple):
             key: the key of all random draws.
         """
 
-        def adversarial(variables: Variables, fake: Array) -> tuple[Array, tuple[Array, Metrics]]:
+        def adversarial(variables: Variables, fake: Array) -> GeneratorTerms:
             paired = bool(self.judge.feature_losses)
-            _, metrics, of_real, of_fake = self.judge.generator_loss(self.objective, variables, real, fake, key, paired=paired)
-            _, progress = self.judge.split(variables)
-            loss = self.judge.generator_objective(self.objective, progress, of_real.logits, of_fake.logits)
-            return loss, (metrics.get('feature_loss', jnp.zeros(())), metrics)
+            return self.judge.generator_terms(self.objective, variables, real, fake, key, paired=paired)
 
-        value, (matched, metrics) = adversarial(variables, fake)
+        value, matched, _, _ = adversarial(variables, fake)
         reconstruction = plain(fake)
         weight = jnp.asarray(self.weight, reconstruction.dtype)
         if back is not None:
             fixed, opponent = lax.stop_gradient((fake, variables))
-            of_plain, of_adversarial = jax.grad(plain)(fixed), jax.grad(lambda x: adversarial(opponent, x)[0])(fixed)
+            of_plain, of_adversarial = jax.grad(plain)(fixed), jax.grad(lambda x: adversarial(opponent, x).objective)(fixed)
             weight *= adaptive_weight(back(of_plain), back(of_adversarial), largest=self.largest_weight)
         begun = True if self.start == 0 else self._updates(variables) > self.start
         metrics = {
             'reconstruction_loss': reconstruction,
             'adversarial_loss': value,
             'adversarial_weight': jnp.where(begun, weight, 0),
-            **metrics,
         }
-        return reconstruction + jnp.where(begun, weight * value + matched, 0), metrics
+        term = weight * value
+        if matched is not None:
+            metrics['feature_loss'] = matched
+            term += matched
+        return reconstruction + jnp.where(begun, term, 0), metrics
 
     def _updates(self, variables: Variables) -> Array:
         return self.judge.split(variables)[1]['updates']

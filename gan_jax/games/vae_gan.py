@@ -146,19 +146,18 @@ def vae_gan(
         return judge.discriminator_loss(objective, variables, real, fake, key)[:2]
 
     def generator_loss(variables: Variables, play: Variational, batch: Batch, key: Key) -> tuple[Array, Metrics]:
-        def judged(variables: Variables, reconstruction: Array, sample: Array) -> tuple[Array, Array, Metrics]:
+        def judged(variables: Variables, reconstruction: Array, sample: Array) -> tuple[Array, Array]:
             real, fake = _alternating(batch, batch), _alternating(reconstruction, sample)
-            loss, metrics, of_real, of_fake = judge.generator_loss(objective, variables, real, fake, key, paired=True)
+            terms = judge.generator_terms(objective, variables, real, fake, key, paired=True)
             if not feature_losses:
-                return loss, jnp.zeros(()), metrics
-            kept = [[layer[::2] for layer in verdict.features] for verdict in (of_real, of_fake)]
-            metrics.pop('feature_loss')
-            loss = objective.generator(of_real.logits, of_fake.logits).mean()
-            return loss, judge.feature_loss(*kept), metrics
+                return terms.objective, jnp.zeros(())
+            kept = [[layer[::2] for layer in verdict.features] for verdict in (terms.real, terms.fake)]
+            return terms.objective, judge.feature_loss(*kept)
 
-        value, for_decoder, metrics = judged(variables, play.for_decoder, play.sample)
+        value, for_decoder = judged(variables, play.for_decoder, play.sample)
         fixed, sample = lax.stop_gradient((variables, play.sample))
-        _, for_encoder, _ = judged(fixed, play.for_encoder, sample)
+        _, for_encoder = judged(fixed, play.for_encoder, sample)
+        metrics: Metrics = {}
         divergence = latents.kl_to_standard_normal(play.mean, play.log_variance).mean()
         loss = prior_weight * divergence + for_encoder + gamma * for_decoder + objective_weight * value
         if pixel_weight:

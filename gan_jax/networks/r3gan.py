@@ -31,6 +31,8 @@ from gan_jax.networks.resampling import after_repetition, filtered_downsample, f
 from gan_jax.typing import Array
 
 _SLOPE = 0.2
+_LOW_PRECISION = 4
+"""The largest number of stages, the finest ones, that compute in a dtype of less than 32 bits, as in the authors' presets."""
 R3GAN_FILTER = after_repetition((1, 2, 1))
 """The resampling filter of config E, (1, 3, 3, 1)."""
 
@@ -88,6 +90,12 @@ class Block(nn.Module):
         return x + _linear(x.shape[-1], self.dtype, nn.initializers.zeros)(y)
 
 
+def _dtypes(dtype: Any, stages: int) -> list[Any]:
+    """The dtype of each stage, the finest first."""
+    low = min(_LOW_PRECISION, stages - 1)
+    return [dtype] * low + [jnp.promote_types(dtype, jnp.float32)] * (stages - low)
+
+
 def _linear(features: int, dtype: Any, init: nn.initializers.Initializer | None = None) -> nn.Dense:
     return nn.Dense(features, use_bias=False, dtype=dtype, kernel_init=init or _scaled(1.0))
 
@@ -115,7 +123,8 @@ class R3GANGenerator(nn.Module):
         groups: number of groups of the 3 x 3 convolutions of each stage; empty for one group.
         taps: the resampling filter, R3GAN_FILTER in config E; empty to resample bilinearly.
         classes: number of classes, or 0.
-        dtype: dtype of the computation; the learned map and the smallest stage are in float32 at least, as the authors have them.
+        dtype: dtype of the four finest stages, or of all but the smallest one if there are four stages or fewer; the learned map
+            and the other stages compute in float32 at least, as in the authors' presets.
 
     Raises `InputError` for a size that is not exactly halved between the stages, if there is a filter.
     """
@@ -141,7 +150,7 @@ class R3GANGenerator(nn.Module):
         basis = self.param('basis', nn.initializers.normal(1.0), (*maps[0], self.widths[0]))
         wide = jnp.promote_types(self.dtype, jnp.float32)
         x = basis.astype(wide) * _linear(self.widths[0], wide)(z)[:, None, None]
-        dtypes = [wide, *[self.dtype] * (stages - 1)]
+        dtypes = _dtypes(self.dtype, stages)[::-1]
         for width, sides, groups, dtype in zip(self.widths, maps, self.groups or [1] * stages, dtypes, strict=True):
             # 1 x 1 and resampling commute; which order is cheaper differs between the networks.
             x = x.astype(dtype) if width == x.shape[-1] else _linear(width, dtype)(x)
@@ -161,7 +170,7 @@ class R3GANDiscriminator(nn.Module):
         widths: number of channels of each stage, from the full size to the smallest map: the generator's in reverse.
         blocks: number of blocks in each stage.
         expansion: and `groups`, `taps`, `classes`: as of `R3GANGenerator`; the groups in the order of the widths.
-        dtype: dtype of the computation; the smallest stage and all after it are in float32 at least.
+        dtype: as of `R3GANGenerator`; what follows the stages is in float32 at least.
 
     Raises `InputError` for images that are not exactly halved between the stages, if there is a filter.
     """
@@ -182,7 +191,7 @@ class R3GANDiscriminator(nn.Module):
         check_stages(size, stages, self.taps)
         features = []
         wide = jnp.promote_types(self.dtype, jnp.float32)
-        dtypes = [*[self.dtype] * (stages - 1), wide]
+        dtypes = _dtypes(self.dtype, stages)
         for width, sides, groups, dtype in zip(
             self.widths, _maps(size, stages), self.groups or [1] * stages, dtypes, strict=True
         ):

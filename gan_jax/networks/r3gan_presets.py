@@ -54,7 +54,7 @@ def config_e(
         channels: number of channels of the images.
         blocks: number of blocks in each stage.
         classes: number of classes, or 0.
-        dtype: dtype of the computation.
+        dtype: dtype of the finest stages, see `R3GANGenerator`; the others compute in float32 at least.
 
     Raises `InputError` for a size that is not exactly halved between the stages, and for groups that do not divide the inner
     width of their stage.
@@ -76,7 +76,7 @@ def r3gan_networks(
         name: cifar10, ffhq64, ffhq256, imagenet32 or imagenet64.
         channels: number of channels of the images.
         classes: number of classes, or 0. The authors condition on CIFAR-10 and on ImageNet.
-        dtype: dtype of the computation.
+        dtype: dtype of the finest stages, see `R3GANGenerator`; the others compute in float32 at least.
 
     Raises `InputError` for an unknown name.
     """

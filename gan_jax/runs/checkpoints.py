@@ -47,7 +47,7 @@ class Checkpoints:
     With several processes, each of them calls every method and writes the arrays on its devices; process 0 does the rest.
     """
 
-    def __init__(self, directory: pathlib.Path, *, keep: int = 3) -> None:
+    def __init__(self, directory: pathlib.Path, *, keep: int | None = 3) -> None:
         logging.getLogger('absl').setLevel(logging.ERROR)
         self._directory = directory.absolute()
         self._stack = contextlib.ExitStack()

@@ -61,7 +61,7 @@ def fit(
     log_every: int = 50,
     checkpoint_every: int = 1000,
     callbacks: Sequence[Callback] = (),
-    keep: int = 3,
+    keep: int | None = 3,
     survivors: finite.Survivors | None = None,
 ) -> TrainState:
     """Trains to `steps` and returns the final state, which it saves; if the run says so, it resumes first.
@@ -82,7 +82,7 @@ def fit(
         log_every: interval of the log, in steps.
         checkpoint_every: interval of the checkpoints, in steps.
         callbacks: see `Callback`.
-        keep: number of checkpoints to keep.
+        keep: number of checkpoints to keep; None to keep all.
         survivors: required for several seeds, so that one that diverges does not stop the others. Metrics are then
             `[steps, seeds]`, and the log contains the means over the finite seeds.
     """

@@ -9,6 +9,7 @@ import jax
 import optax
 
 from gan_jax import augmentations, penalties, placement
+from gan_jax.averages import RelativeWidth
 from gan_jax.data.reading import Size, size_of
 from gan_jax.errors import InputError
 from gan_jax.features import FEATURES
@@ -16,7 +17,7 @@ from gan_jax.games import adversarial
 from gan_jax.networks.minibatch import minibatch_layer
 from gan_jax.networks.normalization import NORMALIZATIONS, discriminator_normalization
 from gan_jax.objectives import OBJECTIVES, Objective
-from gan_jax.optimizers import OPTIMIZERS, SCHEDULES, Optimizers, clip_weights, historical_averaging
+from gan_jax.optimizers import OPTIMIZERS, SCHEDULES, Optimizers, clip_gradients, clip_weights, historical_averaging
 from gan_jax.penalties import Penalty
 from gan_jax.ranges import (
     BatchSize,
@@ -30,6 +31,7 @@ from gan_jax.ranges import (
     Range,
     Seed,
     SeedCount,
+    Several,
     Share,
     ShareAbove0,
     Sides,
@@ -72,6 +74,11 @@ def check_fit(game: Game, batch: Any) -> None:
         jax.eval_shape(losses, batch, jax.random.key(0))
     except ValueError as error:
         raise InputError(str(error)) from error
+
+
+def _once_in(schedule: Schedule | None, updates: int) -> Schedule | None:
+    """A schedule that is read once in so many updates, as a function of their number; None for None."""
+    return schedule and (lambda count: schedule(count // updates))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,6 +145,8 @@ class MethodOptions(TrainOptions):
     penalties) as shares of the initial values, beta2:start=0.9,end=0.99 of Adam, probability:start=0,end=0.55 of diff_augment or
     ada, and half_life:start=0,end=5e6 of G's average, in images, instead of --ema-decay. Each takes images=2e7, by default those
     of the whole run, and shape=cosine, linear or geometric."""
+    clip_gradients: Positive | None = None
+    """Scale each player's gradient down to this norm where its norm is larger."""
     clip_weights: Positive | None = None
     """Limit the absolute value of every parameter of D to this value (WGAN: 0.01, part of --optimizers wgan)."""
     historical_averaging: Weight = 0.0
@@ -148,10 +157,18 @@ class MethodOptions(TrainOptions):
     own_minibatches: bool = False
     """Use real examples for G that D has not seen in the same step; otherwise those of D's first update are reused."""
     simultaneous: bool = False
+    extragradient: bool = False
+    """Compute the updates of both players where simultaneous ones would lead (Korpelevich 1976)."""
+    accumulate: PlayerSteps = 1
+    """Parts of each minibatch on a device whose gradients are computed one after another and averaged, to save memory. Batch norm
+    and whatever else looks at a whole batch see one part."""
     unroll_steps: UnrollSteps = 0
     """Number of updates of D that G looks ahead (Metz et al. 2017)."""
     ema_decay: Share = 0.999
     """Decay of the averaged generator, which is used to sample; 0 to use the current generator."""
+    ema_widths: Annotated[tuple[RelativeWidth, ...], Several()] = ()
+    """Relative widths of further averages of G, 0.05 and 0.1 in EDM2, and every checkpoint is kept. From these, --ema-width of
+    generate, translate, export, evaluate, ... reconstructs the average of any width after training."""
 
     energies: ClassVar[bool] = False
     """Whether D returns non-negative energies instead of logits."""
@@ -225,15 +242,18 @@ class MethodOptions(TrainOptions):
         over_images = self.annealed()
         d_steps = over_images.discriminator_steps
         of_players = over_images.of_generator, over_images.of_discriminator
-        generator, discriminator = (self._pair(of('beta2'))[i] for i, of in enumerate(of_players))
         before = [historical_averaging(self.historical_averaging)] if self.historical_averaging else []
+        before += [clip_gradients(self.clip_gradients)] if self.clip_gradients is not None else []
+        each = 2 if self.extragradient else 1  # an optimizer counts the update ahead as well
+        beta2 = (_once_in(of('beta2'), each) for of in of_players)
+        generator, discriminator = (self._pair(schedule)[i] for i, schedule in enumerate(beta2))
         after = [clip_weights(self.clip_weights)] if self.clip_weights is not None else []
         factor = build(SCHEDULES, self.schedule)(self.steps)
 
         def scale(updates: int, rate: Schedule | None) -> list[optax.GradientTransformation]:
             # Optimizers count their updates, and a player may take several of them in a step.
-            own = [] if self.schedule == 'constant' else [lambda count: factor(count // updates)]
-            return [optax.scale_by_schedule(schedule) for schedule in (*own, *([] if rate is None else [rate]))]
+            own = None if self.schedule == 'constant' else _once_in(factor, updates * each)
+            return [optax.scale_by_schedule(schedule) for schedule in (own, _once_in(rate, each)) if schedule is not None]
 
         g_scale, d_scale = (
             scale(updates, of('learning_rate')) for updates, of in zip((self.generator_steps, d_steps), of_players, strict=True)
@@ -253,6 +273,9 @@ class MethodOptions(TrainOptions):
                 own_minibatches=self.own_minibatches,
                 unroll_steps=self.unroll_steps,
                 simultaneous=self.simultaneous,
+                extragradient=self.extragradient,
+                accumulate=self.accumulate,
+                ema_widths=self.ema_widths,
                 ema_decay=self.annealed().decay() or self.ema_decay,
             )
         except ValueError as error:

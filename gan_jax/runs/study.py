@@ -256,6 +256,7 @@ def train(config: TrainOptions, study: Study, *, run: RunDirectory | None = None
         batch_size=config.batch_size * study.trainer.minibatches * config.seeds,
         log_every=config.log_every,
         checkpoint_every=config.checkpoint_every,
+        keep=None if isinstance(config, MethodOptions) and config.ema_widths else 3,
         callbacks=[
             *(_callbacks(config, study, run, keys[0], shown) if isinstance(config, MethodOptions) else ()),
             *(note(run) for note in study.notes),
@@ -283,12 +284,18 @@ def check(config: TrainOptions, study: Study) -> None:
     """
     if config.seeds == 1:
         placement.check_divisible(config.batch_size)
-        _check_share(study, config.batch_size // len(placement.all_devices()))
+        rows = config.batch_size // len(placement.all_devices())
     else:
-        _check_share(study, config.batch_size // seeds_grid(config, study).shape[placement.AXIS])
+        rows = config.batch_size // seeds_grid(config, study).shape[placement.AXIS]
+    parts = config.accumulate if isinstance(config, MethodOptions) else 1
+    if rows % parts:
+        raise InputError(f'--accumulate {parts} must divide the batch size of a device, {rows}')
+    _check_share(study, rows // parts)
     scored = study.judge is not None and isinstance(study.generator, Generator)
     if isinstance(config, MethodOptions) and config.score_every and not scored:
         raise InputError('--score-every requires a run that generates images and has labels to train a classifier on')
+    if isinstance(config, MethodOptions) and config.ema_widths and study.generator is None:
+        raise InputError('--ema-widths requires a run that generates or translates images, whose averages are used afterwards')
     if config.init_from is not None and not config.resume:
         if study.game is None:
             raise InputError('--init-from requires a game, and this is another model')

@@ -178,6 +178,13 @@ dcgan --optimizers adam:learning_rate=1e999                   learning_rate must
 dcgan --optimizers adam:rate=1                                has no setting 'rate'
 dcgan --optimizers wgan:clip=0                                clip must be above 0, not 0
 dcgan --simultaneous --discriminator-steps 2                  simultaneous updates must be one per player
+dcgan --extragradient --discriminator-steps 2                 extragradient updates must be one per player
+dcgan --extragradient --unroll-steps 2                        unroll_steps must be 0, got 2
+dcgan --accumulate 2 --unroll-steps 2                         unroll_steps must be 0, got 2
+dcgan --dataset digits --accumulate 3                         --accumulate 3 must divide the batch size of a device
+dcgan --ema-widths 0.3                                        --ema-widths must be above 0 and at most 0.2886
+dcgan --ema-widths 0.1 0.1                                    --ema-widths names 0.1 twice
+dcgan --clip-gradients 0                                      --clip-gradients must be above 0
 dcgan --simultaneous --generator-steps 2                      simultaneous updates must be one per player
 conditional_gan --objective energy_margin                     energy_margin requires a D that returns energies
 conditional_gan --condition labels                            unknown condition 'labels'
@@ -247,6 +254,14 @@ vqgan --dataset digits --halvings 5                           image size 16 x 16
 vqgan --dataset digits --size 16x32                           vqgan takes square images
 vqgan --dataset digits --receptive-field 70                   image size 16 is too small for a PatchGAN of receptive field 70
 vqgan --dataset images --size 8 --batch-size 8 --receptive-field 1    no folders train and test
+ring --ema-widths 0.1                                         --ema-widths requires a run that generates or translates images
+vqgan --dataset digits --no-adaptive --largest-weight 9       limits the adaptive weight, which --no-adaptive omits
+vqgan --dataset digits --discriminator-waits --start 0        --discriminator-waits requires a --start above 0
+vqgan --dataset digits --objective-weight 0 --start 9         --start has no effect: .* D influences nothing
+vqgan --dataset digits --objective-weight 0 --penalties r1    --penalties has no effect: .* D influences nothing
+vqgan --dataset digits --objective-weight 0 --features feature_matching --no-adaptive         which leaves no adversarial term
+vqgan --dataset digits --code-weight 0 --commitment 1         --commitment has no effect with --code-weight 0
+vae_gan --dataset digits --features --gamma 2                 --gamma is the weight of --features
 vae_gan --dataset digits --features ''                        unknown feature loss ''
 vae_gan --dataset digits --minibatch stddev                   would compare real images with themselves
 vae_gan --dataset digits --size 30                            image size 30

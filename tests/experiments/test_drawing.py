@@ -17,7 +17,7 @@ from experiments.dcgan import __main__ as dcgan
 from experiments.lapgan import __main__ as lapgan
 from experiments.pix2pix import __main__ as pix2pix
 from experiments.shared import generators as drawn_runs
-from gan_jax import data, latents, runs
+from gan_jax import averages, data, latents, runs
 from gan_jax.data.reading import read_image
 from gan_jax.errors import InputError
 from gan_jax.files import new_folder
@@ -89,6 +89,42 @@ def test_of_several_seeds_the_first_that_has_not_diverged_draws(tmp_path):
     z = jnp.asarray(np.load(folder / 'latents.npy'))
     expected = data.to_uint8(study.generator.generate(second, z, jnp.zeros(2, jnp.int32)))
     assert np.abs(pictures_in(folder).astype(int) - np.asarray(expected)[..., 0]).max() <= 1
+
+
+def test_an_average_of_another_width_is_reconstructed_from_every_checkpoint(tmp_path):
+    config = dcgan.Config(runs_dir=str(tmp_path), seeds=2, ema_widths=(0.05, 0.1), **TINY)
+    study = dcgan.study(config)
+    state = first_state(config, study, roots(0, 2))
+    run, seen = runs.RunDirectory(config), []
+    runs.describe(run, config, **study.known)
+    update = jax.vmap(lambda average, new, t: average.updated(new, t), (0, 0, None))
+    with Checkpoints(run.path / 'checkpoints', keep=None) as checkpoints:
+        for step in range(1, 6):
+            moved = jax.tree.map(lambda x, by=step / 100: x + by if x.dtype == jnp.float32 else x, state.ema)
+            state = state.replace(averages=tuple(update(average, moved, step) for average in state.averages))
+            checkpoints.save(step, state.replace(step=jnp.int32(step)))
+            seen += [(step, jax.tree.map(lambda x: x[0], average)) for average in state.averages]
+
+    def loaded(width, checkpoint=None):
+        return drawn_runs.load(run.path, 'generator', checkpoint, ema_width=width)
+
+    def assert_close(found, expected):
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), found, expected)
+
+    newest = loaded(0.1)
+    assert newest.step == 5
+    assert_close(newest.weights, seen[-1][1].average)
+    assert_close(loaded(0.05, 3).weights, seen[4][1].average)
+    assert_close(loaded(0.2).weights, averages.reconstructed(seen, 5, 0.2))
+    generate.main(generate.Config(str(run.path), number=2, ema_width=0.2, out=str(tmp_path / 'out')))
+    export.main(export.Config(str(run.path), ema_width=0.2))
+    _, exported = weights.load_weights(run.path / 'generator.safetensors')
+    assert_close(exported, loaded(0.2).weights)
+
+
+def test_a_run_without_averages_has_no_other_width(gan):
+    with pytest.raises(InputError, match=r'requires a run with averages; .* was trained without --ema-widths'):
+        drawn_runs.load(gan[0].path, 'generator', ema_width=0.1)
 
 
 def test_own_latents_make_the_same_images_here_and_in_the_exported_generator(gan, tmp_path):

@@ -30,7 +30,8 @@ TABLE = {
     'wgan_gp': (f'{IMAGES} --g-width 2 --d-width 2', (STREAMED, SCORED), 'generate'),
     'sngan': (f'{IMAGES} --g-width 2 --d-width 2 --discriminator-steps 1', (STREAMED, SCORED), 'generate'),
     'r3gan': (
-        f'{IMAGES} --width 2 --group-width 2 --conditional --anneal gamma:images=99 half_life:end=9,images=99',
+        f'{IMAGES} --width 2 --group-width 2 --conditional --anneal gamma:images=99 half_life:end=9,images=99 '
+        '--accumulate 2 --clip-gradients 1 --ema-widths 0.05 0.1',
         (STREAMED, SCORED),
         'generate',
     ),
@@ -156,7 +157,8 @@ def test_every_experiment_takes_what_the_house_offers(name, tmp_path, monkeypatc
     folder = tmp_path / 'runs/r'
     if leaves == 'generate':
         assert (folder / 'sampler.bin').exists() and (folder / 'samples.gif').exists()
-        run(monkeypatch, generate, f'{folder} --number 5 --out made')
+        width = '--ema-width 0.07' if '--ema-widths' in flags else ''
+        run(monkeypatch, generate, f'{folder} --number 5 --out made {width}')
         assert len(list((tmp_path / 'made').glob('*.png'))) == 5
     elif leaves == 'translate':
         assert (folder / 'generator.safetensors').exists()

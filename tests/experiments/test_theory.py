@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from experiments import dirac_gan, optimal_discriminator
+from gan_jax import optimizers
 from gan_jax.augmentations import instance_noise
 from gan_jax.errors import InputError
 from gan_jax.objectives import OBJECTIVES
@@ -109,6 +110,38 @@ def test_quadrature_over_the_noise_is_the_mean_over_the_librarys_noise():
     np.testing.assert_allclose(dirac_gan.field(objective, noise=sigma)(jnp.array([theta, psi])), sampled, atol=0.008)
 
 
+MODES = ('simultaneous', 'optimistic', 'extragradient')
+
+
+@pytest.mark.parametrize('objective', ['minimax', 'wasserstein'])
+def test_factors_of_steps_that_look_ahead(objective):
+    """1 + i h a, the roots of m^2 - (1 + 2 i h a) m + i h a, and 1 + i h a - (h a)^2 at eigenvalues of +-i a."""
+    h, a = 0.1, {'minimax': 0.5, 'wasserstein': 1.0}[objective]
+    jacobian = np.array([[0, a], [-a, 0]])
+    optimistic = np.abs(np.roots([1, -1 - 2j * h * a, 1j * h * a])).max()
+    expected = [(1 + (h * a) ** 2) ** 0.5, optimistic, (1 - (h * a) ** 2 + (h * a) ** 4) ** 0.5]
+    for mode, factor in zip(MODES, expected, strict=True):
+        assert dirac_gan.growth(mode, [1j * a, -1j * a], h) == pytest.approx(factor, rel=1e-12)
+        found = np.abs(np.linalg.eigvals(dirac_gan.map_of(mode, jacobian, h))).max()
+        assert found == pytest.approx(factor, rel=1e-12) and (factor < 1) == (mode != 'simultaneous')
+    assert expected[1] == pytest.approx(1 - (h * a) ** 2 / 2, abs=1e-4)
+
+
+def test_the_trajectories_are_those_of_the_librarys_train_step(x64):
+    config = dirac_gan.Config(gammas=(1.0,), noises=(1.0,), steps=50)
+    case = next(case for case in dirac_gan.cases(config) if (case.objective, case.regulariser) == ('minimax', 'none'))
+    paths, objective = dirac_gan.analyse(case, config)[1], OBJECTIVES['minimax']()
+    for mode, how in {
+        'simultaneous': {'simultaneous': True},
+        'alternating': {},
+        'optimistic': {'simultaneous': True},
+        'extragradient': {'extragradient': True},
+    }.items():
+        players = optimizers.sgd(config.step_size, optimistic=mode == 'optimistic')
+        found = dirac_gan.trained(objective, players, config.start, 50, **how)
+        np.testing.assert_allclose(found, paths[mode], rtol=1e-9, atol=1e-9)
+
+
 @pytest.fixture(scope='module')
 def dirac(tmp_path_factory):
     path = tmp_path_factory.mktemp('dirac')
@@ -133,6 +166,13 @@ def test_dirac_gan_converges_where_it_should(dirac):
         else:
             np.testing.assert_allclose(row['eigenvalues'], row['theory'], atol=1e-7)
             assert row['simultaneous_factor'] == pytest.approx(row['simultaneous_theory'], rel=1e-7)
+        if row['theory']:
+            for mode in ('optimistic', 'extragradient'):
+                assert row[f'{mode}_factor'] == pytest.approx(row[f'{mode}_theory'], rel=1e-7)
+                assert row[f'{mode}_factor'] < 1 and row[f'{mode}_outcome'] in ('converges', 'cycles')
+    for mode in ('optimistic', 'extragradient'):  # (1 - (h a)^2 / 2)^2000 of 2^(1/2), a = 1
+        assert rows['wasserstein', 'none'][f'{mode}_distance'] == pytest.approx(2**0.5 * np.exp(-10), rel=0.2)
+        assert rows['wasserstein', 'none'][f'{mode}_outcome'] == 'converges'
     assert rows['minimax', 'none']['simultaneous_factor'] == pytest.approx((1 + 0.1**2 / 4) ** 0.5, rel=1e-12)
     assert rows['minimax', 'none']['alternating_factor'] == pytest.approx(1, rel=1e-12)
     # r' = -r^3 / 16, and simultaneous steps add h r / 8: see the experiment's docstring.
@@ -152,7 +192,8 @@ def test_wgan_gp_leaves_the_equilibrium(x64):
     chosen = [case for case in dirac_gan.cases(config) if case.regulariser == 'WGAN-GP']
     assert len(chosen) == 3
     for case in chosen:
-        for path in dirac_gan.analyse(case, config)[1].values():
+        paths = dirac_gan.analyse(case, config)[1]
+        for path in (paths['simultaneous'], paths['alternating']):
             assert np.linalg.norm(path[1000:], axis=1).min() > 0.5
 
 

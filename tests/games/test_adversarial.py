@@ -17,7 +17,7 @@ LINE = {  # every member of every table at least once, with what else a user may
     'non_saturating': ('non_saturating', ['roth', 'r2'], [], ['feature_matching'], ['lecam']),
     'wasserstein': ('wasserstein', ['wgan_gp'], ['instance_noise'], ['pulling_away'], []),
     'least_squares': ('least_squares', ['dragan'], ['adaptive:images=64,every=1'], [], []),
-    'hinge': ('hinge', [], ['diff_augment', 'packing'], ['feature_matching_l1'], ['bcr']),
+    'hinge': ('hinge', [], ['diff_augment', 'packing'], ['feature_matching_l1'], ['bcr:policy=flip']),
     'energy_margin': ('energy_margin:margin=1', [], [], ['pulling_away'], ['zcr']),
     'relativistic': ('relativistic', ['r1', 'r2'], [], ['feature_reconstruction'], []),
     'relativistic_average': (

@@ -24,6 +24,14 @@ DEVICES = 4
 OPTIMIZER = optax.sgd(0.02)
 
 
+BATCH_WIDE = True
+"""Whether the games have terms that look at a whole batch, such as batch norm; one test does without."""
+
+
+def norm() -> str:
+    return 'batch' if BATCH_WIDE else 'none'
+
+
 class Case(NamedTuple):
     make: Callable[[], gan_jax.Game]
     """Of small networks without convolutions where it can be (those compile for long)."""
@@ -33,7 +41,7 @@ class Case(NamedTuple):
 
 def adversarial() -> gan_jax.Game:
     return games.adversarial(
-        networks.MLP((6, 2), norm='batch'),
+        networks.MLP((6, 2), norm=norm()),
         networks.MLP((6, 1), squeeze=True, activation=jnp.tanh),
         objectives.non_saturating(),
         latent=latents.normal(3),
@@ -50,7 +58,7 @@ class Noisy(nn.Module):
     @nn.compact
     def __call__(self, x, *, train=True):
         x = layers.Dropout(0.5)(jnp.tanh(nn.Dense(6)(x)))
-        return networks.MLP((6, 2), norm='batch')(x, train=train)
+        return networks.MLP((6, 2), norm=norm())(x, train=train)
 
 
 def paired_translation() -> gan_jax.Game:
@@ -72,7 +80,7 @@ def unpaired_translation() -> gan_jax.Game:
     judge = networks.MLP((6, 1), squeeze=True, activation=jnp.tanh)
     back = networks.MLP((2,))
     noise = augmentations.instance_noise(0.1, updates=9)
-    return games.unpaired_translation(Noisy(), back, judge, judge, pool_size=3, augmentation=noise)
+    return games.unpaired_translation(Noisy(), back, judge, judge, pool_size=3 * BATCH_WIDE, augmentation=noise)
 
 
 def two_sets(key: jax.Array) -> dict[str, jax.Array]:
@@ -81,19 +89,27 @@ def two_sets(key: jax.Array) -> dict[str, jax.Array]:
 
 def multi_generator() -> gan_jax.Game:
     return games.multi_generator(
-        networks.MLP((6, 6, 2), norm='batch'),
+        networks.MLP((6, 6, 2), norm=norm()),
         networks.MLP((6, 4), activation=jnp.tanh),
         generators=3,
         latent=latents.normal(3),
-        shared=('Dense_0', 'BatchNorm_0'),
+        shared=('Dense_0', 'BatchNorm_0') if BATCH_WIDE else ('Dense_0',),
         penalties=[penalties.scheduled(penalties.r1()), penalties.r2()],
         augmentation=augmentations.instance_noise(0.1),
     )
 
 
+class Labelled(nn.Module):
+    """A generator of the latent joined to the label."""
+
+    @nn.compact
+    def __call__(self, z, label, *, train=True):
+        return networks.MLP((6, 2))(jnp.concatenate([z, jax.nn.one_hot(label, 3)], -1))
+
+
 def conditional() -> gan_jax.Game:
     return games.conditional(
-        networks.MLP((6, 2), norm='batch', classes=3),
+        networks.MLP((6, 2), norm='batch', classes=3) if BATCH_WIDE else Labelled(),
         networks.ProjectionDiscriminator(networks.MLP((6, 1), squeeze=True, activation=jnp.tanh), 3),
         objectives.non_saturating(),
         latent=latents.normal(3),
@@ -106,11 +122,11 @@ def labelled_points(key: jax.Array) -> dict[str, jax.Array]:
 
 def semi_supervised() -> gan_jax.Game:
     return games.semi_supervised(
-        networks.SemiSupervisedGenerator((2,), (6,)),
+        networks.SemiSupervisedGenerator((2,), (6,)) if BATCH_WIDE else networks.MLP((6, 2)),
         networks.SemiSupervisedClassifier((5,), 3),
         objectives.minimax(),
         latent=latents.uniform(3, 0.0),
-        feature_losses=[features.feature_matching()],
+        feature_losses=[features.feature_matching()] if BATCH_WIDE else [],
     )
 
 
@@ -130,8 +146,8 @@ class Level(nn.Module):
             return networks.MLP((6, 1), squeeze=True, activation=jnp.tanh)(x)
         shape = low[0].shape[1:] if low else (2, 2, 1)
         x = jnp.concatenate([x, *(image.reshape(len(x), -1) for image in low)], -1)
-        norm = 'none' if low else 'batch'  # one of the levels has batch statistics, the other none
-        return networks.MLP((6, math.prod(shape)), norm=norm)(x, train=train).reshape(-1, *shape)
+        normed = 'none' if low else norm()  # one of the levels has batch statistics, the other none
+        return networks.MLP((6, math.prod(shape)), norm=normed)(x, train=train).reshape(-1, *shape)
 
 
 def laplacian_pyramid() -> gan_jax.Game:
@@ -157,7 +173,7 @@ def points_and_labelled(key: jax.Array) -> dict[str, Any]:
 
 def text_to_image() -> gan_jax.Game:
     return games.text_to_image(
-        Told(networks.MLP((6, 2), norm='batch')),
+        Told(networks.MLP((6, 2), norm=norm())),
         ToldJudge(networks.MLP((6, 1), squeeze=True, activation=jnp.tanh)),
         objectives.non_saturating(),
         latent=latents.normal(3),
@@ -187,12 +203,14 @@ class ToldJudge(nn.Module):
 
 def captioned_points(key: jax.Array) -> dict[str, jax.Array]:
     labels = jnp.arange(8) // 3  # neighbours of one label, whose texts are passed over
-    return {'image': points(key), 'text': jax.nn.one_hot(labels, 3), 'label': labels}
+    texts = jax.nn.one_hot(labels, 3)
+    others = {} if BATCH_WIDE else {'mismatched': jnp.roll(texts, 1, 1)}
+    return {'image': points(key), 'text': texts, 'label': labels, **others}
 
 
 def info_gan() -> gan_jax.Game:
     return games.info_gan(
-        networks.MLP((6, 2), norm='batch'),
+        networks.MLP((6, 2), norm=norm()),
         networks.AuxiliaryDiscriminator(networks.MLP((6, 1), squeeze=True, activation=jnp.tanh), 5),
         objectives.non_saturating(),
         codes=[codes.categorical(3), codes.uniform(deviation=None, weight=0.5)],
@@ -212,7 +230,7 @@ class PairJudge(nn.Module):
 def bidirectional() -> gan_jax.Game:
     # The encoder is stochastic, as in ALI.
     return games.bidirectional(
-        networks.MLP((6, 2), norm='batch'),
+        networks.MLP((6, 2), norm=norm()),
         Noisy(),
         PairJudge(),
         objectives.non_saturating(),
@@ -234,7 +252,7 @@ class AtTimes(nn.Module):
 
 def adversarial_flow() -> gan_jax.Game:
     return games.adversarial_flow(
-        AtTimes(networks.MLP((6, 2), norm='batch')),
+        AtTimes(networks.MLP((6, 2), norm=norm())),
         AtTimes(networks.MLP((6, 1), squeeze=True, activation=jnp.tanh)),
         latent=latents.normal(2),
         steps=3,
@@ -255,7 +273,7 @@ def vqgan() -> gan_jax.Game:
     return games.vqgan(
         Quantised(),
         networks.MLP((6, 1), squeeze=True, activation=jnp.tanh),
-        last_layer=('last',),
+        last_layer=('last',) if BATCH_WIDE else None,
         start=1,
         penalties=[penalties.r1()],
         augmentation=augmentations.instance_noise(0.1),
@@ -264,8 +282,8 @@ def vqgan() -> gan_jax.Game:
 
 def vae_gan() -> gan_jax.Game:
     return games.vae_gan(
-        networks.MLP((6, 6), norm='batch'),
-        networks.MLP((6, 2), norm='batch'),
+        networks.MLP((6, 6), norm=norm()),
+        networks.MLP((6, 2), norm=norm()),
         networks.MLP((6, 1), squeeze=True, activation=jnp.tanh),
         augmentation=augmentations.instance_noise(0.1),
     )
@@ -273,7 +291,7 @@ def vae_gan() -> gan_jax.Game:
 
 def adversarial_autoencoder() -> gan_jax.Game:
     return games.adversarial_autoencoder(
-        networks.MLP((6, 3), norm='batch'),
+        networks.MLP((6, 3), norm=norm()),
         Noisy(),
         networks.MLP((6, 1), squeeze=True, activation=jnp.tanh),
         latent=latents.normal(3),
@@ -429,6 +447,22 @@ def test_shard_map_runs_it_with_one_all_reduce_for_each_player_update(name):
     rows = jax.device_put(batch, jax.sharding.NamedSharding(mesh, spec(parallel.AXIS)))
     assert_equal_states(step(state, batch)[0], run(jax.device_put(state, everywhere), rows)[0])
     assert len(re.findall(r' all-reduce(?:-start)?\(', run.as_text())) == ALL_REDUCES.get(name, 2)
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_accumulated_gradients_are_those_of_the_whole_batch(name, monkeypatch):
+    """For games without terms that look at a whole batch, such as batch norm."""
+    monkeypatch.setitem(globals(), 'BATCH_WIDE', False)
+    case = GAMES[name]
+    game, batch = case.make(), batches(case, 1)[0]
+    state = gan_jax.init(game, OPTIMIZER, OPTIMIZER, batch, jax.random.key(0))
+    steps = [gan_jax.make_train_step(game, OPTIMIZER, OPTIMIZER, accumulate=n, simultaneous=True) for n in (1, 2)]
+    (whole, expected), (parts, found) = jax.jit(lambda state: [step(state, batch) for step in steps])(state)
+    for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(parts), strict=True):
+        if not jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
+            np.testing.assert_allclose(a, b, atol=1e-6)
+    for key in expected:
+        np.testing.assert_allclose(found[key], expected[key], rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize('name', NAMES)

@@ -12,7 +12,7 @@ import pytest
 from helpers import close, normal
 
 import gan_jax
-from gan_jax import features, games, networks, objectives, parallel
+from gan_jax import features, games, networks, objectives, optimizers, parallel
 from gan_jax.errors import InputError
 from gan_jax.games import differences, reconstruction
 from gan_jax.games.judgement import PROGRESS
@@ -240,6 +240,16 @@ def test_reconstructions_survive_the_start():
     assert (weight[:150] == 0).all() and (weight[150:] > 0).all()
 
 
+def test_anticipated_updates_do_not_bring_the_start_forward():
+    """G looks three updates of D ahead, and the term still enters after two that are taken."""
+    trainer = gan_jax.trainer(vqgan(start=2), optimizers.sgd(0.1), unroll_steps=3)
+    state, step, weights = trainer.init(IMAGES, KEY), jax.jit(trainer.step), []
+    for _ in range(4):
+        state, metrics = step(state, IMAGES)
+        weights.append(float(metrics['adversarial_weight']))
+    assert weights[:2] == [0, 0] and min(weights[2:]) > 0
+
+
 def test_feature_losses_begin_with_the_term_and_have_no_weight():
     options = {'feature_losses': [features.feature_matching()], 'objective_weight': 0.5, 'last_layer': None}
     judge, value = networks.MLP((3, 1), squeeze=True), {}
@@ -304,6 +314,14 @@ def test_a_perceptual_term_in_closed_form():
     np.testing.assert_allclose(term(a, 7 * a), 0, atol=1e-6)
     with jax.debug_nans(True):
         assert jnp.isfinite(jax.grad(lambda b: term(a, b).sum())(jnp.zeros_like(b))).all()
+
+
+def test_a_perceptual_term_of_lpips_is_lpips():
+    """Its features are normalised at every position, and are not normalised as a whole again."""
+    scaled = Extractor('scaled', lambda x: Outputs(x.reshape(len(x), -1)), distances=True)
+    a, b = normal(6, 4, 2, 2, 1), normal(7, 4, 2, 2, 1)
+    expected = 3 * np.square(np.asarray(a) - np.asarray(b)).sum((1, 2, 3))
+    np.testing.assert_allclose(differences.perceptual(scaled, weight=3.0)(a, b), expected, rtol=1e-5)
 
 
 def test_a_perceptual_term_in_the_game():

@@ -107,6 +107,7 @@ def test_latent_consistency_is_of_two_plays():
     plain, _ = standard([]).play(g, BATCH, jax.random.key(2))
     np.testing.assert_array_equal(play.examples, plain)
     apart = np.asarray(play.examples - play.neighbours, np.float64)
+    assert (np.abs(apart).max((1, 2, 3)) > 1e-3).all()
     kernel = np.asarray(d['params']['Dense_0']['kernel'], np.float64).reshape(4, 4)
     loss, (_, metrics) = game.discriminator_loss(d, play, BATCH, jax.random.key(3))
     assert float(metrics['regularization']) == pytest.approx(3 * ((apart[..., 0] * kernel).sum((1, 2)) ** 2).mean(), rel=1e-3)

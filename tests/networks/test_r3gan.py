@@ -10,7 +10,7 @@ from helpers import downsampled, upsampled
 
 from gan_jax import networks
 from gan_jax.errors import InputError
-from gan_jax.networks.r3gan import R3GAN_FILTER, R3GANGenerator
+from gan_jax.networks.r3gan import R3GAN_FILTER, Block, R3GANGenerator
 from gan_jax.networks.r3gan_presets import R3GAN_STAGES, config_e
 
 WIDTHS, GROUPS, CLASSES = (6, 6, 4), (3, 2, 2), 5
@@ -162,3 +162,20 @@ def test_what_config_e_cannot_be_is_refused():
             config_e([4, 4], groups, 8)
     with pytest.raises(InputError, match='did you mean cifar10'):
         networks.r3gan_networks('cifar')
+
+
+@pytest.mark.parametrize(('stages', 'low'), [(1, 0), (3, 2), (4, 3), (5, 4), (7, 4)])
+def test_the_smallest_stages_are_float32(stages, low):
+    """The authors' presets have the last three of four stages in bfloat16, and the last four of five or seven."""
+    size, widths = 4 * 2 ** (stages - 1), (2,) * stages
+    generator, discriminator = config_e(widths, (1,) * stages, size, 1, blocks=1, dtype=jnp.bfloat16)
+
+    def dtypes(network, x):
+        blocks = lambda module, _: isinstance(module, Block)
+        outputs = lambda key: network.init_with_output(key, x, capture_intermediates=blocks)
+        found = jax.eval_shape(outputs, jax.random.key(0))[1]['intermediates']
+        return [found[f'Block_{i}']['__call__'][0].dtype for i in range(stages)]
+
+    expected = [jnp.float32] * (stages - low) + [jnp.bfloat16] * low
+    assert dtypes(generator, jnp.zeros((2, 3))) == expected
+    assert dtypes(discriminator, jnp.zeros((2, size, size, 1))) == expected[::-1]

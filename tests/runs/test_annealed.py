@@ -113,3 +113,21 @@ def test_what_nothing_would_read_is_refused(texts, others, message):
     with pytest.raises(InputError) as refused:
         with_(*texts, **others)
     assert re.search(message, str(refused.value)) and len(str(refused.value).splitlines()) == 1
+
+
+def test_schedules_of_extragradient_updates_fall_once_a_step():
+    """An optimizer counts two updates a step, of which the one that looks ahead is at the rate of the other."""
+    rates: list[list[float]] = []
+    for extragradient in (False, True):
+        config = with_(
+            'learning_rate:end=0,shape=linear', optimizers='sgd:learning_rate=1', discriminator_steps=1, generator_steps=1
+        )
+        config = dataclasses.replace(config, extragradient=extragradient)
+        optimizer = config.players().generator
+        state, found = optimizer.init(jnp.zeros(())), []
+        for _ in range(4):
+            for _ in range(2 if extragradient else 1):
+                update, state = optimizer.update(jnp.ones(()), state, jnp.zeros(()))
+                found.append(float(update))
+        rates.append(found)
+    assert rates[1] == [rate for rate in rates[0] for _ in range(2)] and len(set(rates[0])) == 4

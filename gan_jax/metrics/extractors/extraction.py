@@ -42,6 +42,8 @@ class Extractor(NamedTuple):
     """Whether `apply` may be called on NumPy arrays, outside of a compiled program, if JAX cannot trace it."""
     rounds: bool = False
     """Whether images are rounded to 256 levels, as files have them, so that the features have no derivative in the pixels."""
+    distances: bool = False
+    """Whether the squared distance between the features of two images is a perceptual distance as it is, as for LPIPS."""
 
 
 def as_float(images: AnyArray) -> Array:

@@ -155,7 +155,7 @@ def _lpips(network: VGG16, variables: Variables, linear: list[np.ndarray], sourc
         features = [_embedded(*stage).reshape(n, -1) for stage in zip(found[0], linear, strict=True)]
         return Outputs(jnp.concatenate(features, 1))
 
-    return Extractor(f'lpips 0.1, {source}', apply)
+    return Extractor(f'lpips 0.1, {source}', apply, distances=True)
 
 
 def _embedded(features: Array, weights: np.ndarray) -> Array:
