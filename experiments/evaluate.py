@@ -166,8 +166,16 @@ def _neighbours(real: Callable[[str], sources.OpenedImages], samples: sources.Op
         f'median distance to the nearest training image, in pixels: samples {test.generated:.4g}, held-out {test.held_out:.4g}, '
         f'ratio {test.ratio:.3g}; p-value of samples not being nearer {test.p_value:.3g}'
     )
+    print(f'samples nearer than every held-out image: {test.nearer} of {count}, p-value {test.nearer_p_value:.3g}')
     name, value = 'neighbour_distance_ratio', test.ratio
-    return {'name': name, 'value': value, 'p_value': test.p_value, 'extractor': 'pixels', 'fakes': count, 'step': samples.step}
+    return {
+        'name': name,
+        'value': value,
+        **{field: getattr(test, field) for field in ('p_value', 'nearer', 'nearer_p_value')},
+        'extractor': 'pixels',
+        'fakes': count,
+        'step': samples.step,
+    }
 
 
 if __name__ == '__main__':

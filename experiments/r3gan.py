@@ -22,13 +22,11 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
-import numpy as np
 
 import gan_jax
-from experiments.shared import image_gan
+from experiments.shared import conditional, image_gan
 from gan_jax import data, games, latents, runs
 from gan_jax.errors import InputError
-from gan_jax.games.adversarial import apply_network
 from gan_jax.networks import dcgan, r3gan_presets
 from gan_jax.ranges import Count, ImageSize, Text, Width
 from gan_jax.registry import Table
@@ -91,11 +89,7 @@ class Config(image_gan.ImageOptions):
         self, size: data.Size | list[int], channels: int, classes: Sequence[str] = (), shares: Sequence[float] = ()
     ) -> runs.Generator:
         network, _ = self.networks(data.size_of(*size) if isinstance(size, list) else size, channels, len(classes))
-
-        def generate(weights: Any, z: Any, labels: Any) -> Any:
-            return apply_network(network, weights, z, *([labels] if classes else []), train=False)[0]
-
-        return runs.Generator(latents.normal(self.latent_size), generate, tuple(classes), tuple(shares))
+        return conditional.generator_of(network, self.latent_size, classes, shares)
 
     def check(self) -> None:
         super().check()
@@ -173,22 +167,11 @@ def study(config: Config) -> runs.Study:
     source, train = images.source, images.train
     if train.labels is None:
         raise InputError(f'--conditional requires labels, and {config.dataset} has none; give --no-conditional')
-    classes, (size, channels) = len(source.classes), (source.size, source.channels)
-    game = config.make_game(size, channels, classes)
-    labels = data.check_labels(source.labels if isinstance(source, data.Images) else source.every_label(), classes)
-    shares = np.bincount(labels, minlength=classes) / len(labels)
-    known: dict[str, Any] = {'size': size, 'channels': channels, 'classes': list(source.classes), 'shares': shares.tolist()}
-    held = {'image': source.images, 'label': source.labels} if isinstance(source, data.Images) else source
-    return runs.Study(
-        game,
-        config.trainer(game),
-        data.feed(held, config.batch_size, minibatches=config.minibatches, memory_limit=config.memory_limit * 1e9),
-        {'image': jnp.zeros((1, *data.sides(size), channels)), 'label': jnp.zeros(1, jnp.int32)},
-        generator=config.generator(**known),
-        known=known,
-        judge=lambda: image_gan.judge(config.dataset, train),
-        data=images,
-    )
+    labels = data.check_labels(source.labels if isinstance(source, data.Images) else source.every_label(), len(source.classes))
+    held = {'image': source.images, 'label': labels} if isinstance(source, data.Images) else source
+    of_data = conditional.known(source.size, source.channels, source.classes, labels)
+    judge = lambda: image_gan.judge(config.dataset, train)
+    return conditional.study_of(config, held, of_data, labels, judge=judge, data=images)
 
 
 def main(config: Config) -> dict[str, Any]:

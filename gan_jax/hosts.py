@@ -6,12 +6,12 @@ that all of them take the same branch. With a single process the functions here 
 """
 
 import contextlib
-import importlib.util
 import itertools
 import os
-import pathlib
 import pickle
 import re
+import socket
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -49,7 +49,7 @@ def leads() -> bool:
 def start(coordinator: str | None = None, processes: int | None = None, process: int | None = None) -> None:
     """Connects this process to the others of its run; called before anything touches a device.
 
-    Without arguments, JAX detects the others from the environment of SLURM, Open MPI, a TPU pod or an indexed Kubernetes job;
+    Without arguments, JAX detects the others from the environment of SLURM, Open MPI 4, a TPU pod or an indexed Kubernetes job;
     elsewhere the process remains alone.
 
     Args:
@@ -103,30 +103,40 @@ def _silence() -> None:
     os.environ['TQDM_DISABLE'] = '1'
 
 
+_BY_HAND = 'give --coordinator HOST:PORT, --processes and --process (localhost:1, 1 and 0 for a single process)'
+
+
 def _in_cluster() -> bool:
-    """Whether JAX can detect several processes from the environment."""
+    """Whether JAX detects several processes from the environment. Raises `InputError` where it cannot, and there are several."""
+    from jax._src import clusters  # without a public name; what `jax.distributed.initialize` asks
+
     names = os.environ
-    several = lambda name: names.get(name, '1') not in ('', '1')
-    return bool(
-        'JAX_COORDINATOR_ADDRESS' in names
-        or ('SLURM_STEP_NODELIST' in names and several('SLURM_NTASKS'))
-        or ('OMPI_MCA_orte_hnp_uri' in names and several('OMPI_COMM_WORLD_SIZE'))
-        or ('KUBERNETES_SERVICE_HOST' in names and 'JOB_COMPLETION_INDEX' in names)
-        or _on_tpu()
-    )
+    if 'JAX_COORDINATOR_ADDRESS' in names:
+        return True
+    try:
+        for cluster in clusters.ClusterEnv._cluster_types:
+            if not cluster.opt_in_only_method and _concerns(cluster.__name__) and cluster.is_env_present():
+                return cluster.get_process_count() > 1
+    except Exception as error:  # of what Kubernetes or a metadata server answers
+        raise InputError(f'the number of processes cannot be detected: {one_line(error)}; {_BY_HAND}') from error
+    if names.get('OMPI_COMM_WORLD_SIZE', '1') != '1' or ('PMIX_RANK' in names and 'OMPI_COMM_WORLD_SIZE' not in names):
+        raise InputError(f'JAX does not detect the processes of Open MPI 5; {_BY_HAND}')
+    return False
 
 
-def _on_tpu() -> bool:
-    """Whether this is a virtual machine with TPUs, alone or in a pod, and programs are to use them."""
-    chips = any(next(pathlib.Path('/dev').glob(name), None) for name in ('accel*', 'vfio/[0-9]*'))
-    return chips and os.environ.get('JAX_PLATFORMS') in (None, '', 'tpu') and importlib.util.find_spec('libtpu') is not None
+def _concerns(cluster: str) -> bool:
+    """Whether to ask for this kind of cluster: not for TPUs that the program does not use, nor for pods without a number."""
+    if 'Tpu' in cluster:
+        return os.environ.get('JAX_PLATFORMS', '').split(',')[0] in ('', 'tpu')
+    return 'K8s' not in cluster or 'JOB_COMPLETION_INDEX' in os.environ
 
 
 def agreed(function: Callable[[], T]) -> T:
     """Calls the function in process 0 alone, and returns its value in every process.
 
     For what is read from disk, and for what process 0 does while the others wait. Within the function `gan_jax.parallel` uses
-    only the devices of process 0. Raises, in every process, the `InputError` of the function. The value must be picklable.
+    only the devices of process 0. Raises the exception of the function in every process, so that all of them end alike; where it
+    cannot be sent, the others raise `RuntimeError`. The value must be picklable.
     """
     if count() == 1:
         return function()
@@ -135,18 +145,26 @@ def agreed(function: Callable[[], T]) -> T:
         try:
             with _by_itself():
                 value = function()
-        except InputError as error:
-            _client().key_value_set_bytes(key, pickle.dumps((None, error)))
+        except Exception as error:
+            _client().key_value_set_bytes(key, _pickled(error))
             raise
         _client().key_value_set_bytes(key, pickle.dumps((value, None)))
         return value
-    while True:  # in short waits, between which the interpreter handles signals
-        with contextlib.suppress(_NotYet):
-            value, failure = pickle.loads(_awaited(key))
-            break
+    value, failure = pickle.loads(_awaited(key))
     if failure is not None:
+        if not isinstance(failure, (InputError, OSError, MemoryError)):
+            time.sleep(liveness.PATIENCE)  # process 0 prints what it is, and ends all of them
         raise failure
     return value
+
+
+def _pickled(error: Exception) -> bytes:
+    try:
+        content = pickle.dumps((None, error))
+        pickle.loads(content)  # an exception may be restored with the wrong arguments
+        return content
+    except Exception:
+        return pickle.dumps((None, RuntimeError(f'process 0: {one_line(error)}')))
 
 
 @contextlib.contextmanager
@@ -160,19 +178,40 @@ def _by_itself() -> Iterator[None]:
 
 
 def in_turn(function: Callable[[], T]) -> T:
-    """Calls the function in process 0 first, and then in the others, which find on disk what process 0 has written."""
+    """Calls the function in process 0 first, then in one process of every other host, and then in the rest.
+
+    For what is prepared on disk, once if the hosts share the disk, and otherwise once on every host: later processes find what
+    earlier ones have written. Returns when all processes have returned.
+    """
     if count() == 1:
         return function()
-    if not leads():
-        agreed(lambda: None)
-        with _by_itself():
-            return function()
-    found: list[T] = []
-    agreed(lambda: found.append(function()))
-    return found[0]
+    names: list[str] = shared(socket.gethostname())
+    first = names.index(names[index()]) == index()
+    values: list[T] = []
+    agreed(lambda: values.append(function()))
+    for turn in (first, not first):
+        if turn and not leads():
+            with _by_itself():
+                values.append(function())
+        meet()
+    return values[0]
 
 
-def gathered(values: Sequence[int]) -> np.ndarray:
+def shared(value: Any) -> list[Any]:
+    """The values of all processes, in their order; they must be picklable."""
+    if count() == 1:
+        return [value]
+    prefix = f'{_KEY}/shared/{next(_rounds)}'
+    _client().key_value_set_bytes(f'{prefix}/{index()}', pickle.dumps(value))
+    return [pickle.loads(_awaited(f'{prefix}/{i}')) for i in range(count())]
+
+
+def meet() -> None:
+    """Waits until all processes have called this."""
+    shared(None)
+
+
+def gathered(values: Sequence[int] | np.ndarray) -> np.ndarray:
     """The integers of all processes, `[processes, len(values)]`."""
     from jax.experimental import multihost_utils
 
@@ -180,17 +219,16 @@ def gathered(values: Sequence[int]) -> np.ndarray:
     return rows[None] if count() == 1 else np.asarray(multihost_utils.process_allgather(rows)).reshape(count(), -1)
 
 
-class _NotYet(Exception):
-    pass
-
-
 def _awaited(key: str) -> bytes:
-    try:
-        return _client().blocking_key_value_get_bytes(key, 2000)
-    except jax.errors.JaxRuntimeError as error:
-        if 'DEADLINE_EXCEEDED' in str(error):
-            raise _NotYet from error
-        raise
+    """The value of a key once it is set. If the service cannot be reached any more, `liveness` ends the process."""
+    while True:  # in short waits, between which the interpreter handles signals
+        try:
+            return _client().blocking_key_value_get_bytes(key, 2000)
+        except jax.errors.JaxRuntimeError as error:
+            if 'DEADLINE_EXCEEDED' not in str(error):
+                if not liveness.may_be_of_another(error):
+                    raise
+                time.sleep(liveness.BEAT)
 
 
 def _client() -> Any:
@@ -201,7 +239,8 @@ def _client() -> Any:
 
 
 def finish() -> None:
-    """Waits for the other processes at the end of the program."""
+    """Waits for the other processes at the end of the program. If one of them fails until then, all end like it."""
     if count() > 1:
+        meet()
         liveness.close()
         jax.distributed.shutdown()

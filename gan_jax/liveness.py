@@ -7,6 +7,7 @@ coordination service; process 0 checks all of them, and tells the others which o
 import contextlib
 import json
 import os
+import re
 import socket
 import sys
 import threading
@@ -23,6 +24,8 @@ BEAT = 1.0
 """Seconds between two signs of life."""
 _GRACE = 3.0
 """Seconds in which this process may end like another one that has ended, and print its message itself."""
+_OWN = re.compile('RESOURCE_EXHAUSTED|INVALID_ARGUMENT|UNIMPLEMENTED|NOT_FOUND|OUT_OF_RANGE')
+"""The statuses of errors of this process. Another process that has died causes, for example, UNAVAILABLE and INTERNAL."""
 _ALIVE, _LOST = 'gan_jax/alive/', 'gan_jax/lost/'
 _AGAIN = '--resume goes on from the newest checkpoint'
 _watch: 'Watch | None' = None
@@ -57,17 +60,35 @@ class Watch(threading.Thread):
         self._client.key_value_set(f'{_ALIVE}{self._index}', text, allow_overwrite=True)
 
     def run(self) -> None:
+        reached = time.monotonic()
         while not self.over.wait(BEAT):
+            lost = None
             try:
                 self.sign()
                 lost = self._look() if self._index == 0 else self._listen()
-            except jax.errors.JaxRuntimeError:
-                lost = 1, f'process 0, which coordinates the others, cannot be reached; {_AGAIN}'
+                reached = time.monotonic()
+            except jax.errors.JaxRuntimeError:  # a network may fail for a moment
+                if (silence := time.monotonic() - reached) > PATIENCE:
+                    of = 'process 0, which coordinates the others, has not been reached'
+                    lost = 1, f'{of} for {silence:.0f} s; {_AGAIN}'
             if lost and not self.over.wait(_GRACE) and self._code is None:
                 code, line = lost
                 with contextlib.suppress(OSError):
                     print(line, file=sys.stderr, flush=True)
                 leave(code, line)
+
+    def all_live(self, seconds: float) -> bool:
+        """Whether within this time every other process leaves a new sign of life, and none ends."""
+        end = time.monotonic() + seconds
+        before: dict[int, int] = {}
+        while time.monotonic() < end:
+            with contextlib.suppress(jax.errors.JaxRuntimeError):
+                beats = {i: beat for i, (beat, _, code, _) in self._signs().items() if i != self._index and code is None}
+                before = before or beats
+                if len(beats) == len(self._seen) - 1 and all(beats[i] > beat for i, beat in before.items()):
+                    return True
+            time.sleep(BEAT / 4)
+        return False
 
     def others_run(self) -> bool:
         """Whether a process other than process 0 has neither ended nor died. Called in process 0."""
@@ -123,14 +144,22 @@ def failed(error: BaseException) -> None:
     """
     if _watch is None:
         return
-    if isinstance(error, jax.errors.JaxRuntimeError):
-        time.sleep(PATIENCE + _GRACE + 5 * BEAT)  # if another process has died, the watch ends this one before that
+    if may_be_of_another(error) and not _watch.all_live(5 * BEAT):
+        time.sleep(PATIENCE + _GRACE)  # if another process has died, the watch ends this one before that
     sys.excepthook(type(error), error, error.__traceback__)
     leave(1, one_line(error))
 
 
+def may_be_of_another(error: BaseException) -> bool:
+    """Whether an error, or the one that caused it, may be the consequence of the death of another process."""
+    found: BaseException | None = error
+    while found is not None and not isinstance(found, jax.errors.JaxRuntimeError):
+        found = found.__cause__
+    return found is not None and not _OWN.match(str(found)) and 'callback' not in str(found)
+
+
 def close() -> None:
-    """Records that this process has finished, and ends the watch."""
+    """Records that this process has finished, and ends the watch. Called when all processes have finished."""
     if _watch is not None:
         _watch.sign(0)
         _watch.over.set()

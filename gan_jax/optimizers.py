@@ -80,6 +80,26 @@ def historical_averaging(weight: Weight = 1.0) -> optax.GradientTransformation:
 
 
 @checked
+def orthogonal_regularization(weight: Weight = 1e-4) -> optax.GradientTransformation:
+    """Adds the gradient of weight * |W^T W (1 - I)|^2, summed over kernels W, to the gradient (Brock et al. 2019, eq. 3).
+
+    (1 - I) is elementwise, so that filters are made orthogonal to each other, but not of unit length. It must come first in a
+    chain. Kernels are the parameters named 'kernel', as matrices with the last axis as columns, one for each filter. The gradient
+    is 4 weight W (W^T W (1 - I)); the author's PyTorch code has half of that, so that its 1e-4 is a weight of 5e-5. Raises
+    `ValueError` if the weight is outside [0, 1e6].
+    """
+
+    def pulled(path: Any, gradient: Array, param: Array) -> Array:
+        if getattr(path[-1], 'key', None) != 'kernel':
+            return gradient
+        W = param.reshape(-1, param.shape[-1])
+        products = W.T @ W
+        return gradient + (4 * weight * W @ (products - jnp.diag(jnp.diag(products)))).reshape(param.shape)
+
+    return optax.stateless(lambda updates, params: jax.tree_util.tree_map_with_path(pulled, updates, params))
+
+
+@checked
 def average_parameters(decay: Share = 0.999) -> optax.GradientTransformation:
     """Keeps the `moving_average` of the parameters in `state.average` and leaves the updates unchanged.
 

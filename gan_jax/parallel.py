@@ -68,15 +68,29 @@ def alone(function: Callable) -> Callable:
     return jax.vmap(whole, in_axes=None, out_axes=None, axis_name=AXIS, axis_size=1)
 
 
+_SMALL = 1024
+"""The number of elements up to which arrays are averaged together."""
+
+
 def pmean(tree: Any) -> Any:
     """The mean over devices of every floating-point array of a pytree; other leaves are unchanged.
 
-    XLA combines the averages of one call into one all-reduce.
+    XLA combines the averages of one call into one all-reduce. By itself it leaves apart what is ready early, such as metrics of
+    the forward pass; small arrays are therefore averaged as one vector of each type.
     """
     if axis_size() == 1:
         return tree
-    floating = lambda x: jnp.issubdtype(jnp.result_type(x), jnp.floating)
-    return jax.tree.map(lambda x: jax.lax.pmean(x, AXIS) if floating(x) else x, tree)
+    leaves, structure = jax.tree.flatten(tree)
+    kinds = [kind if jnp.issubdtype(kind := jnp.result_type(x), jnp.floating) else None for x in leaves]
+    small = [kind if jnp.size(x) <= _SMALL else None for x, kind in zip(leaves, kinds, strict=True)]
+    means = [jax.lax.pmean(x, AXIS) if kind and not joins else x for x, kind, joins in zip(leaves, kinds, small, strict=True)]
+    for kind in filter(None, dict.fromkeys(small)):
+        together = [i for i, other in enumerate(small) if other == kind]
+        vector = jax.lax.pmean(jnp.concatenate([jnp.ravel(leaves[i]) for i in together]), AXIS)
+        ends = np.cumsum([jnp.size(leaves[i]) for i in together])
+        for i, part in zip(together, jnp.split(vector, ends[:-1]), strict=True):
+            means[i] = part.reshape(jnp.shape(leaves[i]))
+    return jax.tree.unflatten(structure, means)
 
 
 def psum(tree: Any) -> Any:

@@ -22,6 +22,14 @@ def normal(seed, *shape):
     return jax.random.normal(jax.random.key(seed), shape)
 
 
+def random_variables(network, *inputs):
+    """Normal variables in the shapes of a network's, of unit gain, without compiling its initialisation."""
+    shapes = jax.eval_shape(network.init, jax.random.key(0), *inputs)
+    leaves, tree = jax.tree.flatten(shapes)
+    fans = [max(1, leaf.size // leaf.shape[-1]) if leaf.ndim > 1 else 1 for leaf in leaves]
+    return jax.tree.unflatten(tree, [normal(i, *x.shape) / fan**0.5 for i, (x, fan) in enumerate(zip(leaves, fans, strict=True))])
+
+
 def paths(variables):
     """The shapes of variables by path."""
     return {'/'.join(str(k.key) for k in path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(variables)}

@@ -17,6 +17,7 @@ TRANSFORMS = {
     'clip_weights': optimizers.clip_weights,
     'historical_averaging': optimizers.historical_averaging,
     'average_parameters': optimizers.average_parameters,
+    'orthogonal_regularization': optimizers.orthogonal_regularization,
     'clip_gradients': optimizers.clip_gradients,
     'optimism': optimizers.optimism,
 }
@@ -45,6 +46,32 @@ def test_common_contract(name):
     huge = jax.tree.map(lambda x: 1e4 * x, PARAMS)
     through = jax.grad(lambda p: sum(x.sum() for x in jax.tree.leaves(transform.update(GRADIENT, state, p)[0])))
     assert all(np.isfinite(x).all() for p in (PARAMS, huge) for x in jax.tree.leaves(through(p)))
+
+
+def test_orthogonal_regularization_is_the_gradient_of_the_papers_sum():
+    rng = np.random.default_rng(0)
+    kernels = {'conv': rng.normal(size=(3, 3, 2, 4)), 'dense': rng.normal(size=(2, 3))}
+
+    def value(kernels):
+        products = [(W := x.reshape(-1, x.shape[-1])).T @ W * (1 - np.eye(x.shape[-1])) for x in kernels.values()]
+        return 0.3 * sum((product**2).sum() for product in products)
+
+    params = {name: {'kernel': jnp.asarray(x), 'bias': jnp.ones(x.shape[-1])} for name, x in kernels.items()}
+    params['told'] = {'embedding': jnp.ones((3, 2))}
+    gradient = jax.tree.map(jnp.ones_like, params)
+    transform = optimizers.orthogonal_regularization(0.3)
+    found, _ = transform.update(gradient, transform.init(params), params)
+    for name, x in kernels.items():
+        for i in (0, x.size - 1):
+            step = 1e-5 * (np.arange(x.size) == i).reshape(x.shape)
+            up, down = (value({**kernels, name: moved}) for moved in (x + step, x - step))
+            np.testing.assert_allclose(found[name]['kernel'].ravel()[i], 1 + (up - down) / 2e-5, rtol=1e-4)
+    np.testing.assert_array_equal(found['told']['embedding'], 1)
+    np.testing.assert_array_equal(found['conv']['bias'], 1)
+    orthogonal = {'kernel': 2 * jnp.eye(3)}  # filters of length 2 are left alone
+    np.testing.assert_array_equal(
+        transform.update(orthogonal, transform.init(orthogonal), orthogonal)[0]['kernel'], 2 * np.eye(3)
+    )
 
 
 @pytest.mark.parametrize('name', OPTIMIZERS)

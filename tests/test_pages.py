@@ -5,6 +5,7 @@ import importlib
 import pathlib
 import re
 import shlex
+import textwrap
 
 import jax
 import jax.numpy as jnp
@@ -101,7 +102,7 @@ def test_the_front_page_is_short_and_its_example_runs():
 
 
 def test_the_estimators_run():
-    first, _ = blocks(METRICS)
+    first, *_ = blocks(METRICS)
     found: dict = {}
     exec(first, found)
     # Of two samples of one distribution, the squared MMD is 0 and density 1.
@@ -110,7 +111,7 @@ def test_the_estimators_run():
 
 
 def test_the_training_loop_scores_what_it_generates(capsys):
-    _, loop = blocks(METRICS)
+    _, loop, _ = blocks(METRICS)
     assert len([line for line in loop.splitlines() if line.strip()]) <= 15
     real = data.to_float(jnp.asarray(data.load('digits').images))
     yours = {
@@ -123,6 +124,44 @@ def test_the_training_loop_scores_what_it_generates(capsys):
     # Images moved by p in each of 256 pixels add 256 p^2 to the distance of the data from themselves, which is the last term.
     moved = [256 * (x**2 - y**2) for x, y in ((0.5, 0.25), (0.25, 0.125))]
     np.testing.assert_allclose(-np.diff(distances), moved, rtol=0.1)
+
+
+def scored_steps(code, capsys, **yours):
+    """The distances that a loop prints in three steps, of digits plus 1, 0.5 and 0.25 and clipped, against the digits."""
+    exec(code.replace('1000', '1').replace('3000', '3'), yours)
+    distances = [float(line.split()[1]) for line in capsys.readouterr().out.splitlines()]
+    assert len(distances) == 3 and distances[0] > 2 * distances[1] > 4 * distances[2] > 0
+    return distances
+
+
+def test_the_loop_of_the_docstring_runs_without_a_framework(capsys):
+    code = textwrap.dedent(metrics.__doc__[metrics.__doc__.index('    from gan_jax') :])
+    assert len([line for line in code.splitlines() if line.strip()]) <= 15
+    images = data.load('digits', size=8).images
+    loader = [(images[i : i + 500] / np.float32(255), None) for i in range(0, len(images), 500)]
+    moved = {'by': 2.0}
+    yours = {
+        'loader': loader,
+        'train': lambda step: moved.update(by=moved['by'] / 2),
+        'generate': lambda n: np.clip(images[:n] / np.float32(127.5) - 1 + moved['by'], -1, 1),
+    }
+    scored_steps(code, capsys, **yours)
+
+
+def test_the_loop_of_pytorch_runs_with_its_loader(capsys):
+    torch = pytest.importorskip('torch')
+    _, _, code = blocks(METRICS)
+    assert len([line for line in code.splitlines() if line.strip()]) <= 15
+    digits = data.load('digits', size=8)
+    x = torch.from_numpy(digits.images.transpose(0, 3, 1, 2).copy()) / 255
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, torch.from_numpy(digits.labels)), 500)
+    moved = {'by': 2.0}
+    yours = {
+        'loader': loader,
+        'train': lambda step: moved.update(by=moved['by'] / 2),
+        'generator': lambda z: (2 * x[: len(z)] - 1 + moved['by']).clamp(-1, 1),
+    }
+    scored_steps(code, capsys, **yours)
 
 
 def test_the_penalty_that_the_page_adds_works_as_a_flag():

@@ -155,6 +155,18 @@ def test_the_loop_stays_on_its_devices_and_donates_the_whole_state(unroll_steps)
     assert aliased and aliased[1].count('-alias') == leaves
 
 
+@pytest.mark.parametrize('runner', list(parallel.RUNNERS))
+def test_a_step_is_compiled_once_for_the_first_state_and_all_later_ones(runner, caplog):
+    init, step = paired_step()
+    run, batch = parallel.RUNNERS[runner](step, devices=jax.devices()[:DEVICES]), jnp.ones((8, 2))
+    state, others = init(jax.random.key(0)), []
+    with caplog.at_level('WARNING', logger='jax._src.interpreters.pxla'), jax.log_compiles():
+        for _ in range(3):
+            others.append(len(caplog.records))
+            state, _ = run(state, batch)
+    assert re.findall('Compiling jit.(?:run|with_index).', caplog.text) and len(caplog.records) == others[1]
+
+
 def test_an_uneven_batch_is_refused():
     run = parallel.pmap(make_step(), devices=jax.devices()[:DEVICES])
     with pytest.raises(gan_jax.InputError, match='batch size 6 is not divisible by the 4 devices'):
@@ -167,6 +179,15 @@ def test_pmean_of_a_tree_is_the_mean_and_leaves_integers_alone():
     np.testing.assert_allclose(mean['a'], [[3.0, 4.0]] * 4)
     np.testing.assert_array_equal(mean['n'], tree['n'])
     assert mean['h'].dtype == jnp.bfloat16
+
+
+def test_small_arrays_are_averaged_as_one_and_on_one_device_nothing_changes():
+    tree = {'loss': 1.0, 'bias': jnp.ones(6), 'kernel': jnp.ones((40, 40)), 'step': jnp.int32(3)}
+    assert parallel.pmean(tree) is tree
+    mesh, spec = jax.sharding.Mesh(np.array(jax.devices()[:DEVICES]), (parallel.AXIS,)), jax.sharding.PartitionSpec()
+    found = jax.make_jaxpr(jax.shard_map(parallel.pmean, mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False))(tree)
+    summed = re.findall(r'(\S+) = psum', str(found))
+    assert sorted(name.partition(':')[2] for name in summed) == ['f32[40,40]', 'f32[7]']
 
 
 def test_example_keys_do_not_depend_on_the_number_of_devices():

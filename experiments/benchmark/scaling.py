@@ -72,10 +72,10 @@ class Exchange(NamedTuple):
 
     kind: str
     bytes: int
-    """Of its result, on one device."""
+    """Of the whole array on one device, before or after the exchange: the result, and of a reduce-scatter the operand."""
 
 
-_COLLECTIVE = re.compile(r'= (\S.*?) (all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)(?:-start)?\(')
+_COLLECTIVE = re.compile(r'= (\S.*?) (all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)(?:-start)?\((.*)')
 _COMPUTATION = re.compile(r'^(?:ENTRY )?%?([\w.-]+) \(.*?\) -> .*? \{\n(.*?)^\}', re.M | re.S)
 _ARRAY = re.compile(r'\b(pred|[a-z]+?)(\d*)\[([\d,]*)\]')
 
@@ -87,7 +87,10 @@ def exchanges(program: str) -> list[Exchange]:
     assert entry is not None
 
     def of(name: str) -> list[Exchange]:
-        found = [Exchange(kind, _bytes(shapes)) for shapes, kind in _COLLECTIVE.findall(parts[name])]
+        found = [
+            Exchange(kind, _bytes(shapes) * (_group(rest, program) if kind == 'reduce-scatter' else 1))
+            for shapes, kind, rest in _COLLECTIVE.findall(parts[name])
+        ]
         for line in parts[name].splitlines():
             times = re.search(r'"known_trip_count":\{"n":"(\d+)"', line)
             for called in re.findall(r'(?:body|calls|to_apply|_computation)=%?([\w.-]+)', line):
@@ -97,23 +100,32 @@ def exchanges(program: str) -> list[Exchange]:
     return of(entry[1])
 
 
+def _group(attributes: str, program: str) -> int:
+    """The number of devices that take part in an exchange together."""
+    if listed := re.search(r'replica_groups=\{\{([\d,]+)\}', attributes):
+        return listed[1].count(',') + 1
+    found = re.search(r'replica_groups=\[\d+,(\d+)\]', attributes) or re.search(r'num_partitions=(\d+)', program)
+    return int(found[1]) if found else 1
+
+
 def _bytes(shapes: str) -> int:
     sizes = _ARRAY.findall(shapes)
     return sum(int(bits or 8) // 8 * math.prod(map(int, filter(None, sides.split(',')))) for _, bits, sides in sizes)
 
 
 def compiled(training: steps.Training, devices: int) -> tuple[Any, float]:
-    """A train step on so many devices of this process, each with the training's batch, compiled; and its operations on each."""
+    """A train step on so many CPU devices, each with the training's batch, compiled; and its operations on each."""
     trainer = gan_jax.trainer(training.game, training.optimizers, unroll_steps=training.unroll_steps)
-    mesh, whole = placement.line(jax.devices()[:devices]), PartitionSpec()
+    mesh, whole = placement.line(jax.devices('cpu')[:devices]), PartitionSpec()
     state = jax.eval_shape(trainer.init, training.start, jax.random.key(0))
     one = jax.eval_shape(lambda: training.feed.by(jax.random.key(0))(training.feed.data, jnp.int32(0)))
     batch = jax.tree.map(lambda x: jax.ShapeDtypeStruct((devices * x.shape[0], *x.shape[1:]), x.dtype), one)
     split = jax.shard_map(
         trainer.step, mesh=mesh, in_specs=(whole, PartitionSpec(parallel.AXIS)), out_specs=whole, check_vma=False
     )
-    analysis: Any = jax.jit(trainer.step).lower(state, one).cost_analysis()
-    return compilation.jit(split, donate_argnums=0).lower(state, batch).compile(), analysis['flops']
+    with jax.default_device(mesh.devices[0]):
+        analysis: Any = jax.jit(trainer.step).lower(state, one).cost_analysis()
+        return compilation.jit(split, donate_argnums=0).lower(state, batch).compile(), analysis['flops']
 
 
 def seconds(found: list[Exchange], devices: int, link: Link) -> float:

@@ -15,28 +15,17 @@ for AC-GAN in 4 min 13 s, .9875 for projection in 2 min 4 s, and .9230 for conca
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
-import numpy as np
 
 import gan_jax
-from experiments.conditional_gan.report import evaluate
-from experiments.shared import image_gan, labelled
+from experiments.shared import conditional, recognition
 from gan_jax import data, games, latents, networks, runs
-from gan_jax.errors import InputError
-from gan_jax.games.adversarial import apply_network
 from gan_jax.games.conditional import auxiliary_classifier
-from gan_jax.networks import dcgan
-from gan_jax.ranges import BatchSize, Compared, Count, KernelSize, Weight, Width, refuse_given
+from gan_jax.ranges import BatchSize, Count, KernelSize, Weight, Width, refuse_given
 from gan_jax.registry import Table
-from gan_jax.runs import samples
-from gan_jax.runs.generators import draw_latents
-from gan_jax.typing import Array, Key
-
-COLUMNS = 10
-"""Columns of the picture that has one class per row."""
 
 
 class Condition(NamedTuple):
@@ -79,7 +68,7 @@ CONDITIONS: Table[Condition] = Table(
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(labelled.LabelledOptions):
+class Config(conditional.ConditionalOptions):
     """A class-conditional generator on labelled images."""
 
     name: str = 'conditional_gan'
@@ -91,8 +80,6 @@ class Config(labelled.LabelledOptions):
     """Channels at half the image's size, doubled at each halving."""
     kernel_size: KernelSize = 4
     """Side of the convolution kernels."""
-    latent_size: Width = 64
-    """Size of the latents, which are standard normal."""
     d_norm: str = 'batch'
     g_norm: str = 'batch'
     """Normalization in G. Projection requires batch, with a scale and a bias for each class."""
@@ -104,12 +91,10 @@ class Config(labelled.LabelledOptions):
     """Whether AC-GAN's D also learns the classes of generated images, as in the paper, and not only those of real images."""
     optimizers: str = 'adam:learning_rate=1e-3'
     schedule: str = 'cosine:end=0.1'
-    dtype: Literal['float32', 'bfloat16'] = 'float32'
-    """Dtype of the layers' computations; parameters, logits and losses are float32."""
-    samples: Compared = 10_000
-    """Samples in the end table, equally many of each class."""
-    sample_every: Count = 500
-    checkpoint_every: Count = 1000
+
+    @property
+    def title(self) -> str:
+        return self.condition
 
     def check(self) -> None:
         """Raises `InputError` for options that cannot work, before anything is loaded or written."""
@@ -117,8 +102,6 @@ class Config(labelled.LabelledOptions):
         if not CONDITIONS[self.condition].auxiliary:
             names = ('class_weight', 'generator_class_weight', 'generated_classes')
             refuse_given(self, *names, because=f'applies to --condition auxiliary_classifier, not to {self.condition}')
-        if self.shape is not None and self.shape != 'native':
-            dcgan.smallest_map(self.shape)
 
     def networks(self, size: data.Size, channels: int, classes: int) -> tuple[nn.Module, nn.Module]:
         """The generator and the discriminator for images of this size, number of channels and number of classes."""
@@ -135,48 +118,15 @@ class Config(labelled.LabelledOptions):
             rules = functools.partial(games.conditional, auxiliary=auxiliary)
         return self.game(*self.networks(size, channels, classes), latents.normal(self.latent_size), rules)
 
-    def generator(self, size: data.Size | list[int], channels: int, classes: list[str], shares: list[float]) -> runs.Generator:
-        """How to draw from the trained generator: labels are as frequent as in the data."""
-        network, _ = self.networks(data.size_of(*size) if isinstance(size, list) else size, channels, len(classes))
-        generate = lambda weights, z, labels: apply_network(network, weights, z, labels, train=False)[0]
-        return runs.Generator(latents.normal(self.latent_size), generate, tuple(classes), tuple(shares))
-
 
 def study(config: Config) -> runs.Study:
     """The run for these options. Raises `InputError` for what cannot work, before anything is written."""
-    config.check()
-    found = labelled.load(config)
-    images, labels, names = found.train
-    classes, size, channels = len(names), data.size_of(*images.shape[1:3]), images.shape[3]
-    if config.samples < classes:
-        raise InputError(f'--samples must be at least one sample of each of the {classes} classes, not {config.samples}')
-    dcgan.smallest_map(size)
-    game = config.make_game(size, channels, classes)
-    shares = np.bincount(labels, minlength=classes) / len(labels)
-    known: dict[str, Any] = {'size': size, 'channels': channels, 'classes': list(names), 'shares': shares.tolist()}
-    generator = config.generator(**known)
-    return runs.Study(
-        game,
-        config.trainer(game),
-        found.feed(config, labels=True),
-        {'image': jnp.zeros((1, *images.shape[1:])), 'label': jnp.asarray(labels[:64])},
-        generator=generator,
-        known=known,
-        show=lambda state, key: class_rows(generator, state, key),
-        picture=functools.partial(samples.grid, columns=COLUMNS),
-        judge=lambda: found.judge(config.dataset),
-        data=found,
-    )
-
-
-def class_rows(generator: runs.Generator, state: gan_jax.TrainState, key: Key) -> Array:
-    """Samples of one class after another, `[classes * COLUMNS, h, w, c]`, from the same COLUMNS latents for each class."""
-    return image_gan.condition_rows(generator, state, draw_latents(generator, COLUMNS, key)[0])
+    return conditional.study(config)
 
 
 def main(config: Config) -> dict[str, Any]:
     """Trains, draws and evaluates; returns the figures of the end table. Raises `InputError`."""
-    return runs.conclude(config, study(config), evaluate)
+    return runs.conclude(config, study(config), recognition.evaluate)
 
 
 if __name__ == '__main__':

@@ -125,3 +125,25 @@ SWEEP = tuple(
     )
     for kind, name, unit, digits in (('modes', 'modes', '', 1), ('high quality', 'high_quality', '%', 0))
 )
+PLANTED = (
+    Column('Fréchet distance', 'frechet_distance'),
+    Column('kernel distance', 'kernel_distance'),
+    Column('precision', 'precision', digits=3),
+    Column('recall', 'recall', digits=3),
+    Column('density', 'density', digits=3),
+    Column('coverage', 'coverage', digits=3),
+    Column('clipped density', 'clipped_density', digits=3),
+    Column('clipped coverage', 'clipped_coverage', digits=3),
+    Column('classifier score', 'classifier_score', digits=3),
+    Column('Vendi score', 'vendi_score'),
+)
+"""Of `experiments.planted`: fidelity and diversity."""
+PLANTED_COPIES = (
+    Column('AuthPct', 'auth_pct', digits=2),
+    Column('C_T', 'c_t', digits=2),
+    Column('distance to the nearest, ratio to held-out', 'ratio', digits=3),
+    Column('p-value of the ranks', 'p_value', verified=False),
+    Column('nearer than all held-out', 'nearer', digits=1),
+    Column('p-value of these', 'nearer_p_value', verified=False),
+)
+"""Of `experiments.planted`: novelty."""

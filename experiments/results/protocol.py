@@ -234,7 +234,29 @@ def _theory() -> Iterator[Row]:
     yield _row('taxonomy_mnist', 'taxonomy', 'MNIST', 'taxonomy', columns.TAXONOMY, 3, lines=models)
 
 
+def _planted() -> Iterator[Row]:
+    new = Line('new images', 'new images')
+    copies = ('copies:share=0.001', 'copies:share=0.01', 'copies:share=0.1', 'copies:share=0.1,shift=1')
+    titles = ('.1 % copies', '1 % copies', '10 % copies', '10 % copies, shifted by a pixel')
+    copied = (new, *map(Line, titles, copies))
+    failures = {
+        'dropped': 'two of ten classes dropped', 'duplicates': 'a tenth of the images, ten times each',
+        'blur': 'blur of one pixel', 'noise': 'noise of .1', 'resize': 'shrunk by half and enlarged, nearest pixel',
+    }  # fmt: skip
+    others = (new, *(Line(title, kind) for kind, title in failures.items()))
+    for dataset in ('mnist', 'digits'):
+        command = f'planted --dataset {dataset} --kinds'
+        kinds = ' '.join(failures)
+        yield _row(f'planted_{dataset}', 'planted', dataset, f'{command} {kinds}', columns.PLANTED, 5, lines=others)
+        name = f'planted_copies_{dataset}'
+        yield _row(
+            name, 'planted', f'{dataset}, copies', f'{command} {" ".join(copies)}', columns.PLANTED_COPIES, 5, lines=copied
+        )
+
+
 PROTOCOL: dict[str, Row] = {
-    row.name: row for rows in (_images(), _conditioned(), _others(), _mixtures(), _stacked(), _theory()) for row in rows
+    row.name: row
+    for rows in (_images(), _conditioned(), _others(), _mixtures(), _stacked(), _theory(), _planted())
+    for row in rows
 }
 """Rows without figures, by name."""

@@ -139,6 +139,13 @@ and Neyman seek one.""",
         "What DCGAN's paper did with a trained network",
         'Radford et al. 2016, sections 5 and 6, on the DCGAN of MNIST above.',
     ),
+    'planted': Section(
+        'Planted failures',
+        """\
+Real images, damaged in a known way, so that it is known what a metric should find. Each seed divides the data set anew into
+training, held-out and new images. Distances to the nearest training image are of pixels, other figures of the features of the
+classifier.""",
+    ),
     'speed': Section(
         'Speed',
         """\

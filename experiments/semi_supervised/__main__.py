@@ -109,7 +109,7 @@ def study(config: Config) -> runs.Study:
     network = networks.SemiSupervisedGenerator(tuple(shape), config.g_features)
     game = config.game(network, classifier, latents.uniform(config.latent_size, 0.0), rules=rules)
     first = np.random.default_rng(0).permutation(len(images))[: config.start]
-    feeds = {'labelled': few_labels(config, found.train), 'unlabelled': found.feed(config, labels=False)}
+    feeds = {'labelled': few_labels(config, found.train), 'unlabelled': found.feed(config)}
     return runs.Study(
         game,
         config.trainer(game),

@@ -65,7 +65,7 @@ def load(
         step, state = read_checkpoint(path, lambda state: {name: state[name] for name in needed}, checkpoint)
         seed = finite.first_of(state) if several else None
         average = _of_seed(state['ema'], seed) if ema_width is None else _reconstructed(path, step, ema_width, seed)
-        weights = made.weights(average)
+        weights = compilation.jit(made.weights)(average)
     check_finite(path, weights, step)
     return Drawable(path, made, weights, step)
 

@@ -233,7 +233,12 @@ def beside_real(
     config: Any = trained.config
     test = memorisation_test(fakes / np.float32(127.5), blocks_of(source), held_out.images / np.float32(127.5))
     rows: list[tuple] = [('', 'samples', 'held-out real images')]
-    results: dict[str, Any] = {'neighbour_ratio': test.ratio, 'neighbour_p_value': test.p_value}
+    results: dict[str, Any] = {
+        'neighbour_ratio': test.ratio,
+        'neighbour_p_value': test.p_value,
+        'nearer': test.nearer,
+        'nearer_p_value': test.nearer_p_value,
+    }
     if train.labels is not None:
         classifier = train_classifier(train.images, train.labels, name=config.dataset, cache=True)
         seen = {'samples': floats(fakes), 'real': floats(held_out.images)}
@@ -266,6 +271,7 @@ def beside_real(
     rows.append(('median distance to nearest training image', test.generated, test.held_out))
     rows.append(('  as a share of real', test.ratio, 1.0))
     rows.append(('  p-value of being no nearer than real', test.p_value, '-'))
+    rows.append(('nearer than all real ones, p-value', f'{test.nearer}, {test.nearer_p_value:.3g}', '-'))
     trained.tell(runs.table(rows, title=f'{config.dataset} after {trained.steps} steps, {len(fakes)} samples'))
     return results
 

@@ -50,13 +50,13 @@ class LabelledData(NamedTuple):
         """The scorer of a run during training; `name` is that of the data set."""
         return image_gan.judge(name, data.Images(*self.train))
 
-    def feed(self, config: LabelledOptions, *, labels: bool) -> Feed | Stream:
-        """Minibatches of images with their labels, or of images alone."""
+    def feed(self, config: LabelledOptions) -> Feed | Stream:
+        """Minibatches of images without their labels."""
         return data.feed(
             self.source,
             config.batch_size,
             minibatches=config.minibatches,
-            pick=lambda batch: batch if labels else batch['image'],
+            pick=lambda batch: batch['image'],
             memory_limit=config.memory_limit * 1e9,
         )
 
@@ -72,6 +72,28 @@ class Part(NamedTuple):
 
     def read(self, indices: Sequence[int]) -> dict[str, np.ndarray]:
         return self.source.read(self.rows[list(indices)].tolist())
+
+    def every_label(self) -> np.ndarray:
+        """The labels of all of them, int `[n]`."""
+        labels = self.source.every_label()
+        assert labels is not None  # ensured by `load`
+        return labels[self.rows]
+
+
+def every_label(source: Any) -> np.ndarray:
+    """The labels int `[n]` of `{'image': ..., 'label': ...}`, or of a source of such batches."""
+    return source['label'] if isinstance(source, dict) else source.every_label()
+
+
+def balanced(source: Any) -> Any:
+    """`{'image': ..., 'label': ...}`, or a source of such batches, with the examples of rare classes repeated.
+
+    Every class has as many examples as the most frequent one, so that labels are uniformly distributed.
+    """
+    labels = every_label(source)
+    each = [np.flatnonzero(labels == k) for k in range(labels.max() + 1)]
+    rows = np.concatenate([np.resize(own, max(map(len, each))) for own in each])
+    return {name: x[rows] for name, x in source.items()} if isinstance(source, dict) else Part(source, rows)
 
 
 def load(config: LabelledOptions) -> LabelledData:

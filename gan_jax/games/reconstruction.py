@@ -119,28 +119,50 @@ class AdversarialTerm(NamedTuple):
         return self.judge.split(variables)[1]['updates']
 
 
+@checked
 def adversarial_term(
     discriminator: nn.Module,
-    objective: Objective,
+    objective: Objective = _HINGE,
     *,
-    objective_weight: float,
-    start: int,
-    discriminator_waits: bool,
-    largest_weight: float,
-    **options: Any,
+    objective_weight: Weight = 0.8,
+    start: Whole = 0,
+    discriminator_waits: bool = False,
+    largest_weight: Positive = 1e4,
+    penalties: Sequence[Penalty | Scheduled] = (),
+    penalty_at: PenaltyAt = 'seen',
+    augmentation: Augmentation | None = None,
+    feature_losses: Sequence[FeatureLoss] = (),
+    feature_layer: int = -1,
+    regularizers: Sequence[Regularizer] = (),
 ) -> AdversarialTerm:
-    """The term that `adversary` and `games.vqgan` have in common.
+    """The adversarial term of `adversary` and of `games.vqgan`, whose settings these are.
 
     Args:
-        discriminator: this and the others are as in `adversary`.
-        objective: the losses of both sides.
-        objective_weight: weight of the term.
-        start: updates of the discriminator after which the term enters.
-        discriminator_waits: whether the discriminator, too, waits for that.
-        largest_weight: upper limit of the adaptive weight.
-        **options: further options of `games.judgement.judgement`.
+        discriminator: `discriminator(images, train=) -> logits [n, ...]`, such as `networks.PatchDiscriminator`.
+        objective: the losses of both sides, from `gan_jax.objectives`. The authors halve the discriminator's hinge loss, which
+            Adam does not notice.
+        objective_weight: weight of the adversarial term beside lambda, 0.8 as in the authors' configurations. With 0 the
+            autoencoder ignores the discriminator, except for feature losses.
+        start: the adversarial term enters once the discriminator has had more than this number of updates; with 0, at once.
+        discriminator_waits: whether the discriminator, too, learns nothing in its first `start` updates, as in the authors'
+            code. Adam counts these updates, so that the following ones are several times too large: the first after n idle
+            updates is up to (1 - b1) sqrt((1 - b2^(n + 1)) / (1 - b2)) learning rates, 13 for n = 1000, b1 = .5 and b2 = .999.
+        largest_weight: upper limit of lambda.
+        penalties: this and `penalty_at`, `augmentation`, `feature_losses`, `feature_layer` and `regularizers` are as in
+            `games.adversarial`. Feature losses are part of the adversarial term, but are not multiplied by its weights.
+
+    Raises `ValueError` for settings out of range, and as `games.judgement.judgement` does.
     """
-    judge = judgement(discriminator, objective.undecided, **options)
+    judge = judgement(
+        discriminator,
+        objective.undecided,
+        penalties=penalties,
+        penalty_at=penalty_at,
+        augmentation=augmentation,
+        feature_losses=feature_losses,
+        feature_layer=feature_layer,
+        regularizers=regularizers,
+    )
     judge = judge._replace(keeps_progress=judge.keeps_progress or start > 0)
     return AdversarialTerm(judge, objective, objective_weight, start, discriminator_waits, largest_weight)
 
@@ -166,17 +188,8 @@ def adversary(
     optimizer: optax.GradientTransformation,
     objective: Objective = _HINGE,
     *,
-    objective_weight: Weight = 0.8,
     adaptive: bool = True,
-    start: Whole = 0,
-    discriminator_waits: bool = False,
-    largest_weight: Positive = 1e4,
-    penalties: Sequence[Penalty | Scheduled] = (),
-    penalty_at: PenaltyAt = 'seen',
-    augmentation: Augmentation | None = None,
-    feature_losses: Sequence[FeatureLoss] = (),
-    feature_layer: int = -1,
-    regularizers: Sequence[Regularizer] = (),
+    **settings: Any,
 ) -> Adversary:
     """VQGAN's adversarial loss for an autoencoder that you train yourself (Esser et al. 2021, eqs. 5 to 7).
 
@@ -205,34 +218,14 @@ def adversary(
     Args:
         discriminator: `discriminator(images, train=) -> logits [n, ...]`, such as `networks.PatchDiscriminator`.
         optimizer: the discriminator's optimizer.
-        objective: the losses of both sides, from `gan_jax.objectives`. The authors halve the discriminator's hinge loss, which
-            Adam does not notice.
-        objective_weight: weight of the adversarial term beside lambda, 0.8 as in the authors' configurations.
+        objective: the losses of both sides, from `gan_jax.objectives`.
         adaptive: whether to multiply by lambda. Otherwise `layer` is not used.
-        start: the adversarial term enters once the discriminator has had more than this number of updates; with 0, at once.
-        discriminator_waits: whether the discriminator, too, learns nothing in its first `start` updates, as in the authors'
-            code. Adam counts these updates, so that the following ones are several times too large: the first after n idle
-            updates is up to (1 - b1) sqrt((1 - b2^(n + 1)) / (1 - b2)) learning rates, 13 for n = 1000, b1 = .5 and b2 = .999.
-        largest_weight: upper limit of lambda.
-        penalties: this and `penalty_at`, `augmentation`, `feature_losses`, `feature_layer` and `regularizers` are as in
-            `games.adversarial`. Feature losses are part of the adversarial term, but are not multiplied by its weights.
+        **settings: of `adversarial_term`: `objective_weight`, `start`, `discriminator_waits`, `largest_weight`, `penalties`,
+            `penalty_at`, `augmentation`, `feature_losses`, `feature_layer` and `regularizers`.
 
     Raises `ValueError` for settings out of range, and as `games.judgement.judgement` does.
     """
-    term = adversarial_term(
-        discriminator,
-        objective,
-        objective_weight=objective_weight,
-        start=start,
-        discriminator_waits=discriminator_waits,
-        largest_weight=largest_weight,
-        penalties=penalties,
-        penalty_at=penalty_at,
-        augmentation=augmentation,
-        feature_losses=feature_losses,
-        feature_layer=feature_layer,
-        regularizers=regularizers,
-    )
+    term = adversarial_term(discriminator, objective, **settings)
 
     def init(images: Array, key: Key) -> Player:
         return new_player(term.judge.init(images, named(key, 'discriminator')), optimizer)

@@ -7,15 +7,11 @@ import flax.linen as nn
 import jax
 from flax.traverse_util import flatten_dict
 
-from gan_jax.augmentations import Augmentation
-from gan_jax.features import FeatureLoss
 from gan_jax.games.differences import Difference, absolute_difference
-from gan_jax.games.judgement import PenaltyAt, apply_network
+from gan_jax.games.judgement import apply_network
 from gan_jax.games.reconstruction import adversarial_term, reconstruct
 from gan_jax.objectives import Objective, hinge
-from gan_jax.penalties import Penalty, Scheduled
-from gan_jax.ranges import Positive, Weight, Whole, checked
-from gan_jax.regularizers import Regularizer
+from gan_jax.ranges import Weight, checked
 from gan_jax.training import Game
 from gan_jax.typing import Array, Batch, Key, Metrics, Variables
 
@@ -43,17 +39,8 @@ def vqgan(
     *,
     differences: Sequence[Difference] = (absolute_difference,),
     code_weight: Weight = 1.0,
-    objective_weight: Weight = 0.8,
     last_layer: Sequence[str] | None = ('decoder', 'last'),
-    start: Whole = 0,
-    discriminator_waits: bool = False,
-    largest_weight: Positive = 1e4,
-    penalties: Sequence[Penalty | Scheduled] = (),
-    penalty_at: PenaltyAt = 'seen',
-    augmentation: Augmentation | None = None,
-    feature_losses: Sequence[FeatureLoss] = (),
-    feature_layer: int = -1,
-    regularizers: Sequence[Regularizer] = (),
+    **settings: Any,
 ) -> Game:
     """An autoencoder, quantised or not, against a discriminator of real from reconstructed images (eqs. 4 to 7).
 
@@ -72,32 +59,17 @@ def vqgan(
         objective: the losses of both players, from `gan_jax.objectives`, averaged over all logits.
         differences: losses of a reconstruction, whose sum is L_rec. `differences.perceptual(extractor)` is a perceptual one.
         code_weight: weight of the autoencoder's own loss.
-        objective_weight: this and `start`, `discriminator_waits` and `largest_weight` are as in `reconstruction.adversary`. With
-            0 the autoencoder ignores the discriminator.
         last_layer: the path of the last layer's parameters; None for lambda = 1. With 'kernel' appended, lambda is of its kernel
             alone, as in the authors' code.
-        penalties: this and `penalty_at`, `augmentation`, `feature_losses`, `feature_layer` and `regularizers` are as in
-            `games.adversarial`. Feature losses begin with the adversarial term, but are not multiplied by its weights.
+        **settings: of `reconstruction.adversarial_term`: `objective_weight`, `start`, `discriminator_waits`, `largest_weight`,
+            `penalties`, `penalty_at`, `augmentation`, `feature_losses`, `feature_layer` and `regularizers`.
 
     Raises `ValueError` for settings out of range, as `games.judgement.judgement` does, if there are no differences and, from
     `init`, if there are no parameters at `last_layer`.
     """
     if not differences:
         raise ValueError('an autoencoder requires at least one difference between images and reconstructions')
-    term = adversarial_term(
-        discriminator,
-        objective,
-        objective_weight=objective_weight,
-        start=start,
-        discriminator_waits=discriminator_waits,
-        largest_weight=largest_weight,
-        penalties=penalties,
-        penalty_at=penalty_at,
-        augmentation=augmentation,
-        feature_losses=feature_losses,
-        feature_layer=feature_layer,
-        regularizers=regularizers,
-    )
+    term = adversarial_term(discriminator, objective, **settings)
 
     def init(batch: Array, key: Key) -> tuple[Variables, Variables]:
         g_key, d_key = jax.random.split(key)

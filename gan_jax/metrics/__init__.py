@@ -1,4 +1,17 @@
-"""Scores of generated samples, computed from features. They require neither a game nor a train step."""
+"""Scores of generated samples, computed from features. They require neither a game nor a train step.
+
+In a training loop of JAX or PyTorch, with any loader of images (`loader`), generator (`generate`) and `train`:
+
+    from gan_jax.metrics import EXTRACTORS, frechet_distance, image_moments
+
+    extractor = EXTRACTORS['pixels']()  # or EXTRACTORS['inception'](), ...
+    reference = image_moments(extractor, (images for images, labels in loader), span=(0, 1))  # once
+    for step in range(3000):
+        train(step)
+        if step % 1000 == 0:  # 1,000 samples, of which no more than 100 exist at a time
+            samples = (generate(100) for _ in range(10))
+            print(step, frechet_distance(reference, image_moments(extractor, samples, span=(-1, 1))))
+"""
 
 import importlib
 from typing import TYPE_CHECKING, Any
@@ -26,6 +39,7 @@ if TYPE_CHECKING:
     from gan_jax.metrics.protocols import PROTOCOLS, evaluate, evaluate_each
     from gan_jax.metrics.scores import inception_score, inception_score_infinity
     from gan_jax.metrics.statistics import Statistics, load_statistics, save_statistics
+    from gan_jax.metrics.streams import as_levels, image_features, image_moments, over_processes
     from gan_jax.metrics.vendi import vendi_score
 
 _NAMES = {
@@ -51,19 +65,21 @@ _NAMES = {
     'protocols': ['PROTOCOLS', 'evaluate', 'evaluate_each'],
     'scores': ['inception_score', 'inception_score_infinity'],
     'statistics': ['Statistics', 'load_statistics', 'save_statistics'],
+    'streams': ['as_levels', 'image_features', 'image_moments', 'over_processes'],
     'vendi': ['vendi_score'],
 }
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = [
-    'EXTRACTORS', 'MEASURES', 'PROTOCOLS', 'Extractor', 'FeatureMoments', 'Gaussian', 'ImageSet', 'Statistics', 'authenticity',
-    'classification_accuracy_score', 'clipped_density_coverage', 'cmmd', 'copying_test', 'coverage_floor', 'density_coverage',
-    'evaluate', 'evaluate_each', 'extract', 'feature_likelihood_divergence', 'feature_moments', 'frechet_distance',
-    'frechet_distance_from_features', 'frechet_infinity', 'inception_score', 'inception_score_infinity', 'intra_class_frechet',
-    'kernel_distance', 'kernel_distance_subsets', 'label_coverage', 'linear_probe', 'load_statistics', 'memorisation_test',
-    'mode_coverage', 'monge_distance', 'nearest_distance', 'nearest_neighbours', 'pair_distances', 'parzen_bandwidth',
-    'parzen_log_density', 'parzen_log_likelihood', 'perceptual_path_length', 'pooled_features', 'prdc', 'reference_statistics',
-    'save_statistics', 'smoothness', 'stacked_labels', 'vendi_score',
+    'EXTRACTORS', 'MEASURES', 'PROTOCOLS', 'Extractor', 'FeatureMoments', 'Gaussian', 'ImageSet', 'Statistics', 'as_levels',
+    'authenticity', 'classification_accuracy_score', 'clipped_density_coverage', 'cmmd', 'copying_test', 'coverage_floor',
+    'density_coverage', 'evaluate', 'evaluate_each', 'extract', 'feature_likelihood_divergence', 'feature_moments',
+    'frechet_distance', 'frechet_distance_from_features', 'frechet_infinity', 'image_features', 'image_moments',
+    'inception_score', 'inception_score_infinity', 'intra_class_frechet', 'kernel_distance', 'kernel_distance_subsets',
+    'label_coverage', 'linear_probe', 'load_statistics', 'memorisation_test', 'mode_coverage', 'monge_distance',
+    'nearest_distance', 'nearest_neighbours', 'over_processes', 'pair_distances', 'parzen_bandwidth', 'parzen_log_density',
+    'parzen_log_likelihood', 'perceptual_path_length', 'pooled_features', 'prdc', 'reference_statistics', 'save_statistics',
+    'smoothness', 'stacked_labels', 'vendi_score',
 ]  # fmt: skip
 
 

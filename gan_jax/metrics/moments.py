@@ -18,7 +18,7 @@ import numpy as np
 from gan_jax import parallel
 from gan_jax.errors import InputError
 from gan_jax.files import load_arrays, write_whole
-from gan_jax.metrics.pairwise import concrete
+from gan_jax.metrics.pairwise import check_arrays, concrete
 from gan_jax.typing import AnyArray
 
 BLOCK = 8192  # number of rows of NumPy features that are held in float64 at a time
@@ -146,7 +146,8 @@ def of_arrays(file: Mapping[str, np.ndarray], path: str | pathlib.Path) -> Featu
 
 
 def check_rows(**sets: AnyArray) -> None:
-    """Raises `ValueError` unless all are sets `[n >= 2, d]` of the same d and, where values are concrete, finite."""
+    """Raises `ValueError` unless all are arrays `[n >= 2, d]` of the same d and, where values are concrete, finite."""
+    check_arrays(**sets)
     if any(x.ndim != 2 or len(x) < 2 or not x.shape[1] for x in sets.values()) or len({x.shape[1] for x in sets.values()}) > 1:
         shapes = ' and '.join(f'{name} {x.shape}' for name, x in sets.items())
         raise ValueError(f'features must be [n >= 2, d]{" of the same dimension" * (len(sets) > 1)}, got {shapes}')

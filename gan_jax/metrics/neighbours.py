@@ -79,6 +79,11 @@ class MemorisationTest(NamedTuple):
     than held-out ones. Given the training set, it is valid for independent samples and held-out examples of any distribution. A
     value near 0 means that the samples lie nearer to the training data than new data do, either because they are copies, or
     because they omit the rarer parts of the data."""
+    nearer: int
+    """The number of generated examples that are nearer than every held-out one; a few exact copies raise it."""
+    nearer_p_value: float
+    """The probability of at least this number if generated and held-out examples have the same distribution, by the exact test of
+    exceedances (Epstein 1954). It is conservative if distances are tied, as for duplicates in the data."""
 
     @property
     def ratio(self) -> float:
@@ -112,10 +117,23 @@ def memorisation_test(generated: AnyArray, train: AnyArray | Iterable[AnyArray],
     `train` may also be an iterable of blocks `[m, ...]`, of which one is held at a time. Raises `ValueError` as
     `nearest_distance` does.
     """
-    from scipy import stats
-
     blocks = [train] if isinstance(train, np.ndarray | jax.Array) else train
     both = nearest_distance(np.concatenate([generated, held_out]), blocks)
-    distances = both[: len(generated)], both[len(generated) :]
-    p_value = stats.mannwhitneyu(*distances, alternative='less', method='asymptotic').pvalue
-    return MemorisationTest(float(np.median(distances[0])), float(np.median(distances[1])), float(p_value))
+    return compare_distances(both[: len(generated)], both[len(generated) :])
+
+
+def compare_distances(generated: np.ndarray, held_out: np.ndarray) -> MemorisationTest:
+    """`memorisation_test`, given the distances `[m]` of generated and `[n]` of held-out examples to the training set."""
+    from scipy import stats
+
+    p_value = stats.mannwhitneyu(generated, held_out, alternative='less', method='asymptotic').pvalue
+    nearer = int((generated < held_out.min()).sum())
+    medians = float(np.median(generated)), float(np.median(held_out))
+    return MemorisationTest(*medians, float(p_value), nearer, _exceedances(nearer, len(generated), len(held_out)))
+
+
+def _exceedances(k: int, m: int, n: int) -> float:
+    """The probability that at least k of m examples precede all of n others: C(m + n - k, n) / C(m + n, n)."""
+    from scipy.special import gammaln
+
+    return float(np.exp(gammaln(m + 1) - gammaln(m - k + 1) + gammaln(m + n - k + 1) - gammaln(m + n + 1)))

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from gan_jax.typing import AnyArray, Array
@@ -14,10 +15,11 @@ from gan_jax.typing import AnyArray, Array
 def feature_sets(*, at_least: int = 1, **sets: AnyArray) -> list[Array]:
     """Returns the named sets `[n, d]` as arrays of one floating-point type, float32 or wider.
 
-    Raises `ValueError`, which names the set, if a set is not `[n >= at_least, d]`, if the dimensions differ, or if a concrete set
-    contains non-finite values. Values under a transformation (`jax.jit`, `jax.vmap`) cannot be inspected; there, non-finite
-    values make the result NaN.
+    Raises `ValueError`, which names the set, if a set is not an array `[n >= at_least, d]` of JAX or NumPy, if the dimensions
+    differ, or if a concrete set contains non-finite values. Values under a transformation (`jax.jit`, `jax.vmap`) cannot be
+    inspected; there, non-finite values make the result NaN.
     """
+    check_arrays(**sets)
     for name, x in sets.items():
         if x.ndim != 2 or len(x) < at_least or not x.shape[1]:
             raise ValueError(f'{name} must be a set [n >= {at_least}, d] of features, got {x.shape}')
@@ -30,6 +32,15 @@ def feature_sets(*, at_least: int = 1, **sets: AnyArray) -> list[Array]:
         if concrete(x) and (bad := int((~jnp.isfinite(x)).sum())):
             raise ValueError(f'{name} contains {bad} values that are not finite')
     return list(arrays.values())
+
+
+def check_arrays(**sets: Any) -> None:
+    """Raises `ValueError` for anything but arrays of JAX or NumPy, such as tensors of PyTorch."""
+    for name, x in sets.items():
+        if not isinstance(x, np.ndarray | jax.Array):
+            kind = f'{type(x).__module__}.{type(x).__qualname__}'.removeprefix('builtins.')
+            advice = f'{name}.numpy(force=True)' if kind.startswith('torch.') else f'np.asarray({name})'
+            raise ValueError(f'{name} must be an array of JAX or NumPy, not {kind}; {advice} is one')
 
 
 def unit_rows(*, at_least: int = 1, **sets: AnyArray) -> list[Array]:

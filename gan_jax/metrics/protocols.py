@@ -16,7 +16,6 @@ from gan_jax.metrics.cache import cached_moments
 from gan_jax.metrics.extractors.extraction import Extractor, filled_size, identity
 from gan_jax.metrics.extractors.table import EXTRACTORS
 from gan_jax.metrics.imagesets import ImageSet, References, check_held_out, check_shapes, gather
-from gan_jax.metrics.imagesets import collect as collect
 from gan_jax.metrics.measure import Found, Measure
 from gan_jax.metrics.measures import (
     HELD_OUT,

@@ -3,7 +3,11 @@
 All networks raise `InputError` for unknown names and settings of norms and minibatch layers.
 """
 
+from gan_jax.networks.attention import SelfAttention
 from gan_jax.networks.autoencoder import ConvAutoencoder, EnergyDiscriminator, MLPAutoencoder
+from gan_jax.networks.batch_norm import standing_statistics
+from gan_jax.networks.bidirectional import PairDiscriminator, StochasticEncoder
+from gan_jax.networks.biggan import BigGANDiscriminator, BigGANGenerator
 from gan_jax.networks.conditional import (
     AuxiliaryDiscriminator,
     ConcatenatedDiscriminator,
@@ -24,10 +28,11 @@ from gan_jax.networks.text_to_image import TextDiscriminator, TextGenerator
 from gan_jax.networks.translation import PatchDiscriminator, ResNetGenerator, UNet
 
 __all__ = [
-    'MLP', 'STACKED_MNIST', 'AuxiliaryDiscriminator', 'CoarsestDiscriminator',
+    'MLP', 'STACKED_MNIST', 'AuxiliaryDiscriminator', 'BigGANDiscriminator', 'BigGANGenerator', 'CoarsestDiscriminator',
     'ConcatenatedDiscriminator', 'ConcatenatedGenerator', 'ConvAutoencoder', 'DCGANDiscriminator', 'DCGANGenerator',
-    'EnergyDiscriminator', 'LevelDiscriminator', 'LevelGenerator', 'MLPAutoencoder', 'MLPGenerator', 'PatchDiscriminator',
-    'ProjectionDiscriminator', 'QuantizedAutoencoder', 'R3GANDiscriminator', 'R3GANGenerator', 'ResNetGenerator',
-    'SNGANDiscriminator', 'SNGANGenerator', 'SemiSupervisedClassifier', 'SemiSupervisedGenerator', 'TextDiscriminator',
-    'TextGenerator', 'UNet', 'VectorQuantizer', 'filtered_downsample', 'filtered_upsample', 'r3gan_networks', 'stacked_networks',
+    'EnergyDiscriminator', 'LevelDiscriminator', 'LevelGenerator', 'MLPAutoencoder', 'MLPGenerator', 'PairDiscriminator',
+    'PatchDiscriminator', 'ProjectionDiscriminator', 'QuantizedAutoencoder', 'R3GANDiscriminator', 'R3GANGenerator',
+    'ResNetGenerator', 'SNGANDiscriminator', 'SNGANGenerator', 'SelfAttention', 'SemiSupervisedClassifier',
+    'SemiSupervisedGenerator', 'StochasticEncoder', 'TextDiscriminator', 'TextGenerator', 'UNet', 'VectorQuantizer',
+    'filtered_downsample', 'filtered_upsample', 'r3gan_networks', 'stacked_networks', 'standing_statistics',
 ]  # fmt: skip

@@ -10,10 +10,14 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from gan_jax import parallel
 from gan_jax.networks.channels import channel_broadcast, channel_mean
-from gan_jax.typing import Array
+from gan_jax.typing import Array, Key, Variables
+
+MOMENTS = 'moments'
+"""The name under which batch norms record the moments of a batch, in the collection 'intermediates'."""
 
 
 def batch_moments(x: Array) -> tuple[Array, Array]:
@@ -70,6 +74,7 @@ class BatchNorm(nn.Module):
             mean, variance = running_mean.value, running_variance.value
         else:
             mean, variance = batch_moments(x)
+            self.sow('intermediates', MOMENTS, (mean, variance))  # for `standing_statistics`; otherwise nothing
             if self.track and not self.is_initializing():
                 moved = lambda old, new: self.momentum * old + (1 - self.momentum) * new
                 running_mean.value, running_variance.value = (
@@ -86,3 +91,35 @@ class BatchNorm(nn.Module):
             offset = offset + self.param('bias', nn.initializers.zeros, channels)
         spread = lambda values: channel_broadcast(values, x.shape)
         return ((x - spread(shift)) * spread(factor) + spread(offset)).astype(self.dtype)
+
+
+def standing_statistics(
+    network: nn.Module, variables: Variables, draw: Callable[[Key], tuple[Array, ...]], keys: Key
+) -> Variables:
+    """A generator's variables, with the averages of every batch norm replaced by its mean moments over batches of inputs.
+
+    These are the standing statistics of Brock et al. (2019, appendix C), who take about 100 batches. A generator whose parameters
+    are averaged over training needs them, because its running averages belong to other parameters; unlike the moments of the
+    batch that is drawn, they make every image independent of the others. Variances are averaged over batches like means.
+
+    Args:
+        network: the generator, `network(*inputs, train=)`.
+        variables: its variables. Collections other than 'batch_stats', and other entries of that, are kept.
+        draw: the inputs of one batch from its key, `key -> (latents [b, size], labels [b], ...)`.
+        keys: a key for each batch, `[batches]`.
+
+    Raises `ValueError` for a network without batch norm.
+    """
+
+    def moments(key: Key) -> Any:
+        _, state = network.apply(variables, *draw(key), train=True, mutable=['batch_stats', 'intermediates'])
+        return state.get('intermediates', {})
+
+    found = flatten_dict(jax.tree.map(lambda x: x.mean(0), jax.lax.map(moments, keys)))
+    standing = {path[:-1]: values for path, values in found.items() if path[-1] == MOMENTS}
+    if not standing:
+        raise ValueError(f'{type(network).__name__} has no batch norm, so it has no standing statistics')
+    statistics = flatten_dict(variables['batch_stats'])
+    for path, ((mean, variance),) in standing.items():
+        statistics |= {(*path, 'mean'): mean, (*path, 'var'): variance}
+    return {**variables, 'batch_stats': unflatten_dict(statistics)}

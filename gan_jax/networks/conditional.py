@@ -5,6 +5,7 @@ Discriminators that use features require a network whose call with `features_too
 coarsest features last.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -62,12 +63,13 @@ class ProjectionDiscriminator(nn.Module):
     Maps `(examples, labels [n])` to logits `[n]`; with `features_too=True`, a call returns `(logits, features)`. psi is the
     logit of the network, phi its last features, and v an embedding of the classes, which is spectrally normalised if the
     network's layers are. With `pooled`, phi is summed over positions, as in the paper's networks; otherwise it is flattened, for
-    a network whose logit depends on every position.
+    a network whose logit depends on every position. `embedding_init` initialises v.
     """
 
     network: nn.Module
     classes: int
     pooled: bool = True
+    embedding_init: Callable = nn.initializers.glorot_uniform()
 
     @nn.compact
     def __call__(self, x: Array, labels: Array, *, train: bool = True, features_too: bool = False) -> Any:
@@ -75,7 +77,7 @@ class ProjectionDiscriminator(nn.Module):
         phi = at_least_float32(features[-1])
         phi = phi.sum(tuple(range(1, phi.ndim - 1))) if self.pooled else phi.reshape(phi.shape[0], -1)
         wrap = _weight_normalization(self.network, train)
-        v = wrap(nn.Embed(self.classes, phi.shape[-1], embedding_init=nn.initializers.glorot_uniform()))(labels)
+        v = wrap(nn.Embed(self.classes, phi.shape[-1], embedding_init=self.embedding_init))(labels)
         logits = psi + (v * phi).sum(-1)
         return (logits, features) if features_too else logits
 

@@ -6,6 +6,7 @@ import logging
 import os
 import pathlib
 import shutil
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -13,8 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan_jax import hosts, interruptions, placement
-from gan_jax.errors import InputError
+from gan_jax import hosts, interruptions, liveness, placement
+from gan_jax.errors import InputError, one_line
 from gan_jax.runs import checksums, lock, writers_log
 
 _MARGIN = 1.5
@@ -44,7 +45,8 @@ def newest_state(run: pathlib.Path, like: Any) -> Any:
 class Checkpoints:
     """The checkpoints of one run in `directory`, named by step. The hash of every file is recorded when it is written.
 
-    With several processes, each of them calls every method and writes the arrays on its devices; process 0 does the rest.
+    With several processes, each of them calls every method and writes the arrays on its devices; process 0 does the rest. A
+    process that cannot write ends all of them, which would otherwise wait for its part for 20 minutes.
     """
 
     def __init__(self, directory: pathlib.Path, *, keep: int | None = 3) -> None:
@@ -167,7 +169,7 @@ class Checkpoints:
 
     def __enter__(self) -> 'Checkpoints':
         name = writers_log.NAME if hosts.leads() else f'{hosts.index()}_{writers_log.NAME}'
-        self._stack.enter_context(writers_log.kept_from_terminal(self._directory / name))
+        self._stack.enter_context(writers_log.kept_from_terminal(self._directory / name, self._end_all))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -183,12 +185,28 @@ class Checkpoints:
         try:
             action()
         except Exception as error:
+            self._end_all(error)
             self._remove_unfinished()
-            if any(sign in str(error) for sign in ('No space left', 'RESOURCE_EXHAUSTED', 'quota exceeded')):
-                raise InputError(
-                    f'the disk is full: cannot write a checkpoint in {self._directory}; earlier checkpoints are intact'
-                ) from error
+            if _of_full_disk(error):
+                raise self._full() from error
             raise
+
+    def _end_all(self, error: BaseException) -> None:
+        """With several processes, ends all of them after an error of this one alone, in a line."""
+        if hosts.count() == 1 or liveness.may_be_of_another(error):
+            return
+        line = str(self._full()) if _of_full_disk(error) else f'cannot write a checkpoint: {one_line(error)}'
+        self._remove_unfinished()
+        with contextlib.suppress(OSError):
+            print(line, file=sys.stderr, flush=True)
+        liveness.leave(2, line)
+
+    def _full(self) -> InputError:
+        return InputError(f'the disk is full: cannot write a checkpoint in {self._directory}; earlier checkpoints are intact')
+
+
+def _of_full_disk(error: BaseException) -> bool:
+    return any(sign in str(error) for sign in ('No space left', 'RESOURCE_EXHAUSTED', 'quota exceeded'))
 
 
 def _global(state: Any) -> Any:

@@ -20,7 +20,7 @@ AnyOptions = TypeVar('AnyOptions', bound='Options')
 _CONFIG = 'config.json'
 _REMOVED = '.removed'
 """Holds the contents that are being replaced until they are deleted."""
-_LEFT_BEHIND = {lock.NAME, _REMOVED, f'.{_CONFIG}.part'}
+_LEFT_BEHIND = {lock.NAME, lock.SHARED, _REMOVED, f'.{_CONFIG}.part'}
 """Files that a process leaves in the directory if it is killed before it writes its configuration."""
 _HOSTS = ('coordinator', 'processes', 'process')
 _NOT_IDENTITY = ('steps', 'resume', 'overwrite', 'name', 'runs_dir', 'data_dir', 'runner', 'matmul_precision', *_HOSTS)
@@ -40,7 +40,7 @@ class Options(Checked):
     overwrite: bool = False
     """Replace an existing run."""
     coordinator: Text | None = None
-    """HOST:PORT of process 0, for a run of several processes; detected with SLURM, Open MPI, TPU pods and Kubernetes jobs."""
+    """HOST:PORT of process 0, for a run of several processes; detected with SLURM, Open MPI 4, TPU pods and Kubernetes jobs."""
     processes: Count | None = None
     """Number of processes; detected like --coordinator."""
     process: Whole | None = None
@@ -115,7 +115,8 @@ class RunDirectory:
     directory that it leaves can be used for a new run.
 
     Raises `InputError` if the directory contains another run, if it contains this run and neither `resume` nor `overwrite` is
-    set, if there is nothing to resume, if another process owns it, or if it cannot be created.
+    set, if there is nothing to resume, if another process owns it, if it cannot be created, or if another process of this run
+    does not share the disk.
     """
 
     def __init__(self, config: Options) -> None:
@@ -123,6 +124,7 @@ class RunDirectory:
         self.resume = config.resume
         self.init_from: str | None = getattr(config, 'init_from', None)
         hosts.agreed(lambda: self._open(config))
+        lock.check_shared(self.path)
 
     def _open(self, config: Options) -> None:
         identity = config.identity()

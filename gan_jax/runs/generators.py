@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan_jax import finite
+from gan_jax import compilation, finite
 from gan_jax.commandline import module_name, module_of
 from gan_jax.data.feeds import to_uint8
 from gan_jax.errors import InputError
@@ -53,7 +53,7 @@ class Generator(NamedTuple):
     normal: bool = True
     """Whether latents are standard normal. Otherwise the set of latents is convex."""
     weights: Callable[[Variables], Variables] = lambda average: average
-    """Extracts the generator's variables from the average in a `TrainState`."""
+    """Makes the variables to draw with from the average in a `TrainState`."""
 
 
 class Translator(NamedTuple):
@@ -131,7 +131,7 @@ def save_generator(run: RunDirectory, generator: Generator, state: TrainState) -
 
     Raises `InputError` if the generator is not finite.
     """
-    weights = jax.tree.map(np.asarray, generator.weights(state.ema))
+    weights = jax.tree.map(np.asarray, compilation.jit(generator.weights)(state.ema))
     print(export_generator(run.path, generator, weights, int(state.step)))
 
 

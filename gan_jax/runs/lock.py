@@ -1,14 +1,19 @@
-"""Restricts a run's directory to one process at a time by a lock that names its holder and ends with its process."""
+"""Restricts a run's directory to one process at a time by a lock that names its holder and ends with its process.
+
+The processes of one run hold the lock together, through process 0, and must see the same directory.
+"""
 
 import contextlib
 import errno
 import os
 import pathlib
+import secrets
 import socket
 import time
 import weakref
 from collections.abc import Iterator
 
+from gan_jax import hosts
 from gan_jax.errors import InputError
 
 try:
@@ -17,6 +22,10 @@ except ImportError:  # not available on Windows
     fcntl = None  # type: ignore[assignment]
 
 NAME = '.lock'
+SHARED = '.shared'
+"""Written by process 0 for the other processes of its run, which do not see it on another disk."""
+_LATE = 5.0
+"""Seconds after which a file that another host has written is expected on a network file system."""
 _HELD = (errno.EWOULDBLOCK, errno.EACCES)
 
 
@@ -72,3 +81,29 @@ def held(folder: pathlib.Path) -> Iterator[None]:
     own = lock(folder)
     yield
     del own
+
+
+def check_shared(folder: pathlib.Path) -> None:
+    """Raises `InputError` in all processes of a run if one of them does not see this directory of process 0."""
+    if hosts.count() == 1:
+        return
+    mark = folder / SHARED
+
+    def write() -> bytes:
+        token = secrets.token_bytes(16)
+        mark.write_bytes(token)
+        return token
+
+    token = hosts.agreed(write)
+    seen = hosts.shared((socket.gethostname(), _appears(mark, token)))
+    hosts.agreed(mark.unlink)
+    if unseen := [f'process {i} on {host}' for i, (host, found) in enumerate(seen) if not found]:
+        raise InputError(f'{unseen[0]} does not see {folder}: --runs-dir must be on a disk that all processes share')
+
+
+def _appears(file: pathlib.Path, content: bytes) -> bool:
+    """Whether a file with this content appears in time."""
+    end = time.monotonic() + _LATE
+    while not (found := file.is_file() and file.read_bytes() == content) and time.monotonic() < end:
+        time.sleep(0.1)
+    return found

@@ -5,7 +5,7 @@ import math
 import pathlib
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -95,8 +95,9 @@ def fit(
         with interruptions.noted() as signals, logging as log:
             try:
                 if step == 0:
-                    _call([callback for callback in callbacks if callback.due(0, steps)], 0, state)
+                    _call([callback for callback in callbacks if callback.due(0, steps)], 0, placement.local(state))
                 chunk, stop = 1, 0
+                whole: Any = None  # the state on the devices of this process, if it has been gathered
                 while step < steps:
                     until = [every - step % every for every in (log_every, checkpoint_every)]
                     n = int(min(chunk, steps - step, *until, *(callback.wait(step) for callback in callbacks)))
@@ -111,17 +112,18 @@ def fit(
                     chunk = max(1, min(2 * chunk, CALL_STEPS, math.ceil(n * _CALL_SECONDS / (time.perf_counter() - start))))
                     due = [callback for callback in callbacks if callback.due(step, steps)]
                     saves = step % checkpoint_every == 0 and step != steps
-                    if due or saves:
-                        survivors.note_state(placement.local(state), step)
+                    whole = placement.local(state) if due or saves else None
+                    if whole is not None:
+                        survivors.note_state(whole, step)
                     if step % log_every == 0 or step == steps:
                         log.write(step)
-                    _call(due, step, state)
+                    _call(due, step, whole)
                     if saves:
                         _save(checkpoints, log, step, state)
                     checkpoints.note()
                 log.write(step)
                 if step not in checkpoints.steps():
-                    survivors.note_state(placement.local(state), step)
+                    survivors.note_state(placement.local(state) if whole is None else whole, step)
                     _save(checkpoints, log, step, state)
             except Diverged as error:
                 checkpoints.wait()
@@ -143,10 +145,9 @@ def _settled(signum: int, n: int) -> tuple[int, int]:
 
 
 def _call(callbacks: Sequence[Callback], step: int, state: TrainState) -> None:
-    """Calls the callbacks; with several processes, the others wait for process 0."""
+    """Calls the callbacks with a local state; with several processes, the others wait for process 0."""
     if not callbacks:
         return
-    state = placement.local(state)
     for callback in callbacks:
         if callback.together:
             callback.call(step, state)

@@ -5,6 +5,7 @@ else is provided here and in the loop: several seeds in one program, several dev
 pictures, scores during training, the final sampler, and the mean and interval in the final table.
 """
 
+import dataclasses
 import functools
 import pathlib
 from collections.abc import Callable, Iterator, Mapping
@@ -142,13 +143,15 @@ class Trained(NamedTuple):
         """
         generator = self.study.generator
         assert isinstance(generator, Generator)
+        weights = self._program('weights', generator.weights)(self.state.ema)  # once, and not in every block
+        ready = self._replace(state=dataclasses.replace(self.state, ema=weights))
         if isinstance(what, int):
-            return self.drawn(_drawn(generator), what, use)
+            return ready.drawn(_drawn_with(generator), what, use)
 
         def conditional(state: TrainState, conditions: Array, key: Key) -> Array:
-            return generator.generate(generator.weights(state.ema), draw_latents(generator, BLOCK, key)[0], conditions)
+            return generator.generate(state.ema, draw_latents(generator, BLOCK, key)[0], conditions)
 
-        return self._pixels(self._program('conditional', conditional), what, use)
+        return ready._pixels(self._program('conditional', conditional), what, use)
 
     def drawn(self, draw: Callable[[TrainState, Key, int], Array], count: int, use: str) -> np.ndarray:
         """Draws `count` images by `draw(state, key, n)`, which returns values in [-1, 1], as uint8 `[count, h, w, c]`.
@@ -436,28 +439,36 @@ def _callbacks(
 
         found.append(Callback(config.sample_every, draw))
     if config.score_every:
-        assert study.judge is not None and drawn is not None  # ensured by `check`
+        assert study.judge is not None and isinstance(generator, Generator)  # ensured by `check`
         judge = hosts.in_turn(study.judge)
+        draw_with, weights = _drawn_with(generator), compilation.jit(generator.weights)
         score = sample_scores(
             run,
-            lambda state, key: drawn(state, key, 100),
+            lambda state, key: draw_with(state, key, 100),
             judge.extractor,
             judge.reference,
             named(root, 'scores'),
             every=config.score_every,
             samples=config.samples,
         )
-        found.append(score._replace(call=lambda step, state: score.call(step, shown(state))))
+
+        def call(step: int, state: TrainState) -> None:
+            one = shown(state)
+            score.call(step, dataclasses.replace(one, ema=weights(one.ema)))  # once, and not in every block
+
+        found.append(score._replace(call=call))
     return found
 
 
 def _drawn(generator: Generator) -> Callable[..., Array]:
     """`(state, key, n) -> images [n, h, w, c]` in [-1, 1]."""
+    draw = _drawn_with(generator)
+    return lambda state, key, n: draw(dataclasses.replace(state, ema=generator.weights(state.ema)), key, n)
 
-    def draw(state: TrainState, key: Key, n: int) -> Array:
-        return generator.generate(generator.weights(state.ema), *draw_latents(generator, n, key))
 
-    return draw
+def _drawn_with(generator: Generator) -> Callable[..., Array]:
+    """The same of a state that has the generator's weights in place of its average."""
+    return lambda state, key, n: generator.generate(state.ema, *draw_latents(generator, n, key))
 
 
 Evaluate = Callable[[Trained], dict[str, Any]]
@@ -481,9 +492,13 @@ def conclude(config: TrainOptions, study: Study, evaluate: Evaluate, *, run: Run
 def report(trained: Trained, evaluate: Evaluate) -> dict[str, Any]:
     """Evaluates a trained run as `conclude` does."""
     results = judged(trained, evaluate)
-    write_json(trained.path / 'results.json', results)
-    found = sorted(path.name for path in trained.path.iterdir() if path.suffix in ('.png', '.gif'))
-    print(f'pictures {trained.path}/{", ".join(found)}; numbers {trained.path}/results.json')
+
+    def write() -> None:
+        write_json(trained.path / 'results.json', results)
+        found = sorted(path.name for path in trained.path.iterdir() if path.suffix in ('.png', '.gif'))
+        print(f'pictures {trained.path}/{", ".join(found)}; numbers {trained.path}/results.json')
+
+    hosts.agreed(write)
     return results
 
 

@@ -16,14 +16,16 @@ _LOGGERS = ('absl', 'asyncio')
 
 
 @contextlib.contextmanager
-def kept_from_terminal(file: pathlib.Path) -> Iterator[None]:
+def kept_from_terminal(file: pathlib.Path, of_a_thread: Callable[[BaseException], None] = lambda error: None) -> Iterator[None]:
     """Collects logged errors and errors that end a thread within the block, and appends them to the file at its end.
 
     They are written at the end because a full disk has room again when unfinished saves have been removed. If there is still no
     room they are discarded. After an error, later output of its threads and coroutines is collected as well.
+
+    `of_a_thread` is called with an exception that a thread other than the main one has logged.
     """
     texts: list[str] = []
-    handler = _Keeper(texts)
+    handler = _Keeper(texts, of_a_thread)
     of_threads, of_destructors = threading.excepthook, sys.unraisablehook
     loggers = [logging.getLogger(name) for name in _LOGGERS]
     before = [(logger.level, logger.propagate) for logger in loggers]
@@ -66,9 +68,11 @@ def _without_readers_and_writers(hook: Any, keep: Callable[[str], None]) -> Any:
 
 
 class _Keeper(logging.Handler):
-    def __init__(self, texts: list[str]) -> None:
+    def __init__(self, texts: list[str], of_a_thread: Callable[[BaseException], None]) -> None:
         super().__init__(logging.ERROR)
-        self._texts = texts
+        self._texts, self._of_a_thread = texts, of_a_thread
 
     def emit(self, record: Any) -> None:
         self._texts.append(self.format(record))
+        if record.exc_info and record.exc_info[1] and threading.current_thread() is not threading.main_thread():
+            self._of_a_thread(record.exc_info[1])

@@ -92,6 +92,22 @@ def test_a_stream_is_the_resident_order_from_any_start(minibatches):
             np.testing.assert_allclose(found, drawn(feed, step, 5), atol=1e-6)
 
 
+@pytest.mark.parametrize('minibatches', [1, 3])
+def test_a_host_reads_only_its_own_rows(minibatches):
+    numbers, read = np.arange(40), []
+
+    class Recorded(ArraySource):
+        def read(self, indices):
+            read.append(len(indices))
+            return super().read(indices)
+
+    first = lambda source, *rows: next(
+        data.feed(source, 8, minibatches=minibatches, pick=lambda x: x['image']).batches(jax.random.key(5), 4, *rows)
+    )
+    np.testing.assert_array_equal(first(Recorded(numbers), slice(2, 5)), first(ArraySource(numbers))[..., 2:5])
+    assert set(read) == {3}
+
+
 def test_digits():
     train, test = data.load('digits'), data.load('digits', split='test', size=8)
     assert train.images.shape == (1437, 16, 16, 1) and test.images.shape == (360, 8, 8, 1)

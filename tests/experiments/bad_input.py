@@ -23,7 +23,8 @@ MODULES = {
     **{
         f'experiments.{name}': name
         for name in (
-            'adversarial_autoencoder', 'adversarial_flow', 'adversarial_flow_images', 'dirac_gan', 'evaluate', 'export', 'f_gan',
+            'adversarial_autoencoder', 'adversarial_flow', 'adversarial_flow_images', 'bigan', 'biggan', 'dirac_gan', 'evaluate',
+            'export', 'f_gan',
             'generate', 'infogan', 'interpolate', 'optimal_discriminator', 'path_length', 'r3gan', 'ring',
             'sample_efficiency', 'showcase', 'sngan',
             'translate', 'unrolled_gan', 'vae_gan', 'vanishing_gradients', 'vqgan', 'wgan_gp',
@@ -32,7 +33,7 @@ MODULES = {
     **{
         f'experiments.{name}.__main__': name
         for name in (
-            'benchmark', 'conditional_gan', 'cyclegan', 'dcgan', 'ebgan', 'lapgan', 'mode_collapse', 'pix2pix',
+            'benchmark', 'conditional_gan', 'cyclegan', 'dcgan', 'ebgan', 'lapgan', 'mode_collapse', 'pix2pix', 'planted',
             'results', 'semi_supervised', 'taxonomy', 'text_to_image',
         )
     },
@@ -350,6 +351,17 @@ adversarial_flow --flow-steps 2 --augmentations packing       packing joins poin
 adversarial_flow --memory-limit 1                             --memory-limit applies to data sets
 adversarial_flow --score-every 1                              --score-every requires a run that generates images
 adversarial_flow_images --latent-size 3                       Unrecognized options: --latent-size
+biggan --attention 3                                          attention must be from 0
+biggan --attention 11                                         --attention must be from 0 to 10, not 11
+biggan --size 8 --latent-size 1 --attention 0                 1 latents are too few
+biggan --g-norm batch                                         G has batch norm, beside which
+biggan --minibatch stddev                                     has no --minibatch
+biggan --dataset images                                       no labels to learn from
+biggan --label-sampling even                                  --label-sampling
+biggan --augmentations packing                                packing joins examples of different labels
+bigan --augmentations packing                                 packing joins examples whose codes differ
+bigan --size 30                                               image size 30
+bigan --features pulling_away:weight=-1                       weight
 infogan --categories 1                                        --categories must be from 2 to 1000, not 1
 infogan --augmentations packing                               packing joins examples of different codes
 unrolled_gan --compare                                        --compare must name at least one
@@ -581,6 +593,15 @@ results --list --verify dcgan_digits                          three commands: gi
 results --list --dirty                                        --dirty is of --record and --verify
 results --seed 3                                              --seed is of --record and --verify
 results --runs-dir file                                       --runs-dir must be a folder
+planted --kinds blurr                                         unknown kind of failure 'blurr'; did you mean blur
+planted --kinds blur blur                                     --kinds names blur twice
+planted --kinds copies:share=2                                share must be above 0 and at most 1, not 2
+planted --kinds resize:scale=1                                scale must be above 0 and below 1, not 1
+planted --measures fid                                        unknown measure 'fid'
+planted --extractor pixels                                    pixels does not predict classes
+planted --extractor pixels --measures frechet --kinds dropped:classes=9       new images are left without 9 classes
+planted --extractor pixels --measures frechet --samples 300   has 1797 images, a sixth of which
+planted --extractor pixels --measures frechet --dataset images --samples 2    a sixth of which
 evaluate run_list                                             is damaged: it is not a configuration
 evaluate run_bin                                              cannot read run_bin/sampler.bin
 generate run_bin                                              generator.json is damaged: it does not contain 'experiment'

@@ -74,7 +74,7 @@ def test_a_folder_is_compared_at_the_size_and_channels_of_the_run(photos, tmp_pa
 def test_copies_of_any_training_image_are_found(photos, tmp_path, capsys):
     copies = data.FolderSource(photos, 8, split='train').load().images[-24:]
     row = scores(run_of(tmp_path / 'run', copies, dataset=str(photos)))['neighbour_distance_ratio']
-    assert row['value'] == 0 and row['p_value'] < 1e-8
+    assert row['value'] == 0 and row['p_value'] < 1e-8 and row['nearer'] == 24 and row['nearer_p_value'] < 1e-8
     assert f'p-value of samples not being nearer {row["p_value"]:.3g}' in capsys.readouterr().out
 
 

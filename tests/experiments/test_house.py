@@ -35,6 +35,12 @@ TABLE = {
         (STREAMED, SCORED),
         'generate',
     ),
+    'biggan': (
+        f'{IMAGES} --width 2 --embedding 2 --standing-batches 2 --label-sampling uniform --g-norm none --discriminator-steps 1',
+        (STREAMED, SCORED),
+        'generate',
+    ),
+    'bigan': (f'{IMAGES} --width 2 --kernel-size 2 --pair-width 2 --stochastic', (STREAMED, SCORED, UNROLLED), 'generate'),
     'infogan': (f'{IMAGES} --width 2 --kernel-size 2', (STREAMED, SCORED, UNROLLED), 'generate'),
     'lapgan': (
         f'{IMAGES} --halvings 1 --width 2 --coarse-width 4 --coarse-generator-width 4 --kernel-sizes 3 3 3',

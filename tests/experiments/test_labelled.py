@@ -17,10 +17,10 @@ from study_checks import check_seeds
 
 import gan_jax
 from experiments.conditional_gan import __main__ as conditional_gan
-from experiments.conditional_gan.report import read
 from experiments.semi_supervised import __main__ as semi_supervised
 from experiments.semi_supervised import few_labels, report
-from experiments.shared import labelled
+from experiments.shared import conditional, labelled
+from experiments.shared.recognition import read
 from gan_jax import data, latents, networks, optimizers, runs
 from gan_jax.errors import InputError
 from gan_jax.metrics.extractors.classifier import Classifier
@@ -37,8 +37,8 @@ def test_a_row_of_the_picture_is_a_class_and_a_column_a_latent():
     generator = runs.Generator(latents.normal(3), told, tuple('abcd'), (0.25,) * 4)
     nobody = gan_jax.Player({}, {}, ())
     state = gan_jax.TrainState(jnp.int32(0), jax.random.key(0), nobody, nobody, {})
-    columns = conditional_gan.COLUMNS
-    rows = conditional_gan.class_rows(generator, state, jax.random.key(1)).reshape(4, columns, 4)
+    columns = conditional.COLUMNS
+    rows = conditional.class_rows(generator, state, jax.random.key(1)).reshape(4, columns, 4)
     np.testing.assert_array_equal(rows[..., 3], np.arange(4)[:, None] * np.ones(columns))
     np.testing.assert_array_equal(rows[1:, :, :3], np.broadcast_to(rows[:1, :, :3], (3, columns, 3)))
     assert len(np.unique(rows[0, :, 0])) == columns

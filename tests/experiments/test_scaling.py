@@ -20,6 +20,15 @@ ENTRY %main (p: f32[4]) -> f32[4] {
   %rows = f32[8]{0} all-gather-start(%c)
 }
 """
+SCATTERED = """
+HloModule step, num_partitions=8
+
+ENTRY %main (p: f32[4]) -> f32[4] {
+  %pairs = f32[10]{0} reduce-scatter(%a), replica_groups={{0,1},{2,3},{4,5},{6,7}}, dimensions={0}
+  %fours = f32[10]{0} reduce-scatter(%b), replica_groups=[2,4]<=[8], dimensions={0}
+  %all = f32[10]{0} reduce-scatter(%b), replica_groups={}, dimensions={0}
+}
+"""
 
 
 def test_exchanges_of_a_loop_count_as_often_as_it_runs():
@@ -27,6 +36,10 @@ def test_exchanges_of_a_loop_count_as_often_as_it_runs():
     assert sorted(found) == sorted(
         [scaling.Exchange('all-reduce', 52), scaling.Exchange('all-gather', 32), *[scaling.Exchange('all-reduce', 16)] * 5]
     )
+
+
+def test_a_reduce_scatter_sends_what_the_group_has_before():
+    assert [exchange.bytes for exchange in scaling.exchanges(SCATTERED)] == [80, 160, 320]
 
 
 def test_the_ring_sends_an_array_twice():

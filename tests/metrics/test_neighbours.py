@@ -1,5 +1,6 @@
 """Nearest neighbours and the manifolds made of them: closed forms, and float64 brute force of all differences."""
 
+import itertools
 import math
 
 import jax
@@ -9,7 +10,7 @@ import pytest
 
 from gan_jax.metrics.kernel import kernel_distance
 from gan_jax.metrics.manifolds import prdc
-from gan_jax.metrics.neighbours import memorisation_test, nearest_neighbours
+from gan_jax.metrics.neighbours import compare_distances, memorisation_test, nearest_neighbours
 from gan_jax.metrics.pairwise import rounded_mean, smallest
 from gan_jax.metrics.parzen import parzen_log_likelihood
 
@@ -239,3 +240,20 @@ def test_bad_input():
         nearest_neighbours(holed, x)
     assert np.isnan(jax.jit(nearest_neighbours)(holed, x).distance[2]).all()
     assert np.isnan(jax.jit(nearest_neighbours)(x, holed).distance).all()
+
+
+def test_a_few_copies_are_nearer_than_every_held_out_example():
+    """The number of generated examples before the first held-out one, and its distribution, by all orders of 3 + 4 examples."""
+    orders = list(itertools.combinations(range(7), 3))  # the ranks of the generated ones
+    before = np.array([min(set(range(7)) - set(order)) for order in orders])
+    for k in range(4):
+        distances = np.array([*range(k), *range(10, 13 - k)], float)
+        found = compare_distances(distances, np.array([5.0, 6, 7, 8]))
+        assert found.nearer == k and found.nearer_p_value == pytest.approx((before >= k).mean(), rel=1e-9)
+    # Medians and ranks miss 10 copies among 1,000; C(1990, 1000) / C(2000, 1000) is their probability, about 2^-10.
+    train, held_out, new = np.random.default_rng(0).normal(size=(3, 1000, 5)).astype(np.float32)
+    copied = np.concatenate([train[:10], new[10:]])
+    found = memorisation_test(copied, train, held_out)
+    assert found.nearer >= 10 and found.nearer_p_value < 1e-3 and found.p_value > 0.05
+    found = memorisation_test(copied, train, np.concatenate([train[:1], held_out]))  # the data have a duplicate
+    assert found.nearer == 0 and found.nearer_p_value == 1

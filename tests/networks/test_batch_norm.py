@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import close, normal, paths, quick
+from helpers import close, normal, paths, quick, random_variables
 
-from gan_jax import parallel
+from gan_jax import networks, parallel
 from gan_jax.networks.batch_norm import BatchNorm, batch_moments
 
 
@@ -119,3 +119,44 @@ def test_averages_move_in_training_only():
         norm.apply(variables, x)
     own = BatchNorm(False, track=False).apply(variables, x)  # inference by the batch's own moments
     close(own, norm.apply(variables, x, mutable=['batch_stats'])[0])
+
+
+def test_standing_statistics_are_the_means_of_the_moments_over_batches():
+    # Of two layers, the second of which sees what the first made of each batch by that batch's moments.
+    network = networks.MLP((3, 2, 1), norm='batch')
+    draw, keys = (lambda key: (jax.random.normal(key, (5, 4)),)), jax.random.split(jax.random.key(1), 3)
+    variables = network.init(jax.random.key(0), jnp.zeros((1, 4)))
+    variables = jax.tree.map(lambda x: x + normal(2, *x.shape) ** 2, variables)
+    found = quick(networks.standing_statistics, static_argnums=(0, 2))(network, variables, draw, keys)
+    np.testing.assert_array_equal(found['params']['Dense_0']['kernel'], variables['params']['Dense_0']['kernel'])
+    p = jax.tree.map(lambda x: np.asarray(x, np.float64), variables['params'])
+    expected = []
+    for key in keys:
+        x, moments = np.asarray(draw(key)[0], np.float64), []
+        for i in range(2):
+            x = x @ p[f'Dense_{i}']['kernel'] + p[f'Dense_{i}'].get('bias', 0)
+            moments.append((x.mean(0), x.var(0)))
+            norm = p[f'BatchNorm_{i}']
+            x = np.maximum((x - x.mean(0)) / np.sqrt(x.var(0) + 1e-5) * norm['scale'] + norm['bias'], 0)
+        expected.append(moments)
+    for i in range(2):
+        for j, name in enumerate(('mean', 'var')):
+            mean = np.mean([moments[i][j] for moments in expected], 0)
+            np.testing.assert_allclose(found['batch_stats'][f'BatchNorm_{i}'][name], mean, rtol=1e-4, atol=1e-6)
+
+
+def test_standing_statistics_keep_what_is_not_batch_norms():
+    network = networks.BigGANGenerator(8, 1, 2, 3, 2, attention=0)
+    draw = lambda key: (jax.random.normal(key, (4, 4)), jnp.arange(4) % 3)
+    variables = random_variables(network, *draw(jax.random.key(0)))
+    found = quick(lambda v, keys: networks.standing_statistics(network, v, draw, keys))(
+        variables, jax.random.split(jax.random.key(1))
+    )
+    assert paths(found) == paths(variables)
+    same = jax.tree_util.tree_map_with_path(
+        lambda path, x, y: bool((x == y).all()) == (path[-1].key not in ('mean', 'var')), variables, found
+    )
+    assert jax.tree.all(same)
+    plain, draw = networks.MLP((2,)), lambda key: (jnp.zeros((1, 4)),)
+    with pytest.raises(ValueError, match='MLP has no batch norm'):
+        networks.standing_statistics(plain, random_variables(plain, *draw(None)), draw, jax.random.split(jax.random.key(1)))

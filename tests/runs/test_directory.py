@@ -5,15 +5,17 @@ import gc
 import itertools
 import json
 import os
+import re
 import subprocess
 import sys
 
+import coordination
 import pytest
 from test_loop import Config
 
 from gan_jax import runs
 from gan_jax.errors import InputError
-from gan_jax.runs import directory
+from gan_jax.runs import directory, lock
 from gan_jax.runs.lock import Lock
 
 
@@ -145,6 +147,19 @@ def test_a_process_opens_its_own_run_again(tmp_path):
     assert opened(tmp_path, resume=True).path == run.path
     changed = dataclasses.replace(Config(name='r', runs_dir=str(tmp_path)), width=9, overwrite=True)
     assert runs.RunDirectory(changed).path == run.path
+
+
+def test_processes_that_do_not_share_the_disk_are_refused_by_all(tmp_path, monkeypatch):
+    monkeypatch.setattr(lock, '_LATE', 0.2)
+    places = [lambda name=name: opened(tmp_path / name).path for name in 'aab']
+    found = coordination.together(monkeypatch, places)
+    for error in found:
+        assert isinstance(error, InputError) and re.match(
+            'process 2 on .* does not see .*--runs-dir must be on a disk', str(error)
+        )
+    assert set(os.listdir(tmp_path / 'a/r')) == {'.lock', 'config.json'}
+    shared = coordination.together(monkeypatch, [lambda: opened(tmp_path / 'c').path] * 3)
+    assert shared == [tmp_path / 'c/r'] * 3
 
 
 def test_a_lock_on_a_full_disk_leaves_nothing_to_write_at_the_end(tmp_path, monkeypatch):

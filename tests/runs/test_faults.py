@@ -1,5 +1,6 @@
 """What goes wrong with a run that trains: it diverges, its files are damaged, the disk is full, it is stopped at any step."""
 
+import logging
 import os
 import pathlib
 import shutil
@@ -294,3 +295,32 @@ def test_the_same_generator_is_exported_in_the_same_bytes(tmp_path):
     after_other_work(tmp_path / 'b')
     a, b = ((tmp_path / name / 'sampler.bin').read_bytes() for name in 'ab')
     assert a == b and __file__.encode() not in a and jax.config.jax_traceback_in_locations_limit != 0
+
+
+def test_one_of_several_processes_that_cannot_write_in_the_background_ends_all(tmp_path, monkeypatch, capfd):
+    left = []
+    monkeypatch.setattr(checkpoints.liveness, 'leave', lambda code, why: left.append((code, why)))
+
+    def fail(error):
+        try:
+            raise error
+        except Exception:
+            logging.getLogger('absl').exception('as Orbax does')
+
+    def in_a_thread(error):
+        thread = threading.Thread(target=fail, args=(error,))
+        thread.start()
+        thread.join()
+
+    full = OSError(28, 'No space left on device')
+    with checkpoints.Checkpoints(tmp_path):
+        in_a_thread(full)
+        assert not left  # one process waits, and raises it
+        monkeypatch.setattr(checkpoints.hosts, 'count', lambda: 2)
+        in_a_thread(jax.errors.JaxRuntimeError('UNAVAILABLE: another process has died'))
+        fail(full)  # in the main thread, which raises it
+        assert not left
+        in_a_thread(full)
+        monkeypatch.undo()
+    assert left == [(2, f'the disk is full: cannot write a checkpoint in {tmp_path}; earlier checkpoints are intact')]
+    assert capfd.readouterr().err == left[0][1] + '\n'

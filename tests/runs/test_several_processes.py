@@ -14,7 +14,8 @@ import pytest
 from small_run import Config, main
 from test_loop import assert_same_bits, small_study
 
-from gan_jax.keys import roots
+from gan_jax.data.order import batch_indices
+from gan_jax.keys import named, roots
 from gan_jax.runs import checkpoints, study
 
 SMALL = [str(processes.ROOT / 'tests/runs/small_run.py')]
@@ -60,6 +61,15 @@ def test_two_processes_train_the_run_of_one_and_write_it_once(two, tmp_path):
     assert ended[0].out.count("0 4 {'sum'") == 1 and 'sum' not in ended[1].out and ended[1].err == ''
 
 
+def test_moments_of_every_process_are_merged_in_float64(two):
+    (line,) = (line for line in two[1][0].out.splitlines() if line.startswith('merged '))
+    size, mean, scatter = json.loads(line.removeprefix('merged '))
+    x = np.random.default_rng(0).normal(size=(20, 2)).astype(np.float32).astype(np.float64) + 100
+    assert size == 20
+    np.testing.assert_allclose(mean, x.mean(0), rtol=1e-14)
+    np.testing.assert_allclose(scatter, 19 * np.cov(x.T), rtol=1e-9)  # float32 has no digit of it left at an offset of 100
+
+
 def test_one_process_with_one_device_compiles_its_step_once(tmp_path):
     alone = {'XLA_FLAGS': '--xla_force_host_platform_device_count=1', 'JAX_LOG_COMPILES': '1'}
     paths = os.pathsep.join(map(str, (processes.ROOT, processes.ROOT / 'tests', processes.ROOT / 'tests/runs')))
@@ -68,9 +78,15 @@ def test_one_process_with_one_device_compiles_its_step_once(tmp_path):
     assert found.stderr.count('Compiling jit(run)') == 1
 
 
-def test_a_streamed_run_is_the_same(two, tmp_path):
+def test_a_streamed_run_is_the_same_and_each_process_reads_its_own_rows(two, tmp_path):
     processes.succeeded(flags(tmp_path, '--streamed'), 2, 2)
     close(state_of(tmp_path), state_of(two[0]))
+    key = named(roots(0, 1)[0], 'data')
+    batches = [np.asarray(batch_indices(20, 8, i, key)).tolist() for i in range(100)]  # processes read ahead
+    for process, rows in enumerate((slice(0, 4), slice(4, 8))):
+        read = [json.loads(line) for line in (tmp_path / f'rows_{process}.jsonl').read_text().splitlines()]
+        own = [batch[rows] for batch in batches]
+        assert all(batch in read for batch in own[:4]) and all(batch in own for batch in read)
 
 
 def test_a_process_that_is_killed_ends_the_other_and_the_pair_resumes_bit_for_bit(two, tmp_path):
@@ -87,6 +103,14 @@ def test_the_death_of_process_0_ends_the_others(tmp_path):
     killed = processes.run(flags(tmp_path, '--receives', 'KILL:0:1'), 2, 1)
     assert killed[0].code == -9 and killed[1].code != 0 and killed[1].seconds - killed[0].seconds < 60
     assert 'process 0' in killed[1].err or 'leader task' in killed[1].err
+
+
+@pytest.mark.slow
+def test_a_process_that_cannot_write_its_checkpoint_ends_the_other(tmp_path):
+    ended = processes.run(flags(tmp_path, '--receives', 'FULL:1:1', '--seeds', '2'), 2, 1, timeout=60)
+    assert [process.code for process in ended] == [2, 2]
+    line = 'cannot write a checkpoint: (OSError|ValueError)'  # of Orbax or TensorStore, whichever writes first
+    assert re.match(line, ended[1].err) and re.search(f'process 1 on .* ended: {line}', ended[0].err)
 
 
 @pytest.mark.slow

@@ -5,7 +5,9 @@ import json
 import signal
 import subprocess
 import sys
+import types
 
+import coordination
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,9 +16,9 @@ import pytest
 from test_loop import ROOT, assert_same_bits, small_study
 
 import gan_jax
-from gan_jax import data, finite, keys, parallel, runs
+from gan_jax import data, finite, hosts, keys, parallel, runs
 from gan_jax.errors import Diverged, InputError
-from gan_jax.runs import seeds
+from gan_jax.runs import seeds, study
 
 
 @dataclasses.dataclass(frozen=True)
@@ -228,3 +230,14 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(tmp_path):
     assert not list(tmp_path.iterdir())
     with pytest.raises(InputError, match='none has no checkpoint yet'):
         train(tmp_path, init_from=str(tmp_path / 'none'))
+
+
+def test_results_that_process_0_cannot_write_end_all_processes(tmp_path, monkeypatch):
+    def full(file, value):
+        if hosts.leads():
+            raise OSError(28, 'No space left on device', str(file))
+
+    monkeypatch.setattr(study, 'write_json', full)
+    trained = types.SimpleNamespace(roots=np.zeros(()), path=tmp_path)
+    found = coordination.together(monkeypatch, [lambda: runs.report(trained, lambda _: {'a': 1})] * 2)
+    assert [error.errno for error in found] == [28, 28]

@@ -52,7 +52,7 @@ def evaluate(trained: runs.Trained) -> dict[str, Any]:
         ('Fréchet distance, classifier features', distance, f'{floor:.4g} (train)'),
     ]
     trained.tell(f'judge: a classifier trained on {config.dataset}; not an FID')
-    title = f'{config.dataset}, {config.condition}, after {trained.steps} steps, {config.samples} samples'
+    title = f'{config.dataset}, {config.title}, after {trained.steps} steps, {config.samples} samples'
     trained.tell(runs.table(rows, title=title))
     return {
         'accuracy': ours.accuracy,

@@ -1,0 +1,1 @@
+"""Planted failures, and which metric finds them."""

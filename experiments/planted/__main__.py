@@ -1,0 +1,197 @@
+"""Planted failures: which metric finds what, on real images that are damaged in a known way.
+
+    python -m experiments.planted --dataset mnist
+    python -m experiments.planted --kinds dropped:classes=1 blur:sigma=0.5 copies:share=0.02 --seeds 10
+
+Each seed divides the images of a data set at random into a training set, held-out images and new images. The new images stand for
+the samples of a perfect generator: the three parts are exchangeable, so any difference that a metric reports is due to chance.
+
+The first table has the measures of fidelity and diversity, the second those of copies: means over seeds, with half of the 95 %
+interval (Student's t), and the largest of the p-values. A star marks a failure that is found: the mean lies on the worse side of
+the 95 % prediction interval of one more set of new images, or every p-value is below .05. A question mark marks one that is not
+found, although the measure claims to judge this kind of failure. Fewer than one figure in 40 has a star by chance.
+
+Distances to the nearest training image (ratio, p_value, nearer, nearer_p_value; see `metrics.memorisation_test`) are of pixels,
+all others of the extractor's features. Measures of moments and of copies compare with the whole training set, others with as many
+training images as there are samples.
+"""
+
+import dataclasses
+import sys
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from experiments.planted.failures import KINDS, Failure, Parts
+from experiments.planted.report import NEW, is_found, report
+from gan_jax import data, runs
+from gan_jax.errors import InputError
+from gan_jax.metrics.extractors import EXTRACTORS, Extractor
+from gan_jax.metrics.imagesets import collect
+from gan_jax.metrics.measures import MEASURES, TRAIN, Found, Measure
+from gan_jax.metrics.moments import feature_moments
+from gan_jax.metrics.neighbours import compare_distances, nearest_distance
+from gan_jax.ranges import BatchSize, Compared, DataDir, Seed, SeedCount, Side, SomeNames, Text
+from gan_jax.registry import build
+
+_BLOCK = 8192
+"""Training images that are compared with all samples at a time."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(runs.Options):
+    """Which metric finds which planted failure."""
+
+    name: str = 'planted'
+    dataset: Text = 'digits'
+    """A data set, a folder or a file of images; its training and test images are pooled."""
+    kinds: SomeNames = (
+        'dropped', 'duplicates', 'blur', 'noise', 'resize',
+        'copies:share=0.001', 'copies:share=0.01', 'copies:share=0.1', 'copies:share=0.1,shift=1',
+    )  # fmt: skip
+    """Failures to plant: dropped:classes=2, duplicates:share=0.1, blur:sigma=1, noise:sigma=0.1, resize:scale=0.5, and
+    copies:share=0.1,shift=0."""
+    measures: SomeNames = ('frechet', 'kernel', 'prdc', 'clipped', 'score:splits=1', 'vendi', 'authenticity', 'copying')
+    """Measures, as in python -m gan_jax.metrics."""
+    extractor: Text = 'classifier'
+    """Extractor of features, as in python -m gan_jax.metrics; by default the classifier of the data set."""
+    samples: Compared | None = None
+    """Number of samples and of held-out images; by default a sixth of all images, but at most 5,000. At least half of
+    all images are the training set."""
+    size: Side | None = None
+    """Height and width to which images are cropped and resized."""
+    batch_size: BatchSize = 64
+    """Images in a batch of the extractor."""
+    seed: Seed = 0
+    """The first seed."""
+    seeds: SeedCount = 5
+    """Number of seeds, each of which divides the images anew."""
+    data_dir: DataDir | None = None
+    """Directory of prepared TFDS data sets. The default is TFDS_DATA_DIR."""
+
+
+def main(config: Config) -> dict[str, dict[str, list[float]]]:
+    """Plants every failure, prints the tables, and returns them as kind -> figure -> values `[seeds]`.
+
+    Raises `InputError` for options that do not fit.
+    """
+    from tqdm import tqdm
+
+    failures = {text: build(KINDS, text) for text in config.kinds}
+    measures = [build(MEASURES, text) for text in config.measures]
+    pool = _pool(config, {'features'} | {measure.fake for measure in measures})
+    _, parts = _division(pool, config.seed)
+    for failure in failures.values():
+        pool.outputs(failure.plant(parts, np.random.default_rng(0))[:2])  # what cannot work must fail before the run is created
+    run = runs.RunDirectory(config)
+    found_of_all = pool.outputs(pool.images)
+    file = run.path / 'seeds.json'
+    done: dict[str, dict[str, Any]] = runs.read_json(file) if file.exists() else {}
+    seeds = range(config.seed, config.seed + config.seeds)
+    total, interval = len(seeds) * (1 + len(failures)), 0.2 if sys.stderr.isatty() else 30
+    with tqdm(total=total, unit='set', desc=config.dataset, mininterval=interval) as bar:
+        for seed in seeds:
+            kept = done.setdefault(str(seed), {})
+            bar.update(len(kept))
+            for kind, figures in _planted(pool, found_of_all, measures, failures, seed, kept):
+                kept[kind] = figures
+                runs.write_json(file, done)
+                bar.update()
+    each = [done[str(seed)] for seed in seeds]
+    results = {kind: {name: [one[kind][name] for one in each] for name in each[0][NEW]} for kind in (NEW, *failures)}
+    found = {kind: {name: is_found(name, results[kind][name], results[NEW][name]) for name in results[NEW]} for kind in failures}
+    runs.write_json(run.path / 'results.json', {**results, 'found': found})
+    sizes = f'{pool.samples:,} of {len(pool.images):,} images, {len(seeds)} seeds'
+    print(report(results, failures, f'{config.dataset}, {sizes}; * found, ? not found by a measure that claims to'))
+    print(f'features: {pool.extractor.name}; numbers {run.path / "results.json"}')
+    return results
+
+
+class Pool(NamedTuple):
+    """The whole data set, and how it is compared."""
+
+    images: np.ndarray
+    """uint8 `[n, h, w, c]`"""
+    labels: np.ndarray | None
+    samples: int
+    """Number of samples."""
+    extractor: Extractor
+    outputs: Callable[[np.ndarray], Found]
+    """images -> what the measures require of them."""
+
+
+def _pool(config: Config, needs: set[str]) -> Pool:
+    """Reads the data set. Raises `InputError` for one that is too small, and for an unknown one or an unknown extractor."""
+    where: dict[str, Any] = {'size': config.size, 'data_dir': config.data_dir}
+    parts = [data.load(config.dataset, **where)]
+    if data.has_test_set(config.dataset, config.data_dir):
+        parts.append(data.load(config.dataset, split='test', **where))
+    images = np.concatenate([part.images for part in parts])
+    labels = None if any(part.labels is None for part in parts) else np.concatenate([part.labels for part in parts])
+    count = min(5000, len(images) // 6) if config.samples is None else config.samples
+    if not 2 <= count <= len(images) // 6:
+        raise InputError(f'{config.dataset} has {len(images)} images, a sixth of which is the most that --samples can be')
+    extractor = build(EXTRACTORS, config.extractor, dataset=config.dataset, **where)
+    outputs = lambda images: collect(extractor, [images], needs, batch_size=config.batch_size)
+    return Pool(images, labels, count, extractor, outputs)
+
+
+def _division(pool: Pool, seed: int) -> tuple[tuple[np.ndarray, np.ndarray], Parts]:
+    """The numbers of a seed's training and held-out images, and what failures are planted in."""
+    order = np.random.default_rng(seed).permutation(len(pool.images))
+    held_out, new, train = np.split(order, [pool.samples, 3 * pool.samples])
+    labels = None if pool.labels is None else pool.labels[new]
+    return (train, held_out), Parts(pool.samples, pool.images[train], pool.images[new], labels)
+
+
+def _planted(
+    pool: Pool,
+    found: Found,
+    measures: Sequence[Measure],
+    failures: Mapping[str, Failure],
+    seed: int,
+    kept: Mapping[str, Any],
+) -> Iterator[tuple[str, dict[str, float]]]:
+    """Yields the figures of new images and of every failure that is not in `kept`. `found` are the outputs for all images."""
+    if not {NEW, *failures} - set(kept):
+        return
+    (train, held_out), parts = _division(pool, seed)
+    blocks = lambda: (_floats(parts.train[i : i + _BLOCK]) for i in range(0, len(train), _BLOCK))
+    of_held_out = nearest_distance(_floats(pool.images[held_out]), blocks())
+    whole, some, other = (_rows(found, rows) for rows in (train, train[: pool.samples], held_out))
+    for kind in (NEW, *failures):
+        if kind in kept:
+            continue
+        rng = np.random.default_rng([seed, zlib.crc32(kind.encode())])
+        images = parts.new[: pool.samples] if kind == NEW else failures[kind].plant(parts, rng)
+        fake = pool.outputs(images)
+        figures: dict[str, float] = {}
+        for measure in measures:
+            of_all = measure.split == TRAIN or measure.real == 'moments'
+            given = [whole if of_all else some, fake, *([other] if measure.held_out else [])]
+            figures |= {name: value for name, value, *_ in _called(measure, given)}
+        test = compare_distances(nearest_distance(_floats(images), blocks()), of_held_out)
+        figures |= {name: float(getattr(test, name)) for name in ('ratio', 'p_value', 'nearer', 'nearer_p_value')}
+        yield kind, figures
+
+
+def _called(measure: Measure, given: list[Found]) -> list:
+    try:
+        return measure.call(*given)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+
+
+def _rows(found: Found, rows: np.ndarray) -> Found:
+    features = found.features[rows]
+    return Found(len(rows), feature_moments(features), features)
+
+
+def _floats(images: np.ndarray) -> np.ndarray:
+    return images.reshape(len(images), -1) / np.float32(127.5)
+
+
+if __name__ == '__main__':
+    runs.run_main(main, Config)
