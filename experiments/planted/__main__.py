@@ -81,6 +81,8 @@ def main(config: Config) -> dict[str, dict[str, list[float]]]:
 
     failures = {text: build(KINDS, text) for text in config.kinds}
     measures = [build(MEASURES, text) for text in config.measures]
+    if labelled := [text for text, measure in zip(config.measures, measures, strict=True) if measure.labelled]:
+        raise InputError(f'{labelled[0]} requires the classes of both sets, which planted failures do not keep')
     pool = _pool(config, {'features'} | {measure.fake for measure in measures})
     _, parts = _division(pool, config.seed)
     for failure in failures.values():
