@@ -32,6 +32,21 @@ COLLAPSE = (
     Column('reverse KL', 'last/reverse_kl', 'nats', 'lower', digits=2),
     Column('modes at the best', 'best/modes', '', 'higher', digits=1),
 )
+PENALTIES = (*COLLAPSE, Column('training', 'seconds', 's', 'lower', digits=0, verified=False))
+RECONSTRUCTED = (
+    Column('L1', 'l1', '', 'lower', digits=4),
+    Column('PSNR', 'psnr', 'dB', 'higher', digits=2),
+    Column('sharpness, as a share of the images', 'sharpness', '%', digits=1),
+    Column('Fréchet distance', 'frechet_distance', '', 'lower'),
+    Column('codes used', 'codes_used', '%', 'higher', digits=0),
+)
+"""Of `experiments.shared.autoencoders`."""
+TRANSPORT = (
+    Column('distance from the optimal map', 'from_optimal_map', '', 'lower', digits=3),
+    Column('W2 from the data', 'wasserstein_2', '', 'lower', digits=3),
+    Column('cost', 'cost', '', 'lower', digits=3),
+    Column('least cost', 'least_cost', digits=3, verified=False),
+)
 STACKED = (
     Column('modes', 'last/modes', 'of 1,000', 'higher', digits=0),
     Column('KL', 'last/kl', 'nats', 'lower', digits=2),

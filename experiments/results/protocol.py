@@ -121,6 +121,45 @@ def _others() -> Iterator[Row]:
         )
 
 
+# The methods of today.
+
+LIMITED = {
+    'none': '--penalties r1:gamma=1',
+    'diff_augment': '--penalties r1:gamma=1 --augmentations diff_augment',
+    'ada': '--penalties r1:gamma=1 --augmentations ada',
+    'lecam': '--penalties r1:gamma=1 --regularizers lecam',
+    'bcr': '--penalties r1:gamma=1 --regularizers bcr',
+}
+
+
+def _today() -> Iterator[Row]:
+    for data in ('fashion_mnist', 'cifar10'):
+        for name, command in (
+            ('dcgan', f'dcgan --dataset {data} {DCGAN} --steps 10000'),
+            ('r3gan', f'r3gan --dataset {data} --steps 4000'),
+            ('stylegan2', f'stylegan2 --dataset {data} --steps 4000'),
+        ):
+            shown = _picture(f'baselines_{data}_{name}', f'The first 64 samples of {name} on {data}')
+            yield _row(f'baselines_{data}_{name}', 'baselines', f'{data}, {name}', command, columns.IMAGES, pictures=shown)
+    for images in (1000, 5000):
+        for name, flags in LIMITED.items():
+            command = f'dcgan --dataset fashion_mnist:train[:{images}] {DCGAN} --steps 8000 {flags}'
+            label = f'{images:,} images, {name.replace("_", " ")}'
+            base = f'limited_{images}_none'
+            yield _row(f'limited_{images}_{name}', 'limited', label, command, columns.IMAGES, baseline=base)
+    for name, title in (('vae_gan', 'VAE-GAN'), ('adversarial_autoencoder', 'adversarial autoencoder'), ('vqgan', 'VQGAN')):
+        both = (Line('with D', title), Line('without D', 'without D'))
+        command = f'{name} --dataset mnist --steps 5000'
+        yield _row(f'{name}_mnist', 'autoencoders', title, command, columns.RECONSTRUCTED, lines=both)
+    lines = tuple(Line(f'weight {weight}', weight) for weight in ('0', '0.05'))
+    shown = _picture('adversarial_flow', 'The maps of one seed, and the increasing one', 'maps.png')
+    name = 'adversarial_flow'
+    yield _row(name, 'flow', 'four Gaussians', name, columns.TRANSPORT, 4, lines=lines, pictures=shown)
+    lines = tuple(map(Line, ('two passes', 'one pass', 'finite differences'), ('rpgan_r1_r2', 'rpgan_one_pass', 'rpgan_finite')))
+    command = f'mode_collapse --data ring --methods {" ".join(line.path for line in lines)}'
+    yield _row('penalties_ring', 'penalties', 'ring', command, columns.PENALTIES, 10, lines=lines)
+
+
 # Mixtures and stacked digits.
 
 RATES = '--schedule constant --optimizers adam:learning_rate=1e-3,beta1=0.5,discriminator_rate=1e-4'
@@ -256,7 +295,7 @@ def _planted() -> Iterator[Row]:
 
 PROTOCOL: dict[str, Row] = {
     row.name: row
-    for rows in (_images(), _conditioned(), _others(), _mixtures(), _stacked(), _theory(), _planted())
+    for rows in (_images(), _conditioned(), _others(), _today(), _mixtures(), _stacked(), _theory(), _planted())
     for row in rows
 }
 """Rows without figures, by name."""

@@ -24,6 +24,24 @@ copies.""",
         'One DCGAN under every loss, with the budget of Lucic et al. 2018 on MNIST and Fashion-MNIST: 15,625 steps of 64.',
         compared='Fréchet distance',
     ),
+    'baselines': Section(
+        'R3GAN and StyleGAN2 beside DCGAN',
+        """\
+Huang et al. 2024 and Karras et al. 2020, with narrow networks, for as many steps as take about as long as the DCGAN's on the
+same two CPU cores; each file has the time.""",
+    ),
+    'limited': Section(
+        'Few images',
+        """\
+The first 1,000 and 5,000 images of Fashion-MNIST, and what keeps D from memorising them: DiffAugment (Zhao et al. 2020), ADA
+(Karras et al. 2020), LeCam (Tseng et al. 2021), and balanced consistency (Zhao et al. 2021).""",
+    ),
+    'autoencoders': Section(
+        'Autoencoders with and without a discriminator',
+        """\
+Larsen et al. 2016, Makhzani et al. 2016 and Esser et al. 2021: reconstructions of held-out images of MNIST by the model and by
+the same autoencoder without D.""",
+    ),
     'conditional': Section(
         'A class in each row',
         'Class-conditional GANs on the networks of DCGAN, 10,000 samples.',
@@ -55,6 +73,18 @@ budget, not by method alone.""",
 Batch 512, Adam of 1e-3 for G and 1e-4 for D, 256 latents, as in the authors' code of Elfeki et al. 2019. Published values
 are read off its curves.""",
         compared='high quality',
+    ),
+    'penalties': Section(
+        'Exact and approximate penalties',
+        """\
+R1 and R2 of a relativistic GAN on the ring: by two passes, in one pass, and by finite differences. Times are of all seeds
+together, with compilation; those of an image network's step are printed by `python -m experiments.benchmark --penalties`.""",
+    ),
+    'flow': Section(
+        'An adversarial flow on a line',
+        """\
+Lin et al. 2025: noise is moved to four Gaussians. Without a cost of transport (weight 0, a GAN) any map will do; with it, the
+increasing map, which is known, is the only solution.""",
     ),
     'stacked_mnist': Section(
         'Stacked MNIST',
