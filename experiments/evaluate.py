@@ -27,6 +27,7 @@ from gan_jax.errors import InputError
 from gan_jax.metrics import __main__ as metrics
 from gan_jax.metrics import sources
 from gan_jax.metrics.neighbours import memorisation_test
+from gan_jax.metrics.reporting import Scored, report
 from gan_jax.ranges import BatchSize, Checked, Compared, DataDir, Names, Seed, Text, Whole
 from gan_jax.runs.generators import BLOCK, draw_latents
 
@@ -73,25 +74,27 @@ def main(config: Config) -> list[dict[str, Any]]:
     path = pathlib.Path(config.run)
     options = runs.saved_identity(path)
     flags: dict[str, Any] = {name: getattr(config, name) for name in ('protocol', 'batch_size', 'seed', 'data_dir')}
-    asked = metrics.Config(str(options.get('dataset')), str(path), skip_broken=bool(options.get('skip_broken')), **flags)
+    asked = metrics.Config((str(options.get('dataset')), str(path)), skip_broken=bool(options.get('skip_broken')), **flags)
     metrics.chosen(dataclasses.replace(asked, measures=config.measures, extractor=config.extractor))  # refuses unknown names
     dataset = _dataset(path, options, config.dataset, config.data_dir)
-    asked = dataclasses.replace(asked, real=dataset, split='test' if data.has_test_set(dataset, config.data_dir) else 'train')
+    split = 'test' if data.has_test_set(dataset, config.data_dir) else 'train'
+    asked = dataclasses.replace(asked, images=(dataset, str(path)))
     exported = config.checkpoint is None and config.ema_width is None
     samples = sources.open_source(str(path), seed=config.seed) if exported else _of_checkpoint(path, config)
     opened = [samples]
     real = _opener(asked, samples, opened)
     context: dict[str, Any] = {}
     if not config.protocol:
-        compared = real(asked.split)
+        compared = real(split)
         count = min(compared.size or 0, 10_000)
         context = {'dataset': dataset, 'size': data.size_of(*samples.shape[:2]), 'channels': samples.shape[2]}
         extractor = config.extractor or _default_extractor(dataset, config.data_dir)
         scored = extractor.startswith(('classifier', 'inception'))
         measures = config.measures or ('frechet', 'kernel', 'prdc', *(['score'] if scored else []))
-        asked = dataclasses.replace(asked, measures=measures, extractor=extractor, samples=config.samples or count, reals=count)
-    scores = metrics.scored(asked, real, samples, **context)
-    metrics.report(scores, None, opened)
+        asked = dataclasses.replace(asked, measures=measures, extractor=extractor, split=split)
+        asked = dataclasses.replace(asked, samples=config.samples or count, reals=count)
+    (scores,) = metrics.scored(asked, metrics.chosen(asked), real, [samples], metrics.extractors_of(asked, **context))
+    report([Scored(samples, scores)], None, opened[1:])
     rows = [{**score._asdict(), 'step': samples.step} for score in scores]
     if not config.protocol and data.has_test_set(dataset, config.data_dir):
         rows.append(_neighbours(real, samples))

@@ -12,8 +12,10 @@ compares subsets of the real images with subsets of held-out real images. The ta
   single value at this size does not tell the two apart;
 - the time of one value, without the extraction of features.
 
-Draws of more than half of the images overlap, so their spread is too small. Sizes that exceed the number of real or of generated
-images are left out, and there is no control at sizes that exceed the number of held-out images.
+Draws of more than half of the images overlap, so their spread is too small. At the size of the smaller set, every draw would be
+all of it: there the value is computed once, and a spread and a separation are refused, instead of a bootstrap, whose duplicates
+would bias the measures of neighbours and of pairs. Sizes that exceed the number of real or of generated images are left out, and
+there is no control at sizes that exceed the number of held-out images.
 """
 
 import dataclasses
@@ -29,9 +31,10 @@ from gan_jax.errors import InputError
 from gan_jax.metrics import sources
 from gan_jax.metrics.__main__ import as_images
 from gan_jax.metrics.extractors import EXTRACTORS
-from gan_jax.metrics.measures import MEASURES, Found, Measure
+from gan_jax.metrics.imagesets import check_shapes, collect
+from gan_jax.metrics.measure import Found, Measure
+from gan_jax.metrics.measures import MEASURES
 from gan_jax.metrics.moments import feature_moments
-from gan_jax.metrics.protocols import check_shapes, collect
 from gan_jax.ranges import BatchSize, Checked, Compared, DataDir, FileToWrite, Range, Seed, Several, Side, SomeNames, Text
 from gan_jax.registry import build
 
@@ -70,7 +73,7 @@ def main(config: Config) -> list[dict[str, Any]]:
     """Prints the table and returns its rows. Raises `InputError` for sources or measures that do not fit."""
     measures = {text: build(MEASURES, text) for text in config.measures}
     for text, measure in measures.items():
-        if measure.real is None or measure.held_out or {measure.real, measure.fake} - {'moments', 'features'}:
+        if measure.held_out or measure.labelled or {measure.real, measure.fake} - {'moments', 'features'}:
             raise InputError(f'{text} does not compare features of generated and real images')
     real, held_out, fake = _features(config)
     most = min(len(real), len(fake))
@@ -84,9 +87,9 @@ def main(config: Config) -> list[dict[str, Any]]:
             _value(measure, real[:size], fake[:size])  # compiles
             start = time.perf_counter()
             values = _draws(config, measure, real, fake, size, 0)
-            seconds = (time.perf_counter() - start) / config.repetitions
-            control = _draws(config, measure, real, held_out, size, 1) if size <= len(held_out) else np.full(2, np.nan)
-            mean, spread = values.mean(), values.std(ddof=1)
+            seconds = (time.perf_counter() - start) / len(values)
+            control = _draws(config, measure, real, held_out, size, 1) if size <= len(held_out) else np.full(1, np.nan)
+            mean, (spread, of_control) = values.mean(), map(_deviation, (values, control))
             rows.append(
                 {
                     'measure': text,
@@ -95,17 +98,19 @@ def main(config: Config) -> list[dict[str, Any]]:
                     'bias': mean / whole - 1,
                     'spread': spread / abs(mean),
                     'control': control.mean(),
-                    'separation': abs(mean - control.mean()) / np.hypot(spread, control.std(ddof=1)),
+                    'separation': abs(mean - control.mean()) / np.hypot(spread, of_control),
                     'seconds': seconds,
                 }
             )
     lines: list[tuple[Any, ...]] = [('measure', 'images', 'mean', 'bias', 'spread', 'control', 'separation', 'seconds')]
     for row in rows:
-        shares = (f'{100 * row[name]:.3g} %' for name in ('bias', 'spread'))
-        others = (f'{row[name]:.3g}' for name in ('control', 'separation', 'seconds'))
+        shares = ('-' if np.isnan(row[name]) else f'{100 * row[name]:.3g} %' for name in ('bias', 'spread'))
+        others = ('-' if np.isnan(row[name]) else f'{row[name]:.3g}' for name in ('control', 'separation', 'seconds'))
         lines.append((row['measure'], row['size'], f'{row["mean"]:.4g}', *shares, *others))
     title = f'{config.repetitions} draws; bias relative to all {len(real)} real and {len(fake)} generated images'
     print(runs.table(lines, title=title))
+    if most in sizes:
+        print(f'{most} images are all that the smaller set has: one value, without spread and separation')
     if config.json:
         runs.write_json(config.json, rows)
     return rows
@@ -121,8 +126,8 @@ def _features(config: Config) -> list[np.ndarray]:
     opened.append(sources.open_source(config.fake, split='test', seed=config.seed, **form))
     found = []
     for source in opened:
-        images = as_images(source, config.seed)
-        check_shapes(as_images(opened[0], config.seed), images)
+        images = as_images(source, config)
+        check_shapes(as_images(opened[0], config), images)
         count = config.samples if source.size is None else None
         found.append(collect(extractor, images.batches(count), {'features'}, batch_size=config.batch_size).features)
     return found
@@ -137,10 +142,18 @@ def _value(measure: Measure, real: np.ndarray, fake: np.ndarray) -> float:
     return measure.call(*given)[0][1]
 
 
+def _deviation(values: np.ndarray) -> float:
+    """The standard deviation of several values; NaN of one."""
+    return float(values.std(ddof=1)) if len(values) > 1 else float('nan')
+
+
 def _draws(config: Config, measure: Measure, real: np.ndarray, other: np.ndarray, size: int, stream: int) -> np.ndarray:
-    """The values of subsets of both sets, `[repetitions]`; each is independent of the other sizes and measures."""
+    """The values of subsets of both sets, `[repetitions]`; each is independent of the other sizes and measures.
+
+    There is one value if every draw would be the whole of one set.
+    """
     values = []
-    for repetition in range(config.repetitions):
+    for repetition in range(config.repetitions if size < min(len(real), len(other)) else 1):
         rng = np.random.default_rng([config.seed, size, stream, repetition])
         values.append(_value(measure, *(x[rng.permutation(len(x))[:size]] for x in (real, other))))
     return np.array(values)

@@ -89,10 +89,15 @@ def fingerprint(*parts: np.ndarray | str) -> str:
     for part in parts:
         if isinstance(part, np.ndarray):
             digest.update(f'{part.dtype}{part.shape}'.encode())
-            digest.update(np.ascontiguousarray(part).data)
+            digest.update(as_bytes(part))
         else:
             digest.update(part.encode() + b'\0')
     return digest.hexdigest()[:16]
+
+
+def as_bytes(array: np.ndarray) -> memoryview:
+    """The content of an array `[...]` of any type, also of those that NumPy's buffers cannot describe, such as bfloat16."""
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
 @contextlib.contextmanager

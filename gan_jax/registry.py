@@ -35,9 +35,27 @@ def build(table: Table[Callable[..., T]], text: str, **context: Any) -> T:
     factory receives those that it has parameters for. A value must have its parameter's annotated type and be in its range
     (`gan_jax.ranges`). Raises `InputError` for an invalid name, setting or value.
     """
+    factory = table[text.partition(':')[0]]
+    given = _given(table, text)
+    known = {key: value for key, value in context.items() if key in inspect.signature(factory).parameters}
+    try:
+        return factory(**(known | given))
+    except (TypeError, ValueError) as error:
+        raise InputError(f'{table.noun} {text!r}: {error}') from error
+
+
+def settings(table: Table[Callable[..., T]], text: str) -> dict[str, Any]:
+    """The settings of the member that the text selects: those that it gives, and the defaults of the others.
+
+    Settings without a default that are not given are left out. Raises `InputError` as `build` does.
+    """
+    parameters = inspect.signature(table[text.partition(':')[0]]).parameters.values()
+    return {p.name: p.default for p in parameters if p.default is not p.empty} | _given(table, text)
+
+
+def _given(table: Table[Callable[..., T]], text: str) -> dict[str, Any]:
     name, colon, settings = text.partition(':')
-    factory = table[name]
-    parameters = inspect.signature(factory).parameters
+    parameters = inspect.signature(table[name]).parameters
     own = {key: p.annotation for key, p in parameters.items() if p.kind is not p.VAR_KEYWORD}
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     given: dict[str, Any] = {}
@@ -52,11 +70,7 @@ def build(table: Table[Callable[..., T]], text: str, **context: Any) -> T:
         given[key] = _whole(_value(value), own.get(key))
         if found := fault(own.get(key), given[key]):
             raise InputError(f'{table.noun} {text!r}: {key} {found}')
-    known = {key: value for key, value in context.items() if key in parameters}
-    try:
-        return factory(**(known | given))
-    except (TypeError, ValueError) as error:
-        raise InputError(f'{table.noun} {text!r}: {error}') from error
+    return given
 
 
 def leaves_open(table: Table[Callable[..., T]], text: str, setting: str) -> bool:

@@ -11,8 +11,8 @@ from gan_jax.errors import InputError
 from gan_jax.metrics.distances import pair_distances
 from gan_jax.metrics.extractors import EXTRACTORS, Extractor
 from gan_jax.metrics.frechet import frechet_distance_from_features
+from gan_jax.metrics.imagesets import collect
 from gan_jax.metrics.kernel import kernel_distance
-from gan_jax.metrics.protocols import collect
 from gan_jax.registry import build
 
 SHOWN = 8

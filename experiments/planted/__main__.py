@@ -29,10 +29,10 @@ from experiments.planted.report import NEW, is_found, report
 from gan_jax import data, runs
 from gan_jax.errors import InputError
 from gan_jax.metrics.extractors import EXTRACTORS, Extractor
+from gan_jax.metrics.imagesets import collect
 from gan_jax.metrics.measures import MEASURES, TRAIN, Found, Measure
 from gan_jax.metrics.moments import feature_moments
 from gan_jax.metrics.neighbours import compare_distances, nearest_distance
-from gan_jax.metrics.protocols import collect
 from gan_jax.ranges import BatchSize, Compared, DataDir, Seed, SeedCount, Side, SomeNames, Text
 from gan_jax.registry import build
 
@@ -81,6 +81,8 @@ def main(config: Config) -> dict[str, dict[str, list[float]]]:
 
     failures = {text: build(KINDS, text) for text in config.kinds}
     measures = [build(MEASURES, text) for text in config.measures]
+    if labelled := [text for text, measure in zip(config.measures, measures, strict=True) if measure.labelled]:
+        raise InputError(f'{labelled[0]} requires the classes of both sets, which planted failures do not keep')
     pool = _pool(config, {'features'} | {measure.fake for measure in measures})
     _, parts = _division(pool, config.seed)
     for failure in failures.values():

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from gan_jax.errors import InputError
-from gan_jax.runs.seeds import mean_and_interval
+from gan_jax.numerics import mean_and_interval
 
 
 @dataclasses.dataclass(frozen=True)

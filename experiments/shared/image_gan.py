@@ -16,8 +16,8 @@ from gan_jax.errors import InputError
 from gan_jax.games.adversarial import apply_network
 from gan_jax.metrics.extractors.classifier import classifier_scores, train_classifier
 from gan_jax.metrics.frechet import frechet_distance_from_features
+from gan_jax.metrics.imagesets import collect
 from gan_jax.metrics.neighbours import memorisation_test, nearest_distance, nearest_neighbours
-from gan_jax.metrics.protocols import collect
 from gan_jax.networks import dcgan
 from gan_jax.ranges import Width
 from gan_jax.runs import pictures

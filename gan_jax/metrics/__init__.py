@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from gan_jax.metrics.distances import pair_distances
     from gan_jax.metrics.extractors import EXTRACTORS, Extractor, extract
     from gan_jax.metrics.frechet import frechet_distance, frechet_distance_from_features, frechet_infinity
+    from gan_jax.metrics.imagesets import ImageSet, reference_statistics
     from gan_jax.metrics.kernel import cmmd, kernel_distance, kernel_distance_subsets
     from gan_jax.metrics.likelihood import feature_likelihood_divergence
     from gan_jax.metrics.manifolds import prdc
@@ -35,8 +36,9 @@ if TYPE_CHECKING:
     from gan_jax.metrics.parzen import parzen_bandwidth, parzen_log_density, parzen_log_likelihood
     from gan_jax.metrics.paths import perceptual_path_length, smoothness
     from gan_jax.metrics.probe import linear_probe, pooled_features
-    from gan_jax.metrics.protocols import PROTOCOLS, evaluate
+    from gan_jax.metrics.protocols import PROTOCOLS, evaluate, evaluate_each
     from gan_jax.metrics.scores import inception_score, inception_score_infinity
+    from gan_jax.metrics.statistics import Statistics, load_statistics, save_statistics
     from gan_jax.metrics.streams import as_levels, image_features, image_moments, over_processes
     from gan_jax.metrics.vendi import vendi_score
 
@@ -48,6 +50,7 @@ _NAMES = {
     'distances': ['pair_distances'],
     'extractors': ['EXTRACTORS', 'Extractor', 'extract'],
     'frechet': ['frechet_distance', 'frechet_distance_from_features', 'frechet_infinity'],
+    'imagesets': ['ImageSet', 'reference_statistics'],
     'kernel': ['cmmd', 'kernel_distance', 'kernel_distance_subsets'],
     'likelihood': ['feature_likelihood_divergence'],
     'manifolds': ['prdc'],
@@ -59,22 +62,24 @@ _NAMES = {
     'parzen': ['parzen_bandwidth', 'parzen_log_density', 'parzen_log_likelihood'],
     'paths': ['perceptual_path_length', 'smoothness'],
     'probe': ['linear_probe', 'pooled_features'],
-    'protocols': ['PROTOCOLS', 'evaluate'],
+    'protocols': ['PROTOCOLS', 'evaluate', 'evaluate_each'],
     'scores': ['inception_score', 'inception_score_infinity'],
+    'statistics': ['Statistics', 'load_statistics', 'save_statistics'],
     'streams': ['as_levels', 'image_features', 'image_moments', 'over_processes'],
     'vendi': ['vendi_score'],
 }
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = [
-    'EXTRACTORS', 'MEASURES', 'PROTOCOLS', 'Extractor', 'FeatureMoments', 'Gaussian', 'as_levels', 'authenticity',
-    'classification_accuracy_score', 'clipped_density_coverage', 'cmmd', 'copying_test', 'coverage_floor', 'density_coverage',
-    'evaluate', 'extract', 'feature_likelihood_divergence', 'feature_moments', 'frechet_distance',
-    'frechet_distance_from_features', 'frechet_infinity', 'image_features', 'image_moments', 'inception_score',
-    'inception_score_infinity', 'intra_class_frechet', 'kernel_distance', 'kernel_distance_subsets', 'label_coverage',
-    'linear_probe', 'memorisation_test', 'mode_coverage', 'monge_distance', 'nearest_distance', 'nearest_neighbours',
-    'over_processes', 'pair_distances', 'parzen_bandwidth', 'parzen_log_density', 'parzen_log_likelihood',
-    'perceptual_path_length', 'pooled_features', 'prdc', 'smoothness', 'stacked_labels', 'vendi_score',
+    'EXTRACTORS', 'MEASURES', 'PROTOCOLS', 'Extractor', 'FeatureMoments', 'Gaussian', 'ImageSet', 'Statistics', 'as_levels',
+    'authenticity', 'classification_accuracy_score', 'clipped_density_coverage', 'cmmd', 'copying_test', 'coverage_floor',
+    'density_coverage', 'evaluate', 'evaluate_each', 'extract', 'feature_likelihood_divergence', 'feature_moments',
+    'frechet_distance', 'frechet_distance_from_features', 'frechet_infinity', 'image_features', 'image_moments',
+    'inception_score', 'inception_score_infinity', 'intra_class_frechet', 'kernel_distance', 'kernel_distance_subsets',
+    'label_coverage', 'linear_probe', 'load_statistics', 'memorisation_test', 'mode_coverage', 'monge_distance',
+    'nearest_distance', 'nearest_neighbours', 'over_processes', 'pair_distances', 'parzen_bandwidth', 'parzen_log_density',
+    'parzen_log_likelihood', 'perceptual_path_length', 'pooled_features', 'prdc', 'reference_statistics', 'save_statistics',
+    'smoothness', 'stacked_labels', 'vendi_score',
 ]  # fmt: skip
 
 

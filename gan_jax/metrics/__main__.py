@@ -1,35 +1,38 @@
 """Scores generated images against real ones from the command line.
 
     python -m gan_jax.metrics REAL FAKE --protocol fid50k_full is50k
-    python -m gan_jax.metrics mnist:test runs/dcgan --extractor classifier:dataset=mnist
-    python -m gan_jax.metrics photos/ samples.npz --extractor pixels --measures frechet kernel
+    python -m gan_jax.metrics mnist:test runs/dcgan runs/wgan_gp --extractor classifier:dataset=mnist --seeds 5
+    python -m gan_jax.metrics photos/ samples.npz --extractor pixels --measures frechet kernel --save-reference photos.npz
+    python -m gan_jax.metrics --reference photos.npz samples.npz --extractor pixels --measures frechet kernel
+    python -m gan_jax.metrics --list
 
 REAL and FAKE are folders of images, `.npz` or `.npy` files of images, run directories, `digits`, or TFDS names. `NAME:SPLIT` is a
-split of a data set, or of a folder that contains the folders `train` and `test`. REAL may also be an `.npz` file of statistics
-(`mu`, `sigma`). Images that differ in size or channels cannot be compared; `--resize` and `--channels` convert them to a common
-form.
+split of a data set, or of a folder that contains the folders `train` and `test`. If all images of a folder are in sub-folders,
+these are its classes. REAL may also be a file of statistics: one that `--save-reference` has written, or an `.npz` file of `mu`
+and `sigma`. Images that differ in size or channels cannot be compared; `--resize` and `--channels` convert them to a common form.
 """
 
 import dataclasses
 import functools
-import json
 import pathlib
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import tyro
 
-from gan_jax.commandline import run, table
+from gan_jax.commandline import run
 from gan_jax.errors import InputError
-from gan_jax.files import array_names, write_whole
 from gan_jax.metrics import sources
-from gan_jax.metrics.extractors import EXTRACTORS
+from gan_jax.metrics.catalogue import listing
+from gan_jax.metrics.extractors import EXTRACTORS, Extractor
+from gan_jax.metrics.imagesets import ImageSet, reference_statistics
 from gan_jax.metrics.measures import HELD_OUT, MEASURES
-from gan_jax.metrics.moments import FeatureMoments, Gaussian, load
-from gan_jax.metrics.protocols import PROTOCOLS, ImageSet, Protocol, Score, evaluate
-from gan_jax.ranges import BatchSize, Checked, Compared, DataDir, FileToWrite, Names, Seed, Side, Text
+from gan_jax.metrics.protocols import PROTOCOLS, Protocol, Score, evaluate_each, groups
+from gan_jax.metrics.reporting import over_seeds, report
+from gan_jax.metrics.statistics import Statistics, is_statistics, load_statistics, save_statistics
+from gan_jax.ranges import BatchSize, Checked, Compared, DataDir, FileToWrite, Names, Seed, SeedCount, Side, Text
 from gan_jax.registry import build
 
 
@@ -37,20 +40,25 @@ from gan_jax.registry import build
 class Config(Checked):
     """Scores of generated images against real ones."""
 
-    real: Annotated[Text, tyro.conf.Positional]
-    """A folder of images, an .npz file of images or of statistics, a data set (NAME or NAME:SPLIT), or a run directory."""
-    fake: Annotated[Text, tyro.conf.Positional]
-    """A folder of images, an .npz file of images, a run directory, or a data set."""
+    images: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar='REAL FAKE [FAKE ...]')] = ()
+    """REAL: a folder of images, an .npz file of images or of statistics, a data set (NAME or NAME:SPLIT), or a run directory; not
+    with --reference. FAKE: a folder of images, an .npz file of images, a run directory, or a data set. Several are scored in one
+    table."""
+    reference: Text | None = None
+    """A file of statistics in place of REAL, written by --save-reference or, as mu and sigma, by TTUR or pytorch-fid."""
+    save_reference: Annotated[str, FileToWrite()] | None = None
+    """Write what the measures require of REAL to this .npz file: moments, features and labels, with what they are of. FAKE may
+    then be left out."""
     protocol: Names = ()
     """Protocols to compute, by name. Each fixes the features, the numbers of images, the split and the resize: fid50k_full,
     fid50k_full_clean, fid10k_test, fid5k, fid_infinity50k, sfid50k_full, mind5k, is50k, is_infinity50k, kid50k_full, kid100x1000,
     pr50k3, prdc10k5, clipped10k5."""
     measures: Names = ()
     """Without a protocol: any of frechet, frechet_infinity, kernel:sigma=10, kernel_subsets:subsets=100,size=1000, cmmd,
-    monge:directions=1000, prdc:k=5,strict=True, clipped:k=5, vendi:order=1, score:splits=10, score_infinity, authenticity,
-    copying and likelihood, computed on --samples images. The last three look for copies of the train split, and the last two
-    require a test split,
-    too. The default is frechet, kernel and prdc."""
+    monge:directions=1000, prdc:k=5,strict=True, clipped:k=5, vendi:order=1, score:splits=10, score_infinity, intra_class,
+    accuracy:steps=N, authenticity, copying and likelihood, computed on --samples images. intra_class and accuracy require images
+    with classes, and accuracy those of the test split. The last three look for copies of the train split, and the last two
+    require a test split, too. The default is frechet, kernel and prdc."""
     extractor: str | None = None
     """Without a protocol: inception (inception:path=FILE,resize=clean), dinov2_vitl14:weights=FILE (also vitb14, vits14),
     clip_vitb32:weights=FILE, clip_vitl14:weights=FILE, vgg16:weights=FILE, lpips:weights=FILE,linear=FILE,
@@ -59,8 +67,9 @@ class Config(Checked):
     """Without a protocol: the number of images of FAKE. The default is all of them, or 10,000 of a run."""
     reals: Compared | None = None
     """Without a protocol: the number of images of REAL. The default is all of them."""
-    split: str = 'train'
-    """Without a protocol: the split to use if the name of a data set does not specify one."""
+    split: Text | None = None
+    """Without a protocol: the split to use if the name of a data set, or of a folder of splits, does not specify one. The default
+    is train."""
     resize: Side | None = None
     """Before anything else, crop images to their central square and resize it to this height and width."""
     channels: Literal[1, 3] | None = None
@@ -70,70 +79,159 @@ class Config(Checked):
     batch_size: BatchSize = 64
     seed: Seed = 0
     """Seed of the samples of a run, and of the choice of images when more are available than requested."""
+    seeds: SeedCount = 1
+    """Draw the samples of runs with this many seeds, counted from --seed, and show the mean and half of its 95 % interval."""
     data_dir: DataDir | None = None
     """Directory of prepared TFDS data sets, including those that extractors use. The default is TFDS_DATA_DIR."""
     json: Annotated[str, FileToWrite()] | None = None
     """Write the scores to this file as JSON, or, if it is -, to standard output instead of the table."""
+    list: bool = False
+    """List every protocol and measure with what it fixes, and do nothing else."""
+
+    @property
+    def real(self) -> str:
+        """REAL; empty with a file in its place."""
+        return '' if self.reference is not None else self.images[0]
+
+    @property
+    def fakes(self) -> tuple[str, ...]:
+        """FAKE ..."""
+        return self.images if self.reference is not None else self.images[1:]
 
 
 def main(config: Config) -> list[Score]:
-    """Computes, prints and saves the scores."""
-    opened: list[sources.OpenedImages] = []
+    """Computes, prints and saves the scores; returns those of all sets of generated images."""
+    if config.list:
+        print(listing())
+        return []
+    check_images(config)
+    file = config.reference or (config.real if is_statistics(config.real) else None)
+    given = load_statistics(file) if file else None
+    protocols = chosen(config, given)
+    check_flags(config, given)
+    reals: list[sources.OpenedImages] = []
 
-    def images(text: str, split: str) -> sources.OpenedImages:
-        opened.append(
-            sources.open_source(
-                text,
-                split=split,
-                size=config.resize,
-                channels=config.channels,
-                data_dir=config.data_dir,
-                skip_broken=config.skip_broken,
-                seed=config.seed,
-            )
-        )
-        return opened[-1]
+    def opened(text: str, split: str) -> sources.OpenedImages:
+        form: Any = {name: getattr(config, name) for name in ('channels', 'data_dir', 'skip_broken', 'seed')}
+        return sources.open_source(text, split=split, size=config.resize, **form)
 
+    @functools.cache
     def real(split: str) -> sources.OpenedImages:
         check_split(config)
-        if split == HELD_OUT and any(build(MEASURES, text).held_out for text in config.measures):
+        text = config.real
+        if split == HELD_OUT and any(protocol.measure.held_out for protocol in protocols.values()):
             # The split that REAL names is the one that the measure is defined on.
-            return images(config.real if pathlib.Path(config.real).exists() else sources.named_split(config.real)[0], split)
-        return images(config.real, split)
+            text = text if pathlib.Path(text).exists() else sources.named_split(text)[0]
+        reals.append(opened(text, split))
+        return reals[-1]
 
-    scores = scored(config, real, images(config.fake, 'test'))
-    report(scores, config.json, opened)
-    return scores
+    fakes = [opened(text, 'test') for text in config.fakes]
+    samples = [each for source in fakes for each in of_seeds(source, config)]
+    extractors, notes = extractors_of(config), notes_of(given)
+    if config.save_reference:
+        given = save_reference(config, protocols, real, extractors)
+        told = f'{given.name} has the {given.contents} of {reals[-1].name}'
+        notes = [told] if fakes else notes
+        if not fakes:
+            print(told)
+            return []
+    scores = scored(config, protocols, real, samples, extractors, given)
+    each = [over_seeds(fake, scores[i * config.seeds : (i + 1) * config.seeds]) for i, fake in enumerate(fakes)]
+    report(each, config.json, reals, notes)
+    return [score for found in each for score in found.scores]
 
 
 def scored(
-    config: Config, real: Callable[[str], sources.OpenedImages], fake: sources.OpenedImages, **of_extractors: Any
-) -> list[Score]:
-    """Scores `fake` against real images, or against statistics if REAL is a file of them.
+    config: Config,
+    protocols: dict[str, Protocol],
+    real: Callable[[str], sources.OpenedImages],
+    fakes: Sequence[sources.OpenedImages],
+    extractors: Callable[[str], Extractor],
+    given: Statistics | None = None,
+) -> list[list[Score]]:
+    """Scores each set of generated images against real images, or against statistics if there are any.
 
-    Raises `InputError` as `chosen` and `evaluate` do.
+    Raises `InputError` as `evaluate` does.
 
     Args:
         config: the options of the command.
-        real: opens the real images of a split. It is not called if REAL is a file of statistics.
-        fake: the generated images.
-        of_extractors: settings that are passed to extractors in addition to those in their text.
+        protocols: what `chosen` returns.
+        real: opens the real images of a split. It is not called if there are statistics.
+        fakes: the sets of generated images.
+        extractors: what `extractors_of` returns.
+        given: statistics of the real images.
     """
-    context = {'data_dir': config.data_dir, **of_extractors}
+    reference = functools.cache(lambda split: given or as_images(real(split), config))
+    sets = [as_images(fake, config) for fake in fakes]
+    return evaluate_each(protocols, reference, sets, extractors=extractors, batch_size=config.batch_size)
 
-    def reference(split: str) -> ImageSet | FeatureMoments | Gaussian:
-        path = pathlib.Path(config.real)
-        if path.suffix == '.npz' and 'mu' in array_names(path):
-            return load(path)
-        return as_images(real(split), config.seed)
 
-    return evaluate(
-        chosen(config),
-        functools.cache(reference),
-        as_images(fake, config.seed),
-        extractors=functools.cache(lambda text: build(EXTRACTORS, text, **context)),
+def extractors_of(config: Config, **context: Any) -> Callable[[str], Extractor]:
+    """A function that builds each extractor once, with settings of the command in addition to those in its text."""
+    return functools.cache(lambda text: build(EXTRACTORS, text, data_dir=config.data_dir, **context))
+
+
+def save_reference(
+    config: Config,
+    protocols: dict[str, Protocol],
+    real: Callable[[str], sources.OpenedImages],
+    extractors: Callable[[str], Extractor],
+) -> Statistics:
+    """Writes what the protocols require of real images to a file, and returns it.
+
+    Raises `InputError` unless all of them require the same images and the same extractor, and for those that require more than
+    moments, features and labels.
+    """
+    members = {name: protocol for name, protocol in protocols.items() if protocol.measure.real}
+    alike = {key[:3] for key in groups(members)}
+    names = ', '.join(protocols)
+    if not members:
+        raise InputError(f'{names} compares with no real images, so --save-reference has nothing to write')
+    if len(alike) > 1:
+        raise InputError(f'--save-reference writes one file, but {names} differ in the extractor, split or number of real images')
+    if more := [name for name, protocol in members.items() if protocol.measure.held_out or protocol.measure.real == 'images']:
+        raise InputError(f'{more[0]} requires images, which --save-reference does not keep')
+    ((text, split, count),) = alike
+    found = reference_statistics(
+        extractors(text),
+        as_images(real(split), config),
+        {protocol.measure.real for protocol in members.values() if protocol.measure.real},
+        labelled=any(protocol.measure.labelled for protocol in members.values()),
+        count=count,
         batch_size=config.batch_size,
     )
+    assert config.save_reference is not None
+    save_statistics(config.save_reference, found)
+    return found._replace(name=config.save_reference)
+
+
+def check_images(config: Config) -> None:
+    """Raises `InputError` unless REAL, or a file in its place, and a FAKE are given, which may be missing if REAL is saved."""
+    least = 1 if config.reference is not None or config.save_reference else 2
+    if len(config.images) < least:
+        raise InputError(
+            'REAL and at least one FAKE are required: REAL FAKE [FAKE ...], --reference FILE FAKE [FAKE ...], or '
+            'REAL --save-reference FILE'
+        )
+    for i, text in enumerate(config.images):
+        if not text.strip():
+            raise InputError(f'{"FAKE" if i or config.reference is not None else "REAL"} is empty')
+
+
+def check_flags(config: Config, given: Statistics | None) -> None:
+    """Raises `InputError` for flags that would be ignored."""
+    if given:
+        for name in ('reals', 'split', 'save_reference'):
+            if getattr(config, name):
+                raise InputError(
+                    f'--{name.replace("_", "-")} cannot be combined with statistics: {given.name} fixes the real images'
+                )
+        return
+    asked = '' if pathlib.Path(config.real).exists() else sources.named_split(config.real)[1]
+    if config.split and asked not in ('', config.split):
+        raise InputError(f'{config.real} names the split {asked!r}, and --split the split {config.split!r}; omit one of them')
+    if config.split and not sources.has_splits(config.real, config.data_dir):
+        raise InputError(f'{config.real} has no splits of which --split {config.split} could be one; omit it')
 
 
 def check_split(config: Config) -> None:
@@ -146,69 +244,67 @@ def check_split(config: Config) -> None:
             raise InputError(f'{text} is defined on the split {split!r}, not {asked!r}')
 
 
-def chosen(config: Config) -> dict[str, Protocol]:
-    """The protocols requested by name, or one for each measure, built from the other flags.
+def chosen(config: Config, given: Statistics | None = None) -> dict[str, Protocol]:
+    """The protocols requested by name, or one for each measure, built from the other flags or of the images of statistics.
 
     Raises `InputError` if both are given, or if a name is unknown.
     """
     if config.protocol:
-        free = ('measures', 'extractor', 'samples', 'reals')
-        given = [f'--{name}' for name in free if getattr(config, name)]
-        if given:
-            raise InputError(f'a protocol fixes what {" and ".join(given)} would change: omit one or the other')
+        free = ('measures', 'extractor', 'samples', 'reals', 'split')
+        flags = [f'--{name}' for name in free if getattr(config, name)]
+        if flags:
+            raise InputError(f'a protocol fixes what {" and ".join(flags)} would change: omit one or the other')
         return {name: PROTOCOLS[name] for name in config.protocol}
     extractor = config.extractor or 'inception'
     EXTRACTORS[extractor.partition(':')[0]]
+    reals, split = config.reals, config.split or 'train'
+    if given and given.origin:
+        reals, split = given.origin.size, given.origin.split or split
     return {
-        text: Protocol(build(MEASURES, text), config.samples, config.reals, config.split, extractor)
+        text: Protocol(build(MEASURES, text), config.samples, reals, split, extractor)
         for text in config.measures or ('frechet', 'kernel', 'prdc')
     }
 
 
-def as_images(source: sources.OpenedImages, seed: int) -> ImageSet:
-    """Converts a source to an `ImageSet` that shows a progress bar while it is read."""
+def of_seeds(source: sources.OpenedImages, config: Config) -> list[sources.OpenedImages]:
+    """The samples of each seed. Raises `InputError` for several seeds of fixed images."""
+    if config.seeds == 1:
+        return [source]
+    if source.by_seed is None:
+        raise InputError(f'--seeds draws the samples of a run anew, but the images of {source.name} are fixed')
+    if config.seed + config.seeds > 2**32:
+        raise InputError(f'--seed {config.seed} leaves room for {2**32 - config.seed} --seeds, not {config.seeds}')
+    return [source.by_seed(config.seed + i) for i in range(config.seeds)]
 
-    def batches(count: int | None) -> Iterable[np.ndarray]:
+
+def notes_of(given: Statistics | None) -> list[str]:
+    """A remark on statistics that do not say what they are of."""
+    if given is None or given.origin:
+        return []
+    return [f'{given.name} does not say of which images and features it is; nothing but their number per image was checked']
+
+
+def as_images(source: sources.OpenedImages, config: Any) -> ImageSet:
+    """Converts a source to an `ImageSet` that shows a progress bar while it is read; `config` has a `seed` and a `resize`."""
+
+    def shown(blocks: Iterable[Any], count: int | None, length: Callable[[Any], int]) -> Iterable[Any]:
         from tqdm import tqdm
 
-        count = 10_000 if count is None and source.size is None else count
-        with tqdm(
-            total=count or source.size, unit='image', desc=source.name, mininterval=0.2 if sys.stderr.isatty() else 30
-        ) as bar:
-            for block in sources.batches(source, count, seed=seed):
+        interval = 0.2 if sys.stderr.isatty() else 30
+        with tqdm(total=count or source.size, unit='image', desc=source.name, mininterval=interval) as bar:
+            for block in blocks:
                 yield block
-                bar.update(len(block))
+                bar.update(length(block))
 
-    return ImageSet(source.name, batches, source.shape, source.size)
+    def batches(count: int | None) -> Iterable[np.ndarray]:
+        count = 10_000 if count is None and source.size is None else count
+        return shown(sources.batches(source, count, seed=config.seed), count, len)
 
+    def labelled(count: int | None) -> Iterable[tuple[np.ndarray, np.ndarray]]:
+        return shown(sources.labelled_batches(source, count, seed=config.seed), count, lambda block: len(block[0]))
 
-def report(scores: list[Score], file: str | None, opened: list[sources.OpenedImages]) -> None:
-    """Prints a table followed by the extractors and any notes, and writes a JSON file; if `file` is '-', prints only the JSON."""
-    broken = [name for source in opened for name in source.broken]
-    notes = [source.note for source in opened if source.note]
-    step = opened[0].step  # the samples are opened first
-    rows = [{**score._asdict(), 'skipped': len(broken), 'step': step} for score in scores]
-    text = json.dumps(rows, indent=2) + '\n'
-    if file == '-':
-        print(text, end='')
-        for note in notes:
-            print(note, file=sys.stderr)
-        return
-    lines: list[tuple[Any, ...]] = [('metric', 'value', 'spread', 'spread is', 'protocol', 'real', 'generated')]
-    for s in scores:
-        spread = ('-', '-') if s.spread is None else (s.spread, s.spread_is)
-        lines.append((s.name, s.value, *spread, s.protocol, '-' if s.reals is None else s.reals, s.fakes))
-    print(table(lines))
-    for name in dict.fromkeys(s.extractor for s in scores):
-        print(f'features: {name}{"" if name.startswith("inception-2015-12-05") else "; not FID, IS or KID in the usual sense"}')
-    if step is not None:
-        print(f'the samples are from step {step}')
-    for note in notes:
-        print(f'note: {note}')
-    if broken:
-        print(f'skipped {len(broken)} unreadable images, the first of which is {broken[0]}')
-    if file:
-        write_whole(pathlib.Path(file), text.encode())
+    found = ImageSet(source.name, batches, source.shape, source.size, source.split, config.resize, source.classes)
+    return found if source.read_labelled is None else found._replace(labelled=labelled)
 
 
 if __name__ == '__main__':

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from gan_jax.errors import InputError
-from gan_jax.files import cache_directory
+from gan_jax.files import as_bytes, cache_directory
 from gan_jax.metrics.moments import FeatureMoments, load, save
 
 
@@ -54,5 +54,5 @@ def _hashed(batches: Iterable[np.ndarray], digest: Any) -> Iterator[np.ndarray]:
     """Yields the same batches and adds each of them to the digest."""
     for batch in batches:
         digest.update(f'{batch.dtype}{batch.shape}'.encode())
-        digest.update(np.ascontiguousarray(batch).data)
+        digest.update(as_bytes(batch))
         yield batch

@@ -1,19 +1,23 @@
 """Measures: estimators as functions of the outputs of an extractor, by name, with the rows that they report."""
 
+import functools
 from collections.abc import Callable
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 import jax
 import numpy as np
 
+from gan_jax.metrics.accuracy import classification_accuracy_score
+from gan_jax.metrics.classes import intra_class_frechet
 from gan_jax.metrics.clipped import clipped_density_coverage
 from gan_jax.metrics.copying import authenticity, copying_test
+from gan_jax.metrics.extractors.classifier import train_classifier
 from gan_jax.metrics.frechet import frechet_distance
 from gan_jax.metrics.frechet import frechet_infinity as frechet_at_infinity
 from gan_jax.metrics.kernel import cmmd, kernel_distance, kernel_distance_subsets
 from gan_jax.metrics.likelihood import feature_likelihood_divergence
 from gan_jax.metrics.manifolds import prdc
-from gan_jax.metrics.moments import FeatureMoments, Gaussian
+from gan_jax.metrics.measure import Found, Measure, Row, described
 from gan_jax.metrics.monge import monge_distance
 from gan_jax.metrics.scores import inception_score, inception_score_infinity
 from gan_jax.metrics.vendi import vendi_score
@@ -21,42 +25,10 @@ from gan_jax.ranges import Compared, Count, Positive, Range, Seed, Several, Whol
 from gan_jax.registry import Table
 
 TRAIN, HELD_OUT = 'train', 'test'
-"""The splits of the measures that look for copies."""
+"""The splits of the measures that look for copies; the accuracy score uses the second."""
 
 
-class Found(NamedTuple):
-    """The requested outputs of an extractor on a set of images."""
-
-    size: int | None
-    """The number of images, or None for statistics from a file that does not specify it."""
-    moments: FeatureMoments | Gaussian = FeatureMoments(np.zeros((), np.int64), np.empty(0), np.empty((0, 0)))
-    """The moments of no features if they were not requested."""
-    features: np.ndarray = np.empty((0, 0))
-    """`[n, d]`; empty if they were not requested."""
-    logits: np.ndarray = np.empty((0, 0))
-    """`[n, classes]`; empty if they were not requested."""
-
-
-Row = tuple[str, float, float | None, str]
-"""The first four fields of a `Score`."""
-
-
-class Measure(NamedTuple):
-    """A function of the outputs of an extractor on real and on generated images."""
-
-    call: Callable[..., list[Row]]
-    """`(real: Found, fake: Found) -> rows`; `real` is None if the measure does not use real images. Measures that use held-out
-    images take them as a third argument."""
-    real: str | None
-    """The field of the real `Found` that the measure requires: 'moments', 'features', or None."""
-    fake: str
-    """The field of the generated `Found` that the measure requires: 'moments', 'features' or 'logits'."""
-    split: str | None = None
-    """The split of which the real images must be, whatever the protocol says; None if any will do."""
-    held_out: str | None = None
-    """The field of the `Found` of the split `HELD_OUT` that the measure requires, or None."""
-
-
+@described
 def frechet(name: str = 'frechet_distance') -> Measure:
     """Fréchet distance (Heusel et al. 2017, eq. 6), which is FID if the features are Inception's."""
 
@@ -69,6 +41,7 @@ def frechet(name: str = 'frechet_distance') -> Measure:
 _Points = Annotated[int, Range(3, 1000)]
 
 
+@described
 @checked
 def frechet_infinity(points: _Points = 15, seed: Seed = 0) -> Measure:
     """Fréchet distance extrapolated to infinitely many generated images: FID_infinity (Chong and Forsyth 2020, section 4).
@@ -83,6 +56,7 @@ def frechet_infinity(points: _Points = 15, seed: Seed = 0) -> Measure:
     return Measure(call, 'moments', 'features')
 
 
+@described
 @checked
 def score(splits: Count = 10, name: str = 'classifier_score') -> Measure:
     """exp of the mean KL(p(y|x) || p(y)) (Salimans et al. 2016, eq. 5): the Inception score if Inception is the classifier.
@@ -97,6 +71,7 @@ def score(splits: Count = 10, name: str = 'classifier_score') -> Measure:
     return Measure(call, None, 'logits')
 
 
+@described
 @checked
 def score_infinity(points: _Points = 15, seed: Seed = 0, name: str = 'classifier_score') -> Measure:
     """The score extrapolated to infinitely many generated images: IS_infinity (Chong and Forsyth 2020, section 4).
@@ -110,6 +85,7 @@ def score_infinity(points: _Points = 15, seed: Seed = 0, name: str = 'classifier
     return Measure(call, None, 'logits')
 
 
+@described
 @checked
 def kernel(sigma: Positive | None = None) -> Measure:
     """Kernel distance: the unbiased squared MMD of all features (Bińkowski et al. 2018, eq. 4).
@@ -123,6 +99,7 @@ def kernel(sigma: Positive | None = None) -> Measure:
     return Measure(call, 'features', 'features')
 
 
+@described
 @checked
 def kernel_subsets(subsets: Count = 100, size: Compared = 1000, seed: Seed = 2020, sigma: Positive | None = None) -> Measure:
     """Kernel distance as the mean over random subsets, as KID is usually reported (Bińkowski et al. 2018).
@@ -144,6 +121,7 @@ def kernel_subsets(subsets: Count = 100, size: Compared = 1000, seed: Seed = 202
     return Measure(call, 'features', 'features')
 
 
+@described
 @checked
 def clip_distance(sigma: Positive = 10.0, scale: Positive = 1000.0) -> Measure:
     """CMMD: the biased squared MMD under a Gaussian kernel, as published, and the unbiased one (Jayasumana et al. 2024).
@@ -162,6 +140,7 @@ def clip_distance(sigma: Positive = 10.0, scale: Positive = 1000.0) -> Measure:
     return Measure(call, 'features', 'features')
 
 
+@described
 @checked
 def monge(directions: Count = 1000, seed: Seed = 0) -> Measure:
     """Monge distance, which is MIND if the features are Inception's (Berthet et al. 2026).
@@ -179,6 +158,7 @@ def monge(directions: Count = 1000, seed: Seed = 0) -> Measure:
 _OfManifolds = Annotated[tuple[Literal['precision', 'recall', 'density', 'coverage'], ...], Several(1)]
 
 
+@described
 @checked
 def manifold(k: Count = 5, strict: bool = True, names: _OfManifolds = ('precision', 'recall', 'density', 'coverage')) -> Measure:
     """Precision and recall (Kynkäänniemi et al. 2019), density and coverage (Naeem et al. 2020), with k neighbours.
@@ -193,6 +173,7 @@ def manifold(k: Count = 5, strict: bool = True, names: _OfManifolds = ('precisio
     return Measure(call, 'features', 'features')
 
 
+@described
 @checked
 def clipped(k: Count = 5) -> Measure:
     """Clipped density and clipped coverage, which fall linearly with the share of bad samples (Salvy et al. 2026).
@@ -207,6 +188,7 @@ def clipped(k: Count = 5) -> Measure:
     return Measure(call, 'features', 'features')
 
 
+@described
 @checked
 def vendi(order: Annotated[float, Range(0)] = 1.0) -> Measure:
     """Vendi score: the effective number of different generated images (Friedman and Dieng 2023).
@@ -220,6 +202,7 @@ def vendi(order: Annotated[float, Range(0)] = 1.0) -> Measure:
     return Measure(call, None, 'features')
 
 
+@described
 def authentic() -> Measure:
     """AuthPct: the percentage of generated images that are not suspiciously near to a training image (Alaa et al. 2022)."""
 
@@ -230,6 +213,7 @@ def authentic() -> Measure:
     return Measure(call, 'features', 'features', TRAIN)
 
 
+@described
 @checked
 def copying(cells: Count = 3, least: Whole = 20, seed: Seed = 0) -> Measure:
     """C_T: whether generated images are nearer to the training images than held-out ones are (Meehan et al. 2020).
@@ -244,6 +228,7 @@ def copying(cells: Count = 3, least: Whole = 20, seed: Seed = 0) -> Measure:
     return Measure(call, 'features', 'features', TRAIN, 'features')
 
 
+@described
 @checked
 def likelihood(seed: Seed = 0, most: Annotated[int, Range(4, 1_000_000)] = 10_000) -> Measure:
     """FLD: the likelihood of held-out images under Gaussians around the generated ones (Jiralerspong et al. 2023).
@@ -260,6 +245,34 @@ def likelihood(seed: Seed = 0, most: Annotated[int, Range(4, 1_000_000)] = 10_00
         return [('fld', float(found.value), error, 'standard error'), ('fld_gap', float(found.gap), None, '')]
 
     return Measure(call, 'features', 'features', TRAIN, 'features')
+
+
+@described
+def intra_class() -> Measure:
+    """Intra-class Fréchet distance: the mean over classes of each one's distance (Miyato and Koyama 2018, section 4.1)."""
+
+    def call(real: Found, fake: Found) -> list[Row]:
+        found = intra_class_frechet(real.features, real.labels, fake.features, fake.labels)
+        return [('intra_class_frechet', found.mean, None, '')]
+
+    return Measure(call, 'features', 'features', labelled=True)
+
+
+@described
+@checked
+def accuracy(steps: Count | None = None, seed: Seed = 0) -> Measure:
+    """CAS: the accuracy on real test images of a classifier trained on generated ones (Ravuri and Vinyals 2019, section 3).
+
+    The classifier is that of `extractors.classifier`, trained for `steps` updates, or its default number of them. Raises
+    `ValueError` for settings out of range.
+    """
+
+    def call(real: Found, fake: Found) -> list[Row]:
+        train = functools.partial(train_classifier, steps=steps, seed=seed)
+        found = classification_accuracy_score(real.images, real.labels, fake.images, fake.labels, train=train)
+        return [('classification_accuracy_score', found.accuracy, found.standard_error, 'standard error')]
+
+    return Measure(call, 'images', 'images', HELD_OUT, labelled=True)
 
 
 def _estimate(name: str, found: Any) -> Row:
@@ -283,6 +296,8 @@ MEASURES: Table[Callable[..., Measure]] = Table(
         'authenticity': authentic,
         'copying': copying,
         'likelihood': likelihood,
+        'intra_class': intra_class,
+        'accuracy': accuracy,
     },
 )
 """Name -> factory of a measure, which can be applied to any extractor and any number of images."""

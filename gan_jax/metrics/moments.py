@@ -7,6 +7,7 @@ A set is summarised by its size, its mean and its scatter, and two sets are merg
 import functools
 import io
 import pathlib
+from collections.abc import Mapping
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -122,7 +123,11 @@ def load(path: str | pathlib.Path) -> FeatureMoments | Gaussian:
 
     Raises `InputError` for any other file.
     """
-    file = load_arrays(path)
+    return of_arrays(load_arrays(path), path)
+
+
+def of_arrays(file: Mapping[str, np.ndarray], path: str | pathlib.Path) -> FeatureMoments | Gaussian:
+    """What `load` returns, from the arrays of the file at `path`. Raises `InputError` as `load` does."""
     try:
         if missing := [name for name in ('mu', 'sigma') if name not in file]:
             raise ValueError(f'it has no {missing[0]}')

@@ -4,22 +4,21 @@
 A protocol fixes all of these under one name, and its result carries that name.
 """
 
-import os
-from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import NamedTuple, cast
+import functools
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
 from gan_jax.errors import InputError
 from gan_jax.files import fingerprint
 from gan_jax.metrics.cache import cached_moments
-from gan_jax.metrics.extractors.extraction import Extractor, extract, identity
+from gan_jax.metrics.extractors.extraction import Extractor, filled_size, identity
 from gan_jax.metrics.extractors.table import EXTRACTORS
+from gan_jax.metrics.imagesets import ImageSet, References, check_held_out, check_shapes, gather
+from gan_jax.metrics.measure import Found, Measure
 from gan_jax.metrics.measures import (
     HELD_OUT,
-    TRAIN,
-    Found,
-    Measure,
     clipped,
     frechet,
     frechet_infinity,
@@ -30,8 +29,12 @@ from gan_jax.metrics.measures import (
     score,
     score_infinity,
 )
-from gan_jax.metrics.moments import BLOCK, FeatureMoments, Gaussian, update
+from gan_jax.metrics.moments import FeatureMoments, Gaussian
+from gan_jax.metrics.statistics import Statistics, check_extractor
 from gan_jax.registry import Table, build
+
+JUDGE = 'a classifier that was trained on the generated images'
+"""What stands for the extractor of measures that have none."""
 
 
 class Score(NamedTuple):
@@ -87,93 +90,9 @@ PROTOCOLS: Table[Protocol] = Table(
 """Name -> protocol. The two k-NN manifold protocols use Inception's features, where Kynkäänniemi et al. use VGG-16's."""
 
 
-def collect(
-    extractor: Extractor,
-    batches: Iterable[np.ndarray],
-    needs: Collection[str],
-    *,
-    batch_size: int = 64,
-    count: int | None = None,
-) -> Found:
-    """Runs an extractor over images and keeps only the requested outputs.
-
-    Memory does not grow with the number of images unless 'features' are requested. Raises `InputError` for fewer than two images,
-    for logits of an extractor that has none, and for outputs that do not fit into memory.
-
-    Args:
-        extractor: the extractor to run.
-        batches: images, uint8 `[n, h, w, c]` each.
-        needs: the fields of `Found` to keep, by name.
-        batch_size: number of images in a call of the extractor.
-        count: the number of images, if it is known in advance.
-    """
-    moments: FeatureMoments | None = None
-    features, logits, waiting, size = [], [], [], 0
-    for outputs in extract(extractor, batches, batch_size=batch_size):
-        if not size:
-            check_memory(count or 0, outputs.features.shape[1], needs)
-        size += len(outputs.features)
-        if 'moments' in needs:
-            waiting.append(outputs.features)
-            if sum(map(len, waiting)) >= BLOCK:
-                moments, waiting = _taken_in(moments, waiting), []
-        if 'features' in needs:
-            features.append(outputs.features)
-        if 'logits' in needs:
-            if outputs.logits is None:
-                raise InputError(f'{extractor.name} does not predict classes, which the Inception score requires')
-            logits.append(outputs.logits)
-    if waiting:
-        moments = _taken_in(moments, waiting)
-    if size < 2:
-        raise InputError(f'a metric requires at least two images, not {size}')
-    join = lambda parts: np.concatenate(parts) if parts else np.empty((0, 0))
-    found = Found(size, features=join(features), logits=join(logits))
-    return found if moments is None else found._replace(moments=moments)
-
-
-def check_memory(count: int, dimension: int, needs: Collection[str]) -> None:
-    """Raises `InputError` if the requested outputs of `count` images do not fit into the machine's memory.
-
-    Moments hold four float64 matrices at a time (`moments.merge`), and features are held twice in float32.
-    """
-    if not hasattr(os, 'sysconf'):  # Windows does not report it
-        return
-    have = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
-    costs = {
-        'moments': ('frechet', 4 * 8 * dimension**2),
-        'features': ('measures of individual features', 2 * 4 * count * dimension),
-    }
-    for field, (measures, need) in costs.items():
-        if field in needs and need > have:
-            raise InputError(
-                f'{measures} of {dimension:,} features per image require {need / 1e9:.0f} GB, and this machine has '
-                f'{have / 1e9:.0f} GB: use other --measures, fewer --samples and --reals, --resize N, or another --extractor'
-            )
-
-
-def _taken_in(moments: FeatureMoments | None, parts: list[np.ndarray]) -> FeatureMoments:
-    """Adds these rows to the moments, on the host and in float64."""
-    d = parts[0].shape[1]
-    moments = FeatureMoments(np.zeros((), np.int64), np.zeros(d), np.zeros((d, d))) if moments is None else moments
-    return update(moments, np.concatenate(parts))
-
-
-class ImageSet(NamedTuple):
-    """A set of images to score."""
-
-    name: str
-    batches: Callable[[int | None], Iterable[np.ndarray]]
-    """`count -> batches` of that many images, uint8 `[n, h, w, c]`; all images if `count` is None."""
-    shape: tuple[int, ...] | None = None
-    """`(h, w, c)`, or None if it is unknown."""
-    size: int | None = None
-    """The number of images; None if it is unknown or unlimited."""
-
-
 def evaluate(
     protocols: Mapping[str, Protocol],
-    real: Callable[[str], ImageSet | FeatureMoments | Gaussian],
+    real: Callable[[str], References],
     fake: ImageSet,
     *,
     extractors: Callable[[str], Extractor] = lambda text: build(EXTRACTORS, text),
@@ -182,83 +101,138 @@ def evaluate(
     """Computes the scores of protocols by name.
 
     Outputs that several protocols share are computed once, and statistics of real images are cached. Raises `InputError` if a
-    protocol's requirements are not met, and for real and generated images of different shapes.
+    protocol's requirements are not met, for real and generated images of different shapes, and for statistics that do not fit.
 
     Args:
         protocols: the protocols by name.
-        real: returns the real images of a split, or statistics from a file. Measures that look for copies request the splits
+        real: returns the real images of a split, or their statistics. Measures that look for copies request the splits
             'train' and 'test', whatever the protocol says.
         fake: the generated images.
         extractors: builds an extractor from its text.
         batch_size: number of images in a call of an extractor.
     """
-    groups: dict[tuple, dict[str, Protocol]] = {}
-    for name, protocol in protocols.items():
-        split = protocol.measure.split or protocol.split
-        key = (protocol.extractor, split, protocol.reals, protocol.fakes)
-        groups.setdefault(key, {})[name] = protocol
-    scores = []
-    for (text, split, reals, fakes), members in groups.items():
-        extractor, measures = extractors(text), [p.measure for p in members.values()]
+    return evaluate_each(protocols, real, [fake], extractors=extractors, batch_size=batch_size)[0]
+
+
+def evaluate_each(
+    protocols: Mapping[str, Protocol],
+    real: Callable[[str], References],
+    fakes: Sequence[ImageSet],
+    *,
+    extractors: Callable[[str], Extractor] = lambda text: build(EXTRACTORS, text),
+    batch_size: int = 64,
+) -> list[list[Score]]:
+    """The scores of several sets of generated images, for which real images are read and programs are compiled only once.
+
+    Raises `InputError` as `evaluate` does.
+
+    Args:
+        protocols: the protocols by name.
+        real: see `evaluate`.
+        fakes: the sets of generated images.
+        extractors: builds an extractor from its text.
+        batch_size: number of images in a call of an extractor.
+    """
+    scores: list[list[Score]] = [[] for _ in fakes]
+    for (text, split, reals, count), members in groups(protocols).items():
+        extractor = extractors(text) if text else None
+        measures = [p.measure for p in members.values()]
+        labelled = any(m.labelled for m in measures)
         needs = {m.real for m in measures if m.real}
         references = real(split) if needs else None
-        if isinstance(references, ImageSet):
-            check_shapes(references, fake)
+        if isinstance(references, FeatureMoments | Gaussian):
+            references = Statistics(references)
         held_out_needs = {m.held_out for m in measures if m.held_out}
         held_out = real(HELD_OUT) if held_out_needs else None
         if held_out:
             check_held_out(references, held_out)
-        found_real = _real(extractor, references, reals, needs, batch_size) if references else None
-        found_held_out = _real(extractor, held_out, None, held_out_needs, batch_size) if held_out else None
-        found_fake = collect(
-            extractor,
-            fake.batches(fakes),
-            {m.fake for m in measures},
-            batch_size=batch_size,
-            count=fake.size if fakes is None else fakes,
-        )
-        for name, protocol in members.items():
-            used = (found_real.size if found_real and protocol.measure.real else None, found_fake.size)
-            try:
-                held_out_too = [found_held_out] if protocol.measure.held_out else []
-                rows = protocol.measure.call(found_real, found_fake, *held_out_too)
-            except ValueError as error:
-                raise InputError(f'{name}: {error}') from error
-            scores += [Score(*row, name, extractor.name, *used) for row in rows]
+        for fake in fakes:
+            if isinstance(references, ImageSet):
+                check_shapes(references, fake)
+        if isinstance(references, Statistics):
+            check_statistics(references, members, split, reals)
+            for shape in dict.fromkeys(fake.shape for fake in fakes):
+                if extractor:
+                    check_extractor(references, extractor, shape=shape, batch_size=batch_size)
+        of: Any = functools.partial(_real, extractor, batch_size=batch_size)
+        found_real = of(references, reals, needs, labelled) if references else None
+        found_held_out = of(held_out, None, held_out_needs) if held_out else None
+        for rows, fake in zip(scores, fakes, strict=True):
+            of_fake = {m.fake for m in measures}
+            found_fake = gather(extractor, fake, of_fake, labelled=labelled, count=count, batch_size=batch_size)
+            if labelled:
+                found_fake = found_fake._replace(labels=_renumbered(found_fake.labels, fake, references))
+            name = extractor.name if extractor else JUDGE
+            for protocol, member in members.items():
+                used = (found_real.size if found_real and member.measure.real else None, found_fake.size)
+                try:
+                    held_out_too = [found_held_out] if member.measure.held_out else []
+                    found = member.measure.call(found_real, found_fake, *held_out_too)
+                except ValueError as error:
+                    raise InputError(f'{protocol}: {error}') from error
+                rows += [Score(*row, protocol, name, *used) for row in found]
     return scores
 
 
-def check_held_out(train: ImageSet | FeatureMoments | Gaussian | None, held_out: ImageSet | FeatureMoments | Gaussian) -> None:
-    """Raises `InputError` unless both are images, of which the held-out ones have a split of their own."""
-    if not isinstance(train, ImageSet) or not isinstance(held_out, ImageSet):
-        raise InputError('copies are found among individual images; this metric requires the real images, not statistics')
-    if train.name == held_out.name:
-        raise InputError(
-            f'{train.name} has no held-out images: a data set must have a {HELD_OUT} split, or a folder the folders '
-            f'{TRAIN} and {HELD_OUT}'
-        )
+def groups(protocols: Mapping[str, Protocol]) -> dict[tuple[str, str, int | None, int | None], dict[str, Protocol]]:
+    """The protocols that share their outputs, by extractor, split, and numbers of real and of generated images.
+
+    The extractor is '' for measures of images.
+    """
+    found: dict[tuple[str, str, int | None, int | None], dict[str, Protocol]] = {}
+    for name, protocol in protocols.items():
+        text = '' if protocol.measure.fake == 'images' else protocol.extractor
+        key = (text, protocol.measure.split or protocol.split, protocol.reals, protocol.fakes)
+        found.setdefault(key, {})[name] = protocol
+    return found
 
 
-def check_shapes(real: ImageSet, fake: ImageSet) -> None:
-    """Raises `InputError` if the known shapes of real and generated images differ in size or channels."""
-    if real.shape and fake.shape and real.shape != fake.shape:
-        shapes = [f'{images.name} {" x ".join(map(str, images.shape or ()))}' for images in (real, fake)]
-        flags = ['--resize N'] * (real.shape[:2] != fake.shape[:2]) + ['--channels 1 or 3'] * (real.shape[2] != fake.shape[2])
-        raise InputError(f'images of different shapes cannot be compared: {" and ".join(shapes)}; use {" and ".join(flags)}')
+def check_statistics(references: Statistics, protocols: Iterable[str], split: str, count: int | None) -> None:
+    """Raises `InputError` if statistics say that they are of another split, or of another number of images.
+
+    Args:
+        references: the statistics.
+        protocols: the names of the protocols that compare with them.
+        split: the split of the protocols.
+        count: their number of real images; None for all.
+    """
+    origin = references.origin
+    if origin is None:
+        return
+    of = f'{references.name} is of {origin.size:,} images of {origin.images}'
+    if origin.split and origin.split != split:
+        raise InputError(f'{" and ".join(protocols)} compares with the split {split!r}, and {of}')
+    if (origin.size != count) if count else not origin.whole:
+        raise InputError(f'{" and ".join(protocols)} compares with {f"{count:,}" if count else "all"} images, and {of}')
+
+
+def _renumbered(labels: np.ndarray, fake: ImageSet, references: ImageSet | Statistics | None) -> np.ndarray:
+    """The labels of generated images as the real ones number the classes of the same names."""
+    classes = references.classes if isinstance(references, ImageSet) else ()
+    if isinstance(references, Statistics) and references.origin:
+        classes = references.origin.classes
+    if others := [name for name in fake.classes if name not in classes]:
+        raise InputError(f'{fake.name} has classes that the real images do not have: {", ".join(others[:5])}')
+    return np.array([classes.index(name) for name in fake.classes], np.int32)[labels]
 
 
 def _real(
-    extractor: Extractor, images: ImageSet | FeatureMoments | Gaussian, count: int | None, needs: Collection[str], batch_size: int
+    extractor: Extractor | None,
+    images: ImageSet | Statistics,
+    count: int | None,
+    needs: Collection[str],
+    labelled: bool = False,
+    *,
+    batch_size: int = 64,
 ) -> Found:
-    if isinstance(images, FeatureMoments | Gaussian):
-        if 'features' in needs:
-            raise InputError('statistics do not contain individual features; this metric requires the real images')
-        return Found(int(images.size) if isinstance(images, FeatureMoments) else None, images)
-    run = lambda batches: collect(extractor, batches, needs, batch_size=batch_size, count=images.size if count is None else count)
-    program = identity(extractor, images.shape, batch_size) if images.shape and set(needs) == {'moments'} else None
-    if program is None:
-        return run(images.batches(count))
-    key = fingerprint(images.name, f'{count}', program)
-    compute = lambda batches: cast(FeatureMoments, run(batches).moments)
+    if isinstance(images, Statistics):
+        return images.found(needs, labelled)
+    run = lambda images: gather(extractor, images, needs, labelled=labelled, count=count, batch_size=batch_size)
+    cacheable = extractor and images.shape and set(needs) == {'moments'} and not labelled
+    known = identity(extractor, images.shape, filled_size(batch_size)) if cacheable and extractor and images.shape else None
+    if known is None:
+        return run(images)
+    key = fingerprint(images.name, f'{count}', known)
+    compute = lambda batches: cast(FeatureMoments, run(images._replace(batches=lambda count: batches)).moments)
     moments = cached_moments(key, lambda: images.batches(count), compute)
     return Found(int(moments.size), moments)

@@ -39,6 +39,14 @@ class OpenedImages(NamedTuple):
     """The step of the weights that generate the images of a run; None if it is unknown."""
     note: str = ''
     """A remark to report with the scores; empty if there is none."""
+    split: str = ''
+    """The split that was requested; empty for images that have no splits."""
+    classes: tuple[str, ...] = ()
+    """A name for each label; empty without labels."""
+    read_labelled: Callable[[Sequence[int]], tuple[np.ndarray, np.ndarray]] | None = None
+    """Maps numbers to what `read` returns and to its labels, integers `[n]`; None without labels."""
+    by_seed: Callable[[int], 'OpenedImages'] | None = None
+    """The samples of another seed; None if the images are fixed."""
 
 
 def open_source(
@@ -81,11 +89,18 @@ def open_source(
         return _from_folder(name, asked, split, size, channels, skip_broken)
     split = asked or split
     if name == 'digits':
-        return _in_memory(f'digits:{split}', data.load(name, split=split, size=size, channels=channels).images)
+        digits = data.load(name, split=split, size=size, channels=channels)
+        return _labelled(_in_memory(f'digits:{split}', digits.images), digits.classes, digits.labels)._replace(split=split)
     source = data.open_source(name, split=split, size=size, data_dir=data_dir, channels=channels)
     assert isinstance(source, data.TfdsSource)
     read = lambda numbers: source.read(list(numbers))['image']
-    return OpenedImages(f'{name}:{source.split}', len(source), read, read([0]).shape[1:], {})
+
+    def read_labelled(numbers: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        found = source.read(list(numbers))
+        return found['image'], found['label']
+
+    opened = OpenedImages(f'{name}:{source.split}', len(source), read, read([0]).shape[1:], {}, split=split)
+    return opened._replace(classes=source.classes, read_labelled=read_labelled) if source.classes else opened
 
 
 def named_split(text: str) -> tuple[str, str]:
@@ -97,11 +112,31 @@ def named_split(text: str) -> tuple[str, str]:
     return (found[1], found[2] or '') if found else (text, '')
 
 
+def has_splits(text: str, data_dir: str | None = None) -> bool:
+    """Whether a text that `open_source` takes names something that has splits: a data set, or a folder that contains them."""
+    path = pathlib.Path(text)
+    if path.is_dir():
+        return not (path / 'config.json').is_file() and not (path / SAMPLER).is_file() and bool(folder_splits(path))
+    name = named_split(text)[0]
+    return bool(folder_splits(name)) if data.is_folder(name, data_dir) else path.suffix not in arrays.SUFFIXES
+
+
 def batches(source: OpenedImages, count: int | None, *, seed: int = 0) -> Iterator[np.ndarray]:
     """Yields `count` of the images in blocks, uint8 `[n, h, w, c]`; all of them if `count` is None.
 
     If there are more, they are drawn without replacement by `seed`. Raises `InputError` if there are fewer.
     """
+    return (images for (images,) in _blocks(source, lambda numbers: (source.read(numbers),), count, seed))
+
+
+def labelled_batches(source: OpenedImages, count: int | None, *, seed: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yields the same blocks with their labels, integers `[n]`, of a source that has labels."""
+    assert source.read_labelled is not None
+    return _blocks(source, source.read_labelled, count, seed)
+
+
+def _blocks(source: OpenedImages, read: Callable[[Sequence[int]], Any], count: int | None, seed: int) -> Iterator[Any]:
+    """Yields what `read` returns, a tuple of arrays `[n, ...]`, block by block; see `batches`."""
     if source.size is None:
         numbers = np.arange(count or 0)
     elif count is None:
@@ -112,16 +147,24 @@ def batches(source: OpenedImages, count: int | None, *, seed: int = 0) -> Iterat
     for start in range(0, len(numbers), _BLOCK):
         if missing == 0:
             return
-        block = source.read(numbers[start : start + _BLOCK].tolist())[:missing]
-        if len(block):
+        block = tuple(x[:missing] for x in read(numbers[start : start + _BLOCK].tolist()))
+        if len(block[0]):
             yield block
-        missing -= len(block)
+        missing -= len(block[0])
     if count is not None and missing > 0:
         raise InputError(f'{source.name} has {count - missing} readable images, but {count} were requested')
 
 
 def _in_memory(name: str, images: np.ndarray) -> OpenedImages:
     return OpenedImages(name, len(images), lambda numbers: images[list(numbers)], images.shape[1:], {})
+
+
+def _labelled(source: OpenedImages, classes: tuple[str, ...], labels: np.ndarray | None) -> OpenedImages:
+    """Adds the labels of all images to a source of which every image can be read."""
+    if labels is None:
+        return source
+    both = lambda numbers: (source.read(numbers), labels[list(numbers)])
+    return source._replace(classes=classes, read_labelled=both)
 
 
 def _from_folder(
@@ -132,12 +175,13 @@ def _from_folder(
     broken: dict[str, None] = dict.fromkeys(map(str, folder.broken))
     first: dict[str, tuple[int, ...]] = {}  # the first readable image and its shape
 
-    def read(numbers: Sequence[int]) -> np.ndarray:
-        found = [(str(folder.files[i]), image) for i, image in zip(numbers, folder.images(numbers), strict=True)]
-        broken.update({file: None for file, image in found if image is None})
-        images = [(file, image) for file, image in found if image is not None]
+    def readable(numbers: Sequence[int]) -> tuple[np.ndarray, list[int]]:
+        """The images, and the numbers of those that can be read."""
+        found = list(zip(numbers, map(str, (folder.files[i] for i in numbers)), folder.images(numbers), strict=True))
+        broken.update({file: None for _, file, image in found if image is None})
+        images = [(file, image) for _, file, image in found if image is not None]
         if not images:
-            return np.empty((0, 1, 1, folder.channels), np.uint8)
+            return np.empty((0, 1, 1, folder.channels), np.uint8), []
         if not first:
             first[images[0][0]] = images[0][1].shape
         ((name, shape),) = first.items()
@@ -145,12 +189,24 @@ def _from_folder(
             if image.shape != shape:
                 sizes = [f'{one} is {x[0]} x {x[1]}' for one, x in ((name, shape), (file, image.shape))]
                 raise InputError(f'the images have different sizes ({", ".join(sizes)}); use --resize N')
-        return np.stack([image for _, image in images])
+        return np.stack([image for _, image in images]), [number for number, _, image in found if image is not None]
+
+    def read(numbers: Sequence[int]) -> np.ndarray:
+        return readable(numbers)[0]
+
+    labels = folder.every_label()
+
+    def read_labelled(numbers: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        assert labels is not None
+        images, those = readable(numbers)
+        return images, labels[those]
 
     shape = next((found.shape[1:] for i in range(len(folder)) if len(found := read([i]))), None)
     if shape is None:
         raise InputError(f'none of the {len(folder)} images in {folder.path} can be read')
-    return OpenedImages(path if str(folder.path) == path else f'{path}:{named}', len(folder), read, shape, broken)
+    name, of = (path, '') if str(folder.path) == path else (f'{path}:{named}', named)
+    opened = OpenedImages(name, len(folder), read, shape, broken, split=of)
+    return opened if labels is None else opened._replace(classes=folder.classes, read_labelled=read_labelled)
 
 
 def _from_run(path: pathlib.Path, size: data.Size | None, channels: int | None, seed: int) -> OpenedImages:
@@ -165,8 +221,12 @@ def _from_run(path: pathlib.Path, size: data.Size | None, channels: int | None, 
             f'{path / SAMPLER} {known}, and the newest checkpoint is from step {max(saved)}: python -m experiments.export {path} '
             f'updates it, and python -m experiments.evaluate {path} --checkpoint {max(saved)} scores that checkpoint'
         )
-    source = drawn(str(path), lambda number: np.asarray(call(np.uint32(seed), np.uint32(number))), shape)
-    return of_form(source, size, channels)._replace(step=step, note=note)
+
+    def by_seed(seed: int) -> OpenedImages:
+        source = drawn(str(path), lambda number: np.asarray(call(np.uint32(seed), np.uint32(number))), shape)
+        return of_form(source, size, channels)._replace(step=step, note=note, by_seed=by_seed)
+
+    return by_seed(seed)
 
 
 def drawn(name: str, call: Callable[[int], np.ndarray], shape: Sequence[int]) -> OpenedImages:

@@ -18,8 +18,8 @@ from gan_jax.data.arrays import as_images
 from gan_jax.errors import InputError
 from gan_jax.metrics import moments
 from gan_jax.metrics.extractors.extraction import Extractor
+from gan_jax.metrics.imagesets import collect
 from gan_jax.metrics.moments import FeatureMoments
-from gan_jax.metrics.protocols import collect
 
 T = TypeVar('T')
 Span = tuple[float, float]

@@ -9,6 +9,7 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
 from gan_jax import compilation
+from gan_jax.numerics import mean_and_interval
 from gan_jax.placement import AXIS, SEEDS, grid, placed
 
 
@@ -83,22 +84,6 @@ def flat(figures: Mapping[str, Any], prefix: str = '') -> Iterator[tuple[str, fl
             yield from flat(value, f'{prefix}{name}.')
         elif isinstance(value, (int, float)) and not isinstance(value, bool):
             yield f'{prefix}{name}', float(value)
-
-
-def mean_and_interval(values: Any) -> tuple[float, float, int]:
-    """The mean of figures `[seeds]`, half the width of its 95 % interval by Student's t, and the number of finite figures.
-
-    Non-finite figures are omitted. The interval is NaN for fewer than 2 figures.
-    """
-    from scipy.stats import t
-
-    values = np.asarray(values, np.float64)
-    finite = values[np.isfinite(values)]
-    count = len(finite)
-    if count == 0:
-        return float('nan'), float('nan'), 0
-    error = finite.std(ddof=1) / count**0.5 if count > 1 else np.nan
-    return float(finite.mean()), float(t.ppf(0.975, max(count - 1, 1)) * error), count
 
 
 def spread(values: Any, scale: float = 1.0, digits: int = 2) -> str:

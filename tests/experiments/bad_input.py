@@ -488,7 +488,8 @@ translate run images ''                                       OUT is empty
 translate run images made --size 0                            --size must be from 1 to 8192
 translate run images made --size native                       --size must be the side of squares, from 1 to 8192, not 'native'
 translate run images                                          OUT
-metrics images                                                Missing from
+metrics                                                       REAL and at least one FAKE are required
+metrics images                                                REAL and at least one FAKE are required
 metrics '' images                                             REAL is empty
 metrics images ''                                             FAKE is empty
 metrics nowhere/ images --extractor pixels                    nowhere
@@ -512,6 +513,11 @@ metrics images images --reals -3                              --reals must be fr
 metrics images images --resize 0                              --resize must be from 1 to 8192
 metrics images images --resize 8x8                            --resize must be the side of squares, from 1 to 8192, not '8x8'
 metrics images images --seed -1                               --seed must be from 0 to 4294967295
+metrics images images --extractor pixels --seeds 2              the images of images are fixed
+metrics images images --extractor pixels --split test          images has no splits of which --split test could be one
+metrics images --reference nowhere.npz --extractor pixels      nowhere.npz
+metrics images --reference nan_statistics.npz --extractor pixels       nan_statistics.npz
+metrics images --save-reference images --extractor pixels      --save-reference must be a file to write
 metrics images images --batch-size 0                          --batch-size must be from 1
 metrics images images --json images                           --json must be a file to write
 metrics images images --json file/scores.json                 --json must be a folder, but

@@ -55,3 +55,14 @@ def test_bad_input(noisy, options, message):
     options['real'] = noisy if options['real'] == 'NOISY' else options['real']
     with pytest.raises(InputError, match=message):
         sample_efficiency.main(sample_efficiency.Config(options.pop('real'), noisy, **options))
+
+
+def test_the_whole_of_a_set_has_no_spread(noisy, capsys):
+    """Every draw would be the same images: a spread of 0 and an infinite separation."""
+    options = {'extractor': 'pixels', 'resize': 8, 'repetitions': 3, 'measures': ('monge:directions=3',)}
+    small, whole = sample_efficiency.main(sample_efficiency.Config('digits', noisy, sizes=(360, 1437), **options))
+    assert small['spread'] > 0 and np.isnan(small['separation'])  # the control takes all 360 held-out images
+    assert np.isnan(whole['spread']) and np.isnan(whole['separation'])
+    out = capsys.readouterr().out
+    assert '1437 images are all that the smaller set has: one value, without spread and separation' in out
+    assert [line.split()[5] for line in out.splitlines() if ' 1437 ' in line and 'monge' in line] == ['-']

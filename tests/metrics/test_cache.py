@@ -1,5 +1,6 @@
 """What is kept of reference images answers for the same pixels and the same program only."""
 
+import functools
 import os
 import sys
 import types
@@ -14,7 +15,7 @@ from gan_jax import files
 from gan_jax.errors import InputError
 from gan_jax.metrics import __main__ as command
 from gan_jax.metrics import protocols
-from gan_jax.metrics.extractors import Extractor, Outputs, classifier
+from gan_jax.metrics.extractors import Extractor, Outputs, classifier, extraction
 from gan_jax.metrics.extractors.extraction import identity
 from gan_jax.metrics.frechet import frechet_distance_from_features
 
@@ -39,7 +40,7 @@ def write(folder, images):
 
 
 def distance(real, fake, extractor='pixels', **options):
-    (found,) = command.main(command.Config(str(real), str(fake), extractor=extractor, measures=('frechet',), **options))
+    (found,) = command.main(command.Config((str(real), str(fake)), extractor=extractor, measures=('frechet',), **options))
     return found.value
 
 
@@ -58,9 +59,9 @@ def test_statistics_of_real_images_are_extracted_once():
     fake = protocols.ImageSet('fake', lambda count: [FAKE], (3, 3, 3))
     wanted = {'f': protocols.Protocol(protocols.frechet(), None, extractor='pixels')}
     run = lambda: protocols.evaluate(wanted, lambda split: real, fake, extractors=lambda text: Extractor('e', apply))
-    original = protocols.collect
+    original = protocols.gather
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(protocols, 'collect', lambda *a, **k: extracted.append(a[2]) or original(*a, **k))
+        patch.setattr(protocols, 'gather', lambda *a, **k: extracted.append(a[2]) or original(*a, **k))
         first = run()
         assert run() == first and len(extracted) == 3  # both sides, and then the generated side alone
         real_pixels[0] = OTHER
@@ -136,6 +137,30 @@ def test_constants_that_a_function_closes_over_are_part_of_it():
     assert identity(Extractor('e', lambda x: Outputs(jax.jit(lambda y: flat(y) @ weights)(x))), (3, 3, 3)) != first
 
 
+def test_programs_are_told_apart_by_every_constant_and_never_print_one(monkeypatch):
+    """Wherever it is: in a branch, a loop, a nested program, of any type; and also by code that has the same constants."""
+    of = lambda f: identity(Extractor('e', lambda x: Outputs(f(flat(x)))), (3, 3, 3))
+    big, small = (jnp.full((27, 9), value, jnp.float32) for value in (1, 2))
+    noisy = lambda key, x: x + jax.random.normal(key, x.shape)
+    programs = {
+        'scan': lambda w: lambda x: jax.lax.scan(lambda c, _: (c + (c @ w).sum(), None), x, None, length=2)[0],
+        'cond': lambda w: lambda x: jax.lax.cond(x.sum() > 0, lambda y: y @ w, lambda y: 2 * (y @ w), x),
+        'nested': lambda w: lambda x: jax.jit(lambda y: jax.nn.gelu(jax.jit(lambda z: z @ w)(y)))(x),
+        'relu': lambda w: lambda x: jax.nn.relu(x @ w),
+        'bfloat16': lambda w: lambda x: (x @ w.astype(jnp.bfloat16)).astype(jnp.float32),
+        'key': lambda w: functools.partial(noisy, jax.random.key(int(w[0, 0]))),
+        'level': lambda w: functools.partial(jnp.add, float(w[0, 0])),
+        'tanh': lambda w: lambda x: jnp.tanh(x @ w),
+    }
+    found = {(name, i): of(f(w)) for name, f in programs.items() for i, w in enumerate((big, small))}
+    assert len(set(found.values())) == 2 * len(programs) and None not in found.values()
+    assert found == {(name, i): of(f(w)) for name, f in programs.items() for i, w in enumerate((big, small))}
+    texts = []
+    monkeypatch.setattr(extraction, 'fingerprint', lambda *parts: texts.extend(x for x in parts if isinstance(x, str)))
+    of(lambda x: x @ jnp.arange(27 * 5000.0).reshape(27, 5000))
+    assert sum(map(len, texts)) < 2000
+
+
 def test_a_damaged_entry_is_computed_again(tmp_path, cache):
     real, fake = write(tmp_path / 'real', REAL), write(tmp_path / 'fake', FAKE)
     first = distance(real, fake)
@@ -182,10 +207,10 @@ def test_only_what_is_asked_for_is_computed(own, tmp_path):
     real, fake = write(tmp_path / 'real', REAL[:6]), write(tmp_path / 'fake', FAKE[:6])
     own.f = lambda x: jnp.tile(x.reshape(len(x), -1) / 127.5, (1, 20_000))  # a covariance would take 2.3 TB
     options = {'extractor': 'custom:function=own_extractors.f', 'batch_size': 4}
-    found = command.main(command.Config(real, fake, measures=('kernel',), **options))
+    found = command.main(command.Config((real, fake), measures=('kernel',), **options))
     assert np.isfinite(found[0].value)
     with pytest.raises(InputError, match=r'frechet of 540,000 features per image require 9331 GB, .*--resize N'):
-        command.main(command.Config(real, fake, measures=('kernel', 'frechet'), **options))
+        command.main(command.Config((real, fake), measures=('kernel', 'frechet'), **options))
 
 
 def test_data_dir_reaches_the_extractor(monkeypatch, tmp_path):

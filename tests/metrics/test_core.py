@@ -44,7 +44,10 @@ TRACED = {
     'stacked_labels': lambda x, y, z: metrics.stacked_labels((x > 0).astype(int)),
     'vendi_score': lambda x, y, z: metrics.vendi_score(x),
 }
-NOT_ESTIMATORS = {'as_levels', 'evaluate', 'extract', 'image_features', 'image_moments', 'over_processes'}
+NOT_ESTIMATORS = {
+    'as_levels', 'evaluate', 'evaluate_each', 'extract', 'image_features', 'image_moments', 'load_statistics', 'over_processes',
+    'reference_statistics', 'save_statistics',
+}  # fmt: skip
 
 
 def on_the_host() -> set[str]:

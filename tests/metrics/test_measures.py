@@ -1,5 +1,7 @@
 """Measures: each reports what its estimator finds, from the splits that it requires, whatever the batches."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,12 +13,14 @@ from gan_jax.errors import InputError
 from gan_jax.metrics import __main__ as command
 from gan_jax.metrics import protocols
 from gan_jax.metrics.extractors import Extractor, Outputs
+from gan_jax.metrics.extractors.classifier import train_classifier
 from gan_jax.metrics.measures import MEASURES
 from gan_jax.metrics.moments import feature_moments
 from gan_jax.registry import build
 
 RNG = np.random.default_rng(0)
 SETS = {name: RNG.integers(0, 256, (n, 2, 2, 1), np.uint8) for name, n in (('train', 60), ('test', 50), ('fake', 56))}
+LABELS = {name: np.arange(len(x), dtype=np.int32) % 3 for name, x in SETS.items()}
 KEY = jax.random.key(0)
 
 
@@ -50,12 +54,25 @@ EXPECTED = {
     'authenticity': lambda: [100 * metrics.authenticity(TRAIN, FAKE).value],
     'copying:cells=2,least=5': lambda: [metrics.copying_test(TRAIN, TEST, FAKE, cells=2, least=5).value],
     'likelihood': lambda: metrics.feature_likelihood_divergence(TRAIN, TEST, FAKE, KEY)[::2],
+    'intra_class': lambda: [metrics.intra_class_frechet(TRAIN, LABELS['train'], FAKE, LABELS['fake']).mean],
+    'accuracy:steps=2,seed=3': lambda: [
+        metrics.classification_accuracy_score(
+            SETS['test'],
+            LABELS['test'],
+            SETS['fake'],
+            LABELS['fake'],
+            train=functools.partial(train_classifier, steps=2, seed=3),
+        ).accuracy
+    ],
 }
 
 
 def images(name, seen=None):
-    parts = [SETS[name][:7], SETS[name][7:30], SETS[name][30:]]
-    return protocols.ImageSet(name, lambda count: (seen.append(name) if seen is not None else None) or parts, (2, 2, 1))
+    cut = lambda x: [x[:7], x[7:30], x[30:]]
+    found = protocols.ImageSet(
+        name, lambda count: (seen.append(name) if seen is not None else None) or cut(SETS[name]), (2, 2, 1)
+    )
+    return found._replace(classes=('a', 'b', 'c'), labelled=lambda count: zip(cut(SETS[name]), cut(LABELS[name]), strict=True))
 
 
 def test_every_measure_is_in_the_table():
@@ -103,7 +120,7 @@ def test_the_command_line(tmp_path, monkeypatch):
         for i, image in enumerate(SETS[name]):
             Image.fromarray(image[..., 0]).save(tmp_path / folder / f'{i:03}.png')
     real, fake = str(tmp_path / 'real'), str(tmp_path / 'fake')
-    run = lambda *names, real=real: command.main(command.Config(real, fake, measures=names, extractor='pixels'))
+    run = lambda *names, real=real: command.main(command.Config((real, fake), measures=names, extractor='pixels'))
     found = {s.name: s.value for s in run('authenticity', 'copying:least=5', 'monge:directions=50')}
     scaled = [x / np.float32(127.5) - 1 for x in (TRAIN, TEST, FAKE)]
     assert found['auth_pct'] == pytest.approx(100 * float(metrics.authenticity(scaled[0], scaled[2]).value), rel=1e-5)
@@ -114,3 +131,20 @@ def test_the_command_line(tmp_path, monkeypatch):
         run('vendi:order=-1')
     with pytest.raises(InputError, match='has no held-out images'):
         run('copying', real=f'{real}/train')
+
+
+def test_labels_are_compared_by_the_names_of_their_classes():
+    wanted = {'m': protocols.Protocol(build(MEASURES, 'intra_class'), None, extractor='levels')}
+    other = images('fake')._replace(classes=('c', 'a', 'b'), labelled=lambda count: [(SETS['fake'], (LABELS['fake'] + 1) % 3)])
+    found = [
+        protocols.evaluate(wanted, lambda split: images('train'), fake, extractors=lambda name: EXTRACTOR)
+        for fake in (images('fake'), other)
+    ]
+    assert found[0] == found[1]
+
+
+def test_measures_say_what_they_compute_after_whom_and_with_what():
+    for name in MEASURES:
+        measure = build(MEASURES, name)
+        assert measure.about.endswith('.') and any(year in measure.about for year in map(str, range(2016, 2027))), name
+    assert build(MEASURES, 'kernel_subsets:size=9').settings == 'subsets=100, size=9, seed=2020, sigma=None'

@@ -12,7 +12,7 @@ from PIL import Image
 from gan_jax import parallel
 from gan_jax.errors import InputError
 from gan_jax.metrics import __main__ as command
-from gan_jax.metrics import protocols, sources
+from gan_jax.metrics import imagesets, protocols, sources
 from gan_jax.metrics import scores as class_scores
 from gan_jax.metrics.extractors import EXTRACTORS, Extractor, Outputs, extract
 from gan_jax.metrics.frechet import frechet_distance_from_features
@@ -41,7 +41,7 @@ def folders(tmp_path):
 
 def score(*arguments, **options):
     options = {'extractor': 'pixels', **options}
-    return {s.name: s for s in command.main(command.Config(*arguments, **options))}
+    return {s.name: s for s in command.main(command.Config(arguments, **options))}
 
 
 def vectors(images):
@@ -122,7 +122,7 @@ def test_precision_and_recall_of_50k_count_ties():
     # Radii of 3, 2, 2, 3 to the third neighbour, on both sides: 6 lies on a border, and so does 2.
     points = [np.array(x, np.uint8).reshape(-1, 1, 1, 1) for x in ([0, 1, 2, 3], [5, 6, 7, 8])]
     levels = Extractor('levels', lambda images: Outputs(images.reshape(len(images), -1).astype(jnp.float32)))
-    found = protocols.PROTOCOLS['pr50k3'].measure.call(*(protocols.collect(levels, [x], {'features'}) for x in points))
+    found = protocols.PROTOCOLS['pr50k3'].measure.call(*(imagesets.collect(levels, [x], {'features'}) for x in points))
     assert [(name, value) for name, value, *_ in found] == [('precision', 0.5), ('recall', 0.5)]
 
 

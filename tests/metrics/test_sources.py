@@ -37,7 +37,7 @@ def test_a_sampler_says_its_step_and_an_older_one_is_not_scored_in_silence(tmp_p
     assert sources.open_source(str(tmp_path / 'run')).note == ''
     (tmp_path / 'run' / 'checkpoints' / '9000').mkdir()
     real = write(tmp_path / 'real', IMAGES)
-    command.main(command.Config(real, str(tmp_path / 'run'), extractor='pixels', measures=('frechet',), samples=9))
+    command.main(command.Config((real, str(tmp_path / 'run')), extractor='pixels', measures=('frechet',), samples=9))
     out = capsys.readouterr().out
     assert 'the samples are from step 8000' in out
     assert f'note: {tmp_path}/run/sampler.bin is from step 8000, and the newest checkpoint is from step 9000: ' in out
@@ -73,7 +73,7 @@ def test_images_of_other_shapes_are_not_compared(tmp_path):
     colour = write(tmp_path / 'colour', IMAGES.repeat(3, 3) ^ np.uint8([1, 2, 4]))
     sampler.save_sampler(tmp_path / 'run', lambda key: jnp.zeros((2, 8, 8, 1)), 1)
     score = lambda a, b, **o: command.main(
-        command.Config(a, b, extractor='pixels', measures=('frechet',), **{'samples': 20, **o})
+        command.Config((a, b), extractor='pixels', measures=('frechet',), **{'samples': 20, **o})
     )
     for a, b, shapes, flags in (
         (real, small, '4 x 4 x 1 and .* 3 x 3 x 1', 'use --resize N'),

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
 from gan_jax import compilation, placement
 from gan_jax.errors import InputError, one_line
@@ -92,16 +93,45 @@ def filled_size(batch_size: int) -> int:
     return math.ceil(batch_size / devices) * devices
 
 
-def identity(extractor: Extractor, shape: tuple[int, ...], batch_size: int = 64) -> str | None:
-    """A fingerprint of an extractor's program for uint8 images of `shape`, with all its weights and constants.
+def identity(extractor: Extractor, shape: tuple[int, ...], size: int = 64) -> str | None:
+    """A fingerprint of an extractor's program for `size` uint8 images of `shape`, with all its weights and constants.
 
-    None if the computation cannot be known, as for functions that JAX cannot trace and programs that call back into Python.
+    Weights are hashed as bytes and never printed. None if the computation cannot be known, as for functions that JAX cannot trace
+    and programs that call back into Python.
     """
-    images = jax.ShapeDtypeStruct((filled_size(batch_size), *shape), np.uint8)
+    images = jax.ShapeDtypeStruct((size, *shape), np.uint8)
     if extractor.on_host and not traceable(extractor, images):
         return None
-    program = jax.jit(extractor.apply).lower(images).as_text()
-    return None if 'callback' in program else fingerprint(jax.__version__, program)
+    program = jax.make_jaxpr(extractor.apply)(images)
+    text = str(program)  # names arrays by their types and shapes; only scalars are printed
+    return None if 'callback' in text else fingerprint(jax.__version__, text, *map(_as_numpy, _constants(program)))
+
+
+def _constants(program: Any) -> Iterator[Any]:
+    """The constants of a jaxpr, closed or not, and of all jaxprs within it, in order."""
+    if isinstance(program, ClosedJaxpr):
+        yield from program.consts
+        program = program.jaxpr
+    for equation in program.eqns:
+        yield from (x.val for x in equation.invars if isinstance(x, Literal) and np.ndim(x.val))
+        yield from _constants_of(tuple(equation.params.values()))
+    yield from (x.val for x in program.outvars if isinstance(x, Literal) and np.ndim(x.val))
+
+
+def _constants_of(parameter: Any) -> Iterator[Any]:
+    """The arrays in a parameter of an equation, which may be a jaxpr, an array, or several of them."""
+    if isinstance(parameter, ClosedJaxpr | Jaxpr):
+        yield from _constants(parameter)
+    elif isinstance(parameter, np.ndarray | jax.Array):
+        yield parameter
+    elif isinstance(parameter, tuple | list):
+        for each in parameter:
+            yield from _constants_of(each)
+
+
+def _as_numpy(array: Any) -> np.ndarray:
+    keys = hasattr(array, 'dtype') and jnp.issubdtype(array.dtype, jax.dtypes.prng_key)
+    return np.asarray(jax.random.key_data(array) if keys else array)
 
 
 def traceable(extractor: Extractor, images: jax.ShapeDtypeStruct) -> bool:
