@@ -6,6 +6,7 @@ import importlib
 import io
 import os
 import re
+import signal
 import sys
 import typing
 from collections.abc import Callable, Sequence
@@ -40,11 +41,16 @@ def run(main: Callable[[C], object], config: type[C]) -> None:
                     compilation.set_matmul_precision(options.matmul_precision)
             main(options)
             hosts.finish()
+            sys.stdout.flush()
     except InputError as error:
         _exit(2, f'{program}: {error}')
     except Interrupted as stop:
         _tell(line := f'{program}: {stop}')
         _leave(128 + stop.signum, line)
+    except BrokenPipeError:  # whoever read the output has read enough, as in `... --list | head`
+        liveness.leave(128 + signal.SIGPIPE, f'{program}: the reader of the output has gone away')
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the interpreter flushes once more as it ends
+        raise SystemExit(128 + signal.SIGPIPE) from None
     except OSError as error:
         _exit(2, f'{program}: {_of_files(error)}')
     except MemoryError as error:

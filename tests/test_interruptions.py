@@ -128,6 +128,14 @@ def test_a_program_that_is_stopped_while_it_starts_says_so_in_one_line(arguments
     assert ended.stderr == f'python -m {name}: stopped; earlier saves are intact\n' and not ended.stdout
 
 
+def test_output_that_nobody_reads_on_ends_in_silence():
+    command = [sys.executable, '-m', 'gan_jax.metrics', '--list']
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        said = process.stderr.read()
+    assert process.returncode == 128 + signal.SIGPIPE and said == b''
+
+
 def test_who_imports_the_library_keeps_its_handlers(tmp_path):
     (tmp_path / 'lab').mkdir()
     (tmp_path / 'lab/__init__.py').write_text('import gan_jax')
