@@ -23,7 +23,7 @@ class Scored(NamedTuple):
 
 
 def over_seeds(images: OpenedImages, each: Sequence[list[Score]]) -> Scored:
-    """The means of the finite values over seeds, with half of their 95 % interval as spread; of one seed, its scores as they are."""
+    """The means over seeds of the finite values, with half of their 95 % interval as spread; one seed's scores as they are."""
     if len(each) == 1:
         return Scored(images, each[0])
     scores, values = [], []
