@@ -122,7 +122,7 @@ def describe(extractor: Extractor, shape: tuple[int, ...], *, batch_size: int = 
 
 
 def as_floats(features: np.ndarray) -> np.ndarray:
-    """Features as files have them: float32, or float64 where float32 does not hold all values of their type."""
+    """Features `[n, d]` as files have them: float32, or float64 where float32 does not hold all values of their type."""
     return features.astype(np.result_type(features.dtype, np.float32), copy=False)
 
 
