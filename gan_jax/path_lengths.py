@@ -66,7 +66,7 @@ def path_length(weight: Weight = 2.0, decay: ShareBelow1 = 0.99, every: Count = 
         weight: weight of the penalty.
         decay: decay of the average a, which starts at 0.
         every: interval in updates of the generator; in between, the regularisation costs nothing.
-        shrink: the batch is regularised on one example in so many, to save memory.
+        shrink: a share 1 / shrink of the batch is regularised, to save memory.
 
     Raises `ValueError` for settings out of range.
     """

@@ -100,7 +100,7 @@ def lecam(weight: Weight = 0.3, decay: ShareBelow1 = 0.99, start: Whole = 0, one
 def bcr(
     real_weight: Weight = 10.0, fake_weight: Weight = 10.0, policy: str | Sequence[str] = ('flip', 'translation')
 ) -> Regularizer:
-    """Balanced consistency: the discriminator's logits must not change with its examples (Zhao et al. 2020, "ICR", algorithm 1).
+    """Balanced consistency: the discriminator's logits must not change with its examples (Zhao et al. 2021, "ICR", algorithm 1).
 
     Adds real_weight (D(x) - D(T(x)))^2 + fake_weight (D(G(z)) - D(T(G(z))))^2 to the discriminator's loss, where T are the
     transforms of `augmentations.TRANSFORMS` that `policy` names. T is applied before the augmentation of the game, whose draws

@@ -46,6 +46,12 @@ def walk():
     return path, snapshots
 
 
+def made_of(snapshots, step, width):
+    """The reconstruction from pairs of snapshots of the widths .05 and .1."""
+    known = [(t, (0.05, 0.1)[number % 2]) for number, (t, _) in enumerate(snapshots)]
+    return averages.reconstructed(known, lambda numbers: (snapshots[i][1].average for i in numbers), step, width)
+
+
 def test_averages_have_the_weights_of_the_power_function(walk):
     path, snapshots = walk
     for t, average in snapshots:
@@ -62,7 +68,7 @@ def test_reconstructions_are_the_averages_of_other_widths(walk, width, of_weight
     shares = averages.coefficients(steps, exponents, STEPS, averages.exponent_of_width(width))
     found = sum(x * weights(t, gamma) for x, t, gamma in zip(shares, steps, exponents, strict=True))
     assert np.linalg.norm(found - expected) < of_weights * np.linalg.norm(expected)
-    made = averages.reconstructed(snapshots, STEPS, width)
+    made = made_of(snapshots, STEPS, width)
     assert made['x'].dtype == np.float32 and made['count'] == STEPS
     np.testing.assert_allclose(made['x'], expected @ path, atol={0.03: 0.1, 0.25: 0.5}.get(width, 0.03))  # of a spread of 20
 
@@ -70,7 +76,7 @@ def test_reconstructions_are_the_averages_of_other_widths(walk, width, of_weight
 def test_reconstructions_before_the_end_use_no_later_snapshot(walk):
     path, snapshots = walk
     late = [(t, a._replace(average=jax.tree.map(lambda x: x * jnp.nan, a.average))) if t > 200 else (t, a) for t, a in snapshots]
-    made = averages.reconstructed(late, 200, 0.075)
+    made = made_of(late, 200, 0.075)
     np.testing.assert_allclose(made['x'], weights(200, averages.exponent_of_width(0.075)) @ path, atol=0.05)
     with pytest.raises(ValueError, match='no snapshot of 10 updates or fewer'):
-        averages.reconstructed(snapshots, 10, 0.1)
+        made_of(snapshots, 10, 0.1)

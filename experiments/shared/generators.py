@@ -1,8 +1,9 @@
 """Loads the generators of trained runs from their checkpoints or exported weights, without their data."""
 
 import dataclasses
+import itertools
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
@@ -87,17 +88,17 @@ def _reconstructed(path: pathlib.Path, step: int, width: float, seed: int | None
     widths = runs.saved_identity(path).get('ema_widths') or ()
     if not widths:
         raise InputError(f'--ema-width requires a run with averages; {path} was trained without --ema-widths 0.05 0.1')
-    steps = [at for at in saved_steps(path) if at <= step]
-    exponents = [averages.exponent_of_width(own) for own in widths] * len(steps)
-    snapshots = [at for at in steps for _ in widths]
-    shares = averages.coefficients(snapshots, exponents, step, averages.exponent_of_width(width))
+    snapshots = [(at, own) for at in saved_steps(path) for own in widths]
 
-    def stored() -> Iterator[Variables]:
-        for at in steps:
-            _, found = read_checkpoint(path, lambda state: {'averages': state['averages']}, at)
-            yield from (_of_seed(snapshot['average'], seed) for snapshot in found['averages'])
+    def stored(numbers: Sequence[int]) -> Iterator[Variables]:
+        for at, own in itertools.groupby((divmod(number, len(widths)) for number in numbers), lambda each: each[0]):
+            _, found = read_checkpoint(path, lambda state: {'averages': state['averages']}, snapshots[at * len(widths)][0])
+            yield from (_of_seed(found['averages'][number]['average'], seed) for _, number in own)
 
-    return averages.weighted_sum(shares, stored())
+    try:
+        return averages.reconstructed(snapshots, stored, step, width)
+    except ValueError as error:
+        raise InputError(f'--ema-width {width}: {error}') from error
 
 
 def _method(path: pathlib.Path, kind: str) -> Any:

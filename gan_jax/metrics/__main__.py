@@ -47,7 +47,7 @@ class Config(Checked):
     reference: Text | None = None
     """A file of statistics in place of REAL, written by --save-reference or, as mu and sigma, by TTUR or pytorch-fid."""
     save_reference: Annotated[str, FileToWrite()] | None = None
-    """Write what the measures require of REAL to this .npz file: moments, features and labels, with what they are of. FAKE may
+    """Write what the measures require of REAL to this .npz file, with a record of the images and the extractor. FAKE may
     then be left out."""
     protocol: Names = ()
     """Protocols to compute, by name. Each fixes the features, the numbers of images, the split and the resize: fid50k_full,
@@ -127,7 +127,7 @@ def main(config: Config) -> list[Score]:
 
     fakes = [opened(text, 'test') for text in config.fakes]
     samples = [each for source in fakes for each in of_seeds(source, config)]
-    extractors, notes = extractors_of(config), notes_of(given)
+    extractors, notes = extractors_of(config), [*notes_of(given), *notes_of_changes(config)]
     if config.save_reference:
         given = save_reference(config, protocols, real, extractors)
         told = f'{given.name} has the {given.contents} of {reals[-1].name}'
@@ -277,8 +277,15 @@ def of_seeds(source: sources.OpenedImages, config: Config) -> list[sources.Opene
     return [source.by_seed(config.seed + i) for i in range(config.seeds)]
 
 
+def notes_of_changes(config: Config) -> list[str]:
+    """A remark on protocols that see other images than their names say."""
+    changes = [f'resized to {config.resize} pixels'] if config.resize else []
+    changes += [f'converted to {config.channels} channels'] if config.channels else []
+    return [f'images were {" and ".join(changes)} before the protocol'] if changes and config.protocol else []
+
+
 def notes_of(given: Statistics | None) -> list[str]:
-    """A remark on statistics that do not say what they are of."""
+    """A remark on statistics without a record of their images."""
     if given is None or given.origin:
         return []
     return [f'{given.name} does not say of which images and features it is; nothing but their number per image was checked']

@@ -1,4 +1,4 @@
-"""One file of reference statistics for every extractor: moments, features and labels, with what they are of.
+"""Files of reference statistics for any extractor: moments, features and labels, with a record of images and extractor.
 
     save_statistics('mnist.npz', reference_statistics(extractor, images, {'moments', 'features'}))
     evaluate(protocols, lambda split: load_statistics('mnist.npz'), fake)

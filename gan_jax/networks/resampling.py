@@ -47,7 +47,7 @@ def filtered_downsample(x: Array, taps: Sequence[float] = (1, 3, 3, 1)) -> Array
 
 
 def halved_exactly(size: int | tuple[int, int], times: int) -> tuple[int, int]:
-    """Returns the height and width of images, squares or `(height, width)`, after they were halved so many times.
+    """Returns the height and width of images, squares or `(height, width)`, after `times` halvings.
 
     Raises `InputError` for a side that is then not a whole number.
     """

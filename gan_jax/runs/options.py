@@ -77,7 +77,7 @@ def check_fit(game: Game, batch: Any) -> None:
 
 
 def _once_in(schedule: Schedule | None, updates: int) -> Schedule | None:
-    """A schedule that is read once in so many updates, as a function of their number; None for None."""
+    """A schedule that advances once every `updates` updates, as a function of their number; None for None."""
     return schedule and (lambda count: schedule(count // updates))
 
 
@@ -135,8 +135,8 @@ class MethodOptions(TrainOptions):
     penalty_decay: ShareAbove0 = 1.0
     """The penalties' weight at the last step, as a share of the initial weight (Roth et al. 2017: 0.01)."""
     optimizers: str = 'adam'
-    """The optimizers of both players, named by paper: adam:learning_rate=1e-3,beta1=0.5, unrolled, wgan, wgan_gp, ttur,
-    improved_gan."""
+    """The optimizers of both players, named by paper: adam:learning_rate=1e-3,beta1=0.5, optimistic_adam, sgd, unrolled,
+    wgan, wgan_gp, ttur, improved_gan."""
     schedule: str = 'constant'
     """Schedule of both learning rates over --steps: constant, cosine:end=0.1, or linear:start=0.5,end=0. `end` is the final value
     as a share of the first, and `start` is the share of the steps after which the decay begins."""

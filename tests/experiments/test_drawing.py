@@ -99,6 +99,7 @@ def test_an_average_of_another_width_is_reconstructed_from_every_checkpoint(tmp_
     runs.describe(run, config, **study.known)
     update = jax.vmap(lambda average, new, t: average.updated(new, t), (0, 0, None))
     with Checkpoints(run.path / 'checkpoints', keep=None) as checkpoints:
+        checkpoints.save(0, state)  # as of a run that was stopped before its first step, which has no average yet
         for step in range(1, 6):
             moved = jax.tree.map(lambda x, by=step / 100: x + by if x.dtype == jnp.float32 else x, state.ema)
             state = state.replace(averages=tuple(update(average, moved, step) for average in state.averages))
@@ -115,7 +116,11 @@ def test_an_average_of_another_width_is_reconstructed_from_every_checkpoint(tmp_
     assert newest.step == 5
     assert_close(newest.weights, seen[-1][1].average)
     assert_close(loaded(0.05, 3).weights, seen[4][1].average)
-    assert_close(loaded(0.2).weights, averages.reconstructed(seen, 5, 0.2))
+    known = [(at, (0.05, 0.1)[number % 2]) for number, (at, _) in enumerate(seen)]
+    expected = averages.reconstructed(known, lambda numbers: (seen[i][1].average for i in numbers), 5, 0.2)
+    assert_close(loaded(0.2).weights, expected)
+    with pytest.raises(InputError, match='no snapshot of 0 updates'):
+        loaded(0.2, 0)
     generate.main(generate.Config(str(run.path), number=2, ema_width=0.2, out=str(tmp_path / 'out')))
     export.main(export.Config(str(run.path), ema_width=0.2))
     _, exported = weights.load_weights(run.path / 'generator.safetensors')
