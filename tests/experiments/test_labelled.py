@@ -56,13 +56,12 @@ def test_samples_are_read_as_their_labels():
 
 
 def test_distances_do_not_depend_on_the_order_of_the_data_or_on_shares(monkeypatch):
-    # The samples are the held-out images themselves, 80 % of class 0, so that their distance is 0; every second one of class 1 is
-    # read as class 0. Training images are listed class by class: the first 100 are of class 0 alone.
+    # The samples are the held-out images themselves, 80 % of class 0, so that their distance is 0. Every second one of class 1 is
+    # read as class 0. Training images are listed class by class: the first 100 are of class 0 alone, at a distance of .13.
     rng = np.random.default_rng(0)
     test_labels, train_labels = np.repeat([0, 1], [80, 20]), np.repeat([0, 1], [800, 200])
-    images_of = lambda labels: np.stack([1 - labels, labels], 1) + 0.1 * rng.normal(size=(len(labels), 2))
-    test, train = images_of(test_labels), images_of(train_labels)
-    test[81::2] = test[81::2, ::-1]
+    images_of = lambda seen: np.stack([1 - seen, seen], 1) + 0.1 * rng.normal(size=(len(seen), 2))
+    test, train = (images_of(labels * (np.arange(len(labels)) % 2)) for labels in (test_labels, train_labels))
     splits = [labelled.Labelled(*pair, ('a', 'b')) for pair in ((train, train_labels), (test, test_labels))]
 
     def drawn(labels, use='table'):
@@ -81,7 +80,7 @@ def test_distances_do_not_depend_on_the_order_of_the_data_or_on_shares(monkeypat
     found = recognition.evaluate(trained)
     assert found['class_accuracies'] == [1, 0.5] and found['accuracy'] == 0.75  # of equally many of each class
     assert found['frechet_distance'] == pytest.approx(0, abs=1e-6)
-    assert found['frechet_distance_training'] < 0.1
+    assert found['frechet_distance_training'] < 0.05
 
 
 @pytest.mark.slow
