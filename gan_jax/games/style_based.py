@@ -66,7 +66,7 @@ def style_based(
         path_regularization: added to the generator's loss, from `path_lengths.path_length`. Its state is in the collection PATHS.
 
     Raises `ValueError` for a probability outside [0, 1], for a regularizer that moves latents, and as `games.adversarial` does;
-    `init` raises it for a generator with 'batch_stats', such as batch or spectral norm, which would not be updated.
+    `init` raises it for synthesis with 'batch_stats', such as batch or spectral norm, which would not be updated.
     """
     if not 0 <= mixing <= 1:
         raise ValueError(f'mixing is a probability, from 0 to 1, not {mixing}')
@@ -87,8 +87,10 @@ def style_based(
 
     def init(batch: Batch, key: Key) -> tuple[Variables, Variables]:
         variables, judge = base.init(batch, key)
-        if 'batch_stats' in variables:
-            raise ValueError("style_based does not update 'batch_stats': the generator must not have batch or spectral norm")
+        rngs = {'params': key, 'noise': key}
+        alone = lambda: generator.init(rngs, styles(variables, 1, key)[0], train=False, method='synthesise')
+        if 'batch_stats' in jax.eval_shape(alone):
+            raise ValueError("style_based does not update 'batch_stats' of synthesis, which must not have batch or spectral norm")
         return (variables if path_regularization is None else {**variables, PATHS: path_regularization.init()}), judge
 
     def styles(network: Variables, size: int, key: Key, *, train: bool = False) -> tuple[Array, Variables]:
