@@ -26,6 +26,7 @@ import optax
 from experiments.shared import conditional, recognition
 from gan_jax import data, networks, runs
 from gan_jax.errors import InputError
+from gan_jax.keys import named
 from gan_jax.networks import biggan
 from gan_jax.networks.batch_norm import standing_statistics
 from gan_jax.networks.dcgan import smallest_map
@@ -53,6 +54,7 @@ class Config(conditional.ConditionalOptions):
     objective: str = 'hinge'
     optimizers: str = 'ttur:learning_rate=2e-4,discriminator_rate=4e-4,beta2=0.999'
     discriminator_steps: PlayerSteps | None = 2
+    """Updates of D for every --generator-steps of G; BigGAN's are 2, whatever the optimizers."""
     d_norm: str = 'spectral'
     g_norm: str = 'spectral'
     """Normalization of G's weights beside batch norm: spectral, weight or none."""
@@ -80,7 +82,8 @@ class Config(conditional.ConditionalOptions):
         if not self.standing_batches:
             return made
         network, _ = self.networks(data.size_of(*size) if isinstance(size, list) else size, channels, len(classes))
-        keys = lambda: jax.random.split(jax.random.key(0), self.standing_batches)
+        # Not the keys of the latents that are drawn from seed 0, whose images must not set their own statistics.
+        keys = lambda: jax.random.split(named(jax.random.key(0), 'standing'), self.standing_batches)
         draw = lambda key: draw_latents(made, self.batch_size, key)
         return made._replace(weights=lambda average: standing_statistics(network, average, draw, keys()))
 

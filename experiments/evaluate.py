@@ -5,7 +5,7 @@
     python -m experiments.evaluate runs/stopped --checkpoint 8000
 
 The images are drawn anew by the run's sampler, or by the generator of one of its checkpoints, and the data set's images are
-converted to their size and channels. Data sets without labels are compared by Inception, or with --extractor pixels.
+converted to their size and channels. Folders and files of images are compared by Inception, or with --extractor pixels.
 """
 
 import dataclasses
@@ -26,6 +26,7 @@ from gan_jax.data.loading import is_array_file
 from gan_jax.errors import InputError
 from gan_jax.metrics import __main__ as metrics
 from gan_jax.metrics import sources
+from gan_jax.metrics.measures import TRAIN
 from gan_jax.metrics.neighbours import memorisation_test
 from gan_jax.metrics.reporting import Scored, report
 from gan_jax.ranges import BatchSize, Checked, Compared, DataDir, Names, Seed, Text, Whole
@@ -50,10 +51,11 @@ class Config(Checked):
     protocol: Names = ()
     """Protocols, as in python -m gan_jax.metrics."""
     measures: Names = ()
-    """Measures, as in python -m gan_jax.metrics; by default frechet, kernel and prdc, and with a classifier also score."""
+    """Measures, as in python -m gan_jax.metrics; by default frechet, kernel and prdc, and with a classifier also score. Those
+    that look for copies compare with the whole training set."""
     extractor: str | None = None
-    """Extractor of features, as in python -m gan_jax.metrics; by default the classifier of the run's data set, or Inception if
-    that has no labels."""
+    """Extractor of features, as in python -m gan_jax.metrics; by default the classifier of the run's data set, or Inception for a
+    folder or a file of images."""
     samples: Compared | None = None
     """Samples of the run; without a protocol, by default as many as there are held-out images, but at most 10,000."""
     batch_size: BatchSize = 64
@@ -93,7 +95,10 @@ def main(config: Config) -> list[dict[str, Any]]:
         measures = config.measures or ('frechet', 'kernel', 'prdc', *(['score'] if scored else []))
         asked = dataclasses.replace(asked, measures=measures, extractor=extractor, split=split)
         asked = dataclasses.replace(asked, samples=config.samples or count, reals=count)
-    (scores,) = metrics.scored(asked, metrics.chosen(asked), real, [samples], metrics.extractors_of(asked, **context))
+    protocols = metrics.chosen(asked)
+    if not config.protocol:  # a copy of a training image is found only among all of them
+        protocols |= {text: p._replace(reals=None) for text, p in protocols.items() if p.measure.split == TRAIN}
+    (scores,) = metrics.scored(asked, protocols, real, [samples], metrics.extractors_of(asked, **context))
     report([Scored(samples, scores)], None, opened[1:])
     rows = [{**score._asdict(), 'step': samples.step} for score in scores]
     if not config.protocol and data.has_test_set(dataset, config.data_dir):

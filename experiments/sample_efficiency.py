@@ -8,14 +8,15 @@ compares subsets of the real images with subsets of held-out real images. The ta
 
 - the mean over draws and its relative bias, with respect to the value of all images;
 - the standard deviation over draws, relative to the mean;
-- the separation, by how many standard deviations the values of generated images exceed those of the control. Below about 3, a
-  single value at this size does not tell the two apart;
+- the separation, by how many standard deviations the values of generated images differ from those of the control. Below about
+  3, a single value at this size does not tell the two apart;
 - the time of one value, without the extraction of features.
 
-Draws of more than half of the images overlap, so their spread is too small. At the size of the smaller set, every draw would be
-all of it: there the value is computed once, and a spread and a separation are refused, instead of a bootstrap, whose duplicates
-would bias the measures of neighbours and of pairs. Sizes that exceed the number of real or of generated images are left out, and
-there is no control at sizes that exceed the number of held-out images.
+Draws are subsets of the same n images, so their spread is too small, by about 1 - sqrt(1 - size / n): 5 % at a tenth of the
+smaller set, 30 % at half of it. At the size of the smaller set, every draw would be all of it: there the value is computed once,
+and a spread and a separation are refused, instead of a bootstrap, whose duplicates would bias the measures of neighbours and of
+pairs. Sizes that exceed the number of real or of generated images are left out, and there is no control at sizes that exceed the
+number of held-out images.
 """
 
 import dataclasses

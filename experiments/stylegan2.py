@@ -10,11 +10,12 @@ A mapping network makes styles w of latents z, and modulated convolutions with n
 images mix two styles, R1 is taken at every 16th update of D and path length regularisation at every 4th of G. `generate`
 truncates in w, and `interpolate` and `path_length` follow lines in w (--way w).
 
-The networks are narrow by default, so that a CPU trains them. Learning rates, the shallow mapping network, the minibatch layer
-and the intervals are those of the authors' configuration for small images (Karras et al. 2020, "Training generative adversarial
-networks with limited data", code), the weight of R1 is their CIFAR-10's, and the half-life of the averaged generator is 10,000
-images, or a twentieth of those shown so far. A penalty is part of the loss of its update rather than an update by itself, so that
-Adam's settings are not corrected for it.
+The networks are narrow by default, so that a CPU trains them. Learning rates, the shallow mapping network, the minibatch layer,
+the intervals, and the half-life of the averaged generator, 10,000 images or a twentieth of those shown so far, are those of the
+authors' configuration `auto` (half-life for batches of 32; Karras et al. 2020, "Training generative adversarial networks with
+limited data", code). Their CIFAR-10 configuration, whose weight of R1 this takes, has no path length regularisation, no mixing,
+no residual D and groups of 32. A penalty is added to the loss of its update rather than taken as a separate update, so that
+Adam's settings need no correction.
 """
 
 import dataclasses

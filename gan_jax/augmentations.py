@@ -163,7 +163,7 @@ def adaptive(
 
     The heuristic is r = E[sign(D(real))] over `every` updates, of logits that are 0 where D is undecided. The probability rises
     if r is above the target and falls otherwise, at a rate that takes it from 0 to 1 in `images` real images; it stays in
-    [0, 1]. With the transforms of the paper, which take longer, it is `ada`.
+    [0, 1]. `ada` does the same with the paper's transforms, which are slower.
 
     Args:
         policy: the transforms, as in `diff_augment`.
@@ -182,9 +182,9 @@ def ada(
     policy: str | Sequence[str] = ('blit', 'geom', 'color'),
     probability: Share | Schedule | None = None,
     color_share: Share = 1.0,
-    target: Annotated[float, Range(-1, 1)] = 0.6,
-    images: Count = 500_000,
-    every: Count = 4,
+    target: Annotated[float, Range(-1, 1)] | None = None,
+    images: Count | None = None,
+    every: Count | None = None,
 ) -> Augmentation:
     """Adaptive discriminator augmentation with the transforms of its paper (Karras et al. 2020, "ADA", appendix B).
 
@@ -196,14 +196,23 @@ def ada(
         policy: names members of `pipeline.STAGES`, as a sequence or as one string joined by plus signs, in any order.
         probability: a probability, or a function of the number of the discriminator's updates; None to adapt it.
         color_share: the probability of changes of colour, as a share of the others'.
-        target: this and `images` and `every` are as in `adaptive`, if the probability is adapted.
+        target: this and `images` and `every` are as in `adaptive`, with its defaults if they are None, for a probability that
+            adapts.
         images: the number of real images in which the probability can rise from 0 to 1.
         every: the number of discriminator updates between changes of the probability.
 
-    Raises `ValueError` for an unknown stage, for settings out of range and, when applied, for shapes other than
-    `[batch, h, w, c]` and for the stage 'color' if images have neither 1 nor 3 channels.
+    Raises `ValueError` for an unknown stage and for one that is named twice, for settings out of range, for settings without
+    effect (`target`, `images` or `every` beside a probability, `color_share` without the stage 'color') and, when applied, for
+    shapes other than `[batch, h, w, c]` and for the stage 'color' if images have neither 1 nor 3 channels.
     """
-    one = pipeline(_names(policy), color_share)
+    names = _names(policy)
+    one = pipeline(names, color_share)
+    if color_share != 1 and 'color' not in names:
+        raise ValueError(f'color_share requires the stage color, which the policy {"+".join(names)} does not name')
+    adaptation = (('target', target), ('images', images), ('every', every))
+    given: dict[str, Any] = {name: value for name, value in adaptation if value is not None}
+    if given and probability is not None:
+        raise ValueError(f'{", ".join(given)} would have no effect, because the probability is given and does not adapt')
 
     def apply(probability: Array | float, images: Any, keys: Key) -> Any:
         _check_images('ADA', images)
@@ -211,7 +220,7 @@ def ada(
         each = lambda i: lambda image, key: one(probability, image, key, i)
         return jax.tree.unflatten(structure, [jax.vmap(each(i))(leaf, keys) for i, leaf in enumerate(leaves)])
 
-    return _following(apply, target, images, every) if probability is None else _given(apply, probability)
+    return _following(apply, **given) if probability is None else _given(apply, probability)
 
 
 Randomly = Callable[[Array | float, Any, Key], Any]
@@ -226,7 +235,7 @@ def _given(transform: Randomly, probability: float | Schedule) -> Augmentation:
     return Augmentation(lambda: jnp.int32(0), after, lambda count, real: count + 1)
 
 
-def _following(transform: Randomly, target: float, images: int, every: int) -> Augmentation:
+def _following(transform: Randomly, target: float = 0.6, images: int = 500_000, every: int = 4) -> Augmentation:
     """Applies a transform with a probability that follows the signs of real logits."""
 
     def update(state: Adaptive, real: Array) -> Adaptive:

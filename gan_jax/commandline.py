@@ -23,7 +23,8 @@ def run(main: Callable[[C], object], config: type[C]) -> None:
     """Runs `main(config)` with a config parsed from the command line.
 
     Invalid input, divergence, a full disk and exhausted memory print one line and exit with code 2. A signal prints one line
-    and exits with code 128 plus the number of the signal.
+    and exits with code 128 plus the number of the signal. Raises `SystemExit` with 128 + `signal.SIGPIPE` if the reader of the
+    output has gone away.
     """
     program = f'python -m {module_name(main)}'
 

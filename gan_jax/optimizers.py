@@ -93,8 +93,12 @@ def orthogonal_regularization(weight: Weight = 1e-4) -> optax.GradientTransforma
         if getattr(path[-1], 'key', None) != 'kernel':
             return gradient
         W = param.reshape(-1, param.shape[-1])
-        products = W.T @ W
-        return gradient + (4 * weight * W @ (products - jnp.diag(jnp.diag(products)))).reshape(param.shape)
+        if W.shape[0] < W.shape[1]:  # the smaller of the two products: W W^T W = W (W^T W)
+            pull = (W @ W.T) @ W - W * jnp.square(W).sum(0)
+        else:
+            products = W.T @ W
+            pull = W @ (products - jnp.diag(jnp.diag(products)))
+        return gradient + (4 * weight * pull).reshape(param.shape)
 
     return optax.stateless(lambda updates, params: jax.tree_util.tree_map_with_path(pulled, updates, params))
 

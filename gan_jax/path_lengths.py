@@ -51,7 +51,7 @@ class PathRegularization(NamedTuple):
     apply: Callable[[Synthesise, Callable[[], Array], Any, Key], tuple[Paths, Any]]
     """`(synthesise, () -> styles [n, layers, size], state, key) -> (paths, state)`; styles are drawn only when it is due."""
     shrink: int
-    """The share of the batch to regularise, as the divisor of its size."""
+    """The batch size is divided by this for the regularisation."""
 
 
 @checked
@@ -60,13 +60,14 @@ def path_length(weight: Weight = 2.0, decay: ShareBelow1 = 0.99, every: Count = 
 
         weight * every * (|J^T y| - a)^2 at every n-th update,    a <- decay a + (1 - decay) mean |J^T y|
 
-    The penalty compares with the average of the updates before.
+    The penalty compares with the average before the update, which is a constant to the gradient and the same on all devices; the
+    authors' code compares with the one after it.
 
     Args:
         weight: weight of the penalty.
         decay: decay of the average a, which starts at 0.
         every: interval in updates of the generator; in between, the regularisation costs nothing.
-        shrink: a share 1 / shrink of the batch is regularised, to save memory.
+        shrink: a share 1 / shrink of the batch is regularised, to save memory; each device rounds its own part of it up.
 
     Raises `ValueError` for settings out of range.
     """

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan_jax import compilation
+from gan_jax.errors import InputError
 from gan_jax.registry import Table
 from gan_jax.typing import Array, Key
 from gan_jax.warping import SYM2, mirrored, moved, resampled
@@ -25,7 +26,7 @@ _LUMA = np.array([1, 1, 1, 0]) / np.sqrt(3)
 
 
 def _numbers(key: Key, uniform: int, normal: int = 0) -> tuple[Array, Array]:
-    """That many uniform and normal numbers; a call for each number would be compiled for long."""
+    """That many uniform and normal numbers; separate calls take long to compile."""
     of_uniform, of_normal = jax.random.split(key)
     return jax.random.uniform(of_uniform, (uniform,)), jax.random.normal(of_normal, (normal,))
 
@@ -180,9 +181,11 @@ def pipeline(names: Sequence[str], color_share: float = 1.0) -> Callable[[P, Arr
     """The named stages, in the order of `STAGES`, as `(p, image, key, i) -> image`.
 
     The probability of changes of colour is p times `color_share`. For images that belong together, i is the number of the image;
-    they share the key, and only their noise differs. Raises `InputError` for an unknown name.
+    they share the key, and only their noise differs. Raises `InputError` for an unknown name and for one that is given twice.
     """
     chosen = {name: STAGES[name] for name in names}
+    if twice := [name for i, name in enumerate(names) if name in names[:i]]:
+        raise InputError(f'the policy of ADA names {twice[0]} twice')
 
     def apply(p: P, image: Array, key: Key, i: int) -> Array:
         keys = dict(zip(STAGES, jax.random.split(key, len(STAGES)), strict=True))

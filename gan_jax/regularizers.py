@@ -1,10 +1,11 @@
-"""Methods that act on the discriminator's logits, or on what it makes of changed examples, rather than on its gradient.
+"""Methods that act on the discriminator's logits, or on its logits for transformed examples, rather than on its gradient.
 
 A regularizer may add a term to either player's loss and weigh the generated examples in the generator's loss. Logits are given
 high for real: an objective of energies passes them negated. Whatever changes during training is the regularizer's state, which
 is stored among the discriminator's variables, so that every discriminator of a game has its own.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -48,7 +49,7 @@ class Regularizer(NamedTuple):
     generator: Callable[[Array, Array], Array] | None = None
     """`(generated examples, those of the moved latents) -> [n]`, whose mean is added to the generator's loss; requires `move`."""
     change: Change | None = None
-    """Changes examples that the discriminator is asked about once more."""
+    """The discriminator also judges the examples after this change."""
     move: Callable[[Array, Key], Array] | None = None
     """`(latent of one example, key) -> latent`: a second latent to generate from."""
     weights: Callable[[Array, Array], Array] | None = None
@@ -82,7 +83,8 @@ def lecam(weight: Weight = 0.3, decay: ShareBelow1 = 0.99, start: Whole = 0, one
     """
 
     def update(state: Anchors, real: Array, fake: Array) -> Anchors:
-        new = (1 - decay) / (1 - decay ** (state.updates + 1.0))  # 1 at first, and 1 - decay in the limit
+        # 1 at first, and 1 - decay in the limit. As a float32, a decay near 1 would be 1.
+        new = (1 - decay) / -jnp.expm1((state.updates + 1.0) * math.log(decay)) if decay else 1.0
         towards = lambda old, logits: old + new * (logits.mean() - old)
         return Anchors(towards(state.real, real), towards(state.fake, fake), state.updates + 1)
 
@@ -110,8 +112,9 @@ def bcr(
 
     def discriminator(state: State, heard: Heard) -> Array:
         assert heard.changed_real is not None and heard.changed_fake is not None
-        of_real, of_fake = jnp.square(heard.real - heard.changed_real), jnp.square(heard.fake - heard.changed_fake)
-        return real_weight * of_real + fake_weight * of_fake
+        terms = ((real_weight, heard.real - heard.changed_real), (fake_weight, heard.fake - heard.changed_fake))
+        # Without the terms of weight 0, XLA removes their passes through the discriminator.
+        return sum((weight * jnp.square(apart) for weight, apart in terms if weight), jnp.zeros_like(heard.real))
 
     return Regularizer(discriminator=discriminator, change=lambda x, keys: transform.apply((), x, keys))
 
@@ -137,7 +140,8 @@ def zcr(deviation: DeviationAbove0 = 0.05, d_weight: Weight = 20.0, g_weight: We
     def move(z: Array, key: Key) -> Array:
         return z + deviation * jax.random.normal(key, z.shape, z.dtype)
 
-    return Regularizer(discriminator=discriminator, generator=generator, move=move)
+    # Without a term of weight 0, XLA removes the discriminator's pass over the neighbours.
+    return Regularizer(discriminator=discriminator if d_weight else None, generator=generator if g_weight else None, move=move)
 
 
 @checked
@@ -166,7 +170,7 @@ def top_k(decay: ShareAbove0 = 0.99, least: ShareAbove0 = 0.5, images: Count = 5
     return Regularizer(weights=weights)
 
 
-def total(
+def discriminator_mean(
     regularizers: Sequence[Regularizer],
     states: Sequence[State],
     heard: Heard,

@@ -312,8 +312,8 @@ def make_train_step(
     With `accumulate`, every update computes its gradient on this many parts of its minibatch, one after another, to save memory.
     The mean of the gradients is that of the whole minibatch for losses that are means over examples. Whatever looks at a whole
     batch looks at a part instead: batch norm, whose running averages are the means over the parts, feature matching, minibatch
-    layers, the means of relativistic average objectives, top-k training, an adaptive weight, texts from the same batch. An image
-    pool keeps the images of the last part.
+    layers, the means of relativistic average objectives, top-k training, the sign that an adaptive augmentation follows, an
+    adaptive weight, texts from the same batch. An image pool keeps the images of the last part.
 
     Every update draws fresh noise. Leaves of `batch` are `[batch, ...]` if a step takes one minibatch, and
     `[minibatches_of_step(...), batch, ...]` otherwise: one minibatch for each update of the discriminator, and
@@ -371,7 +371,7 @@ def make_train_step(
         def loss(params: Any, batch: Batch) -> tuple[Array, tuple[Variables, Metrics, Any]]:
             play, state = game.play({'params': params, **player.state}, batch, play_key)
             future = unroll(game, d_optimizer, discriminator, play, batch, unroll_key, steps=unroll_steps, recompute=recompute)
-            # What changes over training has come as far as the discriminator's updates, of which anticipated ones are none.
+            # Whatever changes over training counts the discriminator's real updates, not the anticipated ones.
             present = {name: value for name, value in discriminator.state.items() if name == PROGRESS}
             value, metrics = game.generator_loss({**future.variables, **present}, play, batch, loss_key)
             return value, (state, metrics, play)

@@ -68,6 +68,9 @@ def test_orthogonal_regularization_is_the_gradient_of_the_papers_sum():
             np.testing.assert_allclose(found[name]['kernel'].ravel()[i], 1 + (up - down) / 2e-5, rtol=1e-4)
     np.testing.assert_array_equal(found['told']['embedding'], 1)
     np.testing.assert_array_equal(found['conv']['bias'], 1)
+    wide = {'kernel': jnp.ones((2, 300))}  # without a matrix of 300 x 300
+    traced = jax.make_jaxpr(lambda params: transform.update(params, transform.init(params), params)[0])(wide)
+    assert max(variable.aval.size for equation in traced.eqns for variable in equation.outvars) == 600
     orthogonal = {'kernel': 2 * jnp.eye(3)}  # filters of length 2 are left alone
     np.testing.assert_array_equal(
         transform.update(orthogonal, transform.init(orthogonal), orthogonal)[0]['kernel'], 2 * np.eye(3)

@@ -28,6 +28,18 @@ def test_common_contract(name):
                 far = jax.tree.map(lambda x, scale=scale: scale * x, HEARD)
                 found = jax.grad(lambda heard: regularizer.discriminator(state, heard).sum())(far)
                 assert all(np.isfinite(x).all() for x in jax.tree.leaves(found))
+        examples, keys = jax.random.normal(jax.random.key(1), (8, 4, 4, 1)), parallel.example_keys(8, jax.random.key(2))
+        if regularizer.generator is not None:
+            for others in (examples, examples[::-1]):
+                value, slope = jax.value_and_grad(lambda x, others=others: regularizer.generator(x, others).sum())(examples)
+                assert np.isfinite(value) and np.isfinite(slope).all()
+            assert regularizer.generator(examples, others).shape == (8,)
+        if regularizer.move is not None:
+            found = jax.jit(jax.vmap(regularizer.move))(examples[:, 0, :, 0], keys)
+            assert found.shape == (8, 4) and found.dtype == examples.dtype and (found != examples[:, 0, :, 0]).any()
+        if regularizer.change is not None:
+            found = jax.jit(regularizer.change)(examples, keys)
+            assert found.shape == examples.shape and found.dtype == examples.dtype and (found != examples).any()
         if regularizer.weights is not None:
             found = jax.jit(regularizer.weights)(jnp.int32(0), HEARD.fake)
             assert found.shape == (8,) and float(found.mean()) == pytest.approx(1)
@@ -63,6 +75,14 @@ def test_anchors_are_averages_without_bias_of_earlier_batches():
         state = lecam.update(state, real, fake)
 
 
+def test_anchors_of_a_decay_near_1_are_the_mean_of_all_batches():
+    lecam = regularizers.lecam(decay=1 - 1e-9)
+    state = lecam.init()
+    for logit in (1.0, 2.0, 6.0):
+        state = lecam.update(state, jnp.full(2, logit), jnp.full(2, -logit))
+    np.testing.assert_allclose(state[:2], [3, -3], rtol=1e-5)
+
+
 def test_lecam_is_one_sided_and_waits():
     lecam = regularizers.lecam(weight=1.0, decay=0.0, start=2)
     state, values = lecam.init(), []
@@ -76,8 +96,12 @@ def test_consistency_is_of_squares():
     r, f, cr, cf, n = map(np.asarray, HEARD)
     found = regularizers.bcr(real_weight=2.0, fake_weight=3.0).discriminator((), HEARD)
     np.testing.assert_allclose(found, 2 * (r - cr) ** 2 + 3 * (f - cf) ** 2, rtol=1e-5)
+    endless = HEARD._replace(changed_fake=jnp.full(8, jnp.inf))
+    found = regularizers.bcr(real_weight=2.0, fake_weight=0.0).discriminator((), endless)  # 0 times infinity is NaN
+    np.testing.assert_allclose(found, 2 * (r - cr) ** 2, rtol=1e-5)
     zcr = regularizers.zcr(d_weight=2.0, g_weight=3.0)
     np.testing.assert_allclose(zcr.discriminator((), HEARD), 2 * (f - n) ** 2, rtol=1e-5)
+    assert regularizers.zcr(d_weight=0.0).discriminator is None and regularizers.zcr(g_weight=0.0).generator is None
     x, y = np.asarray(jax.random.normal(jax.random.key(1), (2, 4, 3, 2)))
     np.testing.assert_allclose(zcr.generator(jnp.asarray(x), jnp.asarray(y)), -3 * ((x - y) ** 2).mean((1, 2)), rtol=1e-5)
 

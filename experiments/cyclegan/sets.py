@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from experiments.shared.image_gan import at_random
 from experiments.shared.translation import TranslationOptions, load_pairs
 from gan_jax import data, runs
 from gan_jax.data.decoding import left_out
@@ -115,7 +116,7 @@ def _made(config: SetOptions) -> tuple[Sets, list[str]]:
     options: dict[str, Any] = {'size': config.size, 'data_dir': config.data_dir, 'skip_broken': config.skip_broken}
     train_set = data.load(config.dataset, split='train', channels=config.channels, **options)
     test_set = data.load(config.dataset, split='test', channels=train_set.channels, **options)
-    images, judged = train_set.images, test_set.images[: config.samples]
+    images, judged = train_set.images, at_random(test_set.images, config.samples)
     _check_size(config, images.shape[1])
     answer = TASKS[config.task]
     train = data.without_pairs({'input': images, 'target': answer(images)})

@@ -115,6 +115,7 @@ def interpolation(trained: runs.Trained) -> dict[str, list[float]]:
     had memorised the training images could achieve.
     """
     train = trained.study.data.train
+    bank = image_gan.at_random(train.images, BANK)
     points = drawn(trained, 'paths', PATHS, POINTS)
     ratios: dict[str, list[float]] = {}
     for name, between in {'straight lines': latents.lerp, 'arcs': latents.slerp}.items():
@@ -124,8 +125,8 @@ def interpolation(trained: runs.Trained) -> dict[str, list[float]]:
         if name == 'straight lines':
             rows = [images[0, i * STEPS : (i + 1) * STEPS + 1] for i in range(POINTS - 1)]
             save(trained, 'interpolation', data.to_uint8(np.concatenate(rows)), STEPS + 1)
-            nearest = nearest_neighbours((images.reshape(-1, *images.shape[2:]) + 1) * 127.5, train.images[:BANK]).index
-            copies = (train.images[np.asarray(nearest[:, 0])] / 127.5 - 1).reshape(images.shape)
+            nearest = nearest_neighbours((images.reshape(-1, *images.shape[2:]) + 1) * 127.5, bank).index
+            copies = (bank[np.asarray(nearest[:, 0])] / 127.5 - 1).reshape(images.shape)
     ratios['nearest training images'] = [float(smoothness(path).ratio) for path in copies]
     return ratios
 
@@ -165,7 +166,7 @@ def neighbours(trained: runs.Trained, classifier: Classifier | None) -> dict[str
         bank = space(train.images)
         shown.append(train.images[np.asarray(nearest_neighbours(space(fakes[:12]), bank, min(3, len(bank))).index)])
         if held_out is not None:
-            test = memorisation_test(space(fakes), bank, space(held_out.images[:SAMPLES]))
+            test = memorisation_test(space(fakes), bank, space(image_gan.at_random(held_out.images, SAMPLES)))
             results[name] = {**test._asdict(), 'ratio': test.ratio}
         else:
             results[name] = {'generated': float(np.median(nearest_neighbours(space(fakes), bank).distance))}

@@ -17,6 +17,8 @@ training images as there are samples.
 """
 
 import dataclasses
+import math
+import pathlib
 import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,7 +32,8 @@ from gan_jax import data, runs
 from gan_jax.errors import InputError
 from gan_jax.metrics.extractors import EXTRACTORS, Extractor
 from gan_jax.metrics.imagesets import collect
-from gan_jax.metrics.measures import MEASURES, TRAIN, Found, Measure
+from gan_jax.metrics.measure import Found, Measure
+from gan_jax.metrics.measures import MEASURES, TRAIN
 from gan_jax.metrics.moments import feature_moments
 from gan_jax.metrics.neighbours import compare_distances, nearest_distance
 from gan_jax.ranges import BatchSize, Compared, DataDir, Seed, SeedCount, Side, SomeNames, Text
@@ -90,7 +93,7 @@ def main(config: Config) -> dict[str, dict[str, list[float]]]:
     run = runs.RunDirectory(config)
     found_of_all = pool.outputs(pool.images)
     file = run.path / 'seeds.json'
-    done: dict[str, dict[str, Any]] = runs.read_json(file) if file.exists() else {}
+    done = _finished(file) if file.exists() else {}
     seeds = range(config.seed, config.seed + config.seeds)
     total, interval = len(seeds) * (1 + len(failures)), 0.2 if sys.stderr.isatty() else 30
     with tqdm(total=total, unit='set', desc=config.dataset, mininterval=interval) as bar:
@@ -109,6 +112,12 @@ def main(config: Config) -> dict[str, dict[str, list[float]]]:
     print(report(results, failures, f'{config.dataset}, {sizes}; * found, ? not found by a measure that claims to'))
     print(f'features: {pool.extractor.name}; numbers {run.path / "results.json"}')
     return results
+
+
+def _finished(file: pathlib.Path) -> dict[str, dict[str, dict[str, float]]]:
+    """The figures of a run that was stopped, as seed -> kind -> name -> value; JSON has null for those that are not finite."""
+    with_nan = lambda figures: {name: math.nan if x is None else x for name, x in figures.items()}
+    return {seed: {kind: with_nan(figures) for kind, figures in kinds.items()} for seed, kinds in runs.read_json(file).items()}
 
 
 class Pool(NamedTuple):

@@ -67,7 +67,7 @@ def is_found(name: str, values: Sequence[float], of_new: Sequence[float]) -> boo
     """
     claim = CLAIMS.get(name, _UNKNOWN)
     if claim.is_p_value:
-        return bool(np.max(values) < 0.05)
+        return bool(np.max(values) < 0.05) if len(values) > 1 else None
     half = prediction(figure_of(of_new))
     return None if half is None else bool(claim.worse * (np.mean(values) - np.mean(of_new)) > half)
 

@@ -157,8 +157,8 @@ PLANTED_COPIES = (
     Column('AuthPct', 'auth_pct', digits=2),
     Column('C_T', 'c_t', digits=2),
     Column('distance to the nearest, ratio to held-out', 'ratio', digits=3),
-    Column('p-value of the ranks', 'p_value', verified=False),
+    Column('mean p-value of the ranks', 'p_value', verified=False),
     Column('nearer than all held-out', 'nearer', digits=1),
-    Column('p-value of these', 'nearer_p_value', verified=False),
+    Column('mean p-value of these', 'nearer_p_value', verified=False),
 )
 """Of `experiments.planted`: novelty."""

@@ -146,7 +146,7 @@ def _today() -> Iterator[Row]:
             command = f'dcgan --dataset fashion_mnist:train[:{images}] {DCGAN} --steps 8000 {flags}'
             label = f'{images:,} images, {name.replace("_", " ")}'
             base = f'limited_{images}_none'
-            yield _row(f'limited_{images}_{name}', 'limited', label, command, columns.IMAGES, baseline=base)
+            yield _row(f'limited_{images}_{name}', 'limited', label, command, columns.IMAGES, 5, baseline=base)
     for name, title in (('vae_gan', 'VAE-GAN'), ('adversarial_autoencoder', 'adversarial autoencoder'), ('vqgan', 'VQGAN')):
         both = (Line('with D', title), Line('without D', 'without D'))
         command = f'{name} --dataset mnist --steps 5000'

@@ -115,7 +115,7 @@ class Row:
     pictures: tuple[Picture, ...] = ()
     note: str = ''
     baseline: str = ''
-    """What its lines are compared with, seed by seed: the title of one of them, or the name of another row."""
+    """What its lines are compared with: the title of one of them, or the name of another row."""
     origin: Origin | None = None
     figures: dict[str, dict[str, Figure]] = dataclasses.field(default_factory=dict)
     """By the titles of line and column."""

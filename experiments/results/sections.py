@@ -35,6 +35,7 @@ same two CPU cores; each file has the time.""",
         """\
 The first 1,000 and 5,000 images of Fashion-MNIST, and what keeps D from memorising them: DiffAugment (Zhao et al. 2020), ADA
 (Karras et al. 2020), LeCam (Tseng et al. 2021), and balanced consistency (Zhao et al. 2021, "ICR").""",
+        compared='Fréchet distance',
     ),
     'autoencoders': Section(
         'Autoencoders with and without a discriminator',

@@ -36,7 +36,7 @@ class ConditionalOptions(labelled.LabelledOptions):
     dtype: Literal['float32', 'bfloat16'] = 'float32'
     """Dtype of the layers' computations; parameters, logits and losses are float32."""
     samples: Compared = 10_000
-    """Samples in the end table, equally many of each class."""
+    """Samples in the end table, equally many of each class; for the Fréchet distance, as many with the shares of the data."""
     sample_every: Count = 500
     checkpoint_every: Count = 1000
 

@@ -255,7 +255,8 @@ def beside_real(
         features = {name: classifier.features(images) for name, images in seen.items()}
         accuracy = float((predicted['real'].argmax(1) == held_out.labels).mean())
         distance = frechet_distance_from_features(features['real'], features['samples'])
-        floor = frechet_distance_from_features(features['real'], classifier.features(floats(train.images[: len(fakes)])))
+        seen_in_training = classifier.features(floats(at_random(train.images, len(fakes))))
+        floor = frechet_distance_from_features(features['real'], seen_in_training)
         a, b = scores['samples'], scores['real']
         results |= {
             'confident': a.confident,

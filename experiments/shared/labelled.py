@@ -43,7 +43,7 @@ class LabelledData(NamedTuple):
     source: Any
     """`{'image': [n, h, w, c], 'label': [n]}`, or a source of such batches."""
     train: Labelled
-    """The training images; of a source, at most TRAIN, drawn at random."""
+    """The training images; of a source, at most TRAIN, drawn at random with one of each class."""
     test: Labelled
 
     def judge(self, name: str) -> runs.Judge:
@@ -134,9 +134,15 @@ def _part(source: Any, chosen: np.ndarray) -> Any:
 
 
 def _in_memory(source: Any, classes: tuple[str, ...], limit: int) -> Labelled:
-    """The examples that are in memory already, or at most `limit` at random."""
+    """The examples that are in memory already, or at most `limit` at random, among which every class has one."""
     if isinstance(source, Rows):
         batch = source.arrays
     else:
-        batch = source.read(np.sort(np.random.default_rng(0).permutation(len(source))[:limit]).tolist())
+        order = np.random.default_rng(0).permutation(len(source))
+        batch = source.read(np.sort(order[:limit]).tolist())
+        if len(np.unique(batch['label'])) < len(classes):  # only then, because it may read every record
+            labels = data.check_labels(source.every_label(), len(classes))
+            _, first = np.unique(labels[order], return_index=True)
+            order = np.concatenate([order[first], np.delete(order, first)])
+            batch = source.read(np.sort(order[: max(limit, len(classes))]).tolist())
     return Labelled(batch['image'], data.check_labels(batch['label'], len(classes)), classes)

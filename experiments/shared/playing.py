@@ -11,7 +11,7 @@ def played(options: runs.GameOptions, rules: Callable[..., gan_jax.Game], *netwo
     """The game `rules(*networks, objective, **settings)` with these options. Raises `InputError`.
 
     Args:
-        options: the objective, its weight, penalties, augmentations and feature losses.
+        options: the objective, its weight, penalties, augmentations, feature losses and regularizers.
         rules: a game that draws no latents as `games.adversarial` does, such as `games.paired_translation`.
         *networks: its networks.
         **settings: its other keyword arguments.

@@ -29,6 +29,7 @@ import optax
 
 import gan_jax
 from experiments.benchmark.timing import median_seconds
+from experiments.shared.image_gan import at_random
 from experiments.taxonomy import gan, gsn, made, rbm, report, toy, vae
 from experiments.taxonomy.common import Model
 from experiments.taxonomy.images import Binary, black_and_white, intensities, load
@@ -156,7 +157,8 @@ def main(config: Config) -> dict[str, Any]:
         shown[name] = arrays
         runs.write_json(run.path / 'results.json', results)
     chosen = {name: runs.means(found) | found for name, found in results.items()}
-    real = judged(judge, test.pixels[: config.samples], intensities(train.grey[: config.samples]), validation, test)
+    pixels, grey = (at_random(images, config.samples) for images in (test.pixels, train.grey))
+    real = judged(judge, pixels, intensities(grey), validation, test)
     several = f'; means over {config.seeds} seeds' if config.seeds > 1 else ''
     title = f'{config.dataset}, binarised, {config.steps} steps of {config.batch_size}; {config.samples} samples{several}'
     print(report.table(chosen, real, title))

@@ -73,14 +73,20 @@ def bidirectional(
         latent: draws one example's latent from one key, from `gan_jax.latents`.
         penalties: added to the discriminator's loss. They take gradients with respect to the example and the code together.
         penalty_at: this and `feature_losses`, `feature_layer`, `regularizers` and `objective_weight` are as in
-            `games.adversarial`. No regularizer may move latents.
+            `games.adversarial`. No regularizer may move latents or weigh generated examples.
         augmentation: applied to the examples of the pairs, real and generated, but not to the codes; and so are the changes of
             regularizers.
 
-    Raises `ValueError` for packing, as `games.adversarial` does and, from `init`, if codes differ from latents in shape.
+    Raises `ValueError` for packing, for a regularizer that weighs generated examples, as `games.adversarial` does and, from
+    `init`, if codes differ from latents in shape.
     """
     if augmentation is not None and augmentation.group > 1:
         raise ValueError('packing joins examples whose codes differ, but each pair has a single code')
+    if any(regularizer.weights is not None for regularizer in regularizers):
+        raise ValueError(
+            'a regularizer that weighs generated examples, such as top_k, would also weigh the real pairs, from which the '
+            'encoder learns, though no generated pair belongs to them'
+        )
     both = objective
     if not objective.zero_sum:
         both = objective._replace(generator=lambda real, fake: objective.discriminator(fake, real))

@@ -127,7 +127,7 @@ class Judgement(NamedTuple):
 
     def regularization(
         self,
-        network: Variables,
+        networks: tuple[Variables, Variables],
         progress: Any,
         shown: tuple[Shown, Shown],
         heard: Heard,
@@ -140,7 +140,8 @@ class Judgement(NamedTuple):
         """The mean of the sum of the regularizers' terms in the discriminator's loss.
 
         Args:
-            network: the network's variables.
+            networks: the network's variables as they judged the real and the generated examples: a pass may change its state, as
+                in spectral normalization.
             progress: the number of updates and the states of the regularizers.
             shown: the real and the generated examples.
             heard: what the discriminator said of them, high for real.
@@ -150,7 +151,7 @@ class Judgement(NamedTuple):
             realness: as in `Objective`.
         """
 
-        def again(change: Change, shown: Shown, noise: Key, key: Key) -> Array:
+        def again(change: Change, network: Variables, shown: Shown, noise: Key, key: Key) -> Array:
             together = (shown.examples, *shown.beside) if shown.beside else shown.examples
             changed = self.around(change)(together, parallel.example_keys(len(shown.examples), key))
             seen = shown.augment(*(changed if shown.beside else (changed,)))
@@ -158,17 +159,20 @@ class Judgement(NamedTuple):
 
         def ask(change: Change, key: Key) -> tuple[Array, Array]:
             real_key, fake_key = (key, key) if shown[0].beside else jax.random.split(key)
-            return again(change, shown[0], noise[0], real_key), again(change, shown[1], noise[1], fake_key)
+            both = zip(networks, shown, noise, (real_key, fake_key), strict=True)
+            of_real, of_fake = (again(change, *each) for each in both)
+            return of_real, of_fake
 
-        return regularizers.total(self.regularizers, progress['regularizers'], heard, ask, key)
+        return regularizers.discriminator_mean(self.regularizers, progress['regularizers'], heard, ask, key)
 
-    def moved(self, progress: Any, real: Array, fake: Array) -> Variables:
+    def progressed(self, progress: Any, real: Array, fake: Array) -> Variables:
         """The collection PROGRESS after an update with these logits, high for real; empty if it is not kept."""
         if not self.keeps_progress:
             return {}
         state = self.augmentation.update(progress['augmentation'], real - (self.undecided or 0))
         after = {'updates': progress['updates'] + 1, 'augmentation': state}
         if self.regularizers:
+            after['images'] = progress['images'] + parallel.batch_size(len(real) * self.augmentation.group)
             after['regularizers'] = regularizers.updated(self.regularizers, progress['regularizers'], real, fake)
         return {PROGRESS: jax.lax.stop_gradient(after)}
 
@@ -177,8 +181,9 @@ class Judgement(NamedTuple):
 
         `realness` are the same logits, high for real.
         """
-        images = progress['updates'] * parallel.batch_size(len(fake) * self.augmentation.group)
-        return regularizers.generator_mean(self.regularizers, loss, images, fake, realness)
+        if not self.regularizers:
+            return loss(fake).mean()
+        return regularizers.generator_mean(self.regularizers, loss, progress['images'], fake, realness)
 
     def generator_objective(self, objective: Objective, progress: Any, real: Array, fake: Array) -> Array:
         """The mean of the objective's loss for the generator, of logits `[n, ...]`; see `generator_mean`."""
@@ -223,7 +228,8 @@ class Judgement(NamedTuple):
             self.show(progress, x, k, beside=beside) for x, k in ((real, real_key), (fake, real_key if beside else fake_key))
         )
         of_real = self.judge(network, shown_real.seen, noise_keys[0], given=given)
-        of_fake = self.judge({**network, **of_real.state}, shown_fake.seen, noise_keys[1], given=given)
+        after_real = {**network, **of_real.state}
+        of_fake = self.judge(after_real, shown_fake.seen, noise_keys[1], given=given)
         loss = objective.discriminator(of_real.logits, of_fake.logits).mean()
         metrics = {'real_logit': of_real.logits.mean(), 'fake_logit': of_fake.logits.mean()}
         if self.penalties:
@@ -233,10 +239,10 @@ class Judgement(NamedTuple):
         if self.regularizers:
             if neighbours is not None:
                 near = self.show(progress, neighbours, real_key if beside else fake_key, beside=beside)
-                of_near = self.judge(network, near.seen, noise_keys[1], given=given)
+                of_near = self.judge(after_real, near.seen, noise_keys[1], given=given)
                 heard = heard._replace(neighbours=objective.realness(of_near.logits))
             metrics['regularization'] = self.regularization(
-                network,
+                (network, after_real),
                 progress,
                 (shown_real, shown_fake),
                 heard,
@@ -246,7 +252,7 @@ class Judgement(NamedTuple):
                 realness=objective.realness,
             )
             loss += metrics['regularization']
-        return loss, ({**of_fake.state, **self.moved(progress, heard.real, heard.fake)}, metrics), of_real, of_fake
+        return loss, ({**of_fake.state, **self.progressed(progress, heard.real, heard.fake)}, metrics), of_real, of_fake
 
     def generator_loss(
         self,
@@ -308,8 +314,10 @@ class Judgement(NamedTuple):
 
     def _progress(self) -> Any:
         progress = {'updates': jnp.int32(0), 'augmentation': self.augmentation.init()}
+        if not self.regularizers:
+            return progress
         states = tuple(regularizer.init() for regularizer in self.regularizers)
-        return {**progress, 'regularizers': states} if self.regularizers else progress
+        return {**progress, 'images': jnp.int32(0), 'regularizers': states}
 
     def _augment(self, progress: Any, examples: Array, beside: Sequence[Array], keys: Key) -> tuple[Array, ...]:
         state = progress['augmentation']
@@ -322,8 +330,8 @@ def check_latents_stay(regularizers: Sequence[Regularizer]) -> None:
     """Raises `ValueError` for a regularizer that moves latents, for games that do not generate from moved ones."""
     if any(regularizer.move is not None for regularizer in regularizers):
         raise ValueError(
-            'zcr generates from each latent and its neighbour, which only adversarial, conditional, semi_supervised, '
-            'text_to_image and laplacian_pyramid do'
+            'a regularizer that moves latents, such as zcr, generates from each latent and its neighbour, which only '
+            'adversarial, conditional, semi_supervised, text_to_image and laplacian_pyramid do'
         )
 
 
@@ -352,8 +360,9 @@ def judgement(
         logit: `output -> logits of being real [n, ...]`.
         join: `(example, *beside) -> the discriminator's inputs`.
 
-    Raises `ValueError` for an unknown `penalty_at`, for an augmentation that follows logits if `undecided` is None, and for a
-    regularizer of latents if the game does not move them.
+    Raises `ValueError` for an unknown `penalty_at`, for an augmentation that follows logits if `undecided` is None, for a
+    regularizer of latents if the game does not move them, and for one that has a term in the generator's loss but does not move
+    latents.
     """
     augment = augmentation or chain()
     if augment.reads_logits and undecided is None:
@@ -365,6 +374,10 @@ def judgement(
         raise ValueError(f"penalty_at must be 'seen' or 'original', not {penalty_at!r}")
     if not moves_latents:
         check_latents_stay(regularizers)
+    if any(regularizer.generator is not None and regularizer.move is None for regularizer in regularizers):
+        raise ValueError(
+            "a regularizer with a term in the generator's loss compares examples with those of moved latents: it requires a move"
+        )
     keeps = augmentation is not None or len(regularizers) > 0 or any(isinstance(p, Scheduled) for p in penalties)
     return Judgement(
         discriminator,

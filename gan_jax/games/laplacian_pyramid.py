@@ -70,7 +70,10 @@ def laplacian_pyramid(
     if augmentation is not None:
         raise ValueError('an augmentation would change the high-pass images of a pyramid but not the low-pass ones')
     if any(regularizer.change is not None for regularizer in regularizers):
-        raise ValueError('bcr would change the high-pass images of a pyramid but not the low-pass ones')
+        raise ValueError(
+            'a regularizer that changes examples, such as bcr, would change the high-pass images of a pyramid but not the '
+            'low-pass ones'
+        )
     halvings = len(generators) - 1
     names = [_name(k) for k in range(halvings + 1)]
     readings = [_LEVEL] * halvings + [Reading()]

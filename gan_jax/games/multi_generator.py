@@ -118,18 +118,19 @@ def multi_generator(
         noise_keys = jax.random.split(noise_key, 3)
         shown = judge.show(progress, batch, real_key)
         real = judged(network, shown.seen, noise_keys[0])
+        after_real = {**network, **real.state}
 
         def of_one(examples: Array, fake_key: Key, noise_key: Key, penalty_key: Key) -> tuple[Array, Variables, Metrics]:
             own = judge.show(progress, examples, fake_key)
-            verdict = judged({**network, **real.state}, own.seen, noise_key)
+            verdict = judged(after_real, own.seen, noise_key)
             terms: Metrics = {}
             # vmap does not batch what depends on the real examples alone, so it is computed once.
             if penalties:
                 terms['penalty'] = judge.penalty(network, progress, shown, own, noise_keys[2], penalty_key)
             if regularizers:
                 heard, noise = Heard(real.logits, verdict.logits), (noise_keys[0], noise_key)
-                own_key = jax.random.fold_in(penalty_key, 0)
-                terms['regularization'] = judge.regularization(network, progress, (shown, own), heard, noise, own_key)
+                networks, own_key = (network, after_real), jax.random.fold_in(penalty_key, 0)
+                terms['regularization'] = judge.regularization(networks, progress, (shown, own), heard, noise, own_key)
             return verdict.output, verdict.state, terms
 
         keys = [jax.random.split(k, K) for k in (fake_key, noise_keys[1], penalty_key)]
@@ -142,7 +143,7 @@ def multi_generator(
             'told_apart': guessed.mean(),
         }
         means = {name: term.mean() for name, term in terms.items()}
-        state = judge.moved(progress, real.logits, real_logit(fake))
+        state = judge.progressed(progress, real.logits, real_logit(fake))
         return sum(means.values(), loss), ({**jax.tree.map(_merge, states), **state}, metrics | means)
 
     def generator_loss(variables: Variables, play: Array, batch: Batch, key: Key) -> tuple[Array, Metrics]:

@@ -58,13 +58,15 @@ def style_based(
     Args:
         generator: such as `networks.StyleGenerator`, with the number `layers` of styles of an example, and the methods
             `styles(z [n, size], train=) -> w [n, style size]` and `synthesise(w, train=) -> examples [n, ...]` for `w` of that
-            shape or `[n, layers, style size]`. The latter may draw from the Flax random stream 'noise'.
+            shape or `[n, layers, style size]`. The latter may draw from the Flax random stream 'noise'; it is called with
+            `train=False` throughout, so that an image depends on its own styles alone.
         discriminator: this and `objective`, `latent`, `penalties`, `penalty_at`, `augmentation`, `feature_losses`,
             `feature_layer`, `regularizers` and `objective_weight` are as in `games.adversarial`; no regularizer may move latents.
         mixing: the probability of two styles.
         path_regularization: added to the generator's loss, from `path_lengths.path_length`. Its state is in the collection PATHS.
 
-    Raises `ValueError` for a probability outside [0, 1], for a regularizer that moves latents, and as `games.adversarial` does.
+    Raises `ValueError` for a probability outside [0, 1], for a regularizer that moves latents, and as `games.adversarial` does;
+    `init` raises it for synthesis with 'batch_stats', such as batch or spectral norm, which would not be updated.
     """
     if not 0 <= mixing <= 1:
         raise ValueError(f'mixing is a probability, from 0 to 1, not {mixing}')
@@ -85,6 +87,10 @@ def style_based(
 
     def init(batch: Batch, key: Key) -> tuple[Variables, Variables]:
         variables, judge = base.init(batch, key)
+        rngs = {'params': key, 'noise': key}
+        alone = lambda: generator.init(rngs, styles(variables, 1, key)[0], train=False, method='synthesise')
+        if 'batch_stats' in jax.eval_shape(alone):
+            raise ValueError("style_based does not update 'batch_stats' of synthesis, which must not have batch or spectral norm")
         return (variables if path_regularization is None else {**variables, PATHS: path_regularization.init()}), judge
 
     def styles(network: Variables, size: int, key: Key, *, train: bool = False) -> tuple[Array, Variables]:
@@ -114,7 +120,7 @@ def style_based(
         if path_regularization is None:
             return Styled(examples, None), state
         first, second, noise_key, path_key = jax.random.split(path_key, 4)
-        size = max(1, len(batch) // path_regularization.shrink)
+        size = -(-len(batch) // path_regularization.shrink)
         paths, moved = path_regularization.apply(
             lambda w: synthesised(network, w, noise_key),
             lambda: mixed(network, styles(network, size, first)[0], second),

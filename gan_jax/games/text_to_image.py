@@ -11,7 +11,7 @@ from jax import lax
 from gan_jax import parallel
 from gan_jax.augmentations import Augmentation
 from gan_jax.features import FeatureLoss
-from gan_jax.games.adversarial import Auxiliary, Reading, adversarial
+from gan_jax.games.adversarial import Auxiliary, Reading, WithNeighbours, adversarial
 from gan_jax.games.judgement import PenaltyAt
 from gan_jax.objectives import Objective
 from gan_jax.penalties import Penalty, Scheduled
@@ -25,10 +25,12 @@ _MISMATCHED = 'mismatched'
 class Play(NamedTuple):
     """The generator's output for a batch."""
 
-    image: Array
-    """The image of each example's own text, `[n, ...]`."""
-    interpolated: Array | None
-    """The images of texts between those of examples 2k and 2k + 1, `[n / 2, ...]`; only for GAN-INT in training."""
+    image: Array | WithNeighbours
+    """The image of each example's own text, `[n, ...]`; `WithNeighbours` in training with a regularizer that moves latents."""
+    interpolated: Array | WithNeighbours | None
+    """The images of texts between those of examples 2k and 2k + 1, `[n / 2, ...]`, or `WithNeighbours`; only for GAN-INT in
+    training.
+    """
 
 
 def text_to_image(

@@ -94,7 +94,8 @@ def vae_gan(
         penalties: this and `penalty_at` and `augmentation` are as in `games.adversarial`, for reconstructions and samples alike.
         feature_losses: L_like, from `gan_jax.features`.
         feature_layer: the index of the features to which `feature_losses` apply.
-        regularizers: as in `games.adversarial`, for reconstructions and samples alike. None may move latents.
+        regularizers: as in `games.adversarial`, for reconstructions and samples alike. None may move latents. Every real example
+            is shown twice and counts twice, also for an adaptive augmentation.
 
     Raises `ValueError` for packing, for weights out of range, without feature losses if `pixel_weight` is 0, as
     `games.judgement.judgement` does and, from `init`, if the encoder does not return pairs.

@@ -130,6 +130,7 @@ def main(config: Config) -> list[Score]:
     extractors, notes = extractors_of(config), [*notes_of(given), *notes_of_changes(config)]
     if config.save_reference:
         given = save_reference(config, protocols, real, extractors)
+        protocols = chosen(config, given)
         told = f'{given.name} has the {given.contents} of {reals[-1].name}'
         notes = [told] if fakes else notes
         if not fakes:
@@ -227,6 +228,10 @@ def check_flags(config: Config, given: Statistics | None) -> None:
                     f'--{name.replace("_", "-")} cannot be combined with statistics: {given.name} fixes the real images'
                 )
         return
+    if not config.fakes:
+        for name, ignored in (('json', config.json), ('samples', config.samples), ('seeds', config.seeds > 1)):
+            if ignored:
+                raise InputError(f'--{name} concerns the scores of FAKE, and --save-reference without FAKE has none; omit it')
     asked = '' if pathlib.Path(config.real).exists() else sources.named_split(config.real)[1]
     if config.split and asked not in ('', config.split):
         raise InputError(f'{config.real} names the split {asked!r}, and --split the split {config.split!r}; omit one of them')
@@ -288,7 +293,9 @@ def notes_of(given: Statistics | None) -> list[str]:
     """A remark on statistics without a record of their images."""
     if given is None or given.origin:
         return []
-    return [f'{given.name} does not say of which images and features it is; nothing but their number per image was checked']
+    return [
+        f'{given.name} does not state which images and features it was computed from; only the number of features was checked'
+    ]
 
 
 def as_images(source: sources.OpenedImages, config: Any) -> ImageSet:

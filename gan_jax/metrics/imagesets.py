@@ -13,7 +13,7 @@ from gan_jax.metrics.extractors.extraction import Extractor, extract
 from gan_jax.metrics.measure import Found
 from gan_jax.metrics.measures import HELD_OUT, TRAIN
 from gan_jax.metrics.moments import BLOCK, FeatureMoments, Gaussian, update
-from gan_jax.metrics.statistics import Provenance, Statistics, describe, versions
+from gan_jax.metrics.statistics import Provenance, Statistics, as_floats, describe, versions
 
 
 class ImageSet(NamedTuple):
@@ -210,7 +210,8 @@ def reference_statistics(
         images.classes if labelled else (),
     )
     moments = found.moments if 'moments' in needs else None
-    return Statistics(moments, found.features if 'features' in needs else None, found.labels if labelled else None, probe, origin)
+    features = as_floats(found.features) if 'features' in needs else None
+    return Statistics(moments, features, found.labels if labelled else None, probe, origin)
 
 
 def check_held_out(train: References | None, held_out: References) -> None:

@@ -65,7 +65,7 @@ def described(factory: Callable[P, Measure]) -> Callable[P, Measure]:
         measure = factory(*args, **kwargs)
         given = signature.bind(*args, **kwargs)
         given.apply_defaults()
-        settings = ', '.join(f'{name}={value}' for name, value in given.arguments.items() if name not in ('name', 'names'))
+        settings = ', '.join(f'{name}={value}' for name, value in given.arguments.items() if name != 'name')
         return measure._replace(about=(factory.__doc__ or '').partition('\n')[0].strip(), settings=settings)
 
     return build

@@ -23,14 +23,14 @@ class Scored(NamedTuple):
 
 
 def over_seeds(images: OpenedImages, each: Sequence[list[Score]]) -> Scored:
-    """The means over seeds with half of their 95 % interval as spread; of one seed, its scores as they are."""
+    """The means over seeds of the finite values, with half of their 95 % interval as spread; one seed's scores as they are."""
     if len(each) == 1:
         return Scored(images, each[0])
     scores, values = [], []
     for of_seeds in zip(*each, strict=True):
         values.append([score.value for score in of_seeds])
-        mean, half, _ = mean_and_interval(values[-1])
-        spread_is = f'half of the 95 % interval over {len(each)} seeds'
+        mean, half, count = mean_and_interval(values[-1])
+        spread_is = f'half of the 95 % interval over {count} seeds'
         scores.append(of_seeds[0]._replace(value=mean, spread=half, spread_is=spread_is))
     return Scored(images, scores, values)
 

@@ -77,7 +77,7 @@ class Statistics(NamedTuple):
     def contents(self) -> str:
         """What there is, in words."""
         parts = {'moments': self.moments, 'features': self.features, 'labels': self.labels}
-        return ' and '.join(name for name, x in parts.items() if x is not None)
+        return ' and '.join(', '.join(name for name, x in parts.items() if x is not None).rsplit(', ', 1))
 
     def found(self, needs: Collection[str], labelled: bool = False) -> Found:
         """The outputs that measures require. Raises `InputError` for those that are not there."""
@@ -118,7 +118,12 @@ def describe(extractor: Extractor, shape: tuple[int, ...], *, batch_size: int = 
         batch_size: the size of padded batches.
     """
     (outputs,) = extract(extractor, [probe_images(shape)], batch_size=max(batch_size, _TRACED))
-    return outputs.features, identity(extractor, shape, _TRACED)
+    return as_floats(outputs.features), identity(extractor, shape, _TRACED)
+
+
+def as_floats(features: np.ndarray) -> np.ndarray:
+    """Features `[n, d]` as files have them: float32, or float64 where float32 does not hold all values of their type."""
+    return features.astype(np.result_type(features.dtype, np.float32), copy=False)
 
 
 def versions() -> dict[str, str]:

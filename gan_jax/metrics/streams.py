@@ -6,6 +6,7 @@ processes of `jax.distributed`. With processes of PyTorch, `torch.distributed.al
 """
 
 import functools
+import itertools
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar, cast
 
@@ -107,20 +108,22 @@ def over_processes(state: T, merge: Callable[[T, T], T] = moments.merge) -> T:  
     `scores.merge`, or features `[n, d]` with a `merge` that concatenates them. Float64 is preserved even if JAX computes in
     float32. Each process temporarily holds the states of all processes. A single process returns its own state.
 
-    Raises `InputError` for states of different sizes.
+    Raises `InputError` for states of different shapes or types.
     """
     if hosts.count() == 1:
         return state
     leaves, tree = jax.tree.flatten(state)
     arrays = [np.asarray(leaf) for leaf in leaves]
-    words = [np.frombuffer(x.tobytes(), np.int32) for x in arrays]  # JAX would round float64 to float32
-    sizes = hosts.gathered([len(x) for x in words])
-    if (sizes != sizes[0]).any():
-        raise InputError(f'all processes must hold sets of the same shapes and types, not of {sizes.sum(1).tolist()} words')
-    ends = np.cumsum(sizes[0])[:-1]
+    forms = hosts.shared(', '.join(f'{x.dtype}{list(x.shape)}' for x in arrays))
+    if len(set(forms)) > 1:
+        raise InputError(f'all processes must hold sets of the same shapes and types, not {" and ".join(dict.fromkeys(forms))}')
+    content = b''.join(x.tobytes() for x in arrays)  # JAX would round float64 to float32
+    words = np.frombuffer(content + bytes(-len(content) % 4), np.int32)
+    starts = itertools.accumulate((x.nbytes for x in arrays[:-1]), initial=0)
+    places = list(zip(arrays, starts, strict=True))
 
     def restored(row: np.ndarray) -> T:
-        parts = zip(np.split(row, ends), arrays, strict=True)
-        return jax.tree.unflatten(tree, [np.frombuffer(part.tobytes(), x.dtype).reshape(x.shape) for part, x in parts])
+        held = row.tobytes()
+        return jax.tree.unflatten(tree, [np.ndarray(x.shape, x.dtype, held, start).copy() for x, start in places])
 
-    return functools.reduce(merge, map(restored, hosts.gathered(np.concatenate(words))))
+    return functools.reduce(merge, map(restored, hosts.gathered(words)))

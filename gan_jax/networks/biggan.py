@@ -2,8 +2,8 @@
 
 In the generator the class enters every block, as an embedding that all blocks share, and so does a part of the latent. The
 discriminator is one for `ProjectionDiscriminator`. Both attend to one of their maps. Weights are orthogonal at first and divided
-by their largest singular value. Channels are `width` at the full size and double at each halving, at most four times: at 128
-pixels and width 96 these are the networks of table 4.
+by their largest singular value. Channels are `width` at the full size and double at each of the first four halvings, to at most
+16 times as many: at 128 pixels and width 96 these are the networks of table 4.
 """
 
 import functools

@@ -49,7 +49,7 @@ def filtered_downsample(x: Array, taps: Sequence[float] = (1, 3, 3, 1)) -> Array
 def halved_exactly(size: int | tuple[int, int], times: int) -> tuple[int, int]:
     """Returns the height and width of images, squares or `(height, width)`, after `times` halvings.
 
-    Raises `InputError` for a side that is then not a whole number.
+    Raises `InputError` if a side is not divisible by 2^times.
     """
     height, width = (size, size) if isinstance(size, int) else size
     if height % 2**times or width % 2**times:
@@ -58,7 +58,7 @@ def halved_exactly(size: int | tuple[int, int], times: int) -> tuple[int, int]:
 
 
 def filtered(x: Array, taps: Sequence[float] = (1, 3, 3, 1), *, padding: tuple[int, int] = (0, 0), gain: float = 1.0) -> Array:
-    """Filters without resampling, `[n, h, w, c] -> [n, h + grown, w + grown, c]`, grown by the padding less `len(taps) - 1`.
+    """Filters without resampling, `[n, h, w, c] -> [n, h + grown, w + grown, c]`, where `grown = sum(padding) - len(taps) + 1`.
 
     Args:
         x: images.
@@ -88,7 +88,7 @@ def _banded(x: Array, weights: np.ndarray, axis: int, padding: tuple[int, int]) 
 
 
 def _normalised(taps: Sequence[float]) -> np.ndarray:
-    """The filter `[taps]` with sum 1, reversed: what an output is the inner product of its inputs with."""
+    """The filter `[taps]` with sum 1, reversed, so that an output is the inner product of these weights with its inputs."""
     weights = np.asarray(taps, np.float64)
     if weights.ndim != 1 or len(weights) < 2 or weights.sum() == 0:
         raise ValueError(f'a resampling filter needs at least two taps with a sum other than 0, got {tuple(taps)}')

@@ -70,4 +70,4 @@ def check_setting(name: str, table: Table[Callable[..., Any]], texts: Sequence[s
     if any(leaves_open(table, text, name) for text in texts):
         return
     known = [member for member in table if leaves_open(table, member, name)]
-    raise InputError(f'--anneal {name} needs {option} with a {name} that is not given there: {" or ".join(known)}')
+    raise InputError(f'--anneal {name} requires {option} with a {name} that is not given there: {" or ".join(known)}')

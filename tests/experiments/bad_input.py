@@ -80,7 +80,7 @@ dcgan --decay 0.1                                             --decay is now --s
 dcgan --anneal gama                                           unknown schedule over images 'gama'; did you mean gamma
 dcgan --anneal beta2:end=1                                    end must be at least 0 and below 1, not 1
 dcgan --anneal learning_rate                                  give --schedule constant as well
-dcgan --anneal probability                                    --anneal probability needs --augmentations
+dcgan --anneal probability                                    --anneal probability requires --augmentations
 dcgan --anneal half_life --ema-decay 0.9                      --ema-decay is replaced by --anneal half_life
 dcgan --penalties finite_r1:epsilon=0                         epsilon must be above 0
 analyse ''                                                    RUN is empty
@@ -156,10 +156,15 @@ dcgan --augmentations adaptive:target=2                       target must be fro
 dcgan --augmentations adaptive:images=0                       images must be at least 1, not 0
 dcgan --augmentations adaptive:scale=x                        has no setting 'scale'
 dcgan --augmentations ada:policy=blit+colour                  unknown transform of ADA 'colour'; did you mean color
+dcgan --augmentations ada:policy=blit+blit                    the policy of ADA names blit twice
+dcgan --augmentations ada:policy=blit,color_share=0.5         color_share requires the stage color
+dcgan --augmentations ada:probability=0.5,target=0.7          target would have no effect
+dcgan --augmentations ada:every=8 --anneal probability        every would have no effect
 dcgan --objective wasserstein --augmentations ada             an adaptive augmentation follows the sign of real logits
 dcgan --regularizers lecam:decay=1                            decay must be at least 0 and below 1, not 1
 dcgan --regularizers bcr:policy=flop                          unknown transform 'flop'; did you mean flip
-lapgan --regularizers bcr                                     bcr would change the high-pass images of a pyramid
+lapgan --regularizers bcr                                     such as bcr, would change the high-pass images of a pyramid
+bigan --regularizers top_k                                    such as top_k, would also weigh the real pairs
 dcgan --features feature_match                                did you mean feature_matching
 dcgan --features pulling_away:weight=-1                       weight must be from 0 to 1000000, not -1
 dcgan --d-norm virtual                                        only for generators

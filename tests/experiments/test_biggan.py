@@ -12,6 +12,7 @@ from experiments import bigan, biggan
 from experiments.shared import conditional, labelled
 from gan_jax import data
 from gan_jax.games.parts import by_collection
+from gan_jax.keys import named
 from gan_jax.networks import standing_statistics
 from gan_jax.runs.generators import draw_latents
 
@@ -62,7 +63,7 @@ def test_what_is_drawn_has_standing_statistics():
     average = random_variables(network, z, labels)
     weights = quick(generator.weights)(average)
     draw = lambda key: draw_latents(generator, 8, key)
-    keys = jax.random.split(jax.random.key(0), 2)
+    keys = jax.random.split(named(jax.random.key(0), 'standing'), 2)  # not those of the first images of seed 0
     close(weights, quick(lambda average: standing_statistics(network, average, draw, keys))(average))
     alone = quick(lambda z, y: generator.generate(weights, z, y))(z[:1], labels[:1])
     together = quick(lambda z, y: generator.generate(weights, z, y))(z, labels)

@@ -78,6 +78,14 @@ def test_copies_of_any_training_image_are_found(photos, tmp_path, capsys):
     assert f'p-value of samples not being nearer {row["p_value"]:.3g}' in capsys.readouterr().out
 
 
+def test_measures_of_copies_compare_with_the_whole_training_set(photos, tmp_path):
+    copies = data.FolderSource(photos, 8, split='train').load().images
+    run = run_of(tmp_path / 'run', copies, dataset=str(photos))
+    found = scores(run, measures=('authenticity', 'frechet'), samples=40)
+    assert found['auth_pct']['value'] == 0 and found['auth_pct']['reals'] == 40
+    assert found['frechet_distance']['reals'] == 24  # held-out images
+
+
 def test_blocks_of_the_training_set_are_the_training_set():
     train, held_out = (x.astype(np.float32) for x in (TRAIN, TEST))
     blocks = [train[:16], train[16:32], train[32:]]  # the last one shorter

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import re
 import sys
+import types
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +19,7 @@ from experiments.dcgan import __main__ as dcgan
 from experiments.dcgan import analyse, arithmetic, features
 from experiments.ebgan import __main__ as ebgan
 from experiments.lapgan import __main__ as lapgan
-from experiments.shared import resnets
+from experiments.shared import image_gan, resnets
 from gan_jax import data, networks, optimizers, parallel, runs
 from gan_jax.metrics.extractors.classifier import Classifier
 
@@ -285,6 +286,21 @@ def test_the_present_generator_draws_by_the_statistics_of_its_batch_and_the_aver
     expected = game.play({'params': kept, **player.state}, points, key, train=True)[0]
     close(draw(state, key, 6), expected)
     assert np.abs(expected - trained).max() > 1e-2
+
+
+def test_training_images_are_compared_in_any_order(monkeypatch):
+    # Folders are listed class by class: the first 40 of 400 images are of one class.
+    rng = np.random.default_rng(0)
+    grey = lambda level, count: rng.integers(level, level + 20, (count, 2, 2, 1), np.uint8)
+    draw = lambda each: np.concatenate([grey(60, each), grey(180, each)])
+    train, held_out = (data.Images(draw(each), np.repeat([0, 1], each), ('dark', 'light')) for each in (200, 20))
+    flat = lambda images: np.asarray(images).reshape(len(images), -1)
+    chances = lambda images: np.stack([flat(images).mean(1) < 0, flat(images).mean(1) >= 0], 1).astype(float)
+    monkeypatch.setattr(image_gan, 'train_classifier', lambda *_, **__: Classifier(chances, flat, None))
+    trained = types.SimpleNamespace(config=types.SimpleNamespace(dataset='of two'), steps=0, tell=lambda *_: None)
+    found = image_gan.beside_real(trained, held_out.images, train, train, held_out)
+    assert found['frechet_distance'] == pytest.approx(0, abs=1e-5) and found['frechet_distance_training'] < 0.1
+    assert found['class_shares'] == [0.5, 0.5]
 
 
 def test_blocks_are_filled_with_their_own_rows():

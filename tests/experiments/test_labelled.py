@@ -5,6 +5,7 @@ import functools
 import json
 import re
 import sys
+import types
 
 import jax
 import jax.numpy as jnp
@@ -19,8 +20,7 @@ import gan_jax
 from experiments.conditional_gan import __main__ as conditional_gan
 from experiments.semi_supervised import __main__ as semi_supervised
 from experiments.semi_supervised import few_labels, report
-from experiments.shared import conditional, labelled
-from experiments.shared.recognition import read
+from experiments.shared import conditional, labelled, recognition
 from gan_jax import data, latents, networks, optimizers, runs
 from gan_jax.errors import InputError
 from gan_jax.metrics.extractors.classifier import Classifier
@@ -49,10 +49,38 @@ def test_samples_are_read_as_their_labels():
     # means (.8, .2) and (.55, .45) the squared distances are .01 + .01 and .0225 + .0225 for both images of each.
     images = np.array([[0.9, 0.1], [0.7, 0.3], [0.4, 0.6], [0.7, 0.3]])
     same = lambda x: x
-    reading = read(Classifier(same, same, None), images, np.array([0, 0, 1, 1]))
+    reading = recognition.read(Classifier(same, same, None), images, np.array([0, 0, 1, 1]))
     assert reading.accuracy == 0.75
     np.testing.assert_array_equal(reading.accuracies, [1, 0.5])
     assert reading.variance == pytest.approx((0.02 + 0.045) / 2)
+
+
+def test_distances_do_not_depend_on_the_order_of_the_data_or_on_shares(monkeypatch):
+    # The samples are the held-out images themselves, 80 % of class 0, so that their distance is 0. Every second one of class 1 is
+    # read as class 0. Training images are listed class by class: the first 100 are of class 0 alone, at a distance of .13.
+    rng = np.random.default_rng(0)
+    test_labels, train_labels = np.repeat([0, 1], [80, 20]), np.repeat([0, 1], [800, 200])
+    images_of = lambda seen: np.stack([1 - seen, seen], 1) + 0.1 * rng.normal(size=(len(seen), 2))
+    test, train = (images_of(labels * (np.arange(len(labels)) % 2)) for labels in (test_labels, train_labels))
+    splits = [labelled.Labelled(*pair, ('a', 'b')) for pair in ((train, train_labels), (test, test_labels))]
+
+    def drawn(labels, use='table'):
+        each = [iter(np.resize(test[test_labels == k], (len(labels), 2))) for k in (0, 1)]
+        return np.stack([next(each[k]) for k in labels])
+
+    same = lambda x: x
+    monkeypatch.setattr(recognition, 'train_classifier', lambda *_, **__: Classifier(same, same, None))
+    trained = types.SimpleNamespace(
+        config=types.SimpleNamespace(samples=100, dataset='of two', title='GAN'),
+        study=types.SimpleNamespace(data=labelled.LabelledData(None, *splits)),
+        images=drawn,
+        steps=0,
+        tell=lambda *_: None,
+    )
+    found = recognition.evaluate(trained)
+    assert found['class_accuracies'] == [1, 0.5] and found['accuracy'] == 0.75  # of equally many of each class
+    assert found['frechet_distance'] == pytest.approx(0, abs=1e-6)
+    assert found['frechet_distance_training'] < 0.05
 
 
 @pytest.mark.slow
@@ -110,6 +138,17 @@ def test_a_folder_without_splits_holds_out_every_tenth_image_of_each_class(tmp_p
     pictures(tmp_path / 'images/cow', 1, 200)
     with pytest.raises(InputError, match='class 2 has 1 example: at least 2 are needed'):
         labelled.load(config)
+
+
+def test_a_class_that_is_rare_among_many_images_is_in_memory(tmp_path, monkeypatch):
+    for i, (name, count) in enumerate((('ant', 30), ('bee', 30), ('cow', 2))):
+        pictures(tmp_path / 'images' / name, count, 60 * i)
+    monkeypatch.setattr(labelled, 'TRAIN', 5)
+    monkeypatch.setattr(labelled, 'TEST', 4)
+    found = labelled.load(conditional_gan.Config(dataset=f'{tmp_path}/images', size=8, memory_limit=0))
+    for part, count in ((found.train, 5), (found.test, 4)):
+        assert len(part.images) == count and set(part.labels.tolist()) == {0, 1, 2}
+        np.testing.assert_array_equal(part.images[:, 0, 0, 0] // 60, part.labels)
 
 
 def test_test_images_have_the_labels_of_the_training_folders(tmp_path):

@@ -61,6 +61,7 @@ def test_what_counts_as_found():
     assert is_found('recall', [9, 9, 9], [1, 2, 3]) is False
     assert is_found('frechet_distance', [7, 7, 7], [1, 2, 3]) is True
     assert is_found('recall', [0], [9]) is None
+    assert is_found('p_value', [0.01], [0.5]) is None
     assert is_found('p_value', [0.01, 0.04], [0.5, 0.5]) is True
     assert is_found('p_value', [0.01, 0.06], [0.5, 0.5]) is False
 
@@ -84,6 +85,11 @@ def test_the_digits(tmp_path, capsys, monkeypatch):
     assert out.count('digits, 150 of 1,797 images, 3 seeds') == 2 and 'features: pixels' in out
     monkeypatch.setattr(planted, 'nearest_distance', None)  # nothing is left to compute
     assert planted.main(planted.Config(runs_dir=str(tmp_path), kinds=kinds, resume=True, **options)) == results
+    seeds = runs.read_json(tmp_path / 'planted/seeds.json')
+    seeds['1']['dropped']['recall'] = None  # JSON has no NaN
+    runs.write_json(tmp_path / 'planted/seeds.json', seeds)
+    again = planted.main(planted.Config(runs_dir=str(tmp_path), kinds=kinds, resume=True, **options))
+    assert np.isnan(again['dropped']['recall']).tolist() == [False, True, False]
     figures = runner.by_seed(written, 3)
     for name, path in (('planted_digits', 'dropped/recall'), ('planted_copies_digits', 'copies:share=0.2/nearer')):
         row = PROTOCOL[name]

@@ -66,6 +66,8 @@ def test_what_is_to_be_run_is_a_command(monkeypatch):
         if hasattr(configs[0], 'check'):
             configs[0].check()
         assert runner.seeded(row) == (row.seeds is not None), row.name
+        if row.baseline:
+            assert SECTIONS[row.section].compared in {column.title for column in row.columns}, row.name
 
 
 # Intervals.

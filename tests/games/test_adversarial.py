@@ -85,7 +85,7 @@ def test_every_member_of_every_table_is_here():
 def test_any_combination_trains_unrolled_and_the_same_on_many_devices(name):
     unroll_steps = (
         0 if name in ('least_squares', 'hinge', 'f_gan') else 1
-    )  # an unroll through image transforms is compiled for long
+    )  # an unroll through image transforms takes long to compile
     state, step = train(make_game(name), unroll_steps=unroll_steps)
     first = state
     for batch in BATCHES[:2]:

@@ -43,7 +43,11 @@ def shapes(game, batch):
 @pytest.mark.parametrize('name', sorted(set(GAMES) - {'product'}))
 def test_every_game_takes_regularizers(name, monkeypatch):
     batch = GAMES[name].batch(jax.random.key(1))
-    chosen = [regularizers.lecam(), regularizers.top_k(), *([] if name == 'laplacian_pyramid' else [DOUBLED])]
+    chosen = [
+        regularizers.lecam(),
+        *([] if name == 'bidirectional' else [regularizers.top_k()]),
+        *([] if name == 'laplacian_pyramid' else [DOUBLED]),
+    ]
     discriminator, (_, (state, metrics)), _ = shapes(make(name, monkeypatch, chosen), batch)
     found = jax.tree_util.tree_leaves_with_path(state)
     anchors = [
@@ -58,7 +62,7 @@ def test_every_game_takes_regularizers(name, monkeypatch):
 def test_latents_move_in_games_that_draw_them_and_are_refused_elsewhere(name, monkeypatch):
     make_it = functools.partial(make, name, monkeypatch, [regularizers.zcr()])
     if name not in MOVING:
-        with pytest.raises(ValueError, match='zcr generates from each latent and its neighbour, which only adversarial, '):
+        with pytest.raises(ValueError, match='such as zcr, generates from each latent and its neighbour, which only '):
             make_it()
         return
     _, (_, (_, of_d)), (_, of_g) = shapes(make_it(), GAMES[name].batch(jax.random.key(1)))
@@ -66,8 +70,18 @@ def test_latents_move_in_games_that_draw_them_and_are_refused_elsewhere(name, mo
 
 
 def test_a_pyramid_refuses_changes_of_its_high_pass_images(monkeypatch):
-    with pytest.raises(ValueError, match='bcr would change the high-pass images'):
+    with pytest.raises(ValueError, match='such as bcr, would change the high-pass images'):
         make('laplacian_pyramid', monkeypatch, [regularizers.bcr()])
+
+
+def test_pairs_of_examples_and_codes_are_not_weighed(monkeypatch):
+    with pytest.raises(ValueError, match='such as top_k, would also weigh the real pairs'):
+        make('bidirectional', monkeypatch, [regularizers.top_k()])
+
+
+def test_a_term_of_the_generator_requires_moved_latents():
+    with pytest.raises(ValueError, match='moved latents: it requires a move'):
+        standard([Regularizer(generator=lambda examples, neighbours: jnp.zeros(len(examples)))])
 
 
 class Images(nn.Module):
@@ -76,9 +90,9 @@ class Images(nn.Module):
         return jnp.tanh(nn.Dense(16)(z)).reshape(-1, 4, 4, 1)
 
 
-def standard(chosen, objective=None, **options):
+def standard(chosen, objective=None, discriminator=None, **options):
     return games.adversarial(
-        Images(), networks.MLP((1,), squeeze=True), objective or objectives.hinge(),
+        Images(), discriminator or networks.MLP((1,), squeeze=True), objective or objectives.hinge(),
         latent=latents.normal(3), regularizers=chosen, **options,
     )  # fmt: skip
 
@@ -87,16 +101,37 @@ BATCH = jax.random.uniform(jax.random.key(1), (8, 4, 4, 1), minval=-1)
 
 
 def test_consistency_is_that_of_the_discriminator_before_its_augmentation():
-    # D is linear with kernel a: D(x) - D(flip x) = a (x - flip x), whatever a packing of one example does in between.
-    flip = Regularizer(change=lambda x, keys: x[:, :, ::-1], discriminator=DOUBLED.discriminator)
-    game = standard([flip], augmentation=augmentations.instance_noise(0.5))
+    # D is linear with kernel a, and sees x + noise: D(x) - D(|x|) = a (x - |x|). After the noise, |x + noise| would be another.
+    folded = Regularizer(change=lambda x, keys: jnp.abs(x), discriminator=DOUBLED.discriminator)
+    game = standard([folded], augmentation=augmentations.instance_noise(0.5))
     g, d = game.init(BATCH, jax.random.key(0))
     play, _ = game.play(g, BATCH, jax.random.key(2))
     _, (state, metrics) = game.discriminator_loss(d, play, BATCH, jax.random.key(3))
     kernel = np.asarray(d['params']['Dense_0']['kernel'], np.float64).reshape(4, 4)
-    apart = [((np.asarray(x - x[:, :, ::-1], np.float64)[..., 0] * kernel).sum((1, 2)) ** 2).mean() for x in (BATCH, play)]
+    apart = [((np.asarray(x - jnp.abs(x), np.float64)[..., 0] * kernel).sum((1, 2)) ** 2).mean() for x in (BATCH, play)]
     assert float(metrics['regularization']) == pytest.approx(sum(apart), rel=1e-4)  # the noise is the same for both
     assert state[PROGRESS]['regularizers'] == ((),)
+
+
+def test_consistency_compares_logits_of_one_discriminator():
+    # A pass in training changes what spectral norm divides by.
+    same = Regularizer(change=lambda x, keys: x, move=lambda z, key: z, discriminator=lambda state, heard: (
+        DOUBLED.discriminator(state, heard) + jnp.square(heard.fake - heard.neighbours)
+    ))  # fmt: skip
+    of_one = standard([same], discriminator=networks.MLP((4, 1), squeeze=True, norm='spectral'))
+    of_two = games.multi_generator(
+        Images(), networks.MLP((3,), norm='spectral'), generators=2, latent=latents.normal(3),
+        regularizers=[same._replace(move=None, discriminator=DOUBLED.discriminator)],
+    )  # fmt: skip
+    for game in (of_one, of_two):
+
+        @jax.jit
+        def term(key, game=game):
+            g, d = game.init(BATCH, key)
+            play, _ = game.play(g, BATCH, key)
+            return game.discriminator_loss(d, play, BATCH, key)[1][1]['regularization']
+
+        assert float(term(jax.random.key(0))) == pytest.approx(0, abs=1e-10)
 
 
 def test_latent_consistency_is_of_two_plays():
@@ -135,6 +170,19 @@ def test_the_generator_learns_from_what_looks_most_real(objective):
         d = {**d, **game.discriminator_loss(d, play, BATCH, jax.random.key(3))[1][0]}
     losses = np.sort(objective.generator(*[networks.MLP((1,), squeeze=True).apply({'params': d['params']}, play)] * 2))
     np.testing.assert_allclose(found, [losses.mean(), losses[:4].mean(), losses[:4].mean()], rtol=1e-5)
+
+
+def test_epochs_are_of_the_images_that_the_discriminator_is_shown():
+    # G's batch is twice D's, of which a step has 3: 8 images each, 24 in a step.
+    shown = []
+    record = lambda shown_now, fake: jax.debug.callback(lambda n: shown.append(int(n)), shown_now) or jnp.ones(len(fake))
+    game = standard([Regularizer(weights=record)])
+    trainer = gan_jax.trainer(game, gan_jax.optimizers.adam()._replace(discriminator_steps=3), generator_batches=2)
+    state, step = trainer.init(BATCH, jax.random.key(0)), jax.jit(trainer.step)
+    for _ in range(2):
+        state, _ = step(state, jnp.stack([BATCH] * 3))
+    jax.effects_barrier()
+    assert sorted(set(shown)) == [24, 48]
 
 
 def test_anchors_are_of_this_discriminator_and_stay_through_an_unroll():

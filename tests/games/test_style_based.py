@@ -81,6 +81,23 @@ def test_the_path_length_is_the_generators_alone():
         assert losses[0] == losses[1]
         g = {**g, **state}
     assert regularized.play(g, batch, keys[1], train=False)[0].paths is None
+    three = jax.eval_shape(lambda: regularized.play(g, batch[:3], keys[1])[0].paths)
+    assert three.penalties.shape == (2,)  # half of the batch, rounded up
+
+
+class Normalised(Identity):
+    def setup(self):
+        super().setup()
+        self.norm = nn.BatchNorm()
+
+    def synthesise(self, w, *, train=True):
+        return self.norm(super().synthesise(w), use_running_average=not train)
+
+
+def test_statistics_that_would_not_be_updated_are_refused():
+    game = games.style_based(Normalised(), Flat(), objectives.non_saturating(), latent=latents.normal(3))
+    with pytest.raises(ValueError, match="does not update 'batch_stats'"):
+        game.init(jnp.zeros((1, LAYERS, 3)), jax.random.key(0))
 
 
 def test_a_probability_out_of_range_is_refused():

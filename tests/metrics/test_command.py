@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from gan_jax.errors import InputError
-from gan_jax.metrics import PROTOCOLS, catalogue, intra_class_frechet, measures, sources
+from gan_jax.metrics import PROTOCOLS, catalogue, intra_class_frechet, measures, reporting, sources
 from gan_jax.metrics import __main__ as command
 from gan_jax.metrics.extractors import extraction
 from gan_jax.metrics.measures import MEASURES
@@ -135,6 +135,9 @@ def test_seeds_give_a_mean_and_its_interval(tmp_path, capsys):
     )
     assert found[0].spread_is == 'half of the 95 % interval over 3 seeds' and found[0].fakes == 20
     assert 'the samples are from step 8' in capsys.readouterr().out
+    broken = [[found[0]._replace(value=value)] for value in (*each, np.nan)]
+    (mean,) = reporting.over_seeds(None, broken).scores
+    assert mean == found[0]  # of the three that are finite
     with pytest.raises(InputError, match='--seeds draws the samples of a run anew, but the images of fake are fixed'):
         scores('real', 'run', 'fake', samples=20, seeds=2)
     with pytest.raises(InputError, match='--seed 4294967295 leaves room for 1 --seeds, not 2'):
@@ -152,4 +155,5 @@ def test_the_list_has_every_protocol_and_measure_with_what_it_fixes(capsys):
         assert text in blocks['kid100x1000']
     assert 'real: 10,000 of test; generated: 10,000' in blocks['fid10k_test'] and 'real: none' in blocks['is50k']
     assert 'split: train and test' in blocks['copying'] and 'with labels' in blocks['intra_class']
+    assert "k=3, strict=False, names=('precision', 'recall')" in blocks['pr50k3']
     assert max(map(len, catalogue.listing().splitlines())) <= 120

@@ -49,7 +49,7 @@ MEASURES = ('frechet', 'kernel', 'prdc:k=3', 'monge:directions=20', 'intra_class
 def test_a_file_gives_the_scores_of_the_images(folders, tmp_path, capsys):
     file = str(tmp_path / 'real.npz')
     score(folders[0], measures=MEASURES, save_reference=file)  # without FAKE, only the file is written
-    assert f'{file} has the moments and features and labels of {folders[0]}' in capsys.readouterr().out
+    assert f'{file} has the moments, features and labels of {folders[0]}' in capsys.readouterr().out
     expected = score(*folders, measures=MEASURES)
     found = score(folders[1], measures=MEASURES, reference=file)
     assert set(found) == set(expected) and len(found) == 8
@@ -80,6 +80,27 @@ def test_moments_alone_serve_the_measures_of_moments(folders, tmp_path):
     ):
         with pytest.raises(InputError, match=message):
             score(folders[1], measures=(measure,), reference=file)
+
+
+def test_what_was_just_saved_scores_like_the_images(folders, tmp_path):
+    """Also where REAL names another split than the default."""
+    options = {'measures': ('frechet', 'kernel'), 'resize': 3, 'channels': 1, 'reals': 50}
+    expected = score('digits:test', folders[1], **options)
+    found = score('digits:test', folders[1], save_reference=str(tmp_path / 'digits.npz'), **options)
+    assert metrics.load_statistics(tmp_path / 'digits.npz').origin.split == 'test'
+    for name, row in expected.items():
+        assert found[name].value == pytest.approx(row.value, rel=1e-5) and found[name].reals == row.reals == 50
+
+
+@pytest.mark.parametrize('dtype', ['int32', 'uint8'])
+def test_integer_features_are_written_and_read(tmp_path, monkeypatch, folders, dtype):
+    module, file = types.ModuleType('own_integers'), str(tmp_path / 'own.npz')
+    monkeypatch.setitem(sys.modules, 'own_integers', module)
+    module.f = lambda x: np.asarray(x).reshape(len(x), -1).astype(dtype)
+    options = {'measures': ('frechet', 'prdc:k=3'), 'extractor': 'custom:function=own_integers.f'}
+    score(folders[0], save_reference=file, **options)
+    expected, found = score(*folders, **options), score(folders[1], reference=file, **options)
+    assert {name: row.value for name, row in found.items()} == pytest.approx({name: row.value for name, row in expected.items()})
 
 
 def flat(scale=1.0, name='own'):
@@ -205,7 +226,7 @@ def test_published_statistics_are_read_and_said_to_be_unchecked(folders, tmp_pat
     file = str(tmp_path / 'published.npz')
     found = score(folders[1], reference=file, measures=('frechet',))['frechet_distance']
     assert found.value == pytest.approx(score(*folders, measures=('frechet',))['frechet_distance'].value, rel=1e-5)
-    assert f'note: {file} does not say of which images and features it is' in capsys.readouterr().out
+    assert f'note: {file} does not state which images and features it was computed from' in capsys.readouterr().out
 
 
 def test_flags_that_do_not_go_together(folders, tmp_path):
@@ -216,6 +237,10 @@ def test_flags_that_do_not_go_together(folders, tmp_path):
         ((file, folders[1]), {'split': 'test'}, '--split cannot be combined with statistics'),
         (folders[1:], {'reference': file, 'save_reference': file}, '--save-reference cannot be combined with statistics'),
         ((), {'reference': file}, 'REAL and at least one FAKE are required'),
+        *(
+            (folders[:1], {'save_reference': file, name: value}, f'--{name} concerns the scores of FAKE')
+            for name, value in (('json', '-'), ('samples', 9), ('seeds', 2))
+        ),
         (folders, {'measures': ('vendi',), 'save_reference': file}, 'vendi compares with no real images'),
         (
             folders,

@@ -113,16 +113,29 @@ def test_a_loop_compiles_its_extractor_once():
     assert len(traces) == 1
 
 
+def test_callables_without_a_hash_are_extractors():
+    class Unhashable:
+        __hash__ = None
+
+        def __call__(self, x):
+            return Outputs(extraction.as_float(x).reshape(len(x), -1))
+
+    found = streams.image_features(Extractor('unhashable', Unhashable()), [IMAGES])
+    np.testing.assert_allclose(found, IMAGES.reshape(13, -1) / 127.5 - 1, atol=1e-6)
+
+
 @pytest.fixture
 def two_processes(monkeypatch):
-    """What `hosts.gathered` returns in process 0, of the words that both hand in."""
+    """What `hosts.shared` and `hosts.gathered` return in process 0, of what both hand in."""
 
     def both(first, second, merge):
-        words = []
+        words, forms = [], []
         monkeypatch.setattr(hosts, 'count', lambda: 2)
+        monkeypatch.setattr(hosts, 'shared', lambda x: forms.append(x) or [x, x])
         monkeypatch.setattr(hosts, 'gathered', lambda x: words.append(np.asarray(x)) or np.stack([x, x]))
         streams.over_processes(second, merge)
         replies = iter(words[:])
+        monkeypatch.setattr(hosts, 'shared', lambda x: [x, *forms])
         monkeypatch.setattr(hosts, 'gathered', lambda x: np.stack([x, next(replies)]))
         return streams.over_processes(first, merge)
 
@@ -138,5 +151,16 @@ def test_processes_merge_what_they_hold(two_processes):
     whole, *parts = (scores.update(scores.init(3), rows) for rows in (logits, logits[:11], logits[11:]))
     found = two_processes(*parts, scores.merge)
     np.testing.assert_allclose(scores.value(found), scores.value(whole), rtol=1e-6)
-    rows = two_processes(x[:15], x[15:], lambda a, b: np.concatenate([a, b]))
-    np.testing.assert_array_equal(rows, x)
+    join = lambda a, b: np.concatenate([a, b])
+    for rows in (x, logits.astype(np.float16)[:, :1], np.arange(30, dtype=np.uint8)):  # of 2 x 15 and 15 bytes, too
+        np.testing.assert_array_equal(two_processes(rows[:15], rows[15:], join), rows)
+    rows = {'a': np.arange(3, dtype=np.uint8), 'b': x[:3]}  # one of which begins within a word
+    found = two_processes(rows, rows, lambda a, b: {name: join(a[name], b[name]) for name in a})
+    jax.tree.map(np.testing.assert_array_equal, found, {name: np.concatenate([x, x]) for name, x in rows.items()})
+
+
+@pytest.mark.parametrize('other', [np.zeros((3, 4), np.float32), np.zeros((4, 3), np.int32)], ids=['shape', 'type'])
+def test_processes_that_hold_different_states_are_refused(two_processes, other):
+    """Although both have 12 words."""
+    with pytest.raises(InputError, match=r'must hold sets of the same shapes and types, not float32\[4, 3\] and '):
+        two_processes(np.zeros((4, 3), np.float32), other, np.add)

@@ -35,7 +35,9 @@ class Extractor(NamedTuple):
     name: str
     """The name under which scores are reported. It identifies the weights: extractors of the same name are the same function."""
     apply: Callable[[Array], Outputs]
-    """Maps images `[n, h, w, c]`, uint8 or float in [-1, 1], to `Outputs`; a pure function that is not compiled yet."""
+    """Maps images `[n, h, w, c]`, uint8 or float in [-1, 1], to `Outputs`; a pure function that is not compiled yet.
+
+    It is traced once: weights that it reads from outside are those of the first call. New weights require a new extractor."""
     shape: tuple[int, ...] | None = None
     """The only accepted shape of images, `(h, w, c)`; None if all shapes are accepted."""
     on_host: bool = False
@@ -59,7 +61,10 @@ def extract(extractor: Extractor, batches: Iterable[np.ndarray], *, batch_size: 
     vector per image, and for features that are not finite.
     """
     size = filled_size(batch_size)
-    compiled = _compiled(extractor.apply)
+    try:
+        compiled = _compiled(extractor.apply)
+    except TypeError:  # it has no hash
+        compiled = _compiled.__wrapped__(extractor.apply)
     traced: bool | None = None
     for rows in _rebatched(batches, size):
         if extractor.shape not in (None, rows.shape[1:]):
