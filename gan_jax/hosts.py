@@ -12,6 +12,7 @@ import pickle
 import re
 import socket
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -114,13 +115,17 @@ def _in_cluster() -> bool:
     if 'JAX_COORDINATOR_ADDRESS' in names:
         return True
     try:
-        for cluster in clusters.ClusterEnv._cluster_types:
-            if not cluster.opt_in_only_method and _concerns(cluster.__name__) and cluster.is_env_present():
-                return cluster.get_process_count() > 1
+        with warnings.catch_warnings():
+            warnings.filterwarnings('ignore', 'Kubernetes environment detected')  # refused below
+            for cluster in clusters.ClusterEnv._cluster_types:
+                if not cluster.opt_in_only_method and _concerns(cluster.__name__) and cluster.is_env_present():
+                    return cluster.get_process_count() > 1
     except Exception as error:  # of what Kubernetes or a metadata server answers
         raise InputError(f'the number of processes cannot be detected: {one_line(error)}; {_BY_HAND}') from error
     if names.get('OMPI_COMM_WORLD_SIZE', '1') != '1' or ('PMIX_RANK' in names and 'OMPI_COMM_WORLD_SIZE' not in names):
         raise InputError(f'JAX does not detect the processes of Open MPI 5; {_BY_HAND}')
+    if 'KUBERNETES_SERVICE_HOST' in names and 'JOB_COMPLETION_INDEX' in names:  # which does not tell how many pods there are
+        raise InputError(f'JAX does not detect the pods of an indexed job without pip install "jax[k8s]"; or {_BY_HAND}')
     return False
 
 

@@ -1,4 +1,4 @@
-"""How several processes end: if one dies or fails, the others end within half a minute, in one line that names it.
+"""How several processes end: if one dies or fails, the others end within a minute, in one line that names it.
 
 JAX notices a dead process late, and then ends the others with a page of text. Here each process leaves signs of life with JAX's
 coordination service; process 0 checks all of them, and tells the others which one is missing.

@@ -108,8 +108,8 @@ def average_parameters(decay: Share = 0.999) -> optax.GradientTransformation:
     """Keeps the `moving_average` of the parameters in `state.average` and leaves the updates unchanged.
 
     It must come last in a chain; `averaged` finds the average in an optimizer's state. Intended for discriminators and for
-    custom training loops: `make_train_step` already keeps the generator's average, including batch statistics. Raises
-    `ValueError` if the decay is outside [0, 1].
+    custom training loops: `make_train_step` already keeps the generator's average, including batch statistics. It must not be
+    used with extragradient updates, whose updates ahead it would include. Raises `ValueError` if the decay is outside [0, 1].
     """
 
     def update(updates: Any, state: ParameterAverage, params: Any = None) -> tuple[Any, ParameterAverage]:

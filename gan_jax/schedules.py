@@ -105,7 +105,7 @@ def _course(start: float, end: float, images: float | None, shape: Shape) -> Cou
 
 
 def decay_of_half_life(images: Array | float, per_update: float) -> Array:
-    """The decay of an exponential moving average, `[]`, in which a value counts half after so many images (Karras et al. 2020).
+    """The decay of a moving average, `[]`, in which the weight of a value halves every `images` images (Karras et al. 2020).
 
     2^(-per_update / images) for an average that is updated once in `per_update` images; 0 for a half-life of 0, which keeps the
     newest value alone.

@@ -306,7 +306,8 @@ def make_train_step(
     Simultaneous updates are one per player, both computed from the same parameters and the same play. Extragradient updates are
     simultaneous, too: both players look one update ahead, and their parameters then move by the updates computed there
     (Korpelevich 1976; with Adam, whose moments go on from the first to the second, it is algorithm 4 of Gidel et al. 2019). Both
-    computations are on the same minibatch with the same noise (Mishchenko et al. 2020).
+    computations are on the same minibatch with the same noise (Mishchenko et al. 2020). Transforms of optax see both updates and
+    the parameters before them: terms in the parameters do not look ahead, and `average_parameters` must not be used.
 
     With `accumulate`, every update computes its gradient on this many parts of its minibatch, one after another, to save memory.
     The mean of the gradients is that of the whole minibatch for losses that are means over examples. Whatever looks at a whole

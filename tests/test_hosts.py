@@ -1,6 +1,7 @@
 """Several processes: how they are found; what they do together is tested with runs."""
 
 import os
+import sys
 import time
 import types
 
@@ -99,6 +100,13 @@ def test_a_tpu_vm_is_asked_for_its_workers(workers, found, environment, monkeypa
 def test_open_mpi_5_is_refused_because_jax_does_not_detect_it(variables, environment):
     environment(variables)
     with pytest.raises(InputError, match='does not detect the processes of Open MPI 5; give --coordinator'):
+        hosts.start()
+
+
+def test_an_indexed_pod_is_refused_without_the_package_that_asks(environment, monkeypatch):
+    environment({**POD, 'JOB_COMPLETION_INDEX': '0'})
+    monkeypatch.setitem(sys.modules, 'kubernetes', None)  # importing it fails
+    with pytest.raises(InputError, match=r'does not detect the pods .* pip install "jax\[k8s\]"; or give --coordinator'):
         hosts.start()
 
 

@@ -409,7 +409,6 @@ def test_a_batch_is_accumulated_in_equal_parts():
 
 
 def test_the_averages_of_a_state_are_updated_with_it():
-    state, _ = run_counting(jnp.zeros(2))
     game, optimizer = counting_game(), optax.sgd(1.0)
     state = gan_jax.init(game, optimizer, optimizer, jnp.zeros(2), jax.random.key(0), ema_widths=(0.1, 12**-0.5))
     step = jax.jit(gan_jax.make_train_step(game, optimizer, optimizer))

@@ -1,4 +1,4 @@
-"""What a train step exchanges between devices: counted in the program compiled for so many, and what share of a step it takes.
+"""What a train step exchanges between devices, counted in its compiled program, and the share of a step that this takes.
 
     python -m experiments.benchmark.scaling
     python -m experiments.benchmark.scaling --devices 8 --networks dcgan wgan_gp
@@ -63,7 +63,7 @@ class Config(Checked):
     """What a train step exchanges."""
 
     devices: Annotated[int, Range(2, 4096)] = 512
-    """That the program is compiled for."""
+    """The number of devices that the program is compiled for."""
     networks: SomeNames = tuple(NETWORKS)
 
 
@@ -113,28 +113,46 @@ def _bytes(shapes: str) -> int:
     return sum(int(bits or 8) // 8 * math.prod(map(int, filter(None, sides.split(',')))) for _, bits, sides in sizes)
 
 
-def compiled(training: steps.Training, devices: int) -> tuple[Any, float]:
-    """A train step on so many CPU devices, each with the training's batch, compiled; and its operations on each."""
-    trainer = gan_jax.trainer(training.game, training.optimizers, unroll_steps=training.unroll_steps)
+def compiled(training: steps.Training, devices: int) -> Any:
+    """A train step compiled for `devices` CPU devices, each with the training's batch."""
     mesh, whole = placement.line(jax.devices('cpu')[:devices]), PartitionSpec()
-    state = jax.eval_shape(trainer.init, training.start, jax.random.key(0))
-    one = jax.eval_shape(lambda: training.feed.by(jax.random.key(0))(training.feed.data, jnp.int32(0)))
+    step, state, one = _traceable(training, training.unroll_steps)
     batch = jax.tree.map(lambda x: jax.ShapeDtypeStruct((devices * x.shape[0], *x.shape[1:]), x.dtype), one)
-    split = jax.shard_map(
-        trainer.step, mesh=mesh, in_specs=(whole, PartitionSpec(parallel.AXIS)), out_specs=whole, check_vma=False
-    )
+    split = jax.shard_map(step, mesh=mesh, in_specs=(whole, PartitionSpec(parallel.AXIS)), out_specs=whole, check_vma=False)
     with jax.default_device(mesh.devices[0]):
-        analysis: Any = jax.jit(trainer.step).lower(state, one).cost_analysis()
-        return compilation.jit(split, donate_argnums=0).lower(state, batch).compile(), analysis['flops']
+        return compilation.jit(split, donate_argnums=0).lower(state, batch).compile()
+
+
+def operations(training: steps.Training) -> float:
+    """The number of floating-point operations of a train step on one device."""
+
+    def counted(unroll_steps: int) -> float:
+        step, *shapes = _traceable(training, unroll_steps)
+        # As for a GPU, because the analysis does not see into oneDNN's convolutions on a CPU.
+        analysis: Any = jax.jit(step).trace(*shapes).lower(lowering_platforms=('cuda',)).cost_analysis()
+        return analysis['flops']
+
+    # The analysis counts the body of a loop once, and the unrolled updates after the first are a loop.
+    looped = max(training.unroll_steps - 2, 0)
+    flops = counted(training.unroll_steps - looped)
+    return flops + looped * (flops - counted(1)) if looped else flops
+
+
+def _traceable(training: steps.Training, unroll_steps: int) -> tuple[gan_jax.training.Step, Any, Any]:
+    """The train step on one device, and the shapes of its state and its batch."""
+    trainer = gan_jax.trainer(training.game, training.optimizers, unroll_steps=unroll_steps)
+    state = jax.eval_shape(trainer.init, training.start, jax.random.key(0))
+    return trainer.step, state, jax.eval_shape(lambda: training.feed.by(jax.random.key(0))(training.feed.data, jnp.int32(0)))
 
 
 def seconds(found: list[Exchange], devices: int, link: Link) -> float:
-    """The time of the exchanges, each by a ring: it sends the array twice in an all-reduce, and otherwise once."""
+    """The time of the exchanges: an all-reduce passes the array around twice, any other exchange once."""
     share = (devices - 1) / devices
     passes = lambda exchange: 2 if exchange.kind == 'all-reduce' else 1
     sent = sum(passes(exchange) * share * exchange.bytes for exchange in found)
-    # A tree of exchanges for what is small: its latency grows with the logarithm.
-    return sent / link.bandwidth + len(found) * 2 * math.ceil(math.log2(devices)) * link.latency
+    # Rings send what is large, and trees what is small: their latency grows with the logarithm.
+    stages = sum(map(passes, found)) * math.ceil(math.log2(devices))
+    return sent / link.bandwidth + stages * link.latency
 
 
 def main(config: Config) -> dict[str, Any]:
@@ -143,8 +161,8 @@ def main(config: Config) -> dict[str, Any]:
     rows: list[tuple] = [('a step', 'collectives', 'MB', 'GFLOP', *(f'{name}, %' for name in LINKS))]
     results: dict[str, Any] = {}
     for name in config.networks:
-        program, flops = compiled(NETWORKS[name](), config.devices)
-        found = exchanges(program.as_text())
+        training = NETWORKS[name]()
+        found, flops = exchanges(compiled(training, config.devices).as_text()), operations(training)
         kinds = {kind: sum(x.kind == kind for x in found) for kind in dict.fromkeys(x.kind for x in found)}
         size = sum(exchange.bytes for exchange in found)
         times = {title: seconds(found, config.devices, link) for title, link in LINKS.items()}

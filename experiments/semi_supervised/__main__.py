@@ -30,7 +30,7 @@ from gan_jax import data, games, latents, networks, runs
 from gan_jax.errors import InputError
 from gan_jax.games.adversarial import apply_network
 from gan_jax.optimizers import Optimizers, average_parameters
-from gan_jax.ranges import BatchSize, Count, Layers, SeedCount, Share, Weight, Width
+from gan_jax.ranges import BatchSize, Count, Layers, SeedCount, Share, Weight, Width, refuse_given
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +82,7 @@ class Config(labelled.LabelledOptions):
         if (self.d_norm, self.g_norm) != (Config.d_norm, Config.g_norm):
             raise InputError(f"these networks' norms are the paper's: use --d-norm {Config.d_norm} and --g-norm {Config.g_norm}")
         super().check()
+        refuse_given(self, 'extragradient', because='cannot be used: the average of D would include the updates ahead')
 
     def players(self) -> Optimizers:
         """Both optimizers, with the classifier's also averaging its parameters."""

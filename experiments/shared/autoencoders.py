@@ -24,7 +24,7 @@ SHOWN = 8
 """Number of held-out images in pictures."""
 PLAIN: dict[str, Any] = {
     'objective_weight': 0.0, 'features': (), 'penalties': (), 'penalty_every': 1, 'penalty_decay': 1.0, 'penalty_at': None,
-    'augmentations': (), 'regularizers': (), 'unroll_steps': 0, 'init_from': None,
+    'augmentations': (), 'regularizers': (), 'unroll_steps': 0, 'clip_weights': None, 'init_from': None,
 }  # fmt: skip
 """The changes that turn a run into one that its discriminator does not influence."""
 

@@ -74,6 +74,7 @@ class ResNetOptions(image_gan.ImageOptions):
 
     def check(self) -> None:
         super().check()
+        refuse_given(self, 'extragradient', because='cannot be used: the average of G would include the updates ahead')
         if self.g_norm != 'batch':
             refuse_given(self, 'statistics', because=f'applies to batch norm, and --g-norm is {self.g_norm}')
         if self.minibatch != 'none':

@@ -151,8 +151,11 @@ def adversarial_term(
         penalties: this and `penalty_at`, `augmentation`, `feature_losses`, `feature_layer` and `regularizers` are as in
             `games.adversarial`. Feature losses are part of the adversarial term, but are not multiplied by its weights.
 
-    Raises `ValueError` for settings out of range, and as `games.judgement.judgement` does.
+    Raises `ValueError` for settings out of range, for a discriminator that waits for a start of 0, and as
+    `games.judgement.judgement` does.
     """
+    if discriminator_waits and start == 0:
+        raise ValueError('discriminator_waits requires a start above 0 to wait for')
     judge = judgement(
         discriminator,
         objective.undecided,

@@ -67,7 +67,11 @@ def vae_gan(
         encoder:  prior_weight L_prior + L_like
         decoder:  gamma L_like + objective_weight L_G
 
-    and the discriminator has the objective's loss alone. The encoder and the decoder are one player, with parameters
+    and the discriminator has the objective's loss alone. In the paper's sum each of the three terms has weight 1; here real
+    examples weigh as much as both kinds of generated ones together, and L_G is half of the paper's, so that a paper's gamma is
+    twice the gamma here.
+
+    The encoder and the decoder are one player, with parameters
     `{'encoder': ..., 'decoder': ...}`; its loss is the sum of both, and no gradient of one reaches the other. For this the play
     has two reconstructions of equal value, each of which is judged; XLA computes them once.
 

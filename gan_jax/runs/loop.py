@@ -139,7 +139,7 @@ def fit(
 
 
 def _settled(signum: int, n: int) -> tuple[int, int]:
-    """The signal that any process has received, and the number of steps that process 0 wants to take in the next call."""
+    """The signal that any process has received, and the number of steps that process 0 will take in the next call."""
     rows = hosts.gathered([signum, n])
     return int(rows[:, 0].max()), int(rows[0, 1])
 

@@ -77,7 +77,7 @@ def check_fit(game: Game, batch: Any) -> None:
 
 
 def _once_in(schedule: Schedule | None, updates: int) -> Schedule | None:
-    """A schedule that advances once every `updates` updates, as a function of their number; None for None."""
+    """A schedule that advances once every `updates` updates, as a function of the number of updates; None for None."""
     return schedule and (lambda count: schedule(count // updates))
 
 
@@ -194,6 +194,8 @@ class MethodOptions(TrainOptions):
         self.trainer(nothing)
         self.check_penalties()
         self.check_anneal()
+        if self.extragradient:
+            refuse_given(self, 'simultaneous', because='has no effect: extragradient updates are simultaneous')
 
     def check_anneal(self) -> None:
         """Raises `InputError` for values that are annealed though nothing reads them, or that other options fix."""

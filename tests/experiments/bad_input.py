@@ -186,6 +186,7 @@ dcgan --optimizers wgan:clip=0                                clip must be above
 dcgan --simultaneous --discriminator-steps 2                  simultaneous updates must be one per player
 dcgan --extragradient --discriminator-steps 2                 extragradient updates must be one per player
 dcgan --extragradient --unroll-steps 2                        unroll_steps must be 0, got 2
+dcgan --extragradient --simultaneous                          --simultaneous has no effect
 dcgan --accumulate 2 --unroll-steps 2                         unroll_steps must be 0, got 2
 dcgan --dataset digits --accumulate 3                         --accumulate 3 must divide the batch size of a device
 dcgan --ema-widths 0.3                                        --ema-widths must be above 0 and at most 0.2886
@@ -270,6 +271,7 @@ vqgan --dataset digits --code-weight 0 --commitment 1         --commitment has n
 vae_gan --dataset digits --features --gamma 2                 --gamma is the weight of --features
 vae_gan --dataset digits --features ''                        unknown feature loss ''
 vae_gan --dataset digits --minibatch stddev                   would compare real images with themselves
+vae_gan --dataset digits --objective-weight 0 --features --pixel-weight 1 --clip-weights 1    --clip-weights has no effect
 vae_gan --dataset digits --size 30                            image size 30
 vae_gan --dataset images --size 8 --batch-size 8              no folders train and test
 adversarial_autoencoder --dataset digits --prior normall      unknown mixture 'normall'
@@ -383,6 +385,7 @@ semi_supervised --g-norm layer                                norms are the pape
 semi_supervised --objective energy_margin                     energy_margin requires a D that returns energies
 semi_supervised --dataset images                              no labels to learn from
 semi_supervised --dataset digits --augmentations packing:size=3       do not divide into packs of 3
+semi_supervised --extragradient --no-own-minibatches          the average of D would include the updates ahead
 semi_supervised --splits 3                                    --splits is now --seeds
 semi_supervised --average nan                                 --average must be from 0 to 1, not nan
 r3gan --preset cifar                                          unknown preset 'cifar'; did you mean cifar10
@@ -401,6 +404,7 @@ r3gan --dataset images --size 8 --batch-size 8 --conditional  --conditional requ
 sngan --pool max                                              --pool
 sngan --minibatch stddev                                      has no --minibatch
 sngan --dataset digits --size 30                              image size 30
+sngan --extragradient --discriminator-steps 1 --generator-batches 1   the average of G would include the updates ahead
 sngan --generator-batches 0                                   --generator-batches must be from 1 to 1000
 wgan_gp --g-width 1e3                                         --g-width
 wgan_gp --schedule linear:end=-0.5                            end must be from 0 to 1, not -0.5

@@ -34,12 +34,12 @@ def test_figures_of_codes():
 @pytest.mark.parametrize('experiment', [vqgan, vae_gan, adversarial_autoencoder])
 def test_the_plain_run_is_possible_and_without_a_discriminator(experiment):
     given = {'penalties': ('r1',), 'penalty_every': 2, 'augmentations': ('diff_augment',), 'anneal': ('gamma:end=0.1',)}
-    given |= {'d_width': 8, **({'start': 9, 'discriminator_waits': True} if experiment is vqgan else {})}
+    given |= {'d_width': 8, 'clip_weights': 0.1, **({'start': 9, 'discriminator_waits': True} if experiment is vqgan else {})}
     config = experiment.Config(**given)
     config.check()
     plain = experiment.Config(**{**given, **config.without()})
     plain.check()
-    assert plain.plain and not config.plain and plain.anneal == ()
+    assert plain.plain and not config.plain and plain.anneal == () and plain.clip_weights is None
     assert getattr(plain, 'pixel_weight', None) == {'vae_gan': 1.0}.get(config.name)
 
 

@@ -1,9 +1,14 @@
 """What a step exchanges, counted in compiled programs."""
 
+import functools
+
 import jax
+import jax.numpy as jnp
 import pytest
 
+import gan_jax
 from experiments.benchmark import scaling, steps
+from gan_jax import compilation
 
 PROGRAM = """
 %body (p: (s32[], f32[4])) -> (s32[], f32[4]) {
@@ -46,15 +51,34 @@ def test_the_ring_sends_an_array_twice():
     link = scaling.Link(bandwidth=1e9, latency=0.0, speed=1.0)
     assert scaling.seconds([scaling.Exchange('all-reduce', 10**9)], 4, link) == pytest.approx(2 * 3 / 4)
     assert scaling.seconds([scaling.Exchange('all-gather', 10**9)], 4, link) == pytest.approx(3 / 4)
-    assert scaling.seconds([scaling.Exchange('all-gather', 0)] * 3, 8, link._replace(latency=1e-6)) == pytest.approx(18e-6)
+    assert scaling.seconds([scaling.Exchange('all-gather', 0)] * 3, 8, link._replace(latency=1e-6)) == pytest.approx(9e-6)
+    assert scaling.seconds([scaling.Exchange('all-reduce', 0)] * 3, 8, link._replace(latency=1e-6)) == pytest.approx(18e-6)
 
 
 @pytest.mark.parametrize(('unroll_steps', 'updates'), [(0, 2), (3, 8)])
 def test_a_step_reduces_each_players_gradient_once(unroll_steps, updates, optimised):
     # Unrolled updates exchange D's gradient, and its derivative on the way back.
     training = steps.dcgan(8, 1, 4, 2, 2, unroll_steps=unroll_steps)
-    program, _ = scaling.compiled(training, 4)
+    program = scaling.compiled(training, 4)
     trained = jax.eval_shape(lambda: training.game.init(training.start, jax.random.key(0)))
     smallest = min(4 * sum(x.size for x in jax.tree.leaves(player['params'])) for player in trained)
     found = scaling.exchanges(program.as_text())
     assert sum(x.kind == 'all-reduce' and x.bytes >= smallest for x in found) == updates
+
+
+def test_operations_of_a_loop_count_as_often_as_it_runs(monkeypatch):
+    training = steps.unrolled_ring(128, 64, 2, unroll_steps=4)
+    found = scaling.operations(training)
+    monkeypatch.setattr(jax.lax, 'scan', functools.partial(jax.lax.scan, unroll=True))
+    trainer = gan_jax.trainer(training.game, training.optimizers, unroll_steps=4)
+    state = jax.eval_shape(trainer.init, training.start, jax.random.key(0))
+    without_loops = jax.jit(trainer.step).lower(state, jnp.zeros((64, 2))).cost_analysis()['flops']
+    assert found == pytest.approx(without_loops, rel=0.01)
+
+
+def test_operations_include_those_of_convolutions(monkeypatch):
+    monkeypatch.setattr(compilation, 'keep_out_of_cache', lambda: True)  # allows calls of oneDNN on a CPU, which hide them
+    # D's layers, each [pixels] [channels in] [channels out], in at least 7 passes over 64 images: 2 forward and 3 backward for D,
+    # and one of each for G.
+    products = 64 * 5 * 5 * (16**2 * 3 * 64 + 8**2 * 64 * 128 + 4**2 * 128 * 256)
+    assert scaling.operations(steps.dcgan(32, 3, 64, 5, 64)) > 7 * 2 * products

@@ -220,7 +220,7 @@ def test_the_first_step_of_adam_after_waiting_is_too_large(idle, expected):
     # Adam counts idle updates: m = (1 - b1) g / (1 - b1^n), v = (1 - b2) g^2 / (1 - b2^n) with n = idle + 1, so that m / sqrt(v)
     # is (1 - b1) / (1 - b1^n) sqrt((1 - b2^n) / (1 - b2)): 1 for n = 1, and 1.579 for n = 10, b1 = .5 and b2 = .999.
     adam = optax.adam(1e-3, 0.5, 0.999, eps=1e-12)
-    states = run(vqgan(start=idle, discriminator_waits=True), idle + 1, adam)
+    states = run(vqgan(start=idle, discriminator_waits=idle > 0), idle + 1, adam)
     step = np.abs(states[-1].discriminator.params['w'] - states[0].discriminator.params['w']) / 1e-3
     n = idle + 1
     assert 0.5 / (1 - 0.5**n) * np.sqrt((1 - 0.999**n) / 1e-3) == pytest.approx(expected, abs=1e-3)
@@ -341,7 +341,7 @@ def test_what_cannot_be():
         games.vqgan(Tokenizer(), Linear()).init(IMAGES, KEY)
     with pytest.raises(ValueError, match='at least one difference'):
         vqgan(differences=())
-    for wrong in ({'start': -1}, {'objective_weight': -0.1}, {'largest_weight': 0.0}):
+    for wrong in ({'start': -1}, {'objective_weight': -0.1}, {'largest_weight': 0.0}, {'discriminator_waits': True}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             vqgan(**wrong)
         with pytest.raises(ValueError, match=next(iter(wrong))):
