@@ -176,7 +176,7 @@ dcgan --minibatch stddev:group_size=3                         a batch of 4 examp
 dcgan --minibatch stddev:parent=1                             has no setting 'parent'
 dcgan --minibatch discrimination:features=0                   features must be from 1 to 65536, not 0
 dcgan --minibatch discrimination:kernel_init=1                has no setting 'kernel_init'
-dcgan --optimizers sgd                                        unknown optimizers 'sgd'
+dcgan --optimizers rmsprop                                    unknown optimizers 'rmsprop'
 dcgan --optimizers adam:beta1=2                               beta1 must be at least 0 and below 1, not 2
 dcgan --optimizers adam:beta2=1                               beta2 must be at least 0 and below 1, not 1
 dcgan --optimizers adam:learning_rate=-1                      learning_rate must be at least 0, not -1

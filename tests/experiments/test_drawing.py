@@ -167,7 +167,7 @@ CONDITIONS = runs.Generator(
 
 def test_conditions_are_drawn_as_often_as_their_shares_and_told(monkeypatch, tmp_path):
     run = drawn_runs.Drawable(tmp_path, CONDITIONS, {'level': jnp.array([-1.0, 0.0, 1.0])}, 7)
-    monkeypatch.setattr(drawn_runs, 'load', lambda *_: run)
+    monkeypatch.setattr(drawn_runs, 'load', lambda *_, **__: run)
     folder = generate.main(generate.Config('run', number=400, out=str(tmp_path / 'out')))
     with open(folder / 'captions.csv', newline='') as file:
         (_, *rows) = csv.reader(file)
@@ -190,7 +190,7 @@ STYLED = runs.Generator(latents.normal(2), STYLES.generate, styles=STYLES)
 
 def test_style_based_generators_are_truncated_in_w(monkeypatch, tmp_path):
     weights = {'scale': jnp.float32(1), 'mean': jnp.array([9.0, 3.0])}
-    monkeypatch.setattr(drawn_runs, 'load', lambda *_: drawn_runs.Drawable(tmp_path, STYLED, weights, 7))
+    monkeypatch.setattr(drawn_runs, 'load', lambda *_, **__: drawn_runs.Drawable(tmp_path, STYLED, weights, 7))
     np.save(tmp_path / 'z.npy', z := np.array([[0.0, 1.0], [1.0, 2.0], [-1.0, 0.5]], np.float32))
     grey = lambda w: np.clip(np.rint(127.5 * w.sum(1) / 16), 0, 255)  # of the mean 95.6, of the latents about 30, 80 and 16
     for truncation in (None, 0.0, 0.5, 1.0):
