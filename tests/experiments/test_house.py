@@ -35,7 +35,7 @@ TABLE = {
         (STREAMED, SCORED),
         'generate',
     ),
-    'stylegan2': (f'{IMAGES} --width 2 --mapping-layers 1', (STREAMED, SCORED), 'generate'),
+    'stylegan2': (f'{IMAGES} --width 2 --mapping-layers 1 --path-weight 0', (STREAMED, SCORED), 'generate'),
     'biggan': (
         f'{IMAGES} --width 2 --embedding 2 --standing-batches 2 --label-sampling uniform --g-norm none --discriminator-steps 1',
         (STREAMED, SCORED),
