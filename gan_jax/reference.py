@@ -8,9 +8,11 @@ The pages lie in `site/gan_jax.html` and `site/gan_jax/`; formulas are drawn by 
 
 import dataclasses
 import importlib
+import inspect
 import pathlib
 import pkgutil
-from typing import Annotated
+import re
+from typing import Annotated, Any
 
 import tyro
 
@@ -40,6 +42,28 @@ def import_all() -> list[str]:
     return names
 
 
+class Shortened(str):
+    """An annotation that is shown as this text."""
+
+    __repr__ = str.__str__
+
+
+def shortened(annotation: Any) -> Any:
+    """An annotation as one would write it: without the range of an option, and without the private modules of JAX."""
+    if annotation is inspect.Parameter.empty:
+        return annotation
+    text = inspect.formatannotation(annotation)
+    text = re.sub(r'(?:typing\.)?Annotated\[([\w.]+), (?:[^\[\]]|\[[^\]]*\])*\]', r'\1', text)
+    return Shortened(re.sub(r'\bcollections\.abc\.|\btyping\.', '', text).replace('jax.jaxlib._jax.Array', 'jax.Array'))
+
+
+def with_short_annotations(signature: inspect.Signature) -> inspect.Signature:
+    """A signature whose annotations are `shortened`."""
+    parameters = [p.replace(annotation=shortened(p.annotation)) for p in signature.parameters.values()]
+    returned = shortened(signature.return_annotation)
+    return type(signature)(parameters, return_annotation=returned)
+
+
 def main(config: Config) -> pathlib.Path:
     """Writes the pages and returns the first one. Raises `InputError` if pdoc is not installed."""
     try:
@@ -48,6 +72,8 @@ def main(config: Config) -> pathlib.Path:
         raise InputError("the reference requires pdoc: pip install 'gan_jax[docs]'") from None
     number = len(import_all())
     pdoc.render.configure(docformat='google', math=True)
+    show = pdoc.render.env.filters['format_signature']
+    pdoc.render.env.filters['format_signature'] = lambda signature, colon: show(with_short_annotations(signature), colon)
     folder = pathlib.Path(config.out)
     pdoc.pdoc('gan_jax', output_directory=folder)
     print(f'{number} pages in {folder}: {folder / "gan_jax.html"}')
