@@ -134,7 +134,17 @@ def run(monkeypatch, module, flags):
     return out.getvalue()
 
 
-@pytest.mark.parametrize('name', TABLE)
+ALIKE = {
+    'dcgan': ('stylegan2', 'r3gan', 'infogan', 'bigan', 'ebgan', 'lapgan', 'adversarial_flow_images'),
+    'sngan': ('wgan_gp',),
+    'conditional_gan': ('biggan',),
+    'vqgan': ('vae_gan', 'adversarial_autoencoder'),
+}
+"""Rows of the same study and judgement, of which the first is always run; the others have tests of their own files."""
+SLOW = {name for others in ALIKE.values() for name in others}
+
+
+@pytest.mark.parametrize('name', [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in TABLE])
 def test_every_experiment_takes_what_the_house_offers(name, tmp_path, monkeypatch):
     small, takes, leaves = TABLE[name]
     monkeypatch.chdir(tmp_path)
