@@ -352,7 +352,7 @@ def test_time_of_many_seeds_beside_single_runs(tmp_path, capsys):
         (['--evaluations', '0'], '--evaluations must be at least 1'),
         (['--decay', '2'], '--decay is now --schedule cosine:end=VALUE'),
         (['--schedule', 'cosine:end=2'], 'end must be from 0 to 1, not 2'),
-        (['--optimizers', 'sgd'], "unknown optimizers 'sgd'"),
+        (['--optimizers', 'rmsprop'], "unknown optimizers 'rmsprop'"),
         (['--optimizers', ''], "unknown optimizers ''"),
         (['--learning-rate', '-1'], '--learning-rate must be at least 0'),
         (['--data', 'stacked_mnist', '--digits', 'digits', '--networks', 'metz_third'], 'unknown networks for stacked MNIST'),
