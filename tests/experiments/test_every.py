@@ -183,7 +183,7 @@ def line_of(capsys, monkeypatch, path, *flags) -> str:
         (['--features', 'feature_match'], "unknown feature loss 'feature_match'; did you mean feature_matching"),
         (['--d-norm', 'virtual'], "normalization 'virtual' is only for generators"),
         (['--minibatch', 'std'], "unknown minibatch layer 'std'; did you mean stddev"),
-        (['--optimizers', 'sgd'], "unknown optimizers 'sgd'; known: adam"),
+        (['--optimizers', 'rmsprop'], "unknown optimizers 'rmsprop'; known: adam"),
         (['--optimizers', 'adam:learning_rate=-1'], 'learning_rate must be at least 0, not -1'),
         (['--clip-weights', '0'], '--clip-weights must be above 0'),
         (['--schedule', 'cosine:end=2'], 'end must be from 0 to 1, not 2'),
