@@ -12,27 +12,15 @@ EMA): its profile is fitted to those of the averages in all checkpoints.
 
 import dataclasses
 import pathlib
-from typing import Annotated
-
-import tyro
 
 from experiments.shared import generators
 from gan_jax import runs
-from gan_jax.averages import RelativeWidth
-from gan_jax.ranges import Checked, Text, Whole
 from gan_jax.runs.generators import export_generator
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(Checked):
+class Config(generators.TrainedOptions):
     """The exported files of a run."""
-
-    run: Annotated[Text, tyro.conf.Positional]
-    """The run's directory, such as runs/dcgan."""
-    checkpoint: Whole | None = None
-    """Step of the checkpoint to export; by default the newest."""
-    ema_width: RelativeWidth | None = None
-    """Relative width of the generator's average, for runs with --ema-widths, whose checkpoints it is reconstructed from."""
 
 
 def main(config: Config) -> pathlib.Path:
@@ -40,7 +28,7 @@ def main(config: Config) -> pathlib.Path:
 
     Raises `InputError` for a directory that is not a trained run of a generator.
     """
-    trained = generators.load(pathlib.Path(config.run), 'generator', config.checkpoint, ema_width=config.ema_width)
+    trained = config.load()
     print(f'step {trained.step}: ' + export_generator(trained.path, trained.made, trained.weights, trained.step))
     return trained.path
 

@@ -11,7 +11,7 @@ not change.
 
 import dataclasses
 import pathlib
-from typing import Annotated, Literal
+from typing import Annotated
 
 import jax.numpy as jnp
 import numpy as np
@@ -26,7 +26,7 @@ from gan_jax.runs.generators import BLOCK
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(generators.DrawOptions):
+class Config(generators.PathOptions):
     """A film of images between latents."""
 
     panels: Annotated[int, Range(1, 1000)] = 16
@@ -35,9 +35,6 @@ class Config(generators.DrawOptions):
     """Latents that each panel visits; with --latents, all of them."""
     steps: Annotated[int, Range(1, 1000)] = 16
     """Pictures from each latent to the next."""
-    way: Literal['arc', 'line', 'w'] | None = None
-    """Path between latents, or a line in w, the default for style-based generators; otherwise arc for normal latents and line for
-    others."""
     rate: Annotated[float, Range(0, 50, above=True)] = 15.0
     """Pictures per second, at most 50."""
     out: Annotated[str, FileToWrite()] | None = None

@@ -10,7 +10,7 @@ that distance is LPIPS.
 
 import dataclasses
 import pathlib
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +27,7 @@ from gan_jax.typing import Array
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(generators.DrawOptions):
+class Config(generators.PathOptions):
     """The perceptual path length of a run."""
 
     extractor: str = 'lpips'
@@ -35,9 +35,6 @@ class Config(generators.DrawOptions):
     does not round images."""
     paths: Compared = 10_000
     """Number of paths; the paper uses 100,000."""
-    way: Literal['arc', 'line', 'w'] | None = None
-    """Path between latents, or a line in w, the default for style-based generators; otherwise arc for normal latents and line for
-    others."""
     epsilon: Annotated[Positive, Range(1e-6, 0.1)] = 1e-4
     """Length of the step along a path, of which 1 is the whole."""
     whole: bool = True

@@ -112,15 +112,25 @@ def _method(path: pathlib.Path, kind: str) -> Any:
 
 
 @dataclasses.dataclass(frozen=True)
-class DrawOptions(Checked):
-    """A run and the latents to draw from it."""
+class TrainedOptions(Checked):
+    """The trained generator of a run."""
 
     run: Annotated[Text, tyro.conf.Positional]
     """The run's directory, such as runs/dcgan."""
     checkpoint: Whole | None = None
-    """Step of the checkpoint to draw with; by default the newest."""
+    """Step of the checkpoint to take the generator from; by default the newest."""
     ema_width: RelativeWidth | None = None
     """Relative width of the generator's average, for runs with --ema-widths, whose checkpoints it is reconstructed from."""
+
+    def load(self) -> Drawable:
+        """The run with its generator. Raises `InputError` as the function `load` does."""
+        return load(pathlib.Path(self.run), 'generator', self.checkpoint, ema_width=self.ema_width)
+
+
+@dataclasses.dataclass(frozen=True)
+class DrawOptions(TrainedOptions):
+    """A run and the latents to draw from it."""
+
     seed: Seed = 0
     """Seed of the latents. Image i of a seed is the same for any number of images."""
     truncation: Annotated[float, Range(0)] | None = None
@@ -137,7 +147,7 @@ class DrawOptions(Checked):
 
         Raises `InputError` as the function `load` does, and for options that do not apply to the run.
         """
-        trained = load(pathlib.Path(self.run), 'generator', self.checkpoint, ema_width=self.ema_width)
+        trained = super().load()
         generator: runs.Generator = trained.made
         if self.truncation is not None:
             generator = self._truncated(generator, self.truncation)
@@ -186,6 +196,15 @@ class DrawOptions(Checked):
 
 
 Way = Literal['arc', 'line', 'w']
+
+
+@dataclasses.dataclass(frozen=True)
+class PathOptions(DrawOptions):
+    """Paths between the latents that are drawn from a run."""
+
+    way: Way | None = None
+    """Path between latents, or a line in w, the default for style-based generators; otherwise arc for normal latents and line for
+    others."""
 
 
 class Space(NamedTuple):
