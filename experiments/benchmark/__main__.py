@@ -72,12 +72,16 @@ class Config(Checked):
     """File that receives the suite's figures."""
     compare: pathlib.Path | None = None
     """The --json file of an earlier suite, to which the times are compared."""
-    metric: Literal['frechet', 'inception'] | None = None
-    """Time a metric instead of a game: the Fréchet distance by several routes, or Inception next to torch-fidelity's."""
+    metric: (
+        Literal['frechet', 'kernel_subsets', 'precision_recall', 'density_coverage', 'kernel_gaussian', 'neighbours', 'inception']
+        | None
+    ) = None
+    """Time a metric instead of a game, by several routes and next to torch-fidelity, prdc or scikit-learn where they are
+    installed; inception is the network of FID."""
     dimension: Width = 2048
-    """Number of features, for --metric frechet."""
+    """Number of features, for any --metric but inception."""
     samples: Compared = 5000
-    """Samples in each of the two sets, for --metric frechet."""
+    """Samples in each of the two sets, for any --metric but inception."""
     repetitions: Annotated[int, Range(1, 100_000)] = 7
     """Number of timings, of which the median is reported."""
     steps: Annotated[int, Range(1, 1_000_000)] = 3
@@ -112,11 +116,13 @@ def check(config: Config) -> None:
             steps.penalties_of(text)
         return
     if config.metric is None:
-        refuse_given(config, *of_features, because='requires --metric frechet')
+        refuse_given(config, *of_features, because='requires a --metric of features')
         if config.game != 'dcgan':
             refuse_given(config, *of_images, because='applies to images, which --game unrolled_ring does not have')
         return
-    others = ('batch_size',) if config.metric == 'frechet' else of_features
+    others = of_features if config.metric == 'inception' else ('batch_size',)
+    if config.samples < metrics.LEAST.get(config.metric, 2):
+        raise InputError(f'--metric {config.metric} requires --samples of at least {metrics.LEAST[config.metric]}')
     refuse_given(config, *of_games, 'against', *others, because=f'does not apply to --metric {config.metric}')
 
 
@@ -181,8 +187,8 @@ def _label(config: Config, work: Work) -> str:
 
 def time_metric(config: Config) -> list[dict[str, Any]]:
     """Times the candidates for one metric and shows that they compute the same number."""
-    frechet = config.metric == 'frechet'
-    settings = {'dimension': config.dimension, 'samples': config.samples} if frechet else {'batch_size': config.batch_size}
+    images = config.metric == 'inception'
+    settings = {'batch_size': config.batch_size} if images else {'dimension': config.dimension, 'samples': config.samples}
     candidates = metrics.candidates(config.metric or '', **settings)
     values = {name: run() for name, run in candidates.items()}  # the first call compiles
     times = median_seconds(candidates, config.repetitions)
@@ -191,9 +197,9 @@ def time_metric(config: Config) -> list[dict[str, Any]]:
     table: list[tuple] = [('', 'seconds', 'vs. the first', 'value')]
     table += [(r['name'], f'{r["seconds"]:.3f}', f'{r["seconds"] / first:.2f}', f'{r["value"]:.9g}') for r in rows]
     what = (
-        f'd = {config.dimension}, {config.samples} samples each'
-        if frechet
-        else f'batch of {config.batch_size}, mean of the features'
+        f'batch of {config.batch_size}, mean of the features'
+        if images
+        else f'd = {config.dimension}, {config.samples} samples each'
     )
     print(runs.table(table, title=f'{config.metric}, {what}'))
     return rows

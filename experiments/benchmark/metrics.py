@@ -15,16 +15,31 @@ import numpy as np
 
 from gan_jax import compilation
 from gan_jax.metrics.frechet import frechet_distance
+from gan_jax.metrics.kernel import cmmd, kernel_distance_subsets
+from gan_jax.metrics.manifolds import prdc
 from gan_jax.metrics.moments import FeatureMoments, feature_moments
+from gan_jax.metrics.neighbours import nearest_neighbours
 
 Candidate = Callable[[], Any]
 
 
 @functools.cache
-def _moments(dimension: int, samples: int) -> tuple[FeatureMoments, FeatureMoments]:
+def _features(dimension: int, samples: int) -> tuple[np.ndarray, np.ndarray]:
+    """Two sets `[samples, dimension]` that are, like Inception's, correlated and not negative."""
     rng = np.random.default_rng(0)
     mixing = rng.normal(size=(dimension, dimension)) / np.sqrt(dimension) * np.geomspace(1, 1e-3, dimension)
-    a, b = (feature_moments(np.maximum(rng.normal(size=(samples, dimension)) @ mixing + 0.4, 0)) for _ in range(2))
+    a, b = (np.maximum(rng.normal(size=(samples, dimension)) @ mixing + 0.4, 0) for _ in range(2))
+    return a, b
+
+
+@functools.cache
+def _moments(dimension: int, samples: int) -> tuple[FeatureMoments, FeatureMoments]:
+    a, b = map(feature_moments, _features(dimension, samples))
+    return a, b
+
+
+def _single(dimension: int, samples: int) -> tuple[np.ndarray, np.ndarray]:
+    a, b = (x.astype(np.float32) for x in _features(dimension, samples))
     return a, b
 
 
@@ -53,9 +68,96 @@ def frechet_elsewhere(dimension: int, samples: int) -> dict[str, Candidate]:
         return difference - 2 * float(np.trace(scipy.linalg.sqrtm(x.covariance @ y.covariance).real))
 
     return {
-        'eigenvalues of the product, NumPy (torch-fidelity)': lambda: eigenvalues(a, b),
         'scipy.linalg.sqrtm (TTUR, pytorch-fid)': lambda: matrix_root(a, b),
+        'eigenvalues of the product, NumPy (torch-fidelity)': lambda: eigenvalues(a, b),
     }
+
+
+def kernel_subsets(dimension: int, samples: int) -> dict[str, Candidate]:
+    """Candidate for KID's protocol, 100 subsets of 1000, on the rows that torch-fidelity draws."""
+    a, b = _single(dimension, samples)
+    rng = np.random.RandomState(2020)
+    rows = [[rng.choice(samples, 1000, replace=False) for _ in range(2)] for _ in range(100)]
+    of_a, of_b = (np.stack([pair[i] for pair in rows]) for i in range(2))
+    return {'kernel_distance_subsets': lambda: float(kernel_distance_subsets(a, b, indices=(of_a, of_b)).mean)}
+
+
+def kernel_subsets_elsewhere(dimension: int, samples: int) -> dict[str, Candidate]:
+    """Candidate for the same by torch-fidelity. Raises `ImportError` if it is not installed."""
+    import torch
+    from torch_fidelity import metric_kid as module
+
+    a, b = (torch.from_numpy(x) for x in _single(dimension, samples))
+    settings = {'kid_subsets': 100, 'kid_subset_size': 1000, 'rng_seed': 2020, 'verbose': False, 'cuda': False}
+    return {'torch-fidelity': lambda: module.kid_features_to_metric(a, b, **settings)[module.KEY_METRIC_KID_MEAN]}
+
+
+def precision_recall(dimension: int, samples: int) -> dict[str, Candidate]:
+    """Candidate for precision by balls to the third neighbour, whose surface counts; recall is computed with it."""
+    a, b = _single(dimension, samples)
+    return {'prdc, k = 3, not strict': lambda: float(prdc(a, b, 3, strict=False).precision)}
+
+
+def precision_recall_elsewhere(dimension: int, samples: int) -> dict[str, Candidate]:
+    """Candidate for the same by torch-fidelity. Raises `ImportError` if it is not installed."""
+    import torch
+    from torch_fidelity import metric_prc as module
+
+    a, b = (torch.from_numpy(x) for x in _single(dimension, samples))
+    settings = {'prc_neighborhood': 3, 'prc_batch_size': 10_000, 'verbose': False, 'cuda': False}
+    return {'torch-fidelity': lambda: float(module.prc_features_to_metric(b, a, **settings)[module.KEY_METRIC_PRECISION])}
+
+
+def density_coverage(dimension: int, samples: int) -> dict[str, Candidate]:
+    """Candidate for density by balls to the fifth neighbour; precision, recall and coverage are computed with it."""
+    a, b = _single(dimension, samples)
+    return {'prdc, k = 5': lambda: float(prdc(a, b, 5).density)}
+
+
+def density_coverage_elsewhere(dimension: int, samples: int) -> dict[str, Candidate]:
+    """Candidate for the same by the package of its authors. Raises `ImportError` if it is not installed."""
+    import prdc as package
+
+    a, b = _single(dimension, samples)
+
+    def call() -> float:
+        with contextlib.redirect_stdout(None):
+            return float(package.compute_prdc(a, b, 5)['density'])
+
+    return {'prdc of Naeem et al. (scikit-learn)': call}
+
+
+def neighbours(dimension: int, samples: int) -> dict[str, Candidate]:
+    """Candidate for the mean distance of every example of one set from its nearest in the other."""
+    a, b = _single(dimension, samples)
+    return {'nearest_neighbours': lambda: float(nearest_neighbours(b, a).distance.mean())}
+
+
+def neighbours_elsewhere(dimension: int, samples: int) -> dict[str, Candidate]:
+    """Candidate for the same by scikit-learn."""
+    from sklearn.neighbors import NearestNeighbors
+
+    a, b = _single(dimension, samples)
+    search = NearestNeighbors(n_neighbors=1, algorithm='brute').fit(a)
+    return {'scikit-learn, brute force': lambda: float(search.kneighbors(b)[0].mean())}
+
+
+def kernel_gaussian(dimension: int, samples: int) -> dict[str, Candidate]:
+    """Candidate for the biased kernel distance of all pairs under a Gaussian kernel; its standard error is computed with it."""
+    a, b = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in _single(dimension, samples))
+    return {'cmmd': lambda: float(cmmd(a, b).value)}
+
+
+def kernel_gaussian_elsewhere(dimension: int, samples: int) -> dict[str, Candidate]:
+    """Candidate for the same by scikit-learn."""
+    from sklearn.metrics.pairwise import rbf_kernel
+
+    a, b = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in _features(dimension, samples))
+
+    def mean(x: np.ndarray, y: np.ndarray) -> float:
+        return rbf_kernel(x, y, gamma=1 / 200).mean()
+
+    return {'scikit-learn, float64': lambda: float(1000 * (mean(a, a) + mean(b, b) - 2 * mean(a, b)))}
 
 
 def _batch(size: int) -> np.ndarray:
@@ -135,8 +237,15 @@ def torch_state(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return state
 
 
+LEAST = {'kernel_subsets': 1000, 'precision_recall': 4, 'density_coverage': 6}
+"""The samples that a metric requires, if more than two."""
 METRICS: dict[str, tuple[Callable[..., dict[str, Candidate]], Callable[..., dict[str, Candidate]]]] = {
     'frechet': (frechet, frechet_elsewhere),
+    'kernel_subsets': (kernel_subsets, kernel_subsets_elsewhere),
+    'precision_recall': (precision_recall, precision_recall_elsewhere),
+    'density_coverage': (density_coverage, density_coverage_elsewhere),
+    'kernel_gaussian': (kernel_gaussian, kernel_gaussian_elsewhere),
+    'neighbours': (neighbours, neighbours_elsewhere),
     'inception': (inception, inception_elsewhere),
 }
 """Name -> (factory of our candidates, factory of the candidates of other packages)."""
@@ -157,5 +266,5 @@ def ours(name: str, **settings: Any) -> Candidate:
 
 
 def theirs(name: str, **settings: Any) -> Candidate:
-    """The candidate of the fastest route available to users of PyTorch. Raises `ImportError` if it is not installed."""
-    return [candidate for label, candidate in METRICS[name][1](**settings).items() if 'torch-fidelity' in label][-1]
+    """The last, which is the fastest, candidate of other packages. Raises `ImportError` if none is installed."""
+    return list(METRICS[name][1](**settings).values())[-1]

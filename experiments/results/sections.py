@@ -182,7 +182,8 @@ classifier.""",
     'speed': Section(
         'Speed',
         """\
-Figures are medians. PyTorch has the same networks and steps, channels-last and eager. Timings hold for the machine that they
-were taken on, and `--verify` leaves them out.""",
+Figures are medians. PyTorch has the same networks and steps, channels-last, eager or compiled, whichever is faster; metrics stand
+beside torch-fidelity, prdc (Naeem et al. 2020) or scikit-learn. Timings hold for the machine that they were taken on, and
+`--verify` leaves them out.""",
     ),
 }

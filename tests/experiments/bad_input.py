@@ -589,7 +589,10 @@ benchmark --metric frechet --unroll-steps 1 2                 --unroll-steps doe
 benchmark --metric inception --dimension 64                   --dimension does not apply to --metric inception
 benchmark --suite --metric frechet                            --metric does not apply to --suite
 benchmark --suite --width 8                                   --width does not apply to --suite
-benchmark --samples 10                                        --samples requires --metric frechet
+benchmark --samples 10                                        --samples requires a --metric of features
+benchmark --metric kernel_subsets --samples 999               --metric kernel_subsets requires --samples of at least 1000
+benchmark --metric inception --samples 10                     --samples does not apply to --metric inception
+benchmark --metric neighbours --batch-size 10                 --batch-size does not apply to --metric neighbours
 benchmark --game unrolled_ring --size 16                      --size applies to images
 benchmark --suite --compare text.npy                          not the JSON of an earlier suite
 results --record nowhere                                      unknown row 'nowhere'
