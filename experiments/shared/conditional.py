@@ -111,12 +111,11 @@ def study_of(config: Any, batches: Any, of_data: dict[str, Any], labels: np.ndar
 def study(config: ConditionalOptions) -> runs.Study:
     """The run for these options. Raises `InputError` for what cannot work, before anything is written."""
     config.check()
-    found = labelled.load(config)
+    found = labelled.load(config, config.check_size)
     images, labels, names = found.train
     size, channels = data.size_of(*images.shape[1:3]), images.shape[3]
     if config.samples < len(names):
         raise InputError(f'--samples must be at least one sample of each of the {len(names)} classes, not {config.samples}')
-    config.check_size(size)
     uniform = config.label_sampling == 'uniform'
     batches = labelled.balanced(found.source) if uniform else found.source
     of_data = known(size, channels, names, np.arange(len(names)) if uniform else labels)

@@ -93,11 +93,11 @@ def load(config: ImageOptions) -> ImageData:
         memory_limit=config.memory_limit * 1e9,
         channels=config.channels,
         skip_broken=config.skip_broken,
+        check=config.check_size,
     )
     if config.score_every and not source.classes:
         raise InputError(f'--score-every requires labels to train a classifier; {config.dataset} has none')
     print(data.describe(config.dataset, source))
-    config.check_size(source.size)
     return ImageData(source, at_most(source, 20_000), held_out_images(config, source))
 
 
