@@ -13,7 +13,7 @@ import gan_jax
 from experiments.shared import image_gan, labelled
 from gan_jax import data, games, latents, runs
 from gan_jax.errors import InputError
-from gan_jax.games.adversarial import apply_network
+from gan_jax.games.judgement import apply_network
 from gan_jax.networks import dcgan
 from gan_jax.ranges import Compared, Count, Width
 from gan_jax.runs import samples

@@ -13,7 +13,7 @@ import gan_jax
 from gan_jax import data, latents, runs
 from gan_jax.data.feeds import Feed, Stream
 from gan_jax.errors import InputError
-from gan_jax.games.adversarial import apply_network
+from gan_jax.games.judgement import apply_network
 from gan_jax.metrics.extractors.classifier import classifier_scores, train_classifier
 from gan_jax.metrics.frechet import frechet_distance_from_features
 from gan_jax.metrics.imagesets import collect
