@@ -14,7 +14,6 @@ from experiments.shared import image_gan, labelled
 from gan_jax import data, games, latents, runs
 from gan_jax.errors import InputError
 from gan_jax.games.judgement import apply_network
-from gan_jax.networks import dcgan
 from gan_jax.ranges import Compared, Count, Width
 from gan_jax.runs import samples
 from gan_jax.runs.generators import draw_latents
@@ -25,7 +24,7 @@ COLUMNS = 10
 
 
 @dataclasses.dataclass(frozen=True)
-class ConditionalOptions(labelled.LabelledOptions):
+class ConditionalOptions(labelled.LabelledOptions, image_gan.SizedOptions):
     """A class-conditional generator on labelled images."""
 
     label_sampling: Literal['data', 'uniform'] = 'data'
@@ -57,16 +56,6 @@ class ConditionalOptions(labelled.LabelledOptions):
         """How to draw from the trained generator."""
         network, _ = self.networks(data.size_of(*size) if isinstance(size, list) else size, channels, len(classes))
         return generator_of(network, self.latent_size, classes, shares)
-
-    def check(self) -> None:
-        """Raises `InputError` for options that cannot work, before anything is loaded or written."""
-        super().check()
-        if self.shape is not None and self.shape != 'native':
-            self.check_size(self.shape)
-
-    def check_size(self, size: data.Size) -> None:
-        """Raises `InputError` for sizes that the networks do not support."""
-        dcgan.smallest_map(size)
 
 
 def generator_of(network: nn.Module, latent_size: int, classes: Sequence[str], shares: Sequence[float]) -> runs.Generator:
