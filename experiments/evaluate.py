@@ -24,8 +24,7 @@ from gan_jax import compilation, data, runs
 from gan_jax.averages import RelativeWidth
 from gan_jax.data.loading import is_array_file
 from gan_jax.errors import InputError
-from gan_jax.metrics import __main__ as metrics
-from gan_jax.metrics import sources
+from gan_jax.metrics import command, sources
 from gan_jax.metrics.measures import TRAIN
 from gan_jax.metrics.neighbours import memorisation_test
 from gan_jax.metrics.reporting import Scored, report
@@ -76,8 +75,8 @@ def main(config: Config) -> list[dict[str, Any]]:
     path = pathlib.Path(config.run)
     options = runs.saved_identity(path)
     flags: dict[str, Any] = {name: getattr(config, name) for name in ('protocol', 'batch_size', 'seed', 'data_dir')}
-    asked = metrics.Config((str(options.get('dataset')), str(path)), skip_broken=bool(options.get('skip_broken')), **flags)
-    metrics.chosen(dataclasses.replace(asked, measures=config.measures, extractor=config.extractor))  # refuses unknown names
+    asked = command.Config((str(options.get('dataset')), str(path)), skip_broken=bool(options.get('skip_broken')), **flags)
+    command.chosen(dataclasses.replace(asked, measures=config.measures, extractor=config.extractor))  # refuses unknown names
     dataset = _dataset(path, options, config.dataset, config.data_dir)
     split = 'test' if data.has_test_set(dataset, config.data_dir) else 'train'
     asked = dataclasses.replace(asked, images=(dataset, str(path)))
@@ -95,10 +94,10 @@ def main(config: Config) -> list[dict[str, Any]]:
         measures = config.measures or ('frechet', 'kernel', 'prdc', *(['score'] if scored else []))
         asked = dataclasses.replace(asked, measures=measures, extractor=extractor, split=split)
         asked = dataclasses.replace(asked, samples=config.samples or count, reals=count)
-    protocols = metrics.chosen(asked)
+    protocols = command.chosen(asked)
     if not config.protocol:  # a copy of a training image is found only among all of them
         protocols |= {text: p._replace(reals=None) for text, p in protocols.items() if p.measure.split == TRAIN}
-    (scores,) = metrics.scored(asked, protocols, real, [samples], metrics.extractors_of(asked, **context))
+    (scores,) = command.scored(asked, protocols, real, [samples], command.extractors_of(asked, **context))
     report([Scored(samples, scores)], None, opened[1:])
     rows = [{**score._asdict(), 'step': samples.step} for score in scores]
     if not config.protocol and data.has_test_set(dataset, config.data_dir):
@@ -120,7 +119,7 @@ def _dataset(path: pathlib.Path, options: dict[str, Any], moved: str | None, dat
 
 
 def _opener(
-    asked: metrics.Config, like: sources.OpenedImages, opened: list[sources.OpenedImages]
+    asked: command.Config, like: sources.OpenedImages, opened: list[sources.OpenedImages]
 ) -> Callable[[str], sources.OpenedImages]:
     """A function that opens the real images of a split, once, in the size and channels of `like`, and adds them to `opened`."""
     height, width, channels = like.shape
@@ -134,7 +133,7 @@ def _opener(
     @functools.cache
     def real(split: str) -> sources.OpenedImages:
         if split != 'test':
-            metrics.check_split(asked)
+            command.check_split(asked)
         text = data.held_out_name(asked.real, asked.data_dir) if split == 'test' else asked.real
         opened.append(sources.open_source(text, split=split, **form))
         return opened[-1]

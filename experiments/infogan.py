@@ -25,7 +25,7 @@ from scipy.optimize import linear_sum_assignment
 import gan_jax
 from experiments.shared import image_gan
 from gan_jax import codes, data, games, latents, networks, runs
-from gan_jax.games.adversarial import apply_network
+from gan_jax.games.judgement import apply_network
 from gan_jax.ranges import BatchSize, Count, KernelSize, Range, Weight, Width
 from gan_jax.runs import samples
 from gan_jax.runs.generators import draw_latents

@@ -30,9 +30,8 @@ import tyro
 from gan_jax import runs
 from gan_jax.errors import InputError
 from gan_jax.metrics import sources
-from gan_jax.metrics.__main__ import as_images
 from gan_jax.metrics.extractors import EXTRACTORS
-from gan_jax.metrics.imagesets import check_shapes, collect
+from gan_jax.metrics.imagesets import check_shapes, collect, image_set
 from gan_jax.metrics.measure import Found, Measure
 from gan_jax.metrics.measures import MEASURES
 from gan_jax.metrics.moments import feature_moments
@@ -125,11 +124,11 @@ def _features(config: Config) -> list[np.ndarray]:
     if opened[0].name == opened[1].name:
         raise InputError(f'{config.real} has no test split to draw the control from')
     opened.append(sources.open_source(config.fake, split='test', seed=config.seed, **form))
+    sets = [image_set(source, seed=config.seed, resize=config.resize) for source in opened]
     found = []
-    for source in opened:
-        images = as_images(source, config)
-        check_shapes(as_images(opened[0], config), images)
-        count = config.samples if source.size is None else None
+    for images in sets:
+        check_shapes(sets[0], images)
+        count = config.samples if images.size is None else None
         found.append(collect(extractor, images.batches(count), {'features'}, batch_size=config.batch_size).features)
     return found
 

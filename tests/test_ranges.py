@@ -34,7 +34,7 @@ from gan_jax.ranges import (
 
 ROOT = pathlib.Path(__file__).parents[1]
 TOOLS = [f'experiments.{path.stem}' for path in sorted((ROOT / 'experiments').glob('[!_]*.py'))]
-TOOLS += ['experiments.taxonomy.__main__', 'experiments.benchmark.__main__', 'gan_jax.metrics.__main__']
+TOOLS += ['experiments.taxonomy.__main__', 'experiments.benchmark.__main__', 'gan_jax.metrics.command']
 
 
 def bare(annotation) -> bool:

@@ -114,10 +114,10 @@ def load(config: SetOptions) -> Sets:
 def _made(config: SetOptions) -> tuple[Sets, list[str]]:
     """Half of a data set and the changed other half, so that no image is on both sides; and the files that were left out."""
     options: dict[str, Any] = {'size': config.size, 'data_dir': config.data_dir, 'skip_broken': config.skip_broken}
-    train_set = data.load(config.dataset, split='train', channels=config.channels, **options)
+    check = lambda size: _check_size(config, size)
+    train_set = data.load(config.dataset, split='train', channels=config.channels, check=check, **options)
     test_set = data.load(config.dataset, split='test', channels=train_set.channels, **options)
     images, judged = train_set.images, at_random(test_set.images, config.samples)
-    _check_size(config, images.shape[1])
     answer = TASKS[config.task]
     train = data.without_pairs({'input': images, 'target': answer(images)})
     return Sets(train, {'a': judged, 'b': answer(judged)}, paired=True), [*train_set.broken, *test_set.broken]

@@ -19,7 +19,7 @@ from experiments.mode_collapse.problems import Problem
 from gan_jax import boosting, compilation, hosts, keys, runs
 from gan_jax.boosting import Ensemble
 from gan_jax.errors import Diverged, InputError
-from gan_jax.games.adversarial import apply_network
+from gan_jax.games.judgement import apply_network
 from gan_jax.networks.stacked_mnist import stacked_networks
 from gan_jax.ranges import BatchSize, Count, Rate, SeedCount, Share
 from gan_jax.registry import build

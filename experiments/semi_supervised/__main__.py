@@ -28,7 +28,7 @@ from experiments.semi_supervised.few_labels import few_labels
 from experiments.shared import labelled
 from gan_jax import data, games, latents, networks, runs
 from gan_jax.errors import InputError
-from gan_jax.games.adversarial import apply_network
+from gan_jax.games.judgement import apply_network
 from gan_jax.optimizers import Optimizers, average_parameters
 from gan_jax.ranges import BatchSize, Count, Layers, SeedCount, Share, Weight, Width, refuse_given
 

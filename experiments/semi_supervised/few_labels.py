@@ -12,7 +12,7 @@ import optax
 import gan_jax
 from experiments.shared import labelled
 from gan_jax import data
-from gan_jax.games.adversarial import apply_network
+from gan_jax.games.judgement import apply_network
 from gan_jax.keys import named
 from gan_jax.numerics import Descent, descend
 from gan_jax.typing import Array, Batch, Key

@@ -13,8 +13,7 @@ import gan_jax
 from experiments.shared import image_gan, labelled
 from gan_jax import data, games, latents, runs
 from gan_jax.errors import InputError
-from gan_jax.games.adversarial import apply_network
-from gan_jax.networks import dcgan
+from gan_jax.games.judgement import apply_network
 from gan_jax.ranges import Compared, Count, Width
 from gan_jax.runs import samples
 from gan_jax.runs.generators import draw_latents
@@ -25,7 +24,7 @@ COLUMNS = 10
 
 
 @dataclasses.dataclass(frozen=True)
-class ConditionalOptions(labelled.LabelledOptions):
+class ConditionalOptions(labelled.LabelledOptions, image_gan.SizedOptions):
     """A class-conditional generator on labelled images."""
 
     label_sampling: Literal['data', 'uniform'] = 'data'
@@ -57,16 +56,6 @@ class ConditionalOptions(labelled.LabelledOptions):
         """How to draw from the trained generator."""
         network, _ = self.networks(data.size_of(*size) if isinstance(size, list) else size, channels, len(classes))
         return generator_of(network, self.latent_size, classes, shares)
-
-    def check(self) -> None:
-        """Raises `InputError` for options that cannot work, before anything is loaded or written."""
-        super().check()
-        if self.shape is not None and self.shape != 'native':
-            self.check_size(self.shape)
-
-    def check_size(self, size: data.Size) -> None:
-        """Raises `InputError` for sizes that the networks do not support."""
-        dcgan.smallest_map(size)
 
 
 def generator_of(network: nn.Module, latent_size: int, classes: Sequence[str], shares: Sequence[float]) -> runs.Generator:
@@ -111,12 +100,11 @@ def study_of(config: Any, batches: Any, of_data: dict[str, Any], labels: np.ndar
 def study(config: ConditionalOptions) -> runs.Study:
     """The run for these options. Raises `InputError` for what cannot work, before anything is written."""
     config.check()
-    found = labelled.load(config)
+    found = labelled.load(config, config.check_size)
     images, labels, names = found.train
     size, channels = data.size_of(*images.shape[1:3]), images.shape[3]
     if config.samples < len(names):
         raise InputError(f'--samples must be at least one sample of each of the {len(names)} classes, not {config.samples}')
-    config.check_size(size)
     uniform = config.label_sampling == 'uniform'
     batches = labelled.balanced(found.source) if uniform else found.source
     of_data = known(size, channels, names, np.arange(len(names)) if uniform else labels)

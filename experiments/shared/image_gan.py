@@ -13,7 +13,7 @@ import gan_jax
 from gan_jax import data, latents, runs
 from gan_jax.data.feeds import Feed, Stream
 from gan_jax.errors import InputError
-from gan_jax.games.adversarial import apply_network
+from gan_jax.games.judgement import apply_network
 from gan_jax.metrics.extractors.classifier import classifier_scores, train_classifier
 from gan_jax.metrics.frechet import frechet_distance_from_features
 from gan_jax.metrics.imagesets import collect
@@ -25,7 +25,22 @@ from gan_jax.typing import Array, Key
 
 
 @dataclasses.dataclass(frozen=True)
-class ImageOptions(runs.GameOptions, runs.DataOptions):
+class SizedOptions(runs.GameOptions, runs.DataOptions):
+    """A game of networks that support some sizes of images only."""
+
+    def check(self) -> None:
+        """Raises `InputError` for options that cannot work, before anything is loaded or written."""
+        super().check()
+        if self.shape is not None and self.shape != 'native':
+            self.check_size(self.shape)
+
+    def check_size(self, size: data.Size) -> None:
+        """Raises `InputError` for sizes that the networks do not support; DCGAN's support 28 and 4 * 2^n pixels."""
+        dcgan.smallest_map(size)
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageOptions(SizedOptions):
     """A generator and a discriminator of images."""
 
     latent_size: Width = 128
@@ -51,17 +66,6 @@ class ImageOptions(runs.GameOptions, runs.DataOptions):
         """Further ways to draw such images that are scored as well, by name."""
         del size, channels
         return {}
-
-    def check(self) -> None:
-        """Raises `InputError` for options that cannot work, before anything is loaded or written."""
-        super().check()
-        size = self.shape
-        if size is not None and size != 'native':
-            self.check_size(size)
-
-    def check_size(self, size: data.Size) -> None:
-        """Raises `InputError` for sizes that the networks do not support; DCGAN's support 28 and 4 * 2^n pixels."""
-        dcgan.smallest_map(size)
 
 
 def widths_of(width: int, size: data.Size) -> tuple[int, ...]:
@@ -93,11 +97,11 @@ def load(config: ImageOptions) -> ImageData:
         memory_limit=config.memory_limit * 1e9,
         channels=config.channels,
         skip_broken=config.skip_broken,
+        check=config.check_size,
     )
     if config.score_every and not source.classes:
         raise InputError(f'--score-every requires labels to train a classifier; {config.dataset} has none')
     print(data.describe(config.dataset, source))
-    config.check_size(source.size)
     return ImageData(source, at_most(source, 20_000), held_out_images(config, source))
 
 

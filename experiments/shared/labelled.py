@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -96,16 +96,16 @@ def balanced(source: Any) -> Any:
     return {name: x[rows] for name, x in source.items()} if isinstance(source, dict) else Part(source, rows)
 
 
-def load(config: LabelledOptions) -> LabelledData:
+def load(config: LabelledOptions, check: Callable[[data.Size], object] = lambda size: None) -> LabelledData:
     """Loads the training and test set of the options and prints their description.
 
-    Without a test set, every tenth image of each class is held out. Raises `InputError` unless every class has examples and every
-    example has a class.
+    Without a test set, every tenth image of each class is held out. `check` is called as by `data.load`. Raises `InputError`
+    unless every class has examples and every example has a class.
     """
     options: dict[str, Any] = {'data_dir': config.data_dir, 'skip_broken': config.skip_broken}
     limit = config.memory_limit * 1e9
     shape: dict[str, Any] = {'size': config.shape, 'channels': config.channels}
-    found = data.load_or_open(config.dataset, split='train', memory_limit=limit, **shape, **options)
+    found = data.load_or_open(config.dataset, split='train', memory_limit=limit, check=check, **shape, **options)
     if not found.classes:
         folder = '; put the images of each class into one folder' if data.is_folder(config.dataset, config.data_dir) else ''
         raise InputError(f'{config.dataset} has no labels to learn from{folder}')

@@ -20,8 +20,9 @@ class Binary(NamedTuple):
 
 
 def load(name: str, size: int | None, data_dir: str | None) -> tuple[Binary, Binary, Binary]:
-    """Training, validation and test set. The last sixth of the training images is used for validation: 10,000 images of MNIST.
+    """Training, validation and test set. A sixth of the training images is used for validation: 10,000 images of MNIST.
 
+    They are drawn at random, always the same, since a folder may be ordered by class; the images of each part keep their order.
     `size` is by default the data set's own, or 8 for the digits. Raises `InputError` unless the images are grey and labelled.
     """
     size = 8 if name == 'digits' and size is None else size
@@ -32,8 +33,9 @@ def load(name: str, size: int | None, data_dir: str | None) -> tuple[Binary, Bin
             raise InputError(f'{name} is not a data set of labelled grey images; mnist and digits are')
         sets.append(Binary(images.images, binarise(images.images, number), images.labels))
     train, test = sets
-    rest = len(train.grey) - len(train.grey) // 6
-    return Binary(*(x[:rest] for x in train)), Binary(*(x[rest:] for x in train)), test
+    held_out = np.zeros(len(train.grey), bool)
+    held_out[np.random.default_rng(0).permutation(len(held_out))[: len(held_out) // 6]] = True
+    return Binary(*(x[~held_out] for x in train)), Binary(*(x[held_out] for x in train)), test
 
 
 def binarise(images: np.ndarray, seed: int) -> np.ndarray:

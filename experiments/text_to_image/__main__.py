@@ -28,7 +28,7 @@ from experiments.text_to_image import caption_vectors, captioned, report
 from gan_jax import data, games, hosts, latents, networks, placement, runs, text
 from gan_jax.data import captioned_digits as scenes
 from gan_jax.errors import InputError
-from gan_jax.games.adversarial import apply_network
+from gan_jax.games.judgement import apply_network
 from gan_jax.networks.text_to_image import halvings
 from gan_jax.ranges import BatchSize, Compared, Count, DataDir, Range, Samples, Side, Text, Width, refuse_given
 from gan_jax.registry import Table

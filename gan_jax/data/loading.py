@@ -6,6 +6,7 @@ The name of the digits or of a TFDS data set can include a split, as in `mnist:t
 import math
 import os
 import pathlib
+from collections.abc import Callable
 from typing import Literal, TypeAlias
 
 from gan_jax.data.arrays import SUFFIXES, array_file
@@ -33,6 +34,7 @@ def load(
     data_dir: str | os.PathLike | None = None,
     channels: int | None = None,
     skip_broken: bool = False,
+    check: Callable[[Size], object] = lambda size: None,
 ) -> Images:
     """Loads an image data set into memory, uint8 `[n, height, width, channels]`.
 
@@ -45,18 +47,21 @@ def load(
         data_dir: folder of prepared TFDS data sets.
         channels: 1 or 3; None for those of the data set.
         skip_broken: whether to leave out images of a folder that cannot be read.
+        check: called with the size of the images before they are decoded; it may raise. Only a file of arrays is read first.
 
     Raises `InputError` for an unknown name or split, and for images that cannot be read.
     """
     if is_digits(name):
+        check(size or DIGITS_SIZE)
         data = digits(_digits_split(name, split))
         return data._replace(images=recoloured(resize(data.images, size or DIGITS_SIZE), channels))
     if is_array_file(name):
         if split != 'train':
             raise InputError(f'{name} has no split {split!r}: a file of arrays has no splits')
-        images = array_file(name, size=size, channels=channels)
-        return _squares(name, images) if size is None else images
-    return _open(name, split, size, data_dir, channels, skip_broken).load()
+        return _array_file(name, size, channels, check)
+    source = _open(name, split, size, data_dir, channels, skip_broken)
+    check(source.size)
+    return source.load()
 
 
 def open_source(
@@ -92,6 +97,7 @@ def load_or_open(
     memory_limit: float,
     channels: int | None = None,
     skip_broken: bool = False,
+    check: Callable[[Size], object] = lambda size: None,
 ) -> Images | ImageSource:
     """Loads an image data set, or opens it if it has more than `memory_limit` bytes of pixels.
 
@@ -103,14 +109,16 @@ def load_or_open(
         memory_limit: maximum size of the pixels in memory, in bytes; the digits and files of arrays are always loaded.
         channels: as in `load`.
         skip_broken: as in `load`.
+        check: as in `load`.
 
     Raises `InputError` as `load` does.
     """
     if is_array_file(name) and size == 'native':
-        return array_file(name, channels=channels)
+        return _array_file(name, size, channels, check)
     if is_digits(name) or is_array_file(name):
-        return load(name, split=split, size=None if size == 'native' else size, channels=channels)
+        return load(name, split=split, size=None if size == 'native' else size, channels=channels, check=check)
     source = _open(name, split, size, data_dir, channels, skip_broken)
+    check(source.size)
     return _on_disk(source) if len(source) * math.prod(sides(source.size)) * source.channels > memory_limit else source.load()
 
 
@@ -134,10 +142,14 @@ def _on_disk(source: ImageSource) -> ImageSource:
     return source.readable() if isinstance(source, FolderSource) else source
 
 
-def _squares(name: str, images: Images) -> Images:
+def _array_file(
+    name: str, size: Size | Literal['native'] | None, channels: int | None, check: Callable[[Size], object]
+) -> Images:
+    images = array_file(name, size=None if size == 'native' else size, channels=channels)
     height, width = images.images.shape[1:3]
-    if height != width:
+    if size is None and height != width:
         raise InputError(f'the images of {name} are {height} x {width}, not square: give a size')
+    check(images.size)
     return images
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import sys
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from gan_jax.errors import InputError
 from gan_jax.files import as_bytes
+from gan_jax.metrics import sources
 from gan_jax.metrics.extractors.extraction import Extractor, extract
 from gan_jax.metrics.measure import Found
 from gan_jax.metrics.measures import HELD_OUT, TRAIN
@@ -38,6 +40,35 @@ class ImageSet(NamedTuple):
 
 References = ImageSet | Statistics | FeatureMoments | Gaussian
 """What `evaluate` compares with."""
+
+
+def image_set(source: sources.OpenedImages, *, seed: int = 0, resize: int | None = None) -> ImageSet:
+    """Converts a source to a set of images that shows a progress bar while it is read.
+
+    Args:
+        source: what `sources.open_source` returns.
+        seed: seed of the choice of images when more are available than requested.
+        resize: the side to which the images of the source were resized; None if they are as they were.
+    """
+
+    def shown(blocks: Iterable[Any], count: int | None, length: Callable[[Any], int]) -> Iterable[Any]:
+        from tqdm import tqdm
+
+        interval = 0.2 if sys.stderr.isatty() else 30
+        with tqdm(total=count or source.size, unit='image', desc=source.name, mininterval=interval) as bar:
+            for block in blocks:
+                yield block
+                bar.update(length(block))
+
+    def batches(count: int | None) -> Iterable[np.ndarray]:
+        count = 10_000 if count is None and source.size is None else count
+        return shown(sources.batches(source, count, seed=seed), count, len)
+
+    def labelled(count: int | None) -> Iterable[tuple[np.ndarray, np.ndarray]]:
+        return shown(sources.labelled_batches(source, count, seed=seed), count, lambda block: len(block[0]))
+
+    found = ImageSet(source.name, batches, source.shape, source.size, source.split, resize, source.classes)
+    return found if source.read_labelled is None else found._replace(labelled=labelled)
 
 
 def collect(

@@ -10,10 +10,13 @@ import pytest
 from PIL import Image
 
 from experiments import evaluate, generate, sngan
+from experiments.conditional_gan import __main__ as conditional_gan
 from experiments.dcgan import __main__ as dcgan
 from experiments.ebgan import __main__ as ebgan
 from experiments.lapgan import __main__ as lapgan
 from gan_jax import data, networks
+from gan_jax.data import decoding
+from gan_jax.data.folders import FolderSource
 from gan_jax.data.reading import cropped
 from gan_jax.errors import InputError
 from gan_jax.networks.dcgan import smallest_map
@@ -114,6 +117,18 @@ def test_sizes_that_mean_nothing(size, message):
     with pytest.raises(InputError, match=message):
         dcgan.Config(size=size).check()
     assert dcgan.Config(size='8x24').shape == (8, 24) and dcgan.Config(size='8x8').shape == 8
+
+
+@pytest.mark.parametrize('experiment', [dcgan, conditional_gan])
+@pytest.mark.parametrize('limit', [0, 1])
+def test_a_common_size_is_refused_before_images_are_decoded(experiment, limit, tmp_path, monkeypatch):
+    for i in range(4):
+        picture(tmp_path / 'ab'[i % 2] / f'{i}.png', 20, 30, i)
+    monkeypatch.setattr(decoding, 'decode', lambda *_, **__: pytest.fail('images were decoded'))
+    monkeypatch.setattr(FolderSource, 'read', lambda *_: pytest.fail('images were read'))
+    config = experiment.Config(dataset=str(tmp_path), size='native', batch_size=4, memory_limit=limit)
+    with pytest.raises(InputError, match='image size 20 is not supported: DCGAN takes 28'):
+        experiment.study(config)
 
 
 def test_lapgan_is_for_squares():

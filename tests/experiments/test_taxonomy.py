@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from PIL import Image
 
 from experiments.taxonomy import __main__ as taxonomy
 from experiments.taxonomy import gan, gsn, images, made, rbm, toy, vae
@@ -233,6 +234,24 @@ def test_binarisation():
     np.testing.assert_array_equal(images.black_and_white(pixels)[2], grey[2])
     train, validation, test = images.load('digits', None, None)
     assert (len(train.grey), len(validation.grey), len(test.grey)) == (1198, 239, 360) and train.pixels.shape == (1198, 64)
+
+
+def test_every_class_is_in_the_validation_set(tmp_path):
+    for split in ('train', 'test'):
+        for label in range(4):  # sub-folders are read one after the other
+            (tmp_path / split / str(label)).mkdir(parents=True)
+            for i in range(30):
+                image = np.full((4, 4), 30 * label + i, np.uint8)
+                Image.fromarray(image).save(tmp_path / split / str(label) / f'{i:02}.png')
+    train, validation, test = images.load(str(tmp_path), 4, None)
+    levels = [part.grey[:, 0, 0, 0].tolist() for part in (train, validation, test)]
+    assert levels[2] == list(range(120))
+    assert sorted(levels[0] + levels[1]) == levels[2] and levels[0] == sorted(levels[0]) and levels[1] == sorted(levels[1])
+    for part in (train, validation):
+        assert set(part.labels) == {0, 1, 2, 3}
+        np.testing.assert_array_equal(part.labels, part.grey[:, 0, 0, 0] // 30)
+    again = images.load(str(tmp_path), 4, None)[1]
+    np.testing.assert_array_equal(again.pixels, validation.pixels)
 
 
 SMALL = taxonomy.Config(

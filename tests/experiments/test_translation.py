@@ -19,6 +19,7 @@ from experiments.pix2pix import __main__ as pix2pix
 from experiments.pix2pix import report
 from experiments.shared import translation
 from gan_jax import data, runs
+from gan_jax.data import decoding
 from gan_jax.errors import InputError
 from gan_jax.games.unpaired_translation import Translations
 from gan_jax.metrics.extractors import EXTRACTORS, extract, squeezenet
@@ -309,6 +310,15 @@ def test_a_data_set_to_invert_has_a_test_set_and_no_task_beside_it(capsys, monke
         pictures(tmp_path / 'split' / split, NAMES[:6])
     sets = two_sets.load(cyclegan.Config(dataset=f'{tmp_path}/split', size=8))
     assert len(sets.train['a']) == len(sets.train['b']) == 3 and len(sets.held_out['a']) == 6
+
+
+def test_a_default_size_is_refused_before_images_are_decoded(tmp_path, monkeypatch):
+    for split in ('train', 'test'):
+        pictures(tmp_path / split, 'ab', (8, 8, 3))
+    monkeypatch.setattr(decoding, 'decode', lambda *_, **__: pytest.fail('images were decoded'))
+    config = cyclegan.Config(dataset=str(tmp_path), receptive_field=286)
+    with pytest.raises(InputError, match='image size 64 is too small for a PatchGAN of receptive field 286'):
+        cyclegan.study(config)
 
 
 def test_what_was_found_is_said_first(tmp_path, capsys):

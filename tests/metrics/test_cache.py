@@ -13,8 +13,7 @@ from PIL import Image
 
 from gan_jax import files
 from gan_jax.errors import InputError
-from gan_jax.metrics import __main__ as command
-from gan_jax.metrics import protocols
+from gan_jax.metrics import command, protocols
 from gan_jax.metrics.extractors import Extractor, Outputs, classifier, extraction
 from gan_jax.metrics.extractors.extraction import identity
 from gan_jax.metrics.frechet import frechet_distance_from_features

@@ -9,8 +9,7 @@ import pytest
 from PIL import Image
 
 from gan_jax.errors import InputError
-from gan_jax.metrics import PROTOCOLS, catalogue, intra_class_frechet, measures, reporting, sources
-from gan_jax.metrics import __main__ as command
+from gan_jax.metrics import PROTOCOLS, catalogue, command, intra_class_frechet, measures, reporting, sources
 from gan_jax.metrics.extractors import extraction
 from gan_jax.metrics.measures import MEASURES
 from gan_jax.runs import sampler

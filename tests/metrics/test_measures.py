@@ -10,8 +10,7 @@ from PIL import Image
 
 from gan_jax import metrics
 from gan_jax.errors import InputError
-from gan_jax.metrics import __main__ as command
-from gan_jax.metrics import protocols
+from gan_jax.metrics import command, protocols
 from gan_jax.metrics.extractors import Extractor, Outputs
 from gan_jax.metrics.extractors.classifier import train_classifier
 from gan_jax.metrics.measures import MEASURES

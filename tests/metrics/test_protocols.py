@@ -11,8 +11,7 @@ from PIL import Image
 
 from gan_jax import parallel
 from gan_jax.errors import InputError
-from gan_jax.metrics import __main__ as command
-from gan_jax.metrics import imagesets, protocols, sources
+from gan_jax.metrics import command, imagesets, protocols, sources
 from gan_jax.metrics import scores as class_scores
 from gan_jax.metrics.extractors import EXTRACTORS, Extractor, Outputs, extract
 from gan_jax.metrics.frechet import frechet_distance_from_features

@@ -11,8 +11,8 @@ from PIL import Image
 
 from gan_jax import data, runs
 from gan_jax.errors import InputError
-from gan_jax.metrics import __main__ as command
-from gan_jax.metrics import sources
+from gan_jax.metrics import __main__ as program
+from gan_jax.metrics import command, sources
 from gan_jax.runs import sampler
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (30, 4, 4, 1), np.uint8)
@@ -119,7 +119,7 @@ def line_of(capsys, monkeypatch, *flags):
     """The one line that the command prints before it exits with 2."""
     monkeypatch.setattr(sys, 'argv', ['metrics', *map(str, flags)])
     with pytest.raises(SystemExit) as stop:
-        runs.run_main(command.main, command.Config)
+        runs.run_main(program.main, program.Config)
     *before, line = capsys.readouterr().err.split('\r')[-1].strip().splitlines()
     assert stop.value.code == 2 and line.startswith('python -m gan_jax.metrics: ')
     assert all('image/s' in text for text in before)  # what a progress bar has shown

@@ -11,8 +11,7 @@ from PIL import Image
 
 from gan_jax import metrics
 from gan_jax.errors import InputError
-from gan_jax.metrics import __main__ as command
-from gan_jax.metrics import statistics
+from gan_jax.metrics import command, statistics
 from gan_jax.metrics.extractors import Extractor, Outputs
 from gan_jax.metrics.imagesets import ImageSet
 from gan_jax.metrics.moments import feature_moments, save
