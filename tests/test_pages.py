@@ -94,7 +94,7 @@ def test_the_front_page_is_short_and_its_example_runs():
     (code,) = blocks(FRONT)
     assert len([line for line in code.splitlines() if line.strip()]) <= 25
     found: dict = {}
-    exec(code.replace('1000', '20'), found)
+    exec(code.replace('4000', '20'), found)
     assert found['points'].shape == (2500, 2) and int(found['state'].step) == 20
     assert np.isfinite(found['points']).all() and 0 <= int(found['found'].modes) <= 8
     assert jax.tree.all(jax.tree.map(lambda x: np.isfinite(x).all(), found['future'].params))
