@@ -52,6 +52,7 @@ class Config(runs.TrainOptions):
     """Steps of D."""
     batch_size: BatchSize = 128
     learning_rate: Positive = 1e-3
+    """Adam's rate in D."""
     latent_size: Width = 1
     """Size of the latents, which are uniform on [-1, 1)."""
     width: Width = 64

@@ -58,6 +58,7 @@ class Config(autoencoders.AutoencoderOptions):
     perceptual: str | None = None
     """Extractor of a perceptual term, as in squeezenet:path=FILE (colour, at least 31 pixels) or classifier:dataset=mnist."""
     perceptual_weight: Weight = 1.0
+    """Weight of the perceptual term."""
     receptive_field: Count = 34
     """Side of the square that one logit of D judges: 1, 16, 34, 70, 142 or 286."""
     d_norm: str = 'batch'

@@ -3,11 +3,13 @@
 import contextlib
 import dataclasses
 import importlib
+import inspect
 import io
 import os
 import re
 import signal
 import sys
+import textwrap
 import typing
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -15,6 +17,7 @@ from typing import Any, TypeVar
 from gan_jax import compilation, hosts, interruptions, liveness, ranges
 from gan_jax.errors import InputError, Interrupted
 from gan_jax.files import FULL
+from gan_jax.registry import choices
 
 C = TypeVar('C')
 
@@ -114,12 +117,25 @@ def _parse(config: type[C], program: str) -> C:
     message = io.StringIO()
     try:
         with contextlib.redirect_stderr(message):
-            return tyro.cli(config, prog=program, **options)
+            return tyro.cli(config, prog=program, description=_description(config), **options)
     except SystemExit as error:
         if error.code in (0, None):
             raise
         line = _one_line(message.getvalue())
         raise _refused(error) or InputError(_of_number(config, line) or line) from None
+
+
+def _description(config: type) -> str:
+    """What `--help` says first: the docstring, and the members of every table that an option selects from."""
+    fields = {field.name for field in dataclasses.fields(config)}
+    tables = {name: table for name, table in getattr(config, 'tables', {}).items() if name in fields}
+    text = inspect.cleandoc(config.__doc__ or '')
+    if not tables:
+        return text
+    title = 'Methods are NAME or NAME:setting=value,setting=value. The names, and the defaults of their settings:'
+    lines = [f'--{name.replace("_", "-")}: {"  ".join(choices(table))}' for name, table in tables.items()]
+    how: dict[str, Any] = {'subsequent_indent': '    ', 'break_on_hyphens': False, 'break_long_words': False}
+    return '\n'.join((text, '', textwrap.fill(title, 80), *(textwrap.fill(line, 80, **how) for line in lines)))
 
 
 def _of_number(config: type[C], line: str) -> str | None:

@@ -73,6 +73,22 @@ def _given(table: Table[Callable[..., T]], text: str) -> dict[str, Any]:
     return given
 
 
+def choices(table: Table[Any]) -> list[str]:
+    """Every name of the table as text for `build`, with the settings that have defaults and these defaults."""
+    return [':'.join(filter(None, (name, ','.join(_defaults(member))))) for name, member in table.items()]
+
+
+def _defaults(member: Any) -> list[str]:
+    parameters = inspect.signature(member).parameters.values() if inspect.isroutine(member) else ()
+    return [f'{p.name}={_text(p.default)}' for p in parameters if p.default is not p.empty]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, tuple):
+        return '+'.join(value)
+    return f'{value:g}'.replace('e+0', 'e') if isinstance(value, float) else str(value)
+
+
 def leaves_open(table: Table[Callable[..., T]], text: str, setting: str) -> bool:
     """Whether the factory that the text selects has this setting and the text does not give its value.
 

@@ -15,7 +15,7 @@ from gan_jax import (
     schedules,
 )
 from gan_jax.networks.minibatch import MINIBATCH_LAYERS
-from gan_jax.registry import Table, build, leaves_open
+from gan_jax.registry import Table, build, choices, leaves_open, settings
 
 TABLES = {
     'objective': objectives.OBJECTIVES,
@@ -52,6 +52,21 @@ def test_every_table_names_the_nearest_known(noun, table):
     with pytest.raises(InputError, match=f'known: .*{name}'):
         table['%']
     assert name + 'x' not in table and table.get('%') is None
+
+
+@pytest.mark.parametrize('table', [table for noun, table in TABLES.items() if not noun.startswith('transform')])
+def test_the_choices_of_a_table_select_its_members_with_their_defaults(table):
+    assert [text.partition(':')[0] for text in choices(table)] == list(table)
+    for text in choices(table):
+        name = text.partition(':')[0]
+        given = {key: '+'.join(x) if isinstance(x, tuple) else x for key, x in settings(table, name).items()}
+        assert settings(table, text) == given
+        build(table, text)
+
+
+def test_choices_say_defaults_as_they_are_written():
+    typed_one = 'typed:count=1,share=None,flag=False,name=x,names='
+    assert choices(TABLE) == ['example:scale=1,name=x,flag=False,place=None', 'bare', typed_one]
 
 
 def test_settings_are_read_as_literals_or_strings():

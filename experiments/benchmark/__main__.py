@@ -55,6 +55,7 @@ class Config(Checked):
     width: Width = 64
     """Width of the networks."""
     kernel_size: KernelSize = 5
+    """Side of the convolution kernels."""
     batch_size: BatchSize = 64
     """Real examples in a minibatch."""
     unroll_steps: Annotated[tuple[UnrollSteps, ...], Several(1)] = (0,)

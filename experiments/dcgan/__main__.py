@@ -40,11 +40,10 @@ class Config(image_gan.ImageOptions):
     latent_size: Width = 16
     """Size of the latents, which are standard normal; the paper has 100, uniform."""
     penalties: tuple[str, ...] = ('r1:gamma=1',)
-    """Penalties on D, by name. R1 keeps D from memorising a small data set; the paper has no penalty."""
+    """Penalties on D. R1 keeps D from memorising a small data set; the paper has no penalty."""
     d_norm: str = 'batch'
     g_norm: str = 'batch'
     optimizers: str = 'adam:learning_rate=1e-3'
-    """Optimizers of both players, by paper: adam (whose default is DCGAN's), wgan, wgan_gp, ttur, improved_gan."""
     schedule: str = 'cosine:end=0.1'
 
     renamed: ClassVar[dict[str, str]] = runs.GameOptions.renamed | {'--analyse': 'python -m experiments.dcgan.analyse RUN'}

@@ -66,6 +66,7 @@ class Config(runs.Options, problems.ProblemOptions):
     """Methods to compare; each is a run below this one. With --resume, methods that have finished are not trained again, and more
     can be added."""
     seeds: SeedCount = 10
+    """Seeds of each method, counted from --seed and trained in one program."""
     steps: Count | None = None
     """Steps of the generator; by default 5,000 on mixtures, 20,000 on stacked_mnist."""
     batch_size: BatchSize | None = None
@@ -81,6 +82,7 @@ class Config(runs.Options, problems.ProblemOptions):
     evaluations: Count = 20
     """Number of evaluations over training, at most one a step; one of them is the best checkpoint."""
     seed: Seed = 0
+    """The first seed."""
     invert: Annotated[int, Range(0, 1_000_000)] = 0
     """Number of real examples whose latents are searched for by L-BFGS; also compares the distances between pairs of samples."""
     compare_serial: bool = False

@@ -9,16 +9,17 @@ import jax
 import optax
 
 from gan_jax import augmentations, penalties, placement
+from gan_jax.augmentations import AUGMENTATIONS
 from gan_jax.averages import RelativeWidth
 from gan_jax.data.reading import Size, size_of
 from gan_jax.errors import InputError
 from gan_jax.features import FEATURES
 from gan_jax.games import adversarial
-from gan_jax.networks.minibatch import minibatch_layer
+from gan_jax.networks.minibatch import MINIBATCH_LAYERS, minibatch_layer
 from gan_jax.networks.normalization import NORMALIZATIONS, discriminator_normalization
 from gan_jax.objectives import OBJECTIVES, Objective
 from gan_jax.optimizers import OPTIMIZERS, SCHEDULES, Optimizers, clip_gradients, clip_weights, historical_averaging
-from gan_jax.penalties import Penalty
+from gan_jax.penalties import PENALTIES, Penalty
 from gan_jax.ranges import (
     BatchSize,
     Checked,
@@ -41,11 +42,11 @@ from gan_jax.ranges import (
     Whole,
     refuse_given,
 )
-from gan_jax.registry import build
+from gan_jax.registry import Table, build
 from gan_jax.regularizers import REGULARIZERS
 from gan_jax.runs.annealed import Annealed, check_setting, read_courses
 from gan_jax.runs.directory import Options
-from gan_jax.schedules import Schedule
+from gan_jax.schedules import ANNEALED, Schedule
 from gan_jax.training import Game, Trainer, minibatches_of_step, trainer
 from gan_jax.typing import Array, Key
 
@@ -86,8 +87,11 @@ class TrainOptions(Options):
     """How long a run trains, with which seeds, on which devices, and how often its progress is recorded."""
 
     steps: Count = 10_000
+    """Train steps, each of which updates D, perhaps several times, and G."""
     batch_size: BatchSize = 64
+    """Real examples in a minibatch."""
     seed: Seed = 0
+    """Seed of everything that is random."""
     seeds: SeedCount = 1
     """Number of seeds, starting with --seed, that are trained in one program. The final table contains means and 95 % intervals
     over them; pictures and the sampler are from the first."""
@@ -97,6 +101,7 @@ class TrainOptions(Options):
     init_from: Text | None = None
     """Start from the networks of the newest checkpoint of this run, such as runs/dcgan; optimizers and schedules start anew."""
     checkpoint_every: Count = 2000
+    """Interval in steps at which the state is saved."""
 
     log_every: ClassVar[int] = 50
     free: ClassVar[tuple[str, ...]] = ('samples', 'sample_every', 'score_every', 'checkpoint_every', 'memory_limit')
@@ -117,34 +122,31 @@ class MethodOptions(TrainOptions):
     samples: Compared = 2000
     """Number of samples in the final table."""
     sample_every: Count = 400
+    """Interval in steps at which samples of the same latents are drawn."""
     score_every: Whole = 0
     """Interval in steps at which the Fréchet distance of --samples samples to the data is computed, in the features of a
     classifier of the data set, and written to scores.jsonl and scores.png; 0 to disable."""
     memory_limit: Annotated[float, Range(0, 1e6)] = 2.0
     """Largest size of a data set, in gigabytes, that is held on the device; larger ones are read as required."""
     objective: str = 'non_saturating'
-    """The objective: minimax, non_saturating, wasserstein, least_squares:a=-1,b=1,c=0, hinge, energy_margin:margin=10,
-    relativistic, relativistic_average, or f_gan:divergence=kl."""
+    """The objective; energy_margin is that of EBGAN, whose D returns energies."""
     objective_weight: Weight = 1.0
     """Weight of the objective in G's loss; 0 leaves only its other losses."""
     penalties: Names = ()
-    """Penalties on D: any of r1:gamma=1, r2:gamma=1, r1_r2:gamma=1 (both in one pass), finite_r1:gamma=1,epsilon=0.01 and
-    finite_r2 (by finite differences), roth:gamma=0.1, wgan_gp:weight=10,one_sided=True, dragan:weight=10."""
+    """Penalties on D. r1_r2 takes both in one pass; finite_r1 and finite_r2 are by finite differences."""
     penalty_every: Count = 1
     """Apply the penalties at every n-th update of D, multiplied by n."""
     penalty_decay: ShareAbove0 = 1.0
     """The penalties' weight at the last step, as a share of the initial weight (Roth et al. 2017: 0.01)."""
     optimizers: str = 'adam'
-    """The optimizers of both players, named by paper: adam:learning_rate=1e-3,beta1=0.5, optimistic_adam, sgd, unrolled,
-    wgan, wgan_gp, ttur, improved_gan."""
+    """The optimizers of both players, named by paper; those of adam are DCGAN's."""
     schedule: str = 'constant'
-    """Schedule of both learning rates over --steps: constant, cosine:end=0.1, or linear:start=0.5,end=0. `end` is the final value
-    as a share of the first, and `start` is the share of the steps after which the decay begins."""
+    """Schedule of both learning rates over --steps. `end` is the final value as a share of the first, and `start` is the share of
+    the steps after which the decay begins."""
     anneal: Names = ()
-    """What else changes with the number of images that D has been shown: learning_rate:end=0.25 and gamma:end=0.1 (of all
-    penalties) as shares of the initial values, beta2:start=0.9,end=0.99 of Adam, probability:start=0,end=0.55 of diff_augment or
-    ada, and half_life:start=0,end=5e6 of G's average, in images, instead of --ema-decay. Each takes images=2e7, by default those
-    of the whole run, and shape=cosine, linear or geometric."""
+    """What else changes with the number of images that D has been shown: learning_rate and gamma (of all penalties) as shares of
+    the initial values, beta2 of Adam, probability of diff_augment or ada, and half_life of G's average, in images, instead of
+    --ema-decay. Each takes images=2e7, by default those of the whole run, and its shape is cosine, linear or geometric."""
     clip_gradients: Positive | None = None
     """Scale each player's gradient down to this norm where its norm is larger."""
     clip_weights: Positive | None = None
@@ -154,9 +156,11 @@ class MethodOptions(TrainOptions):
     discriminator_steps: PlayerSteps | None = None
     """Updates of D for every --generator-steps of G. The default is that of the optimizers' paper."""
     generator_steps: PlayerSteps = 1
+    """Updates of G in a step."""
     own_minibatches: bool = False
     """Use real examples for G that D has not seen in the same step; otherwise those of D's first update are reused."""
     simultaneous: bool = False
+    """Compute the updates of both players from the same state, instead of G's after D's."""
     extragradient: bool = False
     """Compute the updates of both players where simultaneous ones would lead (Korpelevich 1976)."""
     accumulate: PlayerSteps = 1
@@ -170,6 +174,14 @@ class MethodOptions(TrainOptions):
     """Relative widths of further averages of G, 0.05 and 0.1 in EDM2, and every checkpoint is kept. From these, --ema-width of
     generate, translate, export, evaluate, ... reconstructs the average of any width after training."""
 
+    tables: ClassVar[dict[str, Table[Any]]] = {
+        'objective': OBJECTIVES,
+        'penalties': PENALTIES,
+        'optimizers': OPTIMIZERS,
+        'schedule': SCHEDULES,
+        'anneal': ANNEALED,
+    }
+    """The table of each option that selects from one, which `--help` lists."""
     energies: ClassVar[bool] = False
     """Whether D returns non-negative energies instead of logits."""
     of_penalties: ClassVar[tuple[str, ...]] = ('penalty_every', 'penalty_decay')
@@ -222,7 +234,7 @@ class MethodOptions(TrainOptions):
         return build(OBJECTIVES, self.objective), self._penalties()
 
     def _penalties(self) -> list[Any]:
-        chosen = [build(penalties.PENALTIES, text) for text in self.penalties]
+        chosen = [build(PENALTIES, text) for text in self.penalties]
         gamma = self.annealed().of_discriminator('gamma')
         if self.penalty_every == 1 and self.penalty_decay == 1 and gamma is None:
             return chosen
@@ -298,21 +310,27 @@ class GameOptions(MethodOptions):
     """Where penalties differentiate: at what D sees, or at the original examples, through the augmentations. The default is the
     latter with an augmentation whose probability adapts, as in ADA, and the former otherwise."""
     augmentations: Names = ()
-    """Augmentations of the input of D: any of instance_noise:sigma=0.1,updates=5000, diff_augment:policy=color+translation,
-    adaptive:target=0.6, ada:policy=blit+geom+color, packing:size=2."""
+    """Augmentations of the input of D."""
     features: Names = ()
-    """Losses added to G's loss: feature_matching, feature_matching_l1, feature_reconstruction, pulling_away:weight=0.1."""
+    """Losses added to G's loss."""
     regularizers: Names = ()
-    """What else acts on the logits of D: any of lecam:weight=0.3 (distances from past logits), bcr:policy=flip+translation and
-    zcr:deviation=0.05 (consistency under changes of images and of latents), and top_k:decay=0.99,images=50000 (G learns from the
-    most real of its images)."""
+    """What else acts on the logits of D: lecam (distances from past logits), bcr and zcr (consistency under changes of images and
+    of latents), and top_k (G learns from the most real of its images)."""
     d_norm: str = 'none'
-    """Normalization in D: batch, layer, instance, spectral, weight or none."""
+    """Normalization in D; virtual is for G only."""
     g_norm: str = 'none'
-    """Normalization in G: batch, virtual, layer, instance, spectral, weight or none."""
+    """Normalization in G."""
     minibatch: str = 'none'
-    """Layer of D that acts on the whole batch: discrimination, stddev or none."""
+    """Layer of D that acts on the whole batch."""
 
+    tables: ClassVar[dict[str, Table[Any]]] = MethodOptions.tables | {
+        'augmentations': AUGMENTATIONS,
+        'features': FEATURES,
+        'regularizers': REGULARIZERS,
+        'd_norm': NORMALIZATIONS,
+        'g_norm': NORMALIZATIONS,
+        'minibatch': MINIBATCH_LAYERS,
+    }
     of_penalties: ClassVar[tuple[str, ...]] = ('penalty_at', 'penalty_every', 'penalty_decay')
 
     def check(self) -> None:
@@ -321,7 +339,7 @@ class GameOptions(MethodOptions):
         discriminator_normalization(self.d_norm)
         minibatch_layer(self.minibatch)
         if 'probability' in read_courses(self.anneal):
-            check_setting('probability', augmentations.AUGMENTATIONS, self.augmentations, '--augmentations')
+            check_setting('probability', AUGMENTATIONS, self.augmentations, '--augmentations')
         nothing: Any = None  # a game does not use its networks until it is initialised
         self.game(nothing, nothing, nothing)
 
@@ -343,7 +361,7 @@ class GameOptions(MethodOptions):
         objective, penalties = self.rules()
         probability = self.annealed().of_discriminator('probability')
         context = {} if probability is None else {'probability': probability}
-        chosen = [build(augmentations.AUGMENTATIONS, text, **context) for text in self.augmentations]
+        chosen = [build(AUGMENTATIONS, text, **context) for text in self.augmentations]
         try:
             return rules(
                 generator,

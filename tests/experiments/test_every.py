@@ -1,12 +1,15 @@
 """Every experiment runs, small; and what a command line says to bad input."""
 
 import ast
+import dataclasses
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import types
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +18,9 @@ from PIL import Image
 from experiments import evaluate
 from experiments.dcgan import __main__ as dcgan
 from experiments.shared import image_gan
+from gan_jax.commandline import module_of
 from gan_jax.errors import InputError
+from gan_jax.registry import choices
 from gan_jax.runs import run_main, table
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -140,6 +145,29 @@ def test_every_experiment_is_listed_and_begins_with_one_line():
     for name, path in files.items():
         doc = ast.get_docstring(ast.parse(path.read_text()))
         assert doc and doc.splitlines()[0].endswith('.') and f'python -m experiments.{name} ' in listed
+
+
+def experiments_by_name() -> dict[str, Any]:
+    """The modules that `python -m experiments` lists, those that have options."""
+    folder = ROOT / 'experiments'
+    names = [*(path.stem for path in folder.glob('[!_]*.py')), *(path.parent.name for path in folder.glob('*/__main__.py'))]
+    found = {name: module_of(f'experiments.{name}') for name in names}
+    return {name: module for name, module in found.items() if hasattr(module, 'Config')}
+
+
+@pytest.mark.parametrize(('name', 'module'), experiments_by_name().items())
+def test_the_help_has_a_line_for_every_flag_and_lists_every_method(capsys, monkeypatch, name, module):
+    monkeypatch.setattr(sys, 'argv', [name, '--help'])
+    with pytest.raises(SystemExit) as stop:
+        run_main(module.main, module.Config)
+    text = ' '.join(re.sub('[│╭╰─╮╯]', ' ', capsys.readouterr().out).split())
+    assert not stop.value.code
+    without = re.findall(r'--(?:no-)?([\w-]+)(?: (?:{None}\|)?(?:INT|FLOAT|STR|\[[^]]*\]\]|{[\w,]+}))? \(default', text)
+    assert not without, f'flags without a word of help: {without}'
+    fields = {field.name for field in dataclasses.fields(module.Config)}
+    for option, members in getattr(module.Config, 'tables', {}).items():
+        if option in fields:
+            assert f'--{option.replace("_", "-")}: {" ".join(choices(members))}' in text
 
 
 def line_of(capsys, monkeypatch, path, *flags) -> str:
