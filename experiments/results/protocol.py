@@ -134,9 +134,9 @@ LIMITED = {
 
 BASELINES = {
     'fashion_mnist': {'dcgan': 6000, 'r3gan': 550, 'stylegan2': 1850},
-    'cifar10': {'dcgan': 2550, 'r3gan': 300, 'stylegan2': 1240},
+    'cifar10': {'dcgan': 1700, 'r3gan': 200, 'stylegan2': 830},
 }
-"""Steps that take one seed some four minutes (Fashion-MNIST) or three (CIFAR-10) of one core with AVX-512, by short trials."""
+"""Steps that take one seed some four minutes (Fashion-MNIST) or two (CIFAR-10) of one core with AVX-512, by short trials."""
 
 
 def _today() -> Iterator[Row]:

@@ -28,7 +28,7 @@ copies.""",
         'R3GAN and StyleGAN2 beside DCGAN',
         """\
 Huang et al. 2024 and Karras et al. 2020, with narrow networks, for as many steps as take about as long as the DCGAN's on the
-same CPU core, three or four minutes for a seed; each row has the time of its three seeds. These budgets are a thousandth of the
+same CPU core, four minutes for a seed (CIFAR-10: two); each row has the time of its three seeds. These budgets are a thousandth of the
 published ones.""",
         compared='Fréchet distance',
     ),
