@@ -28,15 +28,17 @@ copies.""",
         'R3GAN and StyleGAN2 beside DCGAN',
         """\
 Huang et al. 2024 and Karras et al. 2020, with narrow networks, for as many steps as take about as long as the DCGAN's on the
-same CPU core, four minutes for a seed (CIFAR-10: two); each row has the time of its three seeds. These budgets are a thousandth of the
-published ones.""",
+same CPU core: four minutes for a seed, or two on CIFAR-10. Each row has the time of its three seeds. These budgets are a
+thousandth of the published ones.""",
         compared='Fréchet distance',
     ),
     'limited': Section(
         'Few images',
         """\
 The first 1,000 and 5,000 images of Fashion-MNIST, and what keeps D from memorising them: DiffAugment (Zhao et al. 2020), ADA
-(Karras et al. 2020), LeCam (Tseng et al. 2021), and balanced consistency (Zhao et al. 2021, "ICR").""",
+(Karras et al. 2020), LeCam (Tseng et al. 2021), and balanced consistency (Zhao et al. 2021, "ICR"). All have R1, and 3,000 steps
+of 64, in which each image is seen some 200 or 40 times. The classifier, too, learns from these images alone, so figures compare
+within one number of images only.""",
         compared='Fréchet distance',
     ),
     'autoencoders': Section(
