@@ -1,10 +1,14 @@
 """`experiments/RESULTS.md`, made from the rows."""
 
+import collections
+import dataclasses
 import itertools
 import math
+import string
 from collections.abc import Iterable, Iterator, Mapping
 
 from experiments.results import comparison, storage
+from experiments.results.protocol import PROTOCOL
 from experiments.results.rows import Column, Figure, Row
 from experiments.results.sections import SECTIONS
 from gan_jax import runs
@@ -33,6 +37,8 @@ FIDs, and compare only within one data set.
 
 † The row was run before random keys had names, at a commit that was not recorded. The same command draws other random numbers
 today, so its figures can be reproduced within their spread, but not bit for bit.
+
+Rows name the versions and flags that they were run with by a letter:
 """
 
 
@@ -43,13 +49,29 @@ def write(rows: Mapping[str, Row]) -> None:
 
 def page(rows: Mapping[str, Row]) -> str:
     """The whole page. Rows without figures are left out, and so are sections without rows."""
-    shown = [row for row in rows.values() if row.figures]
-    parts = [INTRODUCTION]
+    place = {name: i for i, name in enumerate(PROTOCOL)}
+    shown = sorted((row for row in rows.values() if row.figures), key=lambda row: place.get(row.name, len(place)))
+    known = _environments(shown)
+    parts = [INTRODUCTION, *(f'{letter}: {text}\n' for text, letter in known.items())]
     for key, section in SECTIONS.items():
         if own := [row for row in shown if row.section == key]:
             parts += [f'## {section.title}\n', f'{section.text}\n', *_tables(own), *_compared(own, section.compared)]
-            parts += map(_details, own)
+            parts += (_details(row, known) for row in own)
     return '\n'.join(parts)
+
+
+def _environments(rows: Iterable[Row]) -> dict[str, str]:
+    """The environments that several rows share, each with a letter."""
+    counts = collections.Counter(_environment(row) for row in rows)
+    shared = (text for text, count in counts.items() if count > 1 and 'XLA_FLAGS' in text)
+    return dict(zip(shared, string.ascii_uppercase, strict=False))
+
+
+def _environment(row: Row) -> str:
+    """The versions and flags that a row was run with."""
+    assert row.origin is not None
+    parts = [f'{name} {version}' for name, version in (row.origin.versions or {}).items()]
+    return ', '.join([*parts, *([f'`XLA_FLAGS={row.origin.xla_flags}`'] if row.origin.xla_flags else [])])
 
 
 def _tables(rows: Iterable[Row]) -> Iterator[str]:
@@ -88,11 +110,12 @@ def _compared(rows: list[Row], title: str) -> Iterator[str]:
         column = next(column for column in found[0].row.columns if column.title == title)
         heads = ['', f'interquartile mean of: {_head(column)}', 'probability of improvement over the baseline', 'baseline']
         lines = [heads, ['---'] * len(heads)]
+        labels = {row.name: row.label for row in rows} | {line.title: line.title for row in rows for line in row.lines}
         for row, line, mean, improvement in found:
             ends = [number(x, column) for x in mean]
             better = f'{improvement.value:.2f} [{improvement.low:.2f}, {improvement.high:.2f}]' if improvement else ''
             name = ', '.join(filter(None, (row.label, line)))
-            lines.append([name, f'{ends[0]} [{ends[1]}, {ends[2]}]', better, row.baseline if improvement else ''])
+            lines.append([name, f'{ends[0]} [{ends[1]}, {ends[2]}]', better, labels[row.baseline] if improvement else ''])
         table = '\n'.join(f'| {" | ".join(cells)} |' for cells in lines)
         yield f'With 95 % bootstrap intervals over seeds (Agarwal et al. 2021):\n\n{table}\n'
 
@@ -115,9 +138,14 @@ def spread(figure: Figure, column: Column, row: Row) -> str:
     _, _, count = figure.spread
     if not count:
         return 'not finite'
-    half = f' ± {number(figure.interval, column)}' if figure.interval is not None and column.verified else ''
     seeds = len(row.seeds or (0,))
-    return f'{number(figure.mean, column)}{half}' + (f' ({count} of {seeds})' if count < seeds else '')
+    shown = number(figure.mean, column)
+    if figure.interval is not None and column.verified:
+        if column.digits is None and figure.interval > 0:  # two digits of the interval, and as many of the mean as it gives
+            scale = 100 if column.unit == '%' else 1
+            column = dataclasses.replace(column, digits=max(0, 1 - math.floor(math.log10(scale * figure.interval))))
+        shown = f'{number(figure.mean, column)} ± {number(figure.interval, column)}'
+    return shown + (f' ({count} of {seeds})' if count < seeds else '')
 
 
 def _seeds(row: Row) -> str:
@@ -134,14 +162,14 @@ def command(row: Row) -> str:
     return row.command if row.seeds is None else f'{row.command} --seeds {len(row.seeds)} --seed {min(row.seeds)}'
 
 
-def _details(row: Row) -> str:
-    """The command below the table, how it was run, the note, and the pictures."""
+def _details(row: Row, known: Mapping[str, str]) -> str:
+    """The command below the table, how it was run, the note, and the pictures; `known` has a letter for environments."""
     assert row.origin is not None
     found = row.origin
     code = f'commit {found.commit[:12]}' if found.commit else 'commit not recorded'
     parts = [code + (' with uncommitted changes' if found.uncommitted else '')]
-    parts += [f'{name} {version}' for name, version in (found.versions or {}).items()]
-    parts += [f'`XLA_FLAGS={found.xla_flags}`'] if found.xla_flags else []
+    environment = _environment(row)
+    parts += [known.get(environment, environment)] if environment else []
     cores = f', {found.cores} {"core" if found.cores == 1 else "cores"}' if found.cores else ''
     parts += [found.hardware + cores] if found.hardware else []
     parts += [duration(found.seconds)] if found.seconds is not None else []

@@ -30,6 +30,14 @@ def _perfect(modes: int, kl: float) -> tuple[Reference, ...]:
     return (Reference('a perfect sampler', values),)
 
 
+TITLES = {
+    'digits': 'digits', 'mnist': 'MNIST', 'fashion_mnist': 'Fashion-MNIST', 'cifar10': 'CIFAR-10', 'dcgan': 'DCGAN',
+    'wgan_gp': 'WGAN-GP', 'sngan': 'SNGAN', 'r3gan': 'R3GAN', 'stylegan2': 'StyleGAN2', 'none': 'R1 alone',
+    'diff_augment': 'DiffAugment', 'ada': 'ADA', 'lecam': 'LeCam', 'bcr': 'bCR',
+}  # fmt: skip
+"""Of data sets and methods."""
+
+
 # Experiments of one network on images.
 
 DCGAN = '--batch-size 64 --width 32 --latent-size 64'
@@ -53,15 +61,15 @@ def _images() -> Iterator[Row]:
         ('fashion_mnist', 3, f'{DCGAN} --steps 20000'),
         ('cifar10', 1, '--batch-size 64 --latent-size 128 --steps 50000'),
     ):
-        shown = _picture(f'dcgan_{data}', f'64 samples on {data}')
-        yield _row(f'dcgan_{data}', 'dcgan', data, f'dcgan --dataset {data} {flags}', ours, seeds, pictures=shown)
+        shown = _picture(f'dcgan_{data}', f'64 samples on {TITLES[data]}')
+        yield _row(f'dcgan_{data}', 'dcgan', TITLES[data], f'dcgan --dataset {data} {flags}', ours, seeds, pictures=shown)
     for data in ('mnist', 'fashion_mnist'):
         for loss, flags in LOSSES.items():
             command = f'dcgan --dataset {data} {DCGAN} --steps 15625 {flags}'
             yield _row(
                 f'losses_{data}_{loss}',
                 'losses',
-                f'{data}, {loss.replace("_", " ")}',
+                f'{TITLES[data]}, {loss.replace("_", " ")}',
                 command,
                 ours,
                 5,
@@ -71,7 +79,9 @@ def _images() -> Iterator[Row]:
     for name in ('wgan_gp', 'sngan'):
         command = f'{name} --dataset fashion_mnist --g-width 32 --d-width 32 --steps 10000'
         shown = _picture(f'{name}_fashion_mnist', 'The first 64 samples of seed 0')
-        yield _row(f'{name}_fashion_mnist', 'residual', f'{name}, Fashion-MNIST', command, ours, lines=both, pictures=shown)
+        yield _row(
+            f'{name}_fashion_mnist', 'residual', f'{TITLES[name]}, Fashion-MNIST', command, ours, lines=both, pictures=shown
+        )
 
 
 def _conditioned() -> Iterator[Row]:
@@ -146,15 +156,15 @@ def _today() -> Iterator[Row]:
             if name == 'r3gan':  # a tenth of the run; the default is longer than it
                 narrow += f' --anneal learning_rate gamma beta2 half_life:end={64 * steps // 10}'
             command = f'{name} --dataset {data} {narrow} --steps {steps}'
-            shown = _picture(f'baselines_{data}_{name}', f'The first 64 samples of {name} on {data}')
-            label = f'{data}, {name}, {steps:,} steps'
+            shown = _picture(f'baselines_{data}_{name}', f'The first 64 samples of {TITLES[name]} on {TITLES[data]}')
+            label = f'{TITLES[data]}, {TITLES[name]}, {steps:,} steps'
             base = f'baselines_{data}_dcgan'
             yield _row(f'baselines_{data}_{name}', 'baselines', label, command, columns.IMAGES, pictures=shown, baseline=base)
     for images in (1000, 5000):
         for name, flags in LIMITED.items():
             recipe = '--batch-size 64 --width 16 --latent-size 64 --steps 3000'
             command = f'dcgan --dataset fashion_mnist:train[:{images}] {recipe} {flags}'
-            label = f'{images:,} images, {name.replace("_", " ")}'
+            label = f'{images:,} images, {TITLES[name]}'
             base = f'limited_{images}_none'
             yield _row(f'limited_{images}_{name}', 'limited', label, command, columns.IMAGES, baseline=base)
     for name, title, steps in (
@@ -301,10 +311,16 @@ def _planted() -> Iterator[Row]:
     for dataset in ('mnist', 'digits'):
         command = f'planted --dataset {dataset} --kinds'
         kinds = ' '.join(failures)
-        yield _row(f'planted_{dataset}', 'planted', dataset, f'{command} {kinds}', columns.PLANTED, 5, lines=others)
+        yield _row(f'planted_{dataset}', 'planted', TITLES[dataset], f'{command} {kinds}', columns.PLANTED, 5, lines=others)
         name = f'planted_copies_{dataset}'
         yield _row(
-            name, 'planted', f'{dataset}, copies', f'{command} {" ".join(copies)}', columns.PLANTED_COPIES, 5, lines=copied
+            name,
+            'planted',
+            f'{TITLES[dataset]}, copies',
+            f'{command} {" ".join(copies)}',
+            columns.PLANTED_COPIES,
+            5,
+            lines=copied,
         )
 
 

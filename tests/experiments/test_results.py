@@ -139,12 +139,24 @@ def test_a_page_says_what_a_row_has():
     row = recorded(0.5, 0.7, None, note='A note.', old_keys=True, pictures=(Picture('x.png', 'Points'),))
     row = dataclasses.replace(row, origin=Origin('f' * 40, True, {'jax': '0.10.2'}, '', 'a CPU', 2, 3700.0))
     text = page.page({'toy': row, 'other': recorded()})
-    half = 12.7062 * 0.1  # the .975 quantile of Student's t for 1 degree of freedom, and the standard error
-    assert f'| [toy](results/toy.json) † | 0.6 ± {half:.4g} (2 of 3) | 0 to 2 |' in text
+    # 12.7062, the .975 quantile of Student's t for 1 degree of freedom, times the standard error .1, to two digits.
+    assert '| [toy](results/toy.json) † | 0.6 ± 1.3 (2 of 3) | 0 to 2 |' in text
     assert 'python -m experiments.ring --seeds 3 --seed 0' in text and '![Points](pictures/x.png)' in text
     assert f'commit {"f" * 12} with uncommitted changes, jax 0.10.2, a CPU, 2 cores, 1 h 1 min. A note.' in text
     assert text.count('## ') == 1  # no section without rows
     assert '<sup>' not in text and 'seeds' in text
+
+
+def test_rows_of_one_environment_name_it_by_a_letter_and_stand_in_the_order_of_the_protocol():
+    origin = Origin('f' * 40, False, {'jax': '0.10.2'}, '--xla_flag', 'a CPU', 1, 5.0)
+    names = ('later', 'limited_1000_ada', 'limited_1000_none')
+    known = {name: dataclasses.replace(recorded(0.5, 0.7), name=name, label=name, origin=origin) for name in names}
+    text = page.page(known)
+    assert text.count('`XLA_FLAGS=--xla_flag`') == 1 and 'A: jax 0.10.2, `XLA_FLAGS=--xla_flag`' in text
+    assert text.count(f'commit {"f" * 12}, A, a CPU, 1 core, 5 s.') == 3
+    assert text.index('[limited_1000_none]') < text.index('[limited_1000_ada]') < text.index('[later]')
+    alone = page.page({'later': known['later']})
+    assert f'commit {"f" * 12}, jax 0.10.2, `XLA_FLAGS=--xla_flag`, a CPU' in alone
 
 
 # Comparing rows.
