@@ -28,7 +28,8 @@ def variance(parts: Components, m: int, n: int) -> Array:
     terms remain; an estimate from the row sums alone would be twice too large there.
     """
     first = jnp.maximum(parts.first_x, 0) / m + jnp.maximum(parts.first_y, 0) / n
-    second = parts.second_xx / (m * (m - 1)) + parts.second_yy / (n * (n - 1)) + 2 * parts.second_xy / (m * n)
+    pairs_xx, pairs_yy, pairs_xy = float(m * (m - 1)), float(n * (n - 1)), float(m * n)  # beyond int32 from 46,341 examples on
+    second = parts.second_xx / pairs_xx + parts.second_yy / pairs_yy + 2 * parts.second_xy / pairs_xy
     return 4 * first + 2 * second
 
 
@@ -46,7 +47,7 @@ class KernelSums(NamedTuple):
 
 def components(xx: KernelSums, yy: KernelSums, xy: KernelSums) -> Components:
     """Estimates the components from the kernel matrices of a set with itself, of the other with itself, and of both."""
-    m, n = len(xx.rows), len(yy.rows)
+    m, n = float(len(xx.rows)), float(len(yy.rows))
     total = xy.rows.sum()
     residual = xy.squares - (xy.rows**2).sum() / n - (xy.columns**2).sum() / m + total**2 / (m * n)
     second_xx, second_yy, second_xy = _second(xx), _second(yy), residual / ((m - 1) * (n - 1))
@@ -64,6 +65,6 @@ def components(xx: KernelSums, yy: KernelSums, xy: KernelSums) -> Components:
 
 def _second(sums: KernelSums) -> Array:
     """The mean square of the U-centred matrix (Székely and Rizzo 2014): unbiased for E c(X, X')^2."""
-    m = len(sums.rows)
+    m = float(len(sums.rows))
     squares = sums.squares - 2 * (sums.rows**2).sum() / (m - 2) + sums.rows.sum() ** 2 / ((m - 1) * (m - 2))
     return squares / (m * (m - 3))

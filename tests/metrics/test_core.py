@@ -72,6 +72,12 @@ def test_shapes_are_known_before_values(name):
     assert jax.tree.map(lambda x: (2, *x.shape), shapes) == jax.tree.map(lambda x: x.shape, mapped)
 
 
+@pytest.mark.parametrize('name', sorted(TRACED.keys() - {'pooled_features', 'smoothness', 'stacked_labels'}))
+def test_whole_data_sets_can_be_compared(name):
+    """The number of pairs of 70,000 images with 60,000 is beyond int32; a program of that size is traced, not run."""
+    jax.eval_shape(TRACED[name], *(jax.ShapeDtypeStruct((n, D), np.float32) for n in (70_000, 60_000, 60_000)))
+
+
 @pytest.mark.slow
 def test_compiled_values_are_those_of_each_call():
     """All estimators in one program."""
