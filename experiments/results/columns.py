@@ -38,9 +38,9 @@ RECONSTRUCTED = (
     Column('PSNR', 'psnr', 'dB', 'higher', digits=2),
     Column('sharpness, as a share of the images', 'sharpness', '%', digits=1),
     Column('Fréchet distance', 'frechet_distance', '', 'lower'),
-    Column('codes used', 'codes_used', '%', 'higher', digits=0),
 )
 """Of `experiments.shared.autoencoders`."""
+CODES = (Column('codes used', 'codes_used', '%', 'higher', digits=0),)
 TRANSPORT = (
     Column('distance from the optimal map', 'from_optimal_map', '', 'lower', digits=3),
     Column('W2 from the data', 'wasserstein_2', '', 'lower', digits=3),

@@ -175,7 +175,9 @@ def _today() -> Iterator[Row]:
         both = (Line('with D', title), Line('without D', 'without D'))
         command = f'{name} --dataset mnist --steps {steps}'
         label = f'{title}, {steps:,} steps'
-        yield _row(f'{name}_mnist', 'autoencoders', label, command, columns.RECONSTRUCTED, lines=both)
+        figures = columns.RECONSTRUCTED + (columns.CODES if name == 'vqgan' else ())
+        shown = _picture(f'{name}_mnist', f'Held-out digits, without D, and by the {title}', 'reconstructions.png')
+        yield _row(f'{name}_mnist', 'autoencoders', label, command, figures, lines=both, pictures=shown)
     lines = tuple(Line(f'weight {weight}', weight) for weight in ('0', '0.05'))
     shown = _picture('adversarial_flow', 'The maps of one seed, and the increasing one', 'maps.png')
     name = 'adversarial_flow'

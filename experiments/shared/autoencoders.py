@@ -143,7 +143,7 @@ def compare(trained: runs.Trained, alone: runs.Trained | None) -> dict[str, Any]
     found = {model: figures(real, clipped(made.reconstruction), judge) | of_codes(config, made) for model, made in plays.items()}
     if trained.first:
         columns = [(model, clipped(made.reconstruction[:SHOWN])) for model, made in reversed(plays.items())]
-        save_titled(trained.path / 'reconstructions.png', [('held-out image', real[:SHOWN]), *columns])
+        save_titled(trained.path / 'reconstructions.png', [('held out', real[:SHOWN]), *columns])
     names = list(dict.fromkeys(name for each in found.values() for name in each))
     rows: list[tuple] = [('', *found)]
     rows += [(TITLES[name], *(each.get(name, '') for each in found.values())) for name in names]
