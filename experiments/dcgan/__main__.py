@@ -9,9 +9,9 @@ The end table shows how a small classifier trained on the same data judges the s
 and whether they are copies of training images. `analyse` repeats the analyses of the paper's sections 5 and 6 on a trained run:
 interpolation, vector arithmetic, nearest neighbours, the filters, and a linear classifier on the discriminator's features.
 
-Expected (seed 0, one core of an AMD EPYC with AVX-512): on the digits, the first command takes 2 min 11 s from a cold start, and
-.835 of its samples are recognised with probability >= .9, which is .840 of the share of real digits (.854 and .860 in earlier
-versions of the code). On MNIST, the second takes 2 min 52 s and reaches .674 (.686 of real).
+Expected (one core of an AMD EPYC with AVX-512): on the digits, the first command takes some two minutes, and .839 +- .008 of the
+samples of five seeds are recognised with probability >= .9, which is .844 of the share of real digits. On MNIST, the second takes
+2 min 52 s and reaches .674 (.686 of real) with seed 0.
 """
 
 import dataclasses
