@@ -185,9 +185,9 @@ classifier.""",
         'How many samples a metric needs',
         """\
 Subsets of 1,000 and 5,000 images, drawn ten times, and all of them: 60,000 training images and 50,000 samples of a DCGAN, in the
-features of a classifier. The bias is relative to the value of all images, and the separation is from as many held-out real images:
-below about 3, one value does not tell samples from real images. MIND is that of Berthet et al. 2026, and the distance at infinity
-that of Chong and Forsyth 2020.""",
+features of a classifier. The bias is relative to the value of all images, and the separation is from as many held-out real
+images: below about 3, one value does not tell samples from real images. MIND is that of Berthet et al. 2026, and the distance at
+infinity that of Chong and Forsyth 2020.""",
     ),
     'speed': Section(
         'Speed',

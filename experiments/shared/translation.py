@@ -1,7 +1,9 @@
 """Flags of pix2pix and CycleGAN, and their pictures of the same images over training."""
 
 import dataclasses
+import math
 import pathlib
+import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -113,11 +115,17 @@ def save_titled(path: pathlib.Path, columns: Columns) -> None:
 
 
 def titled(picture: np.ndarray, titles: Sequence[str]) -> Any:
-    """A figure of a picture with titles above its columns, which have equal width; it keeps every pixel."""
+    """A figure of a picture with titles above its columns, which have equal width; it keeps every pixel.
+
+    A picture of narrow columns is enlarged by a whole factor, so that titles fit, and long titles have several lines.
+    """
     from matplotlib.figure import Figure
 
-    dpi = 110
+    dpi, letter = 110, 5.6  # letter: the mean width of one of 7 points, in pixels
+    enlarged = math.ceil(100 * len(titles) / picture.shape[1])
+    picture = picture.repeat(enlarged, 0).repeat(enlarged, 1)
     height, width = picture.shape[:2]
+    titles = [textwrap.fill(title, int(width / len(titles) / letter)) for title in titles]
     figure = Figure(figsize=(width / dpi, height / dpi))
     ax = figure.add_axes((0, 0, 1, 1))
     ax.imshow(picture, interpolation='nearest')

@@ -1,6 +1,7 @@
 """pix2pix and CycleGAN from the command line: their data, pictures, figures, and what they say to bad input."""
 
 import dataclasses
+import itertools
 import json
 import sys
 
@@ -79,6 +80,17 @@ def test_no_training_image_is_on_both_sides():
     assert rows(np.concatenate([a, b])) == rows(all_digits)  # each digit once: half here, half there
     np.testing.assert_array_equal(sets.held_out['b'], 255 - sets.held_out['a'])
     assert sets.paired and len(sets.held_out['a']) == 360
+
+
+def test_titles_fit_their_columns():
+    """Of images of 28 pixels, too, whose columns are narrower than most titles."""
+    names = ('held out', 'without D', 'adversarial autoencoder')
+    figure = translation.titled(np.zeros((30, 90, 3), np.uint8), names)
+    figure.draw_without_rendering()
+    boxes = [label.get_window_extent() for label in figure.axes[0].get_xticklabels()]
+    assert len(boxes) == 3 and all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
+    wide = translation.titled(np.zeros((300, 900, 3), np.uint8), names)
+    np.testing.assert_allclose(wide.get_size_inches() * 110, (900, 300))  # no larger than it must be
 
 
 @pytest.mark.parametrize('layout', ['{split}{side}', '{split}/{side}', '{side}/{split}'])
