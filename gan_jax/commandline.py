@@ -130,12 +130,16 @@ def _description(config: type) -> str:
     fields = {field.name for field in dataclasses.fields(config)}
     tables = {name: table for name, table in getattr(config, 'tables', {}).items() if name in fields}
     text = inspect.cleandoc(config.__doc__ or '')
+    if text.startswith(f'{config.__name__}('):  # which `dataclasses` writes where there is no docstring
+        text = ''
     if not tables:
         return text
-    title = 'Methods are NAME or NAME:setting=value,setting=value. The names, and the defaults of their settings:'
+    title = 'Methods are NAME or NAME:setting=value,setting=value. The names, and the defaults of their settings'
     lines = [f'--{name.replace("_", "-")}: {"  ".join(choices(table))}' for name, table in tables.items()]
     how: dict[str, Any] = {'subsequent_indent': '    ', 'break_on_hyphens': False, 'break_long_words': False}
-    return '\n'.join((text, '', textwrap.fill(title, 80), *(textwrap.fill(line, 80, **how) for line in lines)))
+    above = [text, ''] if text else []
+    about = textwrap.fill(f'{title}, where None leaves the choice to the method:', 80)
+    return '\n'.join((*above, about, *(textwrap.fill(line, 80, **how) for line in lines)))
 
 
 def _of_number(config: type[C], line: str) -> str | None:

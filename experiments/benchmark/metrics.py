@@ -76,14 +76,18 @@ def frechet_elsewhere(dimension: int, samples: int) -> dict[str, Candidate]:
 def kernel_subsets(dimension: int, samples: int) -> dict[str, Candidate]:
     """Candidate for KID's protocol, 100 subsets of 1000, on the rows that torch-fidelity draws."""
     a, b = _single(dimension, samples)
-    rng = np.random.RandomState(2020)
-    rows = [[rng.choice(samples, 1000, replace=False) for _ in range(2)] for _ in range(100)]
-    of_a, of_b = (np.stack([pair[i] for pair in rows]) for i in range(2))
-    return {'kernel_distance_subsets': lambda: float(kernel_distance_subsets(a, b, indices=(of_a, of_b)).mean)}
+
+    def call() -> float:
+        rng = np.random.RandomState(2020)
+        rows = [[rng.choice(samples, 1000, replace=False) for _ in range(2)] for _ in range(100)]
+        of_a, of_b = (np.stack([pair[i] for pair in rows]) for i in range(2))
+        return float(kernel_distance_subsets(a, b, indices=(of_a, of_b)).mean)
+
+    return {'kernel_distance_subsets': call}
 
 
 def kernel_subsets_elsewhere(dimension: int, samples: int) -> dict[str, Candidate]:
-    """Candidate for the same by torch-fidelity. Raises `ImportError` if it is not installed."""
+    """Candidate for the same by torch-fidelity. Raises `ImportError` if it or torchvision is not installed."""
     import torch
     from torch_fidelity import metric_kid as module
 
@@ -99,7 +103,7 @@ def precision_recall(dimension: int, samples: int) -> dict[str, Candidate]:
 
 
 def precision_recall_elsewhere(dimension: int, samples: int) -> dict[str, Candidate]:
-    """Candidate for the same by torch-fidelity. Raises `ImportError` if it is not installed."""
+    """Candidate for the same by torch-fidelity. Raises `ImportError` if it or torchvision is not installed."""
     import torch
     from torch_fidelity import metric_prc as module
 
@@ -237,7 +241,7 @@ def torch_state(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return state
 
 
-LEAST = {'kernel_subsets': 1000, 'precision_recall': 4, 'density_coverage': 6}
+LEAST = {'kernel_subsets': 1000, 'precision_recall': 4, 'density_coverage': 7}
 """The samples that a metric requires, if more than two."""
 METRICS: dict[str, tuple[Callable[..., dict[str, Candidate]], Callable[..., dict[str, Candidate]]]] = {
     'frechet': (frechet, frechet_elsewhere),

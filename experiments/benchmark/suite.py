@@ -50,7 +50,7 @@ SUITE: dict[str, Entry] = {
     'KID, 100 subsets': Entry('kernel_subsets', FEATURES, compiles=False),
     'precision, recall': Entry('precision_recall', FEATURES, compiles=False),
     'density, coverage': Entry('density_coverage', FEATURES, compiles=False),
-    'Gaussian kernel': Entry('kernel_gaussian', FEATURES, compiles=False),
+    'Gaussian kernel (others: float64)': Entry('kernel_gaussian', FEATURES, compiles=False),
     'nearest neighbours': Entry('neighbours', FEATURES, compiles=False),
 }
 
@@ -123,7 +123,12 @@ def report(found: dict[str, list[dict[str, Any]]], earlier: dict[str, Any]) -> N
         then = earlier.get(label)
         before = f'{ours["seconds"] / then[0]["seconds"]:.2f}' if then else ''
         table.append((label, _ms(ours), images, f'{ours["compile_seconds"]:.1f}', _gigabytes(ours), *other, before))
-    print(runs.table(table, title=f"medians; others: the fastest of them; before: to --compare's; {jax.default_backend()}"))
+    print(
+        runs.table(
+            table,
+            title=f"medians; others: the fastest of them; ratio: our time to theirs; before: to --compare's; {jax.default_backend()}",
+        )
+    )
     if ratios := [ratio(rows) for rows in found.values() if len(rows) > 1]:
         print(f'geometric mean of {len(ratios)} ratios {np.exp(np.mean(np.log(ratios))):.3f}, largest {max(ratios):.2f}')
 

@@ -37,8 +37,6 @@ FIDs, and compare only within one data set.
 
 † The row was run before random keys had names, at a commit that was not recorded. The same command draws other random numbers
 today, so its figures can be reproduced within their spread, but not bit for bit.
-
-Rows name the versions and flags that they were run with by a letter:
 """
 
 
@@ -52,7 +50,9 @@ def page(rows: Mapping[str, Row]) -> str:
     place = {name: i for i, name in enumerate(PROTOCOL)}
     shown = sorted((row for row in rows.values() if row.figures), key=lambda row: place.get(row.name, len(place)))
     known = _environments(shown)
-    parts = [INTRODUCTION, *(f'{letter}: {text}\n' for text, letter in known.items())]
+    parts = [INTRODUCTION]
+    if known:
+        parts += ['Environments that several rows share have a letter:\n', *(f'{x}: {text}\n' for text, x in known.items())]
     for key, section in SECTIONS.items():
         if own := [row for row in shown if row.section == key]:
             parts += [f'## {section.title}\n', f'{section.text}\n', *_tables(own), *_compared(own, section.compared)]
@@ -61,7 +61,7 @@ def page(rows: Mapping[str, Row]) -> str:
 
 
 def _environments(rows: Iterable[Row]) -> dict[str, str]:
-    """The environments that several rows share, each with a letter."""
+    """The environments with flags that several rows share, each with a letter."""
     counts = collections.Counter(_environment(row) for row in rows)
     shared = (text for text, count in counts.items() if count > 1 and 'XLA_FLAGS' in text)
     return dict(zip(shared, string.ascii_uppercase, strict=False))
@@ -141,9 +141,9 @@ def spread(figure: Figure, column: Column, row: Row) -> str:
     seeds = len(row.seeds or (0,))
     shown = number(figure.mean, column)
     if figure.interval is not None and column.verified:
-        if column.digits is None and figure.interval > 0:  # two digits of the interval, and as many of the mean as it gives
-            scale = 100 if column.unit == '%' else 1
-            column = dataclasses.replace(column, digits=max(0, 1 - math.floor(math.log10(scale * figure.interval))))
+        half = (100 if column.unit == '%' else 1) * figure.interval
+        if column.digits is None and half > 1e-4:  # two digits of the interval, and of the mean as many as it gives
+            column = dataclasses.replace(column, digits=max(0, 1 - math.floor(math.log10(half))))
         shown = f'{number(figure.mean, column)} ± {number(figure.interval, column)}'
     return shown + (f' ({count} of {seeds})' if count < seeds else '')
 

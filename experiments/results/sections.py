@@ -28,8 +28,8 @@ copies.""",
         'R3GAN and StyleGAN2 beside DCGAN',
         """\
 Huang et al. 2024 and Karras et al. 2020, with narrow networks, for as many steps as take about as long as the DCGAN's on the
-same CPU core: four minutes for a seed, or two on CIFAR-10. Each row has the time of its three seeds. These budgets are a
-thousandth of the published ones.""",
+same CPU core: about five minutes a seed with evaluation, and half of that on CIFAR-10. Each row has the time of its three seeds.
+These budgets are a small fraction of the published ones.""",
         compared='Fréchet distance',
     ),
     'limited': Section(
@@ -184,16 +184,15 @@ classifier.""",
     'sample_efficiency': Section(
         'How many samples a metric needs',
         """\
-Subsets of 1,000 and 5,000 images, drawn ten times, and all of them: 60,000 training images and 50,000 samples of a DCGAN, in the
-features of a classifier. The bias is relative to the value of all images, and the separation is from as many held-out real
+Subsets of 1,000 and 5,000 training images and samples of a DCGAN, drawn ten times, and one of 50,000, in the features of a
+classifier. The bias is relative to the value of all 60,000 and 50,000, and the separation is from as many held-out real
 images: below about 3, one value does not tell samples from real images. MIND is that of Berthet et al. 2026, and the distance at
 infinity that of Chong and Forsyth 2020.""",
     ),
     'speed': Section(
         'Speed',
         """\
-Figures are medians. PyTorch has the same networks and steps, channels-last, eager or compiled, whichever is faster; metrics stand
-beside torch-fidelity, prdc (Naeem et al. 2020) or scikit-learn. Timings hold for the machine that they were taken on, and
-`--verify` leaves them out.""",
+Figures are medians. PyTorch has the same networks and steps, channels-last and eager; metrics stand beside torch-fidelity, prdc
+(Naeem et al. 2020) or scikit-learn. Timings hold for the machine that they were taken on, and `--verify` leaves them out.""",
     ),
 }

@@ -129,20 +129,21 @@ class MethodOptions(TrainOptions):
     memory_limit: Annotated[float, Range(0, 1e6)] = 2.0
     """Largest size of a data set, in gigabytes, that is held on the device; larger ones are read as required."""
     objective: str = 'non_saturating'
-    """The objective; energy_margin is that of EBGAN, whose D returns energies."""
+    """The objective, as in f_gan:divergence=kl or least_squares:a=-1,b=1,c=0; energy_margin is for EBGAN's D, of energies."""
     objective_weight: Weight = 1.0
     """Weight of the objective in G's loss; 0 leaves only its other losses."""
     penalties: Names = ()
-    """Penalties on D. r1_r2 takes both in one pass; finite_r1 and finite_r2 are by finite differences."""
+    """Penalties on D, as in wgan_gp:weight=10,one_sided=True. r1_r2 takes both in one pass; finite_r1 and finite_r2 are by finite
+    differences."""
     penalty_every: Count = 1
     """Apply the penalties at every n-th update of D, multiplied by n."""
     penalty_decay: ShareAbove0 = 1.0
     """The penalties' weight at the last step, as a share of the initial weight (Roth et al. 2017: 0.01)."""
     optimizers: str = 'adam'
-    """The optimizers of both players, named by paper; those of adam are DCGAN's."""
+    """The optimizers of both players, named by paper, as in adam:learning_rate=1e-3; the defaults of adam are DCGAN's."""
     schedule: str = 'constant'
-    """Schedule of both learning rates over --steps. `end` is the final value as a share of the first, and `start` is the share of
-    the steps after which the decay begins."""
+    """Schedule of both learning rates over --steps, as in linear:start=0.5,end=0. `end` is the final value as a share of the
+    first, and `start` is the share of the steps after which the decay begins."""
     anneal: Names = ()
     """What else changes with the number of images that D has been shown: learning_rate and gamma (of all penalties) as shares of
     the initial values, beta2 of Adam, probability of diff_augment or ada, and half_life of G's average, in images, instead of
@@ -310,7 +311,8 @@ class GameOptions(MethodOptions):
     """Where penalties differentiate: at what D sees, or at the original examples, through the augmentations. The default is the
     latter with an augmentation whose probability adapts, as in ADA, and the former otherwise."""
     augmentations: Names = ()
-    """Augmentations of the input of D."""
+    """Augmentations of the input of D. instance_noise:updates=5000 lets the noise fade over as many updates of D; adaptive and
+    ada follow the signs of real logits."""
     features: Names = ()
     """Losses added to G's loss."""
     regularizers: Names = ()

@@ -591,6 +591,7 @@ benchmark --suite --metric frechet                            --metric does not 
 benchmark --suite --width 8                                   --width does not apply to --suite
 benchmark --samples 10                                        --samples requires a --metric of features
 benchmark --metric kernel_subsets --samples 999               --metric kernel_subsets requires --samples of at least 1000
+benchmark --metric density_coverage --samples 6               --metric density_coverage requires --samples of at least 7
 benchmark --metric inception --samples 10                     --samples does not apply to --metric inception
 benchmark --metric neighbours --batch-size 10                 --batch-size does not apply to --metric neighbours
 benchmark --game unrolled_ring --size 16                      --size applies to images

@@ -4,11 +4,12 @@ import json
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import gan_jax
 from experiments.benchmark import __main__ as benchmark
-from experiments.benchmark import steps, suite
+from experiments.benchmark import metrics, steps, suite
 from experiments.benchmark.worker import Work, worker
 from gan_jax.errors import InputError
 
@@ -26,9 +27,9 @@ def test_every_step_takes_a_batch_of_its_feed(name, settings):
     step = gan_jax.make_train_step(training.game, *training.optimizers[:2], unroll_steps=training.unroll_steps)
     state = first_state(training)
     draw = lambda state: step(state, training.feed.by(jax.random.key(0))(training.feed.data, state.step))
-    after, metrics = jax.eval_shape(draw, state)
+    after, log = jax.eval_shape(draw, state)
     assert jax.tree.map(jnp.shape, after) == jax.tree.map(jnp.shape, state)
-    assert {'discriminator_loss', 'generator_loss'} <= set(metrics)
+    assert {'discriminator_loss', 'generator_loss'} <= set(log)
 
 
 @pytest.mark.parametrize('name', steps.STEPS)
@@ -57,6 +58,19 @@ def test_penalties_are_timed_side_by_side(capsys):
     assert 'of the first' in capsys.readouterr().out
     both, lazy = steps.penalties_of('r1:gamma=2+r2'), steps.penalties_of('r1_r2@8')
     assert len(both) == 2 and [penalty.every for penalty in lazy] == [8] and steps.penalties_of('none') == []
+
+
+PACKAGES = {'kernel_subsets': 'torch_fidelity', 'precision_recall': 'torch_fidelity', 'density_coverage': 'prdc'}
+
+
+@pytest.mark.parametrize('name', ['frechet', 'kernel_gaussian', 'neighbours', *PACKAGES])
+def test_candidates_compute_the_same_number(name):
+    """Ours and those of other packages, as far as they are installed."""
+    if package := PACKAGES.get(name):
+        pytest.importorskip(package, exc_type=ImportError)
+    values = [call() for call in metrics.candidates(name, dimension=16, samples=max(100, metrics.LEAST.get(name, 0))).values()]
+    assert len(values) > 1
+    np.testing.assert_allclose(values, values[0], rtol=2e-4, atol=2e-5)
 
 
 def test_a_suite_is_written_and_compared_with(capsys, tmp_path):

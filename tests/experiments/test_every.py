@@ -162,12 +162,26 @@ def test_the_help_has_a_line_for_every_flag_and_lists_every_method(capsys, monke
         run_main(module.main, module.Config)
     text = ' '.join(re.sub('[│╭╰─╮╯]', ' ', capsys.readouterr().out).split())
     assert not stop.value.code
-    without = re.findall(r'--(?:no-)?([\w-]+)(?: (?:{None}\|)?(?:INT|FLOAT|STR|\[[^]]*\]\]|{[\w,]+}))? \(default', text)
+    without = re.findall(
+        r'--(?:no-)?([\w-]+)(?: (?:{None}\|)?(?:(?:INT|FLOAT|STR)(?:\|STR)?|\[[^]]*\]\]|{[\w,]+}))? \(default', text
+    )
     assert not without, f'flags without a word of help: {without}'
     fields = {field.name for field in dataclasses.fields(module.Config)}
     for option, members in getattr(module.Config, 'tables', {}).items():
         if option in fields:
             assert f'--{option.replace("_", "-")}: {" ".join(choices(members))}' in text
+
+
+def test_the_help_of_options_without_a_docstring_begins_with_the_methods(capsys, monkeypatch):
+    @dataclasses.dataclass(frozen=True)
+    class Bare(image_gan.ImageOptions):
+        pass
+
+    monkeypatch.setattr(sys, 'argv', ['bare', '--help'])
+    with pytest.raises(SystemExit):
+        run_main(dcgan.main, Bare)
+    text = capsys.readouterr().out
+    assert 'Bare(' not in text and text.splitlines()[2].startswith('Methods are NAME')
 
 
 def line_of(capsys, monkeypatch, path, *flags) -> str:

@@ -144,7 +144,9 @@ def test_a_page_says_what_a_row_has():
     assert 'python -m experiments.ring --seeds 3 --seed 0' in text and '![Points](pictures/x.png)' in text
     assert f'commit {"f" * 12} with uncommitted changes, jax 0.10.2, a CPU, 2 cores, 1 h 1 min. A note.' in text
     assert text.count('## ') == 1  # no section without rows
-    assert '<sup>' not in text and 'seeds' in text
+    assert '<sup>' not in text and 'seeds' in text and 'Environments' not in text
+    same = page.page({'toy': recorded(0.1, 0.1, 0.1)})
+    assert '0.1 ±' in same and '000000' not in same  # an interval of rounding
 
 
 def test_rows_of_one_environment_name_it_by_a_letter_and_stand_in_the_order_of_the_protocol():
