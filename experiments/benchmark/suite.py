@@ -123,12 +123,8 @@ def report(found: dict[str, list[dict[str, Any]]], earlier: dict[str, Any]) -> N
         then = earlier.get(label)
         before = f'{ours["seconds"] / then[0]["seconds"]:.2f}' if then else ''
         table.append((label, _ms(ours), images, f'{ours["compile_seconds"]:.1f}', _gigabytes(ours), *other, before))
-    print(
-        runs.table(
-            table,
-            title=f"medians; others: the fastest of them; ratio: our time to theirs; before: to --compare's; {jax.default_backend()}",
-        )
-    )
+    title = "medians; others: the fastest of them; ratio: our time to theirs; before: to --compare's"
+    print(runs.table(table, title=f'{title}; {jax.default_backend()}'))
     if ratios := [ratio(rows) for rows in found.values() if len(rows) > 1]:
         print(f'geometric mean of {len(ratios)} ratios {np.exp(np.mean(np.log(ratios))):.3f}, largest {max(ratios):.2f}')
 

@@ -162,9 +162,8 @@ def test_the_help_has_a_line_for_every_flag_and_lists_every_method(capsys, monke
         run_main(module.main, module.Config)
     text = ' '.join(re.sub('[│╭╰─╮╯]', ' ', capsys.readouterr().out).split())
     assert not stop.value.code
-    without = re.findall(
-        r'--(?:no-)?([\w-]+)(?: (?:{None}\|)?(?:(?:INT|FLOAT|STR)(?:\|STR)?|\[[^]]*\]\]|{[\w,]+}))? \(default', text
-    )
+    kind = r'(?:{None}\|)?(?:(?:INT|FLOAT|STR)(?:\|STR)?|\[[^]]*\]\]|{[\w,]+})'
+    without = re.findall(rf'--(?:no-)?([\w-]+)(?: {kind})? \(default', text)
     assert not without, f'flags without a word of help: {without}'
     fields = {field.name for field in dataclasses.fields(module.Config)}
     for option, members in getattr(module.Config, 'tables', {}).items():
