@@ -181,7 +181,7 @@ def _today() -> Iterator[Row]:
     lines = tuple(Line(f'weight {weight}', weight) for weight in ('0', '0.05'))
     shown = _picture('adversarial_flow', 'The maps of one seed, and the increasing one', 'maps.png')
     name = 'adversarial_flow'
-    yield _row(name, 'flow', 'four Gaussians', name, columns.TRANSPORT, 4, lines=lines, pictures=shown)
+    yield _row(name, 'flow', 'four Gaussians', name, columns.TRANSPORT, 10, lines=lines, pictures=shown)
     lines = tuple(map(Line, ('two passes', 'one pass', 'finite differences'), ('rpgan_r1_r2', 'rpgan_one_pass', 'rpgan_finite')))
     command = f'mode_collapse --data ring --methods {" ".join(line.path for line in lines)}'
     yield _row('penalties_ring', 'penalties', 'ring', command, columns.PENALTIES, 10, lines=lines)
