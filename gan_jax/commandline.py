@@ -130,7 +130,7 @@ def _description(config: type) -> str:
     fields = {field.name for field in dataclasses.fields(config)}
     tables = {name: table for name, table in getattr(config, 'tables', {}).items() if name in fields}
     text = inspect.cleandoc(config.__doc__ or '')
-    if text.startswith(f'{config.__name__}('):  # which `dataclasses` writes where there is no docstring
+    if text.startswith(f'{config.__name__}('):  # the signature, which `dataclasses` puts in place of a missing docstring
         text = ''
     if not tables:
         return text
