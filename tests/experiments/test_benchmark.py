@@ -1,6 +1,7 @@
 """The benchmark: every step can be taken, its twin in PyTorch has its parameters, and the command prints and compares."""
 
 import json
+import typing
 
 import jax
 import jax.numpy as jnp
@@ -58,6 +59,12 @@ def test_penalties_are_timed_side_by_side(capsys):
     assert 'of the first' in capsys.readouterr().out
     both, lazy = steps.penalties_of('r1:gamma=2+r2'), steps.penalties_of('r1_r2@8')
     assert len(both) == 2 and [penalty.every for penalty in lazy] == [8] and steps.penalties_of('none') == []
+
+
+def test_every_metric_is_a_choice_and_in_the_suite():
+    (choices, _) = typing.get_args(typing.get_type_hints(benchmark.Config)['metric'])
+    assert typing.get_args(choices) == tuple(metrics.METRICS)
+    assert set(metrics.METRICS) <= {entry.name for entry in suite.SUITE.values()}
 
 
 PACKAGES = {'kernel_subsets': 'torch_fidelity', 'precision_recall': 'torch_fidelity', 'density_coverage': 'prdc'}
