@@ -19,6 +19,7 @@ import math
 import os
 import pathlib
 import platform
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -43,6 +44,7 @@ def configure(*, cache: bool = True) -> None:
 
     Options already named in `XLA_FLAGS` keep their values. The cache is in `files.cache_directory()` unless JAX has been
     configured with another directory; `JAX_ENABLE_COMPILATION_CACHE=false` in the environment, or `cache=False`, disables it.
+    A cached program that cannot be read or written is compiled without a warning.
     """
     flags = os.environ.get('XLA_FLAGS', '')
     os.environ['XLA_FLAGS'] = ' '.join(
@@ -51,6 +53,8 @@ def configure(*, cache: bool = True) -> None:
     if cache and _setting('jax_compilation_cache_dir') is None:
         jax.config.update('jax_compilation_cache_dir', str(cache_directory() / 'xla' / processor()))
         jax.config.update(_MIN_SECONDS, 0.0)
+    # JAX writes an entry in place: another process may read half of it, and one that was killed leaves it so.
+    warnings.filterwarnings('ignore', 'Error (reading|writing) persistent compilation cache entry')
 
 
 def processor() -> str:

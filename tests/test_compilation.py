@@ -193,6 +193,27 @@ def test_entry_points_keep_programs_on_disk_unless_they_cannot_be_kept(tmp_path)
     assert not [path for path in tmp_path.rglob('*-cache') if 'second' in path.name]
 
 
+def test_cached_programs_that_cannot_be_read_are_compiled_without_a_word(tmp_path):
+    environment = {**os.environ, 'XLA_FLAGS': '', 'GAN_JAX_CACHE': str(tmp_path / 'cache')}
+    code = 'import jax.numpy as jnp\nfrom gan_jax import compilation\ncompilation.configure()\n'
+    code += 'print(compilation.jit(lambda x: 2 * x)(jnp.ones(3)).tolist())'
+    ways = {
+        'new': None,
+        'truncated': lambda path: path.write_bytes(path.read_bytes()[:20]),
+        'empty': lambda path: path.write_bytes(b''),
+    }
+    for name, damage in ways.items():
+        entries = list(tmp_path.rglob('*-cache'))
+        assert bool(entries) == (name != 'new')
+        for path in entries:
+            damage(path)
+        done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, env=environment, capture_output=True, text=True)
+        assert (done.returncode, done.stdout, done.stderr) == (0, '[2.0, 2.0, 2.0]\n', ''), name
+    environment['GAN_JAX_CACHE'] = os.devnull  # no folder, and none can be made
+    done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, '[2.0, 2.0, 2.0]\n', '')
+
+
 def test_many_orthogonal_initialisers_at_once_end():
     # By default the batched QRs wait for each other about every second time.
     code = (
