@@ -41,6 +41,8 @@ TITLES = {
 # Experiments of one network on images.
 
 DCGAN = '--batch-size 64 --width 32 --latent-size 64'
+NARROW = '--batch-size 64 --width 16 --latent-size 64 --steps 3000'
+"""Of rows that compare many methods: a minute of one core with AVX-512 for each seed."""
 LOSSES = {
     'minimax': '--objective minimax --penalties',
     'non_saturating': '--objective non_saturating --penalties',
@@ -57,7 +59,7 @@ def _images() -> Iterator[Row]:
     ours = columns.IMAGES
     yield _row('dcgan_digits', 'dcgan', 'digits', 'dcgan', ours, 5, pictures=_picture('dcgan_digits', '64 samples on the digits'))
     for data, seeds, flags in (
-        ('mnist', 5, f'{DCGAN} --steps 20000'),
+        ('mnist', 5, f'{DCGAN} --steps 12000'),
         ('fashion_mnist', 3, f'{DCGAN} --steps 20000'),
         ('cifar10', 1, '--batch-size 64 --latent-size 128 --steps 50000'),
     ):
@@ -65,19 +67,18 @@ def _images() -> Iterator[Row]:
         yield _row(f'dcgan_{data}', 'dcgan', TITLES[data], f'dcgan --dataset {data} {flags}', ours, seeds, pictures=shown)
     for data in ('mnist', 'fashion_mnist'):
         for loss, flags in LOSSES.items():
-            command = f'dcgan --dataset {data} {DCGAN} --steps 15625 {flags}'
+            command = f'dcgan --dataset {data} {NARROW} {flags}'
             yield _row(
                 f'losses_{data}_{loss}',
                 'losses',
-                f'{TITLES[data]}, {loss.replace("_", " ")}',
+                f'{TITLES[data]}, {loss.replace("_", " ")}, 3,000 steps',
                 command,
                 ours,
-                5,
                 baseline=f'losses_{data}_non_saturating',
             )
     both = (Line('present generator'), Line('average of G', 'average of G'))
     for name in ('wgan_gp', 'sngan'):
-        command = f'{name} --dataset fashion_mnist --g-width 32 --d-width 32 --steps 10000'
+        command = f'{name} --dataset fashion_mnist --g-width 16 --d-width 16 --steps 1500'
         shown = _picture(f'{name}_fashion_mnist', 'The first 64 samples of seed 0')
         yield _row(
             f'{name}_fashion_mnist', 'residual', f'{TITLES[name]}, Fashion-MNIST', command, ours, lines=both, pictures=shown
@@ -100,7 +101,7 @@ def _conditioned() -> Iterator[Row]:
             'cls_any': "GAN-CLS, other images' captions",
             'gan': 'plain conditional',
         }
-        yield _row(f'text_to_image_{name}', 'text_to_image', labels[name], f'text_to_image{flags}', columns.CAPTIONS)
+        yield _row(f'text_to_image_{name}', 'text_to_image', labels[name], f'text_to_image --steps 6000{flags}', columns.CAPTIONS)
     source = 'Salimans et al. 2016, table 1; mean and standard deviation of 10 splits, 180,000 steps'
     lines = (
         Line('labels alone', 'labels_alone'),
@@ -108,14 +109,14 @@ def _conditioned() -> Iterator[Row]:
     )
     shown = _picture('few_labels', 'Errors over the steps', 'errors.png')
     yield _row(
-        'few_labels', 'few_labels', '100 labels', 'semi_supervised --steps 60000', columns.ERRORS, lines=lines, pictures=shown
+        'few_labels', 'few_labels', '100 labels', 'semi_supervised --steps 10000', columns.ERRORS, lines=lines, pictures=shown
     )
 
 
 def _others() -> Iterator[Row]:
     levels = tuple(Line(f'stage of {28 >> k} pixels', f'level_{k}') for k in (2, 1, 0))
     lines = (Line('samples', 'classifier'), *levels)
-    command = 'lapgan --dataset fashion_mnist --steps 15000'
+    command = 'lapgan --dataset fashion_mnist --steps 8000'
     shown = _picture('lapgan_fashion', 'The stages of samples, and of real images', 'stages.png')
     yield _row('lapgan_fashion', 'lapgan', 'Fashion-MNIST', command, columns.LAPGAN, lines=lines, pictures=shown)
     yield _row('ebgan_mnist', 'ebgan', 'MNIST', 'ebgan', columns.EBGAN, pictures=_picture('ebgan_mnist', 'Samples'))
@@ -123,7 +124,7 @@ def _others() -> Iterator[Row]:
     shown = _picture('cyclegan_mnist', 'Digits to inverted digits and back, held out', 'validation.png')
     yield _row('cyclegan_mnist', 'cyclegan', 'MNIST', 'cyclegan --dataset mnist', columns.TRANSLATED, lines=ways, pictures=shown)
     models = (Line('pix2pix', 'pix2pix'), Line('L1 alone', 'L1 alone'))
-    for size, flags in ((64, '--steps 10000'), (128, '--size 128 --receptive-field 70 --steps 10000')):
+    for size, flags in ((64, '--steps 4000'), (128, '--size 128 --receptive-field 70 --steps 4000')):
         features = '--compare-features squeezenet:path=squeezenet_v1.1_notop.npz'
         command = f'pix2pix --dataset facades {flags} {features}'
         yield _row(
@@ -162,8 +163,7 @@ def _today() -> Iterator[Row]:
             yield _row(f'baselines_{data}_{name}', 'baselines', label, command, columns.IMAGES, pictures=shown, baseline=base)
     for images in (1000, 5000):
         for name, flags in LIMITED.items():
-            recipe = '--batch-size 64 --width 16 --latent-size 64 --steps 3000'
-            command = f'dcgan --dataset fashion_mnist:train[:{images}] {recipe} {flags}'
+            command = f'dcgan --dataset fashion_mnist:train[:{images}] {NARROW} {flags}'
             label = f'{images:,} images, {TITLES[name]}'
             base = f'limited_{images}_none'
             yield _row(f'limited_{images}_{name}', 'limited', label, command, columns.IMAGES, baseline=base)
