@@ -12,6 +12,17 @@ IMAGES = (
 )
 """Of `experiments.shared.image_gan`."""
 
+CATEGORIES = (
+    Column('information in the category', 'information_0', 'nats', 'higher', digits=3),
+    Column('images whose category is their class', 'category_accuracy', '%', 'higher', digits=1),
+)
+"""Of InfoGAN."""
+INVERTED = (
+    Column('linear classifier on codes', 'probe_codes', '%', 'higher', digits=1),
+    Column('on pixels', 'probe_pixels', '%', digits=1, verified=False),
+    Column('L1 of reconstructions', 'reconstruction/l1', '', 'lower', digits=3),
+)
+"""Of BiGAN."""
 CONDITIONAL = (
     Column('read as their label', 'accuracy', '%', 'higher', digits=2),
     Column('read so, held-out images', 'accuracy_real', '%', digits=2, verified=False),

@@ -114,6 +114,17 @@ def _conditioned() -> Iterator[Row]:
 
 
 def _others() -> Iterator[Row]:
+    for name, title, more in (('infogan', 'InfoGAN', columns.CATEGORIES), ('bigan', 'BiGAN', columns.INVERTED)):
+        command = f'{name} --width 16 --batch-size 32 --steps 5000'
+        shown = _picture(f'{name}_digits', f'Samples of {title}')
+        yield _row(f'{name}_digits', 'inferred', title, command, columns.IMAGES + more, pictures=shown)
+    shown = _picture('biggan_digits', 'Samples of BigGAN, a class in each row')
+    yield _row(
+        'biggan_digits', 'conditional', 'digits, BigGAN, 1,000 steps', 'biggan --steps 1000', columns.CONDITIONAL, pictures=shown
+    )
+    name = 'adversarial_flow_images'
+    shown = _picture(name, 'Samples')
+    yield _row(name, 'flow_images', '5,000 steps', f'{name} --steps 5000', columns.IMAGES, pictures=shown)
     levels = tuple(Line(f'stage of {28 >> k} pixels', f'level_{k}') for k in (2, 1, 0))
     lines = (Line('samples', 'classifier'), *levels)
     command = 'lapgan --dataset fashion_mnist --steps 8000'
