@@ -130,7 +130,8 @@ def _others() -> Iterator[Row]:
     command = 'lapgan --dataset fashion_mnist --steps 8000'
     shown = _picture('lapgan_fashion', 'The stages of samples, and of real images', 'stages.png')
     yield _row('lapgan_fashion', 'lapgan', 'Fashion-MNIST', command, columns.LAPGAN, lines=lines, pictures=shown)
-    yield _row('ebgan_mnist', 'ebgan', 'MNIST', 'ebgan', columns.EBGAN, pictures=_picture('ebgan_mnist', 'Samples'))
+    shown = (*_picture('ebgan_mnist', 'Samples'), *_picture('ebgan_energies', 'Energies of images and samples', 'energies.png'))
+    yield _row('ebgan_mnist', 'ebgan', 'MNIST', 'ebgan', columns.EBGAN, pictures=shown)
     ways = (Line('from the right answer', 'from the right answer'), Line('round trip', 'round trip'))
     shown = _picture('cyclegan_mnist', 'Digits to inverted digits and back, held out', 'validation.png')
     yield _row('cyclegan_mnist', 'cyclegan', 'MNIST', 'cyclegan --dataset mnist', columns.TRANSLATED, lines=ways, pictures=shown)
@@ -308,7 +309,8 @@ def _theory() -> Iterator[Row]:
     shown = _picture('f_gan', 'One Gaussian under every divergence', 'fits.png')
     yield _row('f_gan', 'f_gan', 'mixture of two', 'f_gan', columns.F_GAN, 5, lines=lines, pictures=shown)
     models = tuple(Line(name.upper(), name) for name in ('vae', 'made', 'rbm', 'gsn', 'gan'))
-    yield _row('taxonomy_mnist', 'taxonomy', 'MNIST', 'taxonomy', columns.TAXONOMY, 3, lines=models)
+    shown = _picture('taxonomy_mnist', 'Samples of one seed, a row for each model')
+    yield _row('taxonomy_mnist', 'taxonomy', 'MNIST', 'taxonomy', columns.TAXONOMY, 3, lines=models, pictures=shown)
 
 
 def _planted() -> Iterator[Row]:
