@@ -8,8 +8,9 @@
 Mirza and Osindero 2014, Odena et al. 2017 and Miyato and Koyama 2018, on DCGAN's networks. Draws one class per row, with the same
 latents in every row, and reports how many samples a classifier of the same data reads as their label.
 
-Expected on MNIST (seed 0, one core of an AMD EPYC with AVX2, shared with other jobs): share of samples read as their label .9705
-for AC-GAN in 4 min 13 s, .9875 for projection in 2 min 4 s, and .9230 for concatenation; .9929 for held-out real digits.
+Expected on MNIST with --steps 6000 --seeds 3 (four to five minutes on one core of an AMD EPYC with AVX-512): share of samples
+read as their label .988 +- .006 for AC-GAN, .990 +- .008 for projection and .968 +- .001 for concatenation, .994 for held-out
+digits. Their Frechet distances have the opposite order, 38 +- 2, 24 +- 2 and 17 +- 4: what is read best varies least.
 """
 
 import dataclasses
