@@ -10,8 +10,8 @@ For digits to inverted digits and for grey digits to coloured ones, there is one
 which the end table compares.
 
 Expected, with `--dataset mnist --seeds 3`: 4 min 34 s on one core of an AMD EPYC with AVX-512; mean absolute error from the true
-inverse .026 +- .004 in both directions, in pixels in [0, 1] (.149 for the mean training image). The right answer is not the only one
-that the losses allow: a run of 1,000 steps ended at .149.
+inverse .026 +- .004 in both directions, in pixels in [0, 1] (.149 for the mean training image). The right answer is not the only
+one that the losses allow: a run of 1,000 steps ended at .149.
 """
 
 import dataclasses

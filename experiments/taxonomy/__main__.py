@@ -13,8 +13,8 @@ Salakhutdinov and Murray (2008) and Larochelle and Murray (2011). Ours is not th
 within about a nat.
 
 Expected with --seeds 3: 11 min 28 s on one core of an AMD EPYC with AVX-512. Test log-likelihoods in nats: MADE -109.2 +- .1
-(exact), VAE at least -97.4 +- .4 (bound of 50 samples), RBM -94.5 +- 1.7 (annealed estimate). Percentage of samples recognised with
-probability >= .9: RBM 89 +- 5, GAN 64 +- 3, GSN 63 +- 5, MADE 58 +- 5, VAE 45 +- 1.
+(exact), VAE at least -97.4 +- .4 (bound of 50 samples), RBM -94.5 +- 1.7 (annealed estimate). Percentage of samples recognised
+with probability >= .9: RBM 89 +- 5, GAN 64 +- 3, GSN 63 +- 5, MADE 58 +- 5, VAE 45 +- 1.
 """
 
 import dataclasses
