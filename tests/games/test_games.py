@@ -350,9 +350,6 @@ GAMES: dict[str, Case] = {
 }
 
 
-NAMES = [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in GAMES]  # one process has a game's programs
-
-
 @dataclasses.dataclass(frozen=True)
 class Config(runs.Options):
     pass
@@ -385,7 +382,7 @@ def test_every_game_is_here():
     assert set(games.__all__) <= set(GAMES)
 
 
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('name', GAMES)
 def test_trains_unrolled_in_one_program_and_resumes_bit_for_bit(name, tmp_path):
     case = GAMES[name]
     first, step = compiled(name, 2)
@@ -414,7 +411,7 @@ FELT = {'vqgan': 2}
 """The step in which a generator first feels a discriminator that starts later."""
 
 
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('name', GAMES)
 def test_unrolling_looks_into_the_future(name):
     case = GAMES[name]
     after = []
@@ -430,7 +427,7 @@ def test_unrolling_looks_into_the_future(name):
     assert all(same('discriminator')) and not all(same('generator'))
 
 
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('name', GAMES)
 def test_four_devices_are_one(name):
     # Under vmap every replica is visible: one that drifts apart shows here, and only here.
     case = GAMES[name]
@@ -457,7 +454,7 @@ def assert_equal_states(a: Any, b: Any) -> None:
             np.testing.assert_allclose(numbers(x), numbers(y), atol=2e-6)
 
 
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('name', GAMES)
 def test_pmap_runs_it(name):
     case = GAMES[name]
     state, step = compiled(name, 0)
@@ -470,7 +467,7 @@ ALL_REDUCES = {'semi_supervised': 4, 'vqgan': 3, 'vae_gan': 3}
 """Feature losses have some, and so has an adaptive weight."""
 
 
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('name', GAMES)
 def test_shard_map_runs_it_with_one_all_reduce_for_each_player_update(name):
     case = GAMES[name]
     state, step = compiled(name, 0)
@@ -486,7 +483,7 @@ def test_shard_map_runs_it_with_one_all_reduce_for_each_player_update(name):
     assert len(re.findall(r' all-reduce(?:-start)?\(', run.as_text())) == ALL_REDUCES.get(name, 2)
 
 
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('name', GAMES)
 def test_accumulated_gradients_are_those_of_the_whole_batch(name, monkeypatch):
     """For games without terms that look at a whole batch, such as batch norm."""
     monkeypatch.setitem(globals(), 'BATCH_WIDE', False)
@@ -502,7 +499,7 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(name, monkeypatch):
         np.testing.assert_allclose(found[key], expected[key], rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('name', GAMES)
 def test_devices_draw_their_share_of_the_samples(name):
     case = GAMES[name]
     state, _ = compiled(name, 0)
@@ -513,7 +510,7 @@ def test_devices_draw_their_share_of_the_samples(name):
         np.testing.assert_allclose(a.reshape(b.shape), b, atol=1e-6)
 
 
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('name', GAMES)
 def test_devices_initialise_alike(name):
     case = GAMES[name]
     batch = batches(case, 1)[0]
@@ -524,7 +521,7 @@ def test_devices_initialise_alike(name):
 
 
 @pytest.mark.parametrize('unroll_steps', [0, 2])
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('name', GAMES)
 def test_lowers_for_gpus_and_tpus(name, unroll_steps):
     # From a machine that has neither.
     case = GAMES[name]
