@@ -25,7 +25,7 @@ def write_whole(path: pathlib.Path, content: bytes) -> None:
     if not hosts.leads():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f'.{path.name}.part')
+    part = path.with_name(f'.{path.name}.{os.getpid()}.part')  # another process may be writing the same file of the cache
     try:
         part.write_bytes(content)
         os.replace(part, path)
@@ -35,7 +35,12 @@ def write_whole(path: pathlib.Path, content: bytes) -> None:
 
 def write_json(path: pathlib.Path, value: Any) -> None:
     """Writes a value as indented JSON, atomically. Non-finite numbers become null. Raises `OSError` if that fails."""
-    write_whole(path, (json.dumps(_finite(value), indent=2, allow_nan=False) + '\n').encode())
+    write_whole(path, json_text(value).encode())
+
+
+def json_text(value: Any) -> str:
+    """A value as indented JSON, with a newline at its end. Non-finite numbers, which JSON does not have, become null."""
+    return json.dumps(_finite(value), indent=2, allow_nan=False) + '\n'
 
 
 def _finite(value: Any) -> Any:

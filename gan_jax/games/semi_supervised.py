@@ -62,8 +62,10 @@ def semi_supervised(
             `objective_weight` are as in `games.adversarial`. Augmentations apply to unlabelled and generated examples.
         unsupervised_weight: weight of the unsupervised loss, including penalties.
 
-    Raises `ValueError` for a negative `unsupervised_weight` and as `games.adversarial` does.
+    Raises `ValueError` for a negative `unsupervised_weight`, for packing and as `games.adversarial` does.
     """
+    if augmentation is not None and augmentation.group > 1:
+        raise ValueError('packing joins examples of different classes, but the classifier judges each alone')
     if unsupervised_weight < 0:
         raise ValueError(f'unsupervised_weight must be at least 0, got {unsupervised_weight}')
     reading = Reading(logit=lambda logits: jax.nn.logsumexp(logits, axis=-1))

@@ -13,7 +13,7 @@ import numpy as np
 
 from gan_jax import compilation
 from gan_jax.metrics.manifolds import squared_radii
-from gan_jax.metrics.pairwise import feature_sets, rounded_mean, scan_blocks, squared_distances
+from gan_jax.metrics.pairwise import feature_sets, near_origin, scan_blocks, squared_distances
 from gan_jax.typing import AnyArray, Array
 
 
@@ -74,8 +74,7 @@ def expected_coverage(n: int, m: int, k: int) -> np.ndarray:
 @partial(compilation.jit, static_argnames=('k', 'block'))
 def _clipped(real: Array, fake: Array, k: int, block: int) -> ClippedScores:
     n, m = len(real), len(fake)
-    centre = rounded_mean(real)
-    real, fake = real - centre, fake - centre
+    real, fake = near_origin(real, fake)
     radii = squared_radii(real, k, block)
     clipped = jnp.minimum(radii, _squared_median(radii))
 

@@ -129,7 +129,7 @@ def main(config: Config) -> list[Score]:
         given = save_reference(config, protocols, real, extractors)
         protocols = chosen(config, given)
         told = f'{given.name} has the {given.contents} of {reals[-1].name}'
-        notes = [told] if fakes else notes
+        notes = [told, *notes]
         if not fakes:
             print(told)
             return []

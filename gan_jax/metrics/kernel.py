@@ -25,7 +25,7 @@ def kernel_distance(x: AnyArray, y: AnyArray, *, sigma: float | None = None, blo
     of rows and takes O(block * (m + n)) memory. The standard error follows from `variance`; it is NaN if a set has fewer than
     four examples.
 
-    Raises `ValueError` for fewer than two examples, unequal dimensions, non-finite features, a sigma that is not positive, or a
+    Raises `ValueError` for fewer than two examples, unequal dimensions, non-finite features, a sigma outside [1e-18, 1e18], or a
     block below 1.
 
     Args:
@@ -137,18 +137,25 @@ nearly all of k: for the polynomial kernel if features are far from the origin, 
 """
 
 
-def _centred(x: Array, y: Array, sigma: float | None) -> tuple[_Centred, _Centred, _Kernel]:
+def _centred(x: Array, y: Array, sigma: float | None) -> tuple[_Centred, _Centred, _Kernel, Array]:
+    """Both sets, the kernel, and the unit in which it is computed."""
+    if sigma is None:
+        # The square of (x.y / d + 1)^3 overflows for features of some thousands, so it is computed in units of r^6 as
+        # (x.y / (d r^2) + 1 / r^2)^3; r is a power of two, by which division is exact.
+        size = lax.stop_gradient(jnp.sqrt(jnp.maximum(jnp.square(x).mean(), jnp.square(y).mean())))
+        r = jnp.ldexp(jnp.ones_like(size), jnp.maximum(jnp.frexp(size)[1], 0))
+        x, y = x / r, y / r
     c = (x.mean(0) + y.mean(0)) / 2
     x, y = x - c, y - c
     if sigma is None:
         mean_product = lambda u: (u * c).mean(-1)
         a, b = mean_product(x), mean_product(y)
-        kernel: _Kernel = partial(_polynomial, s=1 + mean_product(c))
-        return _Centred(x, a, jnp.zeros_like(a)), _Centred(y, b, jnp.zeros_like(b)), kernel
+        kernel: _Kernel = partial(_polynomial, s=1 / r**2 + mean_product(c))
+        return _Centred(x, a, jnp.zeros_like(a)), _Centred(y, b, jnp.zeros_like(b)), kernel, r**6
     a, b = (jnp.square(u).sum(1) / (2 * sigma**2) for u in (x, y))
     f, g = jnp.expm1(-a), jnp.expm1(-b)
     mean = (f.mean() + g.mean()) / 2
-    return _Centred(x, a, f - mean), _Centred(y, b, g - mean), partial(_gaussian, sigma=sigma)
+    return _Centred(x, a, f - mean), _Centred(y, b, g - mean), partial(_gaussian, sigma=sigma), jnp.ones_like(mean)
 
 
 def _polynomial(x: _Centred, y: _Centred, s: Array) -> Array:
@@ -186,25 +193,28 @@ def _sums(x: _Centred, y: _Centred, kernel: _Kernel, block: int, *, paired: bool
 
 def _all_sums(
     x: Array, y: Array, block: int, sigma: float | None = None
-) -> tuple[Array, tuple[KernelSums, KernelSums, KernelSums]]:
-    """The U-statistic and the sums that compose it. Differences are taken row by row, before large numbers accumulate."""
-    u, v, kernel = _centred(x, y, sigma)
+) -> tuple[Array, tuple[KernelSums, KernelSums, KernelSums], Array]:
+    """The U-statistic and the sums that compose it, in a unit, and that unit.
+
+    Differences are taken row by row, before large numbers accumulate.
+    """
+    u, v, kernel, unit = _centred(x, y, sigma)
     xx, yy = _sums(u, u, kernel, block, paired=True), _sums(v, v, kernel, block, paired=True)
     xy = _sums(u, v, kernel, block)
     m, n = len(x), len(y)
     value = (xx.rows / (m - 1) - xy.rows / n).mean() + (yy.rows / (n - 1) - xy.columns / m).mean()
-    return value, (xx, yy, xy)
+    return value, (xx, yy, xy), unit
 
 
 @partial(compilation.jit, static_argnames=('sigma', 'block'))
 def _kernel_distance(x: Array, y: Array, sigma: float | None, block: int) -> tuple[Array, Array, Array]:
     """The U-statistic, the V-statistic, and the standard error of the former."""
-    value, (xx, yy, xy) = _all_sums(x, y, block, sigma)
+    value, (xx, yy, xy), unit = _all_sums(x, y, block, sigma)
     m, n = len(x), len(y)
     biased = ((xx.rows + xx.diagonal) / m - xy.rows / n).mean() + ((yy.rows + yy.diagonal) / n - xy.columns / m).mean()
     if min(m, n) < 4:
-        return value, biased, jnp.full_like(value, jnp.nan)
-    return value, biased, jnp.sqrt(variance(components(xx, yy, xy), m, n))
+        return unit * value, unit * biased, jnp.full_like(value, jnp.nan)
+    return unit * value, unit * biased, unit * jnp.sqrt(variance(components(xx, yy, xy), m, n))
 
 
 @partial(compilation.jit, static_argnames=('m', 'n', 'subsets', 'size'))
@@ -220,13 +230,17 @@ def _draw(key: Key, m: int, n: int, subsets: int, size: int) -> tuple[Array, Arr
 
 @partial(compilation.jit, static_argnames='sigma')
 def _subset_distances(x: Array, y: Array, rows: tuple[Array, Array], sigma: float | None) -> SubsetEstimate:
-    values = lax.map(lambda i: _all_sums(x[i[0]], y[i[1]], len(i[0]), sigma)[0], rows)
+    def one(indices: tuple[Array, Array]) -> Array:
+        value, _, unit = _all_sums(x[indices[0]], y[indices[1]], len(indices[0]), sigma)
+        return unit * value
+
+    values = lax.map(one, rows)
     return SubsetEstimate(values.mean(), values.std())
 
 
 def _checked(sigma: float | None) -> float | None:
-    if sigma is not None and not 0 < sigma < float('inf'):
-        raise ValueError(f'the width of a Gaussian kernel must be a positive number, got {sigma}')
+    if sigma is not None and not 1e-18 <= sigma <= 1e18:  # float32 holds its square
+        raise ValueError(f'the width of a Gaussian kernel must be between 1e-18 and 1e18, got {sigma}')
     return sigma
 
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from gan_jax import compilation
-from gan_jax.metrics.pairwise import feature_sets, rounded_mean, scan_blocks, smallest, squared_distances
+from gan_jax.metrics.pairwise import feature_sets, near_origin, scan_blocks, smallest, squared_distances
 from gan_jax.typing import AnyArray, Array
 
 
@@ -52,8 +52,7 @@ def prdc(real: AnyArray, fake: AnyArray, k: int = 5, *, strict: bool = True, blo
 
 @partial(compilation.jit, static_argnames=('k', 'strict', 'block'))
 def _prdc(real: Array, fake: Array, k: int, strict: bool, block: int) -> PRDC:
-    centre = rounded_mean(real)
-    real, fake = real - centre, fake - centre
+    real, fake = near_origin(real, fake)
     within = jnp.less if strict else jnp.less_equal
     real_radii, fake_radii = squared_radii(real, k, block), squared_radii(fake, k, block)
 

@@ -56,12 +56,15 @@ def stacked_labels(classes: AnyArray, *, num_classes: int = 10) -> Array:
     """The label of each image of stacked digits, from the classes predicted for its channels (Metz et al. 2017, section 3.3.1).
 
     Maps integer `classes [n, channels]` to labels `[n]` from 0 to `num_classes ** channels - 1`; the first channel is the most
-    significant digit. Raises `ValueError` for another shape, or classes that are not integers from 0 to num_classes - 1.
+    significant digit. Raises `ValueError` for another shape, classes that are not integers from 0 to num_classes - 1, and labels
+    that would exceed 32 bits.
     """
     if classes.ndim != 2 or not classes.size:
         raise ValueError(f'classes must be [n, channels], got {classes.shape}')
     _check_labels(classes, num_classes)
     channels = classes.shape[1]
+    if num_classes**channels > 2**31:
+        raise ValueError(f'{channels} channels of {num_classes} classes have more than 2^31 labels')
     return (jnp.asarray(classes) * num_classes ** np.arange(channels - 1, -1, -1)).sum(1)
 
 

@@ -90,6 +90,18 @@ def rounded_mean(x: Array) -> Array:
     return jnp.where(std > jnp.finfo(x.dtype).tiny, jnp.round(mean / unit) * unit, mean)
 
 
+def near_origin(real: Array, fake: Array) -> tuple[Array, Array]:
+    """Both sets less the `rounded_mean` of the first, in units of a power of two in which its largest entry was near 1.
+
+    Which distances are smaller does not change, and their squares neither overflow nor underflow.
+    """
+    exponent = jnp.frexp(lax.stop_gradient(jnp.abs(real).max()))[1] - 1
+    unit = jnp.ldexp(jnp.ones((), real.dtype), jnp.maximum(exponent, jnp.finfo(real.dtype).minexp))
+    real, fake = real / unit, fake / unit
+    centre = rounded_mean(real)
+    return real - centre, fake - centre
+
+
 def dots(x: Array, y: Array) -> Array:
     """Scalar products of rows `[n, d]` with rows `[m, d]`, `[n, m]`, in full float32 even where matrix units are less precise."""
     return jnp.matmul(x, y.T, precision=lax.Precision.HIGHEST)

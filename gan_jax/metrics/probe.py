@@ -72,8 +72,8 @@ def linear_probe(
     them. Features are centred and divided by one number such that their squared norm is 1 on average over the training examples.
     This makes costs comparable between features and changes nothing else.
 
-    Raises `ValueError` for sets that `feature_sets` rejects, and `InputError` for insufficient labels: there must be two classes,
-    and each requires an example among those that train when the cost is chosen.
+    Raises `ValueError` for sets that `feature_sets` rejects, and `InputError` for labels that do not fit the examples, and for
+    too few: there must be two classes, and each requires an example among those that train when the cost is chosen.
 
     Args:
         train: features `[n, d]`.
@@ -88,6 +88,9 @@ def linear_probe(
 
     train, test = map(np.asarray, feature_sets(train=train, test=test))
     labels, test_labels = np.asarray(labels), np.asarray(test_labels)
+    for name, examples, each in (('train', train, labels), ('test', test, test_labels)):
+        if each.shape != (len(examples),) or not np.issubdtype(each.dtype, np.integer) or each.min() < 0:
+            raise InputError(f'the labels of {name} must be {len(examples)} integers from 0 on, got {each.dtype} {each.shape}')
     classes = int(max(labels.max(), test_labels.max())) + 1
     order = np.random.default_rng(seed).permutation(len(train))
     chosen, rest = np.split(order, [round(held_out * len(train))])

@@ -1,13 +1,12 @@
 """The table and the JSON file of `python -m gan_jax.metrics`, for one or several sets of generated images."""
 
-import json
 import pathlib
 import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from gan_jax.commandline import table
-from gan_jax.files import write_whole
+from gan_jax.files import json_text, write_whole
 from gan_jax.metrics.protocols import Score
 from gan_jax.metrics.sources import OpenedImages
 from gan_jax.numerics import mean_and_interval
@@ -45,7 +44,7 @@ def report(found: Sequence[Scored], file: str | None, reals: Sequence[OpenedImag
         notes: remarks to print.
     """
     notes = [*notes, *(source.note for source in (*(scored.images for scored in found), *reals) if source.note)]
-    text = json.dumps(rows(found, reals), indent=2) + '\n'
+    text = json_text(rows(found, reals))
     if file == '-':
         print(text, end='')
         for note in notes:

@@ -122,9 +122,9 @@ def has_splits(text: str, data_dir: str | None = None) -> bool:
 
 
 def batches(source: OpenedImages, count: int | None, *, seed: int = 0) -> Iterator[np.ndarray]:
-    """Yields `count` of the images in blocks, uint8 `[n, h, w, c]`; all of them if `count` is None.
+    """Yields `count` of the images in blocks, uint8 `[n, h, w, c]`, in an order drawn by `seed`; all of them if `count` is None.
 
-    If there are more, they are drawn without replacement by `seed`. Raises `InputError` if there are fewer.
+    They are drawn without replacement if there are more. Raises `InputError` if there are fewer.
     """
     return (images for (images,) in _blocks(source, lambda numbers: (source.read(numbers),), count, seed))
 
@@ -137,12 +137,8 @@ def labelled_batches(source: OpenedImages, count: int | None, *, seed: int = 0) 
 
 def _blocks(source: OpenedImages, read: Callable[[Sequence[int]], Any], count: int | None, seed: int) -> Iterator[Any]:
     """Yields what `read` returns, a tuple of arrays `[n, ...]`, block by block; see `batches`."""
-    if source.size is None:
-        numbers = np.arange(count or 0)
-    elif count is None:
-        numbers = np.arange(source.size)
-    else:
-        numbers = np.random.default_rng(seed).permutation(source.size)
+    # Also if all are read: the order of files is often that of classes, and the splits of a score are consecutive.
+    numbers = np.arange(count or 0) if source.size is None else np.random.default_rng(seed).permutation(source.size)
     missing = len(numbers) if count is None else count
     for start in range(0, len(numbers), _BLOCK):
         if missing == 0:

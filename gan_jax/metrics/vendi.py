@@ -42,6 +42,10 @@ def vendi_score(features: AnyArray, *, order: float = 1.0) -> AnyArray:
         return xp.exp(-(p * xp.log(xp.where(p > 0, p, 1))).sum())
     if math.isinf(order):
         return 1 / p[-1]
-    share = p / p[-1]  # of the largest, whose power does not underflow
-    powers = xp.where(share > 0, xp.where(share > 0, share, 1) ** order, 0).sum()
-    return p[-1] ** (order / (1 - order)) * powers ** (1 / (1 - order))
+    # In log sum p^order / (1 - order), the sum is near 1 for orders near 1, and underflows for large ones.
+    if abs(order - 1) < 0.5:
+        log_powers = xp.log1p((p * xp.expm1((order - 1) * xp.log(xp.where(p > 0, p, 1)))).sum())
+    else:
+        share = p / p[-1]
+        log_powers = order * xp.log(p[-1]) + xp.log(xp.where(share > 0, xp.where(share > 0, share, 1) ** order, 0).sum())
+    return xp.exp(log_powers / (1 - order))

@@ -1,6 +1,7 @@
 """The directory of a run: its configuration, its logs, and files that are either complete or absent."""
 
 import dataclasses
+import fnmatch
 import json
 import os
 import pathlib
@@ -20,8 +21,8 @@ AnyOptions = TypeVar('AnyOptions', bound='Options')
 _CONFIG = 'config.json'
 _REMOVED = '.removed'
 """Holds the contents that are being replaced until they are deleted."""
-_LEFT_BEHIND = {lock.NAME, lock.SHARED, _REMOVED, f'.{_CONFIG}.part'}
-"""Files that a process leaves in the directory if it is killed before it writes its configuration."""
+_LEFT_BEHIND = [lock.NAME, lock.SHARED, _REMOVED, f'.{_CONFIG}.*part']
+"""Patterns of the files that a process leaves in the directory if it is killed before it writes its configuration."""
 _HOSTS = ('coordinator', 'processes', 'process')
 _NOT_IDENTITY = ('steps', 'resume', 'overwrite', 'name', 'runs_dir', 'data_dir', 'runner', 'matmul_precision', *_HOSTS)
 """Options that determine how, where or how long to run, and may change when a run is resumed."""
@@ -148,6 +149,8 @@ class RunDirectory:
         else:
             write_json(file, identity)
         shutil.rmtree(self.path / _REMOVED, ignore_errors=True)
+        for part in self.path.glob('.*.part'):  # of a process that was killed
+            part.unlink(missing_ok=True)
 
     def _refuse_foreign(self, config: Options) -> None:
         """Raises `InputError` for a directory that is not a run's, and for one that does not contain the run to resume."""
@@ -157,9 +160,10 @@ class RunDirectory:
             raise InputError(f'{self.path} is not a run directory: {error.strerror}') from error
         if _CONFIG in names:
             return
-        if config.resume and not names & _LEFT_BEHIND:
+        left = {name for name in names if any(fnmatch.fnmatchcase(name, pattern) for pattern in _LEFT_BEHIND)}
+        if config.resume and not left:
             raise InputError(f'nothing to resume: {self.path} does not contain a run')
-        if not names <= _LEFT_BEHIND and _REMOVED not in names:
+        if names - left and _REMOVED not in names:
             raise InputError(f'{self.path} exists and is not a run of this project; use another --name')
 
     def _clear(self) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import flax.linen as nn
 import jax
 import optax
+from flax.errors import FlaxError
 
 from gan_jax import augmentations, penalties, placement
 from gan_jax.augmentations import AUGMENTATIONS
@@ -73,7 +74,7 @@ def check_fit(game: Game, batch: Any) -> None:
 
     try:
         jax.eval_shape(losses, batch, jax.random.key(0))
-    except ValueError as error:
+    except (ValueError, FlaxError) as error:
         raise InputError(str(error)) from error
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from gan_jax.metrics.clipped import clipped_density_coverage, expected_coverage
+from gan_jax.metrics.manifolds import prdc
 
 
 def distances(x, y):
@@ -101,6 +102,13 @@ def test_outliers_and_dropped_modes():
 def test_blocks_change_nothing(block):
     real, fake = normal(0, 150, 6), normal(1, 140, 6)
     np.testing.assert_array_equal(clipped_density_coverage(real, fake, 3, block=block), clipped_density_coverage(real, fake, 3))
+
+
+@pytest.mark.parametrize('unit', [2.0**-100, 2.0**-80, 2.0**60, 2.0**120])
+def test_scores_do_not_depend_on_the_unit(unit):
+    real, fake = normal(0, 300, 6), 1.3 * normal(1, 211, 6) + 0.2
+    assert clipped_density_coverage(unit * real, unit * fake) == clipped_density_coverage(real, fake)
+    assert prdc(unit * real, unit * fake) == prdc(real, fake)
 
 
 def test_bad_input():

@@ -76,8 +76,8 @@ def test_value_and_variance_are_unbiased(m, n):
     weight = np.prod(p[samples[:, :m]], 1) * np.prod(q[samples[:, m:]], 1)
 
     def estimates(x, y):
-        value, sums = kernel._all_sums(x, y, 4)
-        return value, ustatistics.components(*sums)
+        value, sums, unit = kernel._all_sums(x, y, 4)
+        return unit * value, jax.tree.map(lambda z: unit**2 * z, ustatistics.components(*sums))
 
     with jax.enable_x64(True):
         x, y = jnp.asarray(np.asarray(points, np.float64))[samples[:, :m]], np.asarray(points, np.float64)[samples[:, m:]]
@@ -125,6 +125,18 @@ def test_subsets_scatter_about_the_whole():
     x, y = CASES['unequal sizes']
     found = kernel_distance_subsets(x, y, jax.random.key(0), subsets=200, size=50)
     assert abs(float(found.mean) - reference(x, y)) < 4 * float(found.std) / 200**0.5
+
+
+@pytest.mark.parametrize('size', [2.0**-10, 1, 1000, 2.0**17])
+def test_large_features_do_not_overflow(size):
+    x, y = (size * np.random.default_rng(seed).normal(size=(40, 32)).astype(np.float32) for seed in (0, 1))
+    value, error = kernel_distance(x, 1.5 * y)
+    assert float(value) == pytest.approx(reference(x, 1.5 * y), rel=1e-3)
+    if size >= 1000:  # where the cube is all of the kernel, both grow with its sixth power
+        smaller = kernel_distance(x / 4, 1.5 * y / 4)
+        assert float(error) == pytest.approx(4**6 * float(smaller.standard_error), rel=1e-3)
+    rows = np.arange(40)[None]
+    assert float(kernel_distance_subsets(x, 1.5 * y, indices=(rows, rows)).mean) == pytest.approx(float(value), rel=1e-4)
 
 
 def test_bad_input():
@@ -236,11 +248,11 @@ def test_gaussian_kernel_of_torch_fidelity():
     assert float(found.std) == pytest.approx(expected['kernel_inception_distance_std'], rel=1e-3)
 
 
-@pytest.mark.parametrize('sigma', [0, -1.0, float('inf'), float('nan')])
+@pytest.mark.parametrize('sigma', [0, -1.0, 1e-30, 1e30, float('inf'), float('nan')])
 def test_bad_widths(sigma):
     x, y = CASES['two examples']
     for call in (lambda: kernel_distance(x, y, sigma=sigma), lambda: cmmd(x, y, sigma=sigma)):
-        with pytest.raises(ValueError, match='width of a Gaussian kernel must be a positive number'):
+        with pytest.raises(ValueError, match='width of a Gaussian kernel must be between 1e-18 and 1e18'):
             call()
     with pytest.raises(ValueError, match='y contains 1 rows of zeros'):
         cmmd(x, y * np.array([[0], [1]], np.float32))

@@ -89,6 +89,9 @@ def test_bad_labels():
             label_coverage(bad, 10)
     with pytest.raises(ValueError, match='from 0 to 9'):
         stacked_labels(np.array([[1, 2, 10]]))
+    with pytest.raises(ValueError, match=r'more than 2\^31 labels'):
+        stacked_labels(np.full((1, 10), 9))
+    assert int(stacked_labels(np.full((1, 31), 1), num_classes=2)[0]) == 2**31 - 1
     with pytest.raises(ValueError, match=r'\[n, channels\]'):
         stacked_labels(np.array([1, 2]))
     for n, modes in ((0, 10), (10, 0)):

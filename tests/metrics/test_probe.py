@@ -162,3 +162,6 @@ def test_labels_that_do_not_suffice_are_refused():
         linear_probe(x[:2], labels[:2], x, labels)
     with pytest.raises(ValueError, match='same dimension'):
         linear_probe(x, labels, x[:, :2], labels)
+    for train, test in ((np.tile(labels, 2), labels), (labels - 1, labels), (labels, labels[:-1]), (labels, labels + 0.5)):
+        with pytest.raises(InputError, match=rf'labels of (train|test) must be {len(x)} integers from 0 on'):
+            linear_probe(x, train, x, test)

@@ -33,7 +33,7 @@ def test_closed_forms():
     assert vendi_score(many) == pytest.approx(np.exp(-0.7 * np.log(0.7) - 0.3 * np.log(0.3)), rel=1e-12)
 
 
-@pytest.mark.parametrize('order', [0, 0.5, 1, 2, np.inf])
+@pytest.mark.parametrize('order', [0, 0.5, 0.51, 0.999, 1, 1.001, 1.49, 2, np.inf])
 @pytest.mark.parametrize('offset', [0, 100])
 @pytest.mark.parametrize('n, d, rank', [(50, 8, 8), (9, 30, 30), (40, 12, 3), (2, 5, 5)])
 def test_float64_reference(n, d, rank, offset, order):
@@ -47,6 +47,17 @@ def test_float64_reference(n, d, rank, offset, order):
         compiled = jax.jit(lambda x: vendi_score(x, order=order))(x.astype(np.float32))
         assert float(compiled) == pytest.approx(expected, rel=2e-3 if offset else 1e-4)
     np.testing.assert_allclose(vendi_score(x[::-1] * 3, order=order), expected, rtol=1e-6)
+
+
+def test_orders_next_to_1_are_those_of_order_1():
+    x = np.random.default_rng(0).normal(size=(60, 20))
+    at_1 = vendi_score(x)
+    slope = (reference(x, 1.001) - reference(x, 0.999)) / 0.002
+    for distance in (1e-3, 1e-6, 1e-9, 1e-12, 2e-16):
+        for order in (1 - distance, 1 + distance):
+            assert vendi_score(x, order=order) == pytest.approx(at_1 + slope * (order - 1), rel=1e-6)
+            compiled = jax.jit(lambda x, order=order: vendi_score(x, order=order))(x.astype(np.float32))
+            assert float(compiled) == pytest.approx(at_1 + slope * (order - 1), rel=1e-4)
 
 
 def test_bad_input():

@@ -289,6 +289,22 @@ def test_files_are_whole_or_not_there(tmp_path):
     assert target.read_bytes() == b'old' and os.listdir(tmp_path) == ['x.bin']
 
 
+def test_two_processes_may_write_one_file(tmp_path, monkeypatch):
+    target, number, write = tmp_path / 'x.bin', os.getpid(), pathlib.Path.write_bytes
+
+    def and_another(part, content):
+        monkeypatch.setattr(pathlib.Path, 'write_bytes', write)
+        write(part, content[:1])
+        monkeypatch.setattr(os, 'getpid', lambda: number + 1)
+        runs.write_whole(target, b'of the other')
+        assert target.read_bytes() == b'of the other'
+        write(part, content)
+
+    monkeypatch.setattr(pathlib.Path, 'write_bytes', and_another)
+    runs.write_whole(target, b'of this one')
+    assert target.read_bytes() == b'of this one' and os.listdir(tmp_path) == ['x.bin']
+
+
 def test_pictures(tmp_path):
     images = np.arange(5 * 4 * 4, dtype=np.uint8).reshape(5, 4, 4, 1)
     grid = pictures.image_grid(images, columns=3, scale=2, gap=1)
