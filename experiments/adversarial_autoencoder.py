@@ -43,6 +43,10 @@ class Config(autoencoders.AutoencoderOptions):
 
     title: ClassVar[str] = 'adversarial autoencoder'
 
+    @property
+    def has_losses(self) -> bool:
+        return bool(self.objective_weight or self.reconstruction_weight)
+
     def check(self) -> None:
         super().check()
         if self.prior != 'normal':

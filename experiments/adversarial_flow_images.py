@@ -46,6 +46,8 @@ class Config(flows.FlowOptions, image_gan.ImageOptions):
 
     def check(self) -> None:
         super().check()
+        if not self.transport_weight:
+            refuse_given(self, 'transport_decay', because='has no effect with --transport-weight 0')
         refuse_given(self, 'latent_size', because='does not apply to a flow, whose noise has the shape of the images')
 
     def networks(self, size: data.Size, channels: int) -> tuple[nn.Module, nn.Module]:

@@ -26,7 +26,7 @@ import gan_jax
 from experiments.shared import image_gan
 from gan_jax import codes, data, games, latents, networks, runs
 from gan_jax.games.judgement import apply_network
-from gan_jax.ranges import BatchSize, Count, KernelSize, Range, Weight, Width
+from gan_jax.ranges import BatchSize, Count, KernelSize, Range, Weight, Width, refuse_given
 from gan_jax.runs import samples
 from gan_jax.runs.generators import draw_latents
 from gan_jax.typing import Array, Key
@@ -60,6 +60,15 @@ class Config(image_gan.ImageOptions):
     g_norm: str = 'batch'
     optimizers: str = 'adam:learning_rate=1e-3,discriminator_rate=2e-4'
     """Optimizers of both players, by paper; the default has the rates of the authors' code for MNIST."""
+
+    def check(self) -> None:
+        super().check()
+        if not self.continuous:
+            refuse_given(self, 'continuous_weight', because='requires --continuous codes')
+
+    @property
+    def has_losses(self) -> bool:
+        return super().has_losses or any(code.weight for code in self.told)
 
     @property
     def told(self) -> list[codes.Code]:

@@ -28,7 +28,7 @@ from experiments.shared import conditional, image_gan
 from gan_jax import data, games, latents, runs
 from gan_jax.errors import InputError
 from gan_jax.networks import r3gan_presets
-from gan_jax.ranges import Count, ImageSize, Text, Width
+from gan_jax.ranges import Count, ImageSize, Text, Width, refuse_given
 from gan_jax.registry import Table
 
 
@@ -93,6 +93,8 @@ class Config(image_gan.ImageOptions):
 
     def check(self) -> None:
         super().check()
+        if self.widths:
+            refuse_given(self, 'width', because='has no effect with --widths or the widths of a --preset')
         if self.preset.startswith('ffhq') and self.dataset == Config.dataset:
             raise InputError(f'--preset {self.preset} requires --dataset: a folder of the images of FFHQ')
         for name in ('d_norm', 'g_norm', 'minibatch'):

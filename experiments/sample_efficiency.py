@@ -6,7 +6,8 @@
 For each size, subsets of that many real and generated images are drawn, and each measure compares them. As a control, it also
 compares subsets of the real images with subsets of held-out real images. The table shows
 
-- the mean over draws and its relative bias, with respect to the value of all images;
+- the mean over draws and its bias, its difference from the value of all images relative to the size of that value: it says
+  little where that value is near 0;
 - the standard deviation over draws, relative to the mean;
 - the separation, by how many standard deviations the values of generated images differ from those of the control. Below about
   3, a single value at this size does not tell the two apart;
@@ -29,6 +30,7 @@ import tyro
 
 from gan_jax import runs
 from gan_jax.errors import InputError
+from gan_jax.files import write_json_or_print
 from gan_jax.metrics import sources
 from gan_jax.metrics.extractors import EXTRACTORS
 from gan_jax.metrics.imagesets import check_shapes, collect, image_set
@@ -75,6 +77,9 @@ def main(config: Config) -> list[dict[str, Any]]:
     for text, measure in measures.items():
         if measure.held_out or measure.labelled or {measure.real, measure.fake} - {'moments', 'features'}:
             raise InputError(f'{text} does not compare features of generated and real images')
+    some = np.random.default_rng(0).normal(size=(2, min(config.sizes), 8)).astype(np.float32)
+    for measure in measures.values():
+        _value(measure, *some)  # what cannot work must fail before features are extracted
     real, held_out, fake = _features(config)
     most = min(len(real), len(fake))
     sizes = [size for size in config.sizes if size <= most]
@@ -95,10 +100,11 @@ def main(config: Config) -> list[dict[str, Any]]:
                     'measure': text,
                     'size': size,
                     'mean': mean,
-                    'bias': mean / whole - 1,
-                    'spread': spread / abs(mean),
+                    'whole': whole,
+                    'bias': (mean - whole) / abs(whole) if whole else np.nan,
+                    'spread': spread / abs(mean) if mean else np.nan,
                     'control': control.mean(),
-                    'separation': abs(mean - control.mean()) / np.hypot(spread, of_control),
+                    'separation': abs(mean - control.mean()) / np.hypot(spread, of_control) if spread or of_control else np.nan,
                     'seconds': seconds,
                 }
             )
@@ -112,7 +118,7 @@ def main(config: Config) -> list[dict[str, Any]]:
     if most in sizes:
         print(f'{most} images are all that the smaller set has: one value, without spread and separation')
     if config.json:
-        runs.write_json(config.json, rows)
+        write_json_or_print(config.json, rows)
     return rows
 
 
@@ -139,7 +145,10 @@ def _value(measure: Measure, real: np.ndarray, fake: np.ndarray) -> float:
         Found(len(x), feature_moments(x), x) if need == 'moments' else Found(len(x), features=x)
         for x, need in ((real, measure.real), (fake, measure.fake))
     ]
-    return measure.call(*given)[0][1]
+    try:
+        return measure.call(*given)[0][1]
+    except ValueError as error:
+        raise InputError(str(error)) from error
 
 
 def _deviation(values: np.ndarray) -> float:

@@ -85,6 +85,8 @@ class Config(image_gan.ImageOptions):
 
     def check(self) -> None:
         super().check()
+        if self.widths:
+            refuse_given(self, 'width', because='has no effect with --widths')
         for name in ('d_norm', 'g_norm'):
             if getattr(self, name) != 'none':
                 raise InputError(f'the networks of StyleGAN2 have no --{name.replace("_", "-")}')

@@ -1,4 +1,4 @@
-"""Translates images with a trained run of pix2pix or CycleGAN.
+"""Translates images with a trained run of pix2pix or CycleGAN, or reconstructs them with one of VQGAN.
 
     python -m experiments.translate runs/pix2pix photographs translated
     python -m experiments.translate runs/cyclegan zebras horses --direction b_to_a

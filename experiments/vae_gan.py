@@ -42,6 +42,7 @@ class Config(autoencoders.AutoencoderOptions):
     optimizers: str = 'adam:learning_rate=3e-4'
 
     title: ClassVar[str] = 'VAE-GAN'
+    reconstructs: ClassVar[bool] = True
 
     def check(self) -> None:
         super().check()
@@ -51,7 +52,7 @@ class Config(autoencoders.AutoencoderOptions):
             raise InputError('--minibatch would compare real images with themselves: each is judged twice')
 
     def without(self) -> dict[str, Any]:
-        return super().without() | {'pixel_weight': 1.0}
+        return super().without() | {'pixel_weight': 1.0, 'gamma': type(self).gamma}
 
     def modules(self, size: data.Size, channels: int) -> tuple[Any, Any, Any]:
         """The encoder, the decoder and the discriminator."""

@@ -108,7 +108,7 @@ class Config(autoencoders.AutoencoderOptions):
         discriminator = networks.PatchDiscriminator(field, width, norm, jnp.dtype(self.dtype))
         differences: list[Difference] = [absolute_difference]
         if self.perceptual is not None:
-            extractor = build(EXTRACTORS, self.perceptual)
+            extractor = build(EXTRACTORS, self.perceptual, data_dir=self.data_dir)
             if extractor.shape not in (None, (*data.sides(size), channels)):
                 raise InputError(f'{extractor.name} accepts images {extractor.shape}, not {(*data.sides(size), channels)}')
             differences.append(perceptual(extractor, self.perceptual_weight))

@@ -38,6 +38,14 @@ def write_json(path: pathlib.Path, value: Any) -> None:
     write_whole(path, json_text(value).encode())
 
 
+def write_json_or_print(path: str | pathlib.Path, value: Any) -> None:
+    """`write_json`, or to standard output if the path is `-`."""
+    if str(path) == '-':
+        print(json_text(value), end='')
+    else:
+        write_json(pathlib.Path(path), value)
+
+
 def json_text(value: Any) -> str:
     """A value as indented JSON, with a newline at its end. Non-finite numbers, which JSON does not have, become null."""
     return json.dumps(_finite(value), indent=2, allow_nan=False) + '\n'

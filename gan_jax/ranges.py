@@ -68,14 +68,15 @@ class Range:
 
 @dataclasses.dataclass(frozen=True)
 class Several:
-    """At least `least` distinct values."""
+    """At least `least` distinct values; numbers must differ in the six digits by which the parts of a run are named."""
 
     least: int = 0
 
     def fault(self, value: Any) -> str | None:
         if len(value) < self.least:
             return f'must name at least {"one" if self.least == 1 else self.least}'
-        twice = [x for i, x in enumerate(value) if x in value[:i]]
+        names = [f'{x:g}' if isinstance(x, float) else x for x in value]
+        twice = [x for i, x in enumerate(names) if x in names[:i]]
         return f'names {twice[0]} twice' if twice else None
 
 

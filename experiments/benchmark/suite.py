@@ -16,6 +16,7 @@ from experiments.benchmark.timing import take_turns
 from experiments.benchmark.worker import Framework, Work, Worker, worker
 from gan_jax import runs
 from gan_jax.errors import InputError
+from gan_jax.files import write_json_or_print
 
 
 class Entry(NamedTuple):
@@ -140,7 +141,7 @@ def _gigabytes(row: dict[str, Any]) -> str:
 def save(path: pathlib.Path, found: dict[str, list[dict[str, Any]]]) -> None:
     """Writes the file that `load` reads."""
     machine = {'machine': platform.processor() or platform.machine(), 'backend': jax.default_backend(), 'jax': jax.__version__}
-    runs.write_json(path, {**machine, 'workloads': found})
+    write_json_or_print(path, {**machine, 'workloads': found})
 
 
 def load(path: pathlib.Path) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import pathlib
-import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -16,6 +15,7 @@ from experiments.mode_collapse import methods, problems
 from experiments.mode_collapse.history import History
 from experiments.mode_collapse.methods import METHODS, Setting, Trial
 from experiments.mode_collapse.problems import Problem
+from experiments.shared.clock import clocked
 from gan_jax import boosting, compilation, hosts, keys, runs
 from gan_jax.boosting import Ensemble
 from gan_jax.errors import Diverged, InputError
@@ -131,18 +131,14 @@ def train(config: Config, study: runs.Study) -> dict[str, Any]:
 
     If every seed diverges, that is a result as well.
     """
-    run, start, cell = runs.RunDirectory(config), time.perf_counter(), study.data
-    clock = run.path / 'seconds.json'
-    before = runs.read_json(clock) if clock.exists() else 0.0
-    try:
-        finite = boost(config, study, run) if cell.trial.components > 1 else runs.train(config, study, run=run).finite
-    except Diverged as error:
-        print(error)
-        finite = (False,) * config.seeds
-    finally:
-        seconds = round(before + time.perf_counter() - start, 2)  # over all sessions, including compilation
-        runs.write_whole(clock, json.dumps(seconds).encode())
-    results = {'settings': cell.trial.settings, 'diverged': [not ok for ok in finite], 'seconds': seconds}
+    run, cell = runs.RunDirectory(config), study.data
+    with clocked(run.path) as clock:
+        try:
+            finite = boost(config, study, run) if cell.trial.components > 1 else runs.train(config, study, run=run).finite
+        except Diverged as error:
+            print(error)
+            finite = (False,) * config.seeds
+    results = {'settings': cell.trial.settings, 'diverged': [not ok for ok in finite], 'seconds': clock.seconds}
     counted = hosts.agreed(lambda: History(cell.problem, run.path).result(cell.moments, config.seeds))
     results = json.loads(json.dumps(results)) | counted
     runs.write_whole(run.path / 'results.json', (json.dumps(results, allow_nan=False) + '\n').encode())

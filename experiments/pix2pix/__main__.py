@@ -56,7 +56,7 @@ class Config(TranslationOptions):
     dropout: ShareBelow1 = 0.5
     """Dropout rate in the three innermost layers of the decoder, also in translation: G's only source of noise."""
     compare_l1: bool = True
-    """Also train the same U-Net on L1 alone."""
+    """Also train the same U-Net on L1 alone, unless --l1-weight is 0."""
     compare_features: str | None = None
     """Compare outputs with photographs in the features of this extractor of gan_jax.metrics, such as squeezenet:path=FILE,
     inception or pixels."""
@@ -64,6 +64,7 @@ class Config(TranslationOptions):
     """Maximal number of held-out pairs in the end table."""
 
     free: ClassVar[tuple[str, ...]] = (*TranslationOptions.free, 'compare_l1', 'compare_features')
+    reconstructs: ClassVar[bool] = True
     renamed: ClassVar[dict[str, str]] = TranslationOptions.renamed | {'--validation': '--samples'}
 
     @property
@@ -81,8 +82,10 @@ class Config(TranslationOptions):
         unet_halvings((self.size, self.size))
         if not self.l1_alone:
             patch_outputs(self.size, self.receptive_field)
-        elif not self.l1_weight:
-            raise InputError('--objective-weight and --l1-weight must not both be 0')
+
+    @property
+    def has_losses(self) -> bool:
+        return super().has_losses or bool(self.l1_weight)
 
     def network(self, channels: int) -> networks.UNet:
         """The generator of images with this number of channels."""
@@ -154,7 +157,7 @@ def main(config: Config) -> dict[str, Any]:
     one, alone = study(config), None
     trained = runs.train(config, one)
     hosts.agreed(lambda: save_progress(trained.run, ('input', 'output', 'target'), 1))
-    if config.compare_l1 and not config.l1_alone:
+    if config.compare_l1 and config.l1_weight and not config.l1_alone:
         part = runs.part(config, 'l1', **ALONE)
         alone = runs.train(part, of_pairs(part, one.data)._replace(feed=one.feed))
         hosts.agreed(lambda: save_progress(alone.run, ('input', 'output', 'target'), 1))

@@ -90,6 +90,9 @@ def main(config: Config) -> dict[str, dict[str, list[float]]]:
     _, parts = _division(pool, config.seed)
     for failure in failures.values():
         pool.outputs(failure.plant(parts, np.random.default_rng(0))[:2])  # what cannot work must fail before the run is created
+    fake, real = (pool.outputs(images) for images in (parts.new[: pool.samples], parts.new[-pool.samples :]))
+    for measure in measures:
+        _called(measure, [_rows(real, np.arange(pool.samples)), fake, *([real] if measure.held_out else [])])
     run = runs.RunDirectory(config)
     found_of_all = pool.outputs(pool.images)
     file = run.path / 'seeds.json'

@@ -48,7 +48,7 @@ def dropped(classes: Count = 2) -> Failure:
 
 
 @checked
-def duplicates(share: ShareAbove0 = 0.1) -> Failure:
+def duplicates(share: Annotated[float, Range(0, 1, above=True, below=True)] = 0.1) -> Failure:
     """This share of the new images, each of them equally often."""
 
     def plant(parts: Parts, rng: np.random.Generator) -> np.ndarray:

@@ -54,6 +54,10 @@ class AutoencoderOptions(image_gan.ImageOptions):
     """The name of the model in tables."""
 
     @property
+    def has_losses(self) -> bool:
+        return True
+
+    @property
     def plain(self) -> bool:
         """Whether D influences nothing."""
         return self.objective_weight == 0 and not self.features
@@ -115,9 +119,12 @@ def main(config: AutoencoderOptions, evaluate: Callable[[runs.Trained], dict[str
 
     `evaluate` adds further figures of the model with D.
     """
+    compares = config.compare_plain and not config.plain
+    if compares:
+        dataclasses.replace(config, **config.without()).check()
     one, alone = study(config), None
     trained = runs.train(config, one)
-    if config.compare_plain and not config.plain:
+    if compares:
         part = runs.part(config, 'plain', **config.without())
         alone = runs.train(part, study(part, one.data)._replace(feed=one.feed))
 

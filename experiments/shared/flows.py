@@ -29,7 +29,12 @@ class FlowOptions(runs.GameOptions):
 
     def identity(self) -> dict[str, Any]:
         """The identity of the run, which includes its length if the weight of the cost depends on it."""
-        return super().identity() | ({} if self.transport_decay == 1 else {'decay_steps': self.steps})
+        steady = self.transport_decay == 1 or not self.transport_weight
+        return super().identity() | ({} if steady else {'decay_steps': self.steps})
+
+    @property
+    def has_losses(self) -> bool:
+        return super().has_losses or bool(self.transport_weight)
 
     @property
     def moving(self) -> Callable[..., gan_jax.Game]:

@@ -101,8 +101,11 @@ def load(config: ImageOptions) -> ImageData:
     )
     if config.score_every and not source.classes:
         raise InputError(f'--score-every requires labels to train a classifier; {config.dataset} has none')
+    train = at_most(source, 20_000)
+    if train.labels is not None:
+        data.check_labels(train.labels, len(train.classes))  # of each, the classifier that judges the samples needs an example
     print(data.describe(config.dataset, source))
-    return ImageData(source, at_most(source, 20_000), held_out_images(config, source))
+    return ImageData(source, train, held_out_images(config, source))
 
 
 def feed(config: ImageOptions, source: data.Images | data.ImageSource) -> Feed | Stream:
@@ -274,7 +277,7 @@ def beside_real(
         }
         rows += [
             ('recognised with probability >= .9', a.confident, b.confident),
-            ('  as a share of real', a.confident / b.confident, 1.0),
+            ('  as a share of real', a.confident / b.confident if b.confident else float('nan'), 1.0),
             ('mean confidence', a.confidence, b.confidence),
             (f'class entropy (log {len(b.class_shares)} = {np.log(len(b.class_shares)):.4g})', a.class_entropy, b.class_entropy),
             ('rarest class, share', float(a.class_shares.min()), float(b.class_shares.min())),

@@ -157,6 +157,8 @@ class Config(runs.GameOptions):
             refuse_given(self, 'digits', 'scenes', because=f'applies to captioned digits, not to --data {self.data}')
         if self.encoder != 'joint':
             refuse_given(self, 'encoder_size', 'encoder_steps', because=f'applies to the joint encoder, not to {self.encoder}')
+        if self.minibatch != 'none':
+            raise InputError('the discriminator of images and captions has no --minibatch layer')
         halvings(self.image_size)
         share = self.batch_size // (len(placement.all_devices()) if self.seeds == 1 else 1)
         if METHODS[self.method]['interpolation_weight'] and share % 2:

@@ -17,7 +17,7 @@ import tyro
 from experiments.tutorials import pages
 from gan_jax.commandline import run
 from gan_jax.files import write_whole
-from gan_jax.ranges import Checked
+from gan_jax.ranges import Checked, Filled, Folder, Several
 from gan_jax.registry import Table
 
 FOLDER = pathlib.Path(__file__).parent
@@ -32,9 +32,9 @@ TUTORIALS: Table[pathlib.Path] = Table(
 class Config(Checked):
     """Runs tutorials and writes their pages."""
 
-    names: Annotated[tuple[str, ...], tyro.conf.Positional] = tuple(TUTORIALS)
+    names: Annotated[tuple[str, ...], Several(1), tyro.conf.Positional] = tuple(TUTORIALS)
     """Which of them; all by default."""
-    out: str = str(FOLDER)
+    out: Annotated[str, Filled(), Folder()] = str(FOLDER)
     """The folder of the pages, and of the folder of their pictures."""
 
 

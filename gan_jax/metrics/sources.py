@@ -82,7 +82,9 @@ def open_source(
         raise InputError(
             f'{path} is a run without {SAMPLER}, which its experiment writes at the end of training: '
             f'python -m experiments.export {path} writes it from the newest checkpoint, and '
-            f'python -m experiments.evaluate {path} --checkpoint STEP scores any checkpoint'
+            f'python -m experiments.evaluate {path} --checkpoint STEP scores any checkpoint. '
+            'Runs that translate, such as those of pix2pix and vqgan, have none: '
+            f'score the images that python -m experiments.translate {path} IN OUT makes'
         )
     name, asked = (text, '') if path.is_dir() else named_split(text)
     if data.is_folder(name, data_dir):
@@ -122,9 +124,9 @@ def has_splits(text: str, data_dir: str | None = None) -> bool:
 
 
 def batches(source: OpenedImages, count: int | None, *, seed: int = 0) -> Iterator[np.ndarray]:
-    """Yields `count` of the images in blocks, uint8 `[n, h, w, c]`, in an order drawn by `seed`; all of them if `count` is None.
+    """Yields `count` of the images in blocks, uint8 `[n, h, w, c]`; all of them if `count` is None.
 
-    They are drawn without replacement if there are more. Raises `InputError` if there are fewer.
+    If there are more, they are drawn without replacement by `seed`. Raises `InputError` if there are fewer.
     """
     return (images for (images,) in _blocks(source, lambda numbers: (source.read(numbers),), count, seed))
 
@@ -137,8 +139,12 @@ def labelled_batches(source: OpenedImages, count: int | None, *, seed: int = 0) 
 
 def _blocks(source: OpenedImages, read: Callable[[Sequence[int]], Any], count: int | None, seed: int) -> Iterator[Any]:
     """Yields what `read` returns, a tuple of arrays `[n, ...]`, block by block; see `batches`."""
-    # Also if all are read: the order of files is often that of classes, and the splits of a score are consecutive.
-    numbers = np.arange(count or 0) if source.size is None else np.random.default_rng(seed).permutation(source.size)
+    if source.size is None:
+        numbers = np.arange(count or 0)
+    elif count is None:
+        numbers = np.arange(source.size)
+    else:
+        numbers = np.random.default_rng(seed).permutation(source.size)
     missing = len(numbers) if count is None else count
     for start in range(0, len(numbers), _BLOCK):
         if missing == 0:

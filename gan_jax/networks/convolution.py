@@ -158,7 +158,11 @@ def _primitive(name: str, native: Callable, cpu: Callable, shape: Callable, oper
     def compiled(geometry: Geometry, grouped: bool) -> Callable:
         return compilation.jit(functools.partial(primitive.bind, geometry=geometry, grouped=grouped))
 
-    primitive.def_impl(lambda a, b, *, geometry, grouped: compiled(geometry, grouped)(a, b))
+    @primitive.def_impl
+    def evaluate(a: Any, b: Any, *, geometry: Geometry, grouped: bool) -> Any:
+        with jax.disable_jit(False):  # otherwise this function would call itself
+            return compiled(geometry, grouped)(a, b)
+
     primitive.def_abstract_eval(abstract)
     mlir.register_lowering(primitive, lowering(native, jax.vmap))
     mlir.register_lowering(primitive, lower_on_cpu, platform='cpu')

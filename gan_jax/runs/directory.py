@@ -210,15 +210,25 @@ class RunDirectory:
         """Replaces the lines of a log."""
         write_whole(self.path / name, ''.join(json.dumps(row) + '\n' for row in rows).encode())
 
-    def rewind(self, step: int) -> None:
-        """Discards logs and pictures after `step`, since a run killed after its newest checkpoint repeats those steps."""
-        if not hosts.leads():
-            return
+    def rewind(self, step: int) -> bool:
+        """Discards logs and pictures after `step`, since a run killed after its newest checkpoint repeats those steps.
+
+        Returns whether there were any.
+        """
+        return hosts.agreed(lambda: self._rewind(step))
+
+    def _rewind(self, step: int) -> bool:
+        found = False
         for file in self.path.glob('*.jsonl'):
-            self.write_log([row for row in self.read_log(file.name) if row['step'] <= step], file.name)
-        for picture in self.pictures():
-            if step_of(picture) > step:
-                picture.unlink()
+            rows = self.read_log(file.name)
+            kept = [row for row in rows if row['step'] <= step]
+            self.write_log(kept, file.name)
+            found |= len(kept) < len(rows)
+        points = [file for file in self.path.glob('points/*.json') if file.stem.isdecimal() and int(file.stem) > step]
+        for file in [*points, *(picture for picture in self.pictures() if step_of(picture) > step)]:
+            file.unlink()
+            found = True
+        return found
 
     def pictures(self) -> list[pathlib.Path]:
         """The pictures `samples/step_N.png` in order of step; any other files there do not belong to the run."""

@@ -88,14 +88,16 @@ def fit(
     """
     survivors = survivors or finite.Survivors(1)
     with Checkpoints(run.path / 'checkpoints', keep=keep) as checkpoints:
-        state, step = _resumed(state, run, checkpoints, steps) if run.resume else (state, 0)
+        state, step, rewound = _resumed(state, run, checkpoints, steps) if run.resume else (state, 0, False)
         if len(survivors.finite) > 1:
             survivors.note_state(state, step)  # a resumed run may have lost some seeds before
         logging = Log(run, step, steps, batch_size, log_every) if hosts.leads() else Silent()
         with interruptions.noted() as signals, logging as log:
             try:
-                if step == 0:
-                    _call([callback for callback in callbacks if callback.due(0, steps)], 0, placement.local(state))
+                first = [callback for callback in callbacks if step == 0 and callback.due(0, steps)]
+                if rewound and 0 < step == steps:  # a shorter run, of which this is the last step now
+                    first = [callback for callback in callbacks if callback.due(step, steps) > callback.due(step, steps + 1)]
+                _call(first, step, placement.local(state) if first else state)
                 chunk, stop = 1, 0
                 whole: Any = None  # the state on the devices of this process, if it has been gathered
                 while step < steps:
@@ -156,19 +158,22 @@ def _call(callbacks: Sequence[Callback], step: int, state: TrainState) -> None:
     hosts.agreed(lambda: None)
 
 
-def _resumed(state: TrainState, run: RunDirectory, checkpoints: Checkpoints, steps: int) -> tuple[TrainState, int]:
-    """The state and step of the newest checkpoint, or the initial state if the run was stopped before its first checkpoint."""
+def _resumed(state: TrainState, run: RunDirectory, checkpoints: Checkpoints, steps: int) -> tuple[TrainState, int, bool]:
+    """The state and step of the newest checkpoint, or the initial ones if the run was stopped before its first checkpoint.
+
+    Also whether the run had gone further.
+    """
     if checkpoints.empty:
         print(f'{run.path} was stopped before its first checkpoint and starts again')
         run.rewind(-1)
-        return (state if run.init_from is None else start_from(state, pathlib.Path(run.init_from))), 0
+        return (state if run.init_from is None else start_from(state, pathlib.Path(run.init_from))), 0, False
     state = checkpoints.restore(state)
     step = _step(state)
     if step > steps:
         raise InputError(f'{run.path} is already at step {step}; --steps must not be less, got {steps}')
-    run.rewind(step)
+    rewound = run.rewind(step)
     print(f'resumed {run.path} at step {step}')
-    return state, step
+    return state, step, rewound
 
 
 def _draw_losses(run: RunDirectory) -> None:

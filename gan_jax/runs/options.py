@@ -193,7 +193,7 @@ class MethodOptions(TrainOptions):
     def identity(self) -> dict[str, Any]:
         """The identity of the run, which includes its length if the schedule or the decay of penalties depends on it."""
         whole = any(course.images is None for course in read_courses(self.anneal).values())
-        steady = self.schedule == 'constant' and self.penalty_decay == 1 and not whole
+        steady = self.schedule == 'constant' and (self.penalty_decay == 1 or not self.penalties) and not whole
         return super().identity() | ({} if steady else {'decay_steps': self.steps})
 
     @staticmethod
@@ -335,9 +335,20 @@ class GameOptions(MethodOptions):
         'minibatch': MINIBATCH_LAYERS,
     }
     of_penalties: ClassVar[tuple[str, ...]] = ('penalty_at', 'penalty_every', 'penalty_decay')
+    reconstructs: ClassVar[bool] = False
+    """Whether generated example i is a reconstruction of real example i."""
+
+    @property
+    def has_losses(self) -> bool:
+        """Whether G has a loss to learn from."""
+        return bool(self.objective_weight or self.features)
 
     def check(self) -> None:
         super().check()
+        if not self.has_losses:
+            raise InputError('G would learn nothing: the weights of all its losses are 0')
+        if not self.reconstructs and 'feature_reconstruction' in (text.partition(':')[0] for text in self.features):
+            raise InputError('--features feature_reconstruction requires a game that reconstructs its examples, such as vae_gan')
         NORMALIZATIONS[self.g_norm]
         discriminator_normalization(self.d_norm)
         minibatch_layer(self.minibatch)

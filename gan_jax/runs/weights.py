@@ -111,8 +111,9 @@ def start_from(state: TrainState, path: pathlib.Path) -> TrainState:
     return dataclasses.replace(state, **changed)
 
 
-_COUNTS = ('progress', 'pool')
-"""Collections that belong to the course of a run: counts of updates, the state of an augmentation, and previous images."""
+_COUNTS = ('progress', 'pool', 'paths')
+"""Collections that belong to the course of a run: counts of updates, the state of an augmentation, and previous images,
+and the mean length of paths."""
 
 
 def _with_values(like: Variables, found: Variables, path: pathlib.Path) -> Variables:

@@ -229,7 +229,7 @@ pix2pix --direction a_to_c                                    --direction
 pix2pix --dataset images --objective energy_margin            energy_margin requires a D that returns energies
 pix2pix --size 63                                             image size 63 x 63 is not supported
 pix2pix --size 64x96                                          --size must be the side of squares, from 1 to 8192, not '64x96'
-pix2pix --objective-weight 0 --l1-weight 0                    must not both be 0
+pix2pix --objective-weight 0 --l1-weight 0                    G would learn nothing
 pix2pix --dropout 1                                           --dropout must be at least 0 and below 1
 pix2pix --samples 1                                           --samples must be from 2
 pix2pix --validation 9                                        --validation is now --samples
@@ -240,7 +240,7 @@ pix2pix --compare-features custom:function=no.such.thing      cannot find the fu
 dirac_gan --gammas 1e300                                      --gammas must be from 0 to 1000000, not 1e\+300
 dirac_gan --gammas nan                                        --gammas must be from 0 to 1000000, not nan
 dirac_gan --gammas                                            --gammas must name at least one
-dirac_gan --gammas 1 1                                        --gammas names 1.0 twice
+dirac_gan --gammas 1 1                                        --gammas names 1 twice
 dirac_gan --noises                                            --noises must name at least one
 dirac_gan --noises inf                                        --noises must be from 0 to 1000, not inf
 dirac_gan --start 0 0                                         other than the equilibrium
@@ -280,7 +280,7 @@ adversarial_autoencoder --dataset digits --prior ring_unrolled --latent-size 3  
 adversarial_autoencoder --dataset digits --objective energy_margin            requires a D that returns energies
 ebgan --objective hinge                                       EBGAN's D must be low on real images
 ebgan --objective energy_margin:margin=1e300                  margin must be above 0 and at most 1000000
-ebgan --margins 5 5                                           --margins names 5.0 twice
+ebgan --margins 5 5                                           --margins names 5 twice
 ebgan --margins 0                                             --margins must be above 0 and at most 1000000
 ebgan --margins nan                                           --margins must be above 0 and at most 1000000, not nan
 ebgan --network cnn                                           --network
@@ -384,7 +384,27 @@ semi_supervised --d-features 10 0                             --d-features must 
 semi_supervised --g-norm layer                                norms are the paper's
 semi_supervised --objective energy_margin                     energy_margin requires a D that returns energies
 semi_supervised --dataset images                              no labels to learn from
-semi_supervised --dataset digits --augmentations packing:size=3       do not divide into packs of 3
+semi_supervised --dataset digits --augmentations packing:size=2       packing joins examples of different classes
+semi_supervised --features                                    G would learn nothing
+dcgan --objective-weight 0                                    G would learn nothing
+bigan --objective-weight 0                                    G would learn nothing
+adversarial_flow --objective-weight 0                         G would learn nothing
+infogan --objective-weight 0 --category-weight 0 --continuous-weight 0   G would learn nothing
+adversarial_autoencoder --objective-weight 0 --reconstruction-weight 0   G would learn nothing
+dcgan --features feature_reconstruction                       requires a game that reconstructs its examples
+bigan --features feature_reconstruction:weight=2              requires a game that reconstructs its examples
+adversarial_autoencoder --features feature_reconstruction     requires a game that reconstructs its examples
+text_to_image --minibatch discrimination                      no --minibatch layer
+stylegan2 --widths 8 8 8 --width 64                           --width has no effect with --widths
+r3gan --widths 16 16 16 --width 64                            --width has no effect with --widths
+r3gan --preset cifar10 --width 64                             --width has no effect with --widths
+infogan --continuous 0 --continuous-weight 5                  --continuous-weight requires --continuous
+adversarial_flow_images --transport-weight 0 --transport-decay 0.5       --transport-decay has no effect
+adversarial_flow --compare 0.1 0.10000001                     --compare names 0.1 twice
+ebgan --margins 5 5.0000001                                   --margins names 5 twice
+planted --kinds duplicates:share=1                            share must be above 0 and below 1
+planted --samples 20 --measures prdc:k=30 --extractor pixels  neighbour k = 30
+sample_efficiency digits digits --extractor pixels --measures prdc --sizes 3   neighbour k = 5
 semi_supervised --extragradient --no-own-minibatches          the average of D would include the updates ahead
 semi_supervised --splits 3                                    --splits is now --seeds
 semi_supervised --average nan                                 --average must be from 0 to 1, not nan

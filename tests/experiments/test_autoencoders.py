@@ -34,6 +34,7 @@ def test_figures_of_codes():
 @pytest.mark.parametrize('experiment', [vqgan, vae_gan, adversarial_autoencoder])
 def test_the_plain_run_is_possible_and_without_a_discriminator(experiment):
     given = {'penalties': ('r1',), 'penalty_every': 2, 'augmentations': ('diff_augment',), 'anneal': ('gamma:end=0.1',)}
+    given |= {'gamma': 0.01} if experiment is vae_gan else {}
     given |= {'d_width': 8, 'clip_weights': 0.1, **({'start': 9, 'discriminator_waits': True} if experiment is vqgan else {})}
     config = experiment.Config(**given)
     config.check()

@@ -301,6 +301,9 @@ def test_training_images_are_compared_in_any_order(monkeypatch):
     found = image_gan.beside_real(trained, held_out.images, train, train, held_out)
     assert found['frechet_distance'] == pytest.approx(0, abs=1e-5) and found['frechet_distance_training'] < 0.1
     assert found['class_shares'] == [0.5, 0.5]
+    unsure = lambda images: np.full((len(images), 2), 0.5)  # no held-out image is recognised
+    monkeypatch.setattr(image_gan, 'train_classifier', lambda *_, **__: Classifier(unsure, flat, None))
+    assert image_gan.beside_real(trained, held_out.images, train, train, held_out)['confident_real'] == 0
 
 
 def test_blocks_are_filled_with_their_own_rows():

@@ -107,6 +107,7 @@ def test_unrolled_gan(tmp_path, capsys):
     points = [mixtures.course(run / f'K{k}')[-1][1] for k in (0, 1)]
     assert (points[0] != points[1]).any()  # one of them looks ahead
     again = unrolled_gan.main(dataclasses.replace(config, resume=True))
+    assert again['1']['seconds'] > results['1']['seconds']  # of all sessions
     assert again['1']['seeds'] == results['1']['seeds'] and 'resumed' in capsys.readouterr().out
 
 

@@ -40,6 +40,17 @@ def test_bias_and_separation_by_size(noisy, tmp_path, capsys):
     assert 'separation' in capsys.readouterr().out
 
 
+def test_the_bias_has_the_sign_of_the_difference_and_nothing_is_divided_by_0(noisy, capsys):
+    options = {'extractor': 'pixels', 'resize': 8, 'sizes': (50,), 'repetitions': 2, 'json': '-'}
+    measures = ('kernel', 'prdc')  # of a set with itself
+    found = sample_efficiency.main(sample_efficiency.Config('digits', 'digits', measures=measures, **options))
+    out = capsys.readouterr().out
+    assert json.loads(out[out.index('[\n') :])[0]['size'] == 50
+    for row in found:
+        whole = row['whole']
+        assert np.sign(row['bias']) == np.sign(row['mean'] - whole) or np.isnan(row['bias']) or row['mean'] == whole
+
+
 @pytest.mark.parametrize(
     ('options', 'message'),
     [

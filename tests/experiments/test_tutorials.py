@@ -109,3 +109,8 @@ def test_tutorials_run_and_their_claims_hold(name, tmp_path, monkeypatch):
 def test_an_unknown_tutorial_is_refused(tmp_path):
     with pytest.raises(InputError, match='did you mean judging'):
         main(Config(('juding',), str(tmp_path)))
+    with pytest.raises(InputError, match='names images twice'):
+        Config(('images', 'images'), str(tmp_path))
+    (tmp_path / 'file').touch()
+    with pytest.raises(InputError, match='must be a folder'):
+        Config(('images',), str(tmp_path / 'file'))

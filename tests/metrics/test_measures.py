@@ -13,6 +13,7 @@ from gan_jax.errors import InputError
 from gan_jax.metrics import command, protocols
 from gan_jax.metrics.extractors import Extractor, Outputs
 from gan_jax.metrics.extractors.classifier import train_classifier
+from gan_jax.metrics.measure import Found
 from gan_jax.metrics.measures import MEASURES
 from gan_jax.metrics.moments import feature_moments
 from gan_jax.registry import build
@@ -38,7 +39,7 @@ TRAIN, TEST, FAKE = (vectors(name) for name in ('train', 'test', 'fake'))
 EXPECTED = {
     'frechet': lambda: [metrics.frechet_distance_from_features(TRAIN, FAKE)],
     'frechet_infinity': lambda: [metrics.frechet_infinity(feature_moments(TRAIN), FAKE, KEY).value],
-    'score:splits=2': lambda: [metrics.inception_score(FAKE / 50, 2).mean],
+    'score:splits=2': lambda: [metrics.inception_score(np.random.default_rng(0).permutation(FAKE / 50), 2).mean],
     'score_infinity': lambda: [metrics.inception_score_infinity(FAKE / 50, KEY).value],
     'kernel': lambda: [metrics.kernel_distance(TRAIN, FAKE).value],
     'kernel:sigma=100': lambda: [metrics.kernel_distance(TRAIN, FAKE, sigma=100).value],
@@ -100,6 +101,13 @@ def test_copies_are_looked_for_in_the_training_set():
     assert seen == ['train', 'test', 'fake', 'test', 'fake']
     assert found[0].value == pytest.approx(100 * float(metrics.authenticity(TRAIN, FAKE).value))
     assert [(s.name, s.reals) for s in found[:4]] == [('auth_pct', 60), ('c_t', 60), ('vendi_score', None), ('precision', 50)]
+
+
+def test_the_splits_of_a_score_are_not_the_classes_by_which_files_are_sorted():
+    logits = 30 * np.eye(10, dtype=np.float32)[np.repeat(np.arange(10), 50)]
+    assert float(metrics.inception_score(logits).mean) == pytest.approx(1, abs=1e-3)
+    ((_, value, spread, _),) = build(MEASURES, 'score').call(None, Found(500, logits=logits))
+    assert 8 < value < 10 and spread < 0.5  # 10 if every split had as many of each class
 
 
 @pytest.mark.parametrize('text', ['copying', 'likelihood'])

@@ -130,7 +130,8 @@ def test_the_score_of_a_classifier_is_that_of_its_logits():
     protocol = protocols.Protocol(protocols.score(5), None, extractor='classes')
     images = protocols.ImageSet('fake', lambda count: [FAKE])
     (found,) = protocols.evaluate({'s': protocol}, lambda split: images, images, extractors=lambda text: classify)
-    p = np.array(jax.nn.softmax(FAKE[:, 0, 0].astype(np.float64) / 50)).reshape(5, 10, 3)
+    drawn = np.random.default_rng(0).permutation(FAKE[:, 0, 0])  # into five splits
+    p = np.array(jax.nn.softmax(drawn.astype(np.float64) / 50)).reshape(5, 10, 3)
     values = np.exp((p * np.log(p / p.mean(1, keepdims=True))).sum(2).mean(1))
     assert found.value == pytest.approx(values.mean(), rel=1e-6)
     assert found.spread == pytest.approx(values.std(), rel=1e-4) and found.spread_is == 'sd over 5 splits'

@@ -110,6 +110,14 @@ def test_exported_programs_hold_no_call_of_onednn(monkeypatch):
     assert '__onednn' not in exported.mlir_module()
 
 
+def test_without_jit_a_convolution_is_the_same():
+    geometry = same_geometry((8, 8), (5, 5), (2, 2))
+    x, w = (jax.random.normal(jax.random.key(i), shape) for i, shape in enumerate(((2, 8, 8, 3), (5, 5, 3, 4))))
+    expected = convolution.conv(x, w, geometry)
+    with jax.disable_jit():
+        np.testing.assert_allclose(convolution.conv(x, w, geometry), expected, rtol=1e-6)
+
+
 def test_forward_mode_and_vmap():
     with jax.enable_x64(True):
         geometry, x, w, _ = operands(CASES[0], jnp.float64)

@@ -5,6 +5,7 @@ import gc
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -317,8 +318,23 @@ def test_pictures(tmp_path):
     samples.animate(run)
     with Image.open(run.path / 'samples.gif') as gif:
         assert gif.n_frames == 1 or gif.n_frames == 3  # equal frames may be merged
-    run.rewind(2)
-    assert len(list((run.path / 'samples').iterdir())) == 2
+    (run.path / 'points').mkdir()
+    for step in (2, 4):
+        (run.path / f'points/{step:07d}.json').write_text('[]')
+    assert run.rewind(2) and not run.rewind(2)
+    assert len(list((run.path / 'samples').iterdir())) == 2 and os.listdir(run.path / 'points') == ['0000002.json']
+
+
+def test_a_run_that_ends_earlier_after_a_kill_is_looked_at_where_it_ends(tmp_path):
+    seen = []
+    look = runs.Callback(3, lambda step, state: seen.append(step))
+    _, run = train(tmp_path, 6, callbacks=[look])
+    for step in (4, 6):
+        shutil.rmtree(run.path / f'checkpoints/{step}')
+    train(tmp_path, 2, resume=True, callbacks=[look])
+    assert seen == [0, 3, 6, 2] and [row['step'] for row in run.read_log()] == [2]
+    train(tmp_path, 2, resume=True, callbacks=[look])
+    assert seen == [0, 3, 6, 2]  # nothing was discarded
 
 
 def test_the_loop_compiles_once_and_takes_calls_of_about_a_second(tmp_path):
