@@ -245,7 +245,7 @@ def line_of(capsys, monkeypatch, path, experiment, *flags) -> str:
         (['--receptive-field', '50'], 'receptive field 50 is not supported: PatchGAN takes 1, 16, 34, 70, 142, 286'),
         (['--l1-weight', '-1'], '--l1-weight must be from 0 to 1000000, not -1'),
         (['--objective-weight', 'nan'], '--objective-weight must be from 0 to 1000000, not nan'),
-        (['--l1-weight', '0', '--objective-weight', '0'], 'must not both be 0'),
+        (['--l1-weight', '0', '--objective-weight', '0'], 'G would learn nothing'),
         (['--dropout', '1'], '--dropout must be at least 0 and below 1'),
         (['--batch-size', '3'], 'batch size 3 is not divisible by the 4 devices'),
         (['--penalties', 'r3'], "unknown penalty 'r3'; did you mean"),
