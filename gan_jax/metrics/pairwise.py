@@ -91,7 +91,7 @@ def rounded_mean(x: Array) -> Array:
 
 
 def near_origin(real: Array, fake: Array) -> tuple[Array, Array]:
-    """Both sets less the `rounded_mean` of the first, in units of a power of two in which its largest entry was near 1.
+    """Both sets, `real [n, d]` and `fake [m, d]`, less the `rounded_mean` of `real`, in units of a power of two near its largest entry.
 
     Which distances are smaller does not change, and their squares neither overflow nor underflow.
     """

@@ -344,6 +344,7 @@ class GameOptions(MethodOptions):
         return bool(self.objective_weight or self.features)
 
     def check(self) -> None:
+        """Raises `InputError` for methods that are unknown or do not go together, and if G would learn nothing."""
         super().check()
         if not self.has_losses:
             raise InputError('G would learn nothing: the weights of all its losses are 0')
