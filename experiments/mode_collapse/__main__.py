@@ -16,9 +16,9 @@ because noise is also classified as many different stacks. Samples come from the
 gmm:modes=10`. Networks have two hidden layers of 128. Published numbers on mixtures are from larger networks and 400,000 steps of
 Adam(1e-4).
 
-Expected, with 95 % intervals over 10 seeds: 9 min 38 s for the ring on one core of an AMD EPYC with AVX-512. On the ring, packing,
+Expected, with 95 % intervals over 10 seeds: 9 min 38 s for the ring on one core of an AMD EPYC with AVX-512. There, packing,
 WGAN-GP and R1 and R2 cover all 8 modes in every seed, weight clipping does in nine, and the plain GAN covers 4.4 +- 2.7. On the
-grid, they cover 18 to 23 of 25 modes and the plain GAN 11 +- 5, by earlier code.
+grid, by earlier code, they cover 18 to 23 of 25 modes and the plain GAN 11 +- 5.
 """
 
 import dataclasses

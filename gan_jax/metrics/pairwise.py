@@ -91,9 +91,10 @@ def rounded_mean(x: Array) -> Array:
 
 
 def near_origin(real: Array, fake: Array) -> tuple[Array, Array]:
-    """Both sets, `real [n, d]` and `fake [m, d]`, less the `rounded_mean` of `real`, in units of a power of two near its largest entry.
+    """Both sets, `real [n, d]` and `fake [m, d]`, less the `rounded_mean` of `real`.
 
-    Which distances are smaller does not change, and their squares neither overflow nor underflow.
+    The unit is a power of two near the largest entry of `real`. Which distances are smaller does not change, and their squares
+    neither overflow nor underflow.
     """
     exponent = jnp.frexp(lax.stop_gradient(jnp.abs(real).max()))[1] - 1
     unit = jnp.ldexp(jnp.ones((), real.dtype), jnp.maximum(exponent, jnp.finfo(real.dtype).minexp))
