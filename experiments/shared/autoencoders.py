@@ -55,7 +55,7 @@ class AutoencoderOptions(image_gan.ImageOptions):
 
     @property
     def has_losses(self) -> bool:
-        return True
+        return True  # G reconstructs
 
     @property
     def plain(self) -> bool:

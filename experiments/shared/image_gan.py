@@ -103,7 +103,13 @@ def load(config: ImageOptions) -> ImageData:
         raise InputError(f'--score-every requires labels to train a classifier; {config.dataset} has none')
     train = at_most(source, 20_000)
     if train.labels is not None:
-        data.check_labels(train.labels, len(train.classes))  # of each, the classifier that judges the samples needs an example
+        try:
+            data.check_labels(train.labels, len(train.classes))
+        except InputError as error:
+            if config.score_every:
+                raise
+            print(f'no classifier will judge the samples: {error}')
+            train = train._replace(labels=None, classes=())
     print(data.describe(config.dataset, source))
     return ImageData(source, train, held_out_images(config, source))
 

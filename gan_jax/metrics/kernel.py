@@ -159,7 +159,7 @@ def _centred(x: Array, y: Array, sigma: float | None) -> tuple[_Centred, _Centre
 
 
 def _polynomial(x: _Centred, y: _Centred, s: Array) -> Array:
-    """With s = 1 + |c|^2 / d, p = s + a + b and w = u.v / d, k is (p + w)^3, and g(x) = k(x, c) - k(c, c) / 2."""
+    """With s = 1 / r^2 + |c|^2 / d, p = s + a + b and w = u.v / d, k is (p + w)^3, and g(x) = k(x, c) - k(c, c) / 2."""
     w = dots(x.u, y.u) / x.u.shape[1]
     a, b = x.a[:, None], y.a
     p = s + a + b

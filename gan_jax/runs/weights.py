@@ -112,8 +112,8 @@ def start_from(state: TrainState, path: pathlib.Path) -> TrainState:
 
 
 _COUNTS = ('progress', 'pool', 'paths')
-"""Collections that belong to the course of a run: counts of updates, the state of an augmentation, and previous images,
-and the mean length of paths."""
+"""Collections that belong to the course of a run: counts of updates, the state of an augmentation, previous images, and
+the mean length of paths."""
 
 
 def _with_values(like: Variables, found: Variables, path: pathlib.Path) -> Variables:

@@ -21,6 +21,7 @@ from experiments.ebgan import __main__ as ebgan
 from experiments.lapgan import __main__ as lapgan
 from experiments.shared import image_gan, resnets
 from gan_jax import data, networks, optimizers, parallel, runs
+from gan_jax.errors import InputError
 from gan_jax.metrics.extractors.classifier import Classifier
 
 TINY = {'dataset': 'digits', 'size': 8, 'steps': 2, 'batch_size': 8, 'latent_size': 4, 'samples': 40, 'sample_every': 2}
@@ -286,6 +287,16 @@ def test_the_present_generator_draws_by_the_statistics_of_its_batch_and_the_aver
     expected = game.play({'params': kept, **player.state}, points, key, train=True)[0]
     close(draw(state, key, 6), expected)
     assert np.abs(expected - trained).max() > 1e-2
+
+
+def test_a_training_set_without_a_class_has_no_judge(monkeypatch, capsys):
+    few = data.Images(np.zeros((4, 8, 8, 1), np.uint8), np.array([0, 0, 2, 2]), ('a', 'b', 'c'))
+    monkeypatch.setattr(image_gan.data, 'load_or_open', lambda *_, **__: few)
+    monkeypatch.setattr(image_gan, 'held_out_images', lambda *_: None)
+    found = image_gan.load(dcgan.Config())
+    assert found.train.labels is None and 'no example of class 1' in capsys.readouterr().out
+    with pytest.raises(InputError, match='no example of class 1'):
+        image_gan.load(dcgan.Config(score_every=1))
 
 
 def test_training_images_are_compared_in_any_order(monkeypatch):
