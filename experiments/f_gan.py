@@ -13,7 +13,6 @@ and .72). 3 min 30 s on a CPU shared with other jobs, 95 s on one core of an AMD
 import dataclasses
 import functools
 import math
-import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -25,6 +24,7 @@ import optax
 from jax.scipy.stats import norm
 
 import gan_jax
+from experiments.shared.clock import clocked
 from gan_jax import compilation, data, games, latents, networks, runs
 from gan_jax.divergences import DIVERGENCES, Divergence, quadrature
 from gan_jax.errors import InputError
@@ -137,14 +137,15 @@ def main(config: Config) -> dict[str, dict[str, Any]]:
     run = runs.RunDirectory(config)
     results: dict[str, dict[str, Any]] = {}
     for text, one in studies.items():
-        began = time.perf_counter()
-        best = exact(build(DIVERGENCES, text), mixture)
         print(f'{text}: {config.seeds} seeds')
-        fits = fitted(runs.train(runs.part(config, text), one), mixture)
-        with jax.enable_x64(True):
-            value = compilation.jit(jax.vmap(on_grid(build(DIVERGENCES, text), mixture)))
-            at_fits = value(jnp.stack([jnp.array(fits['mu_hat']), jnp.log(jnp.array(fits['sigma_hat']))], 1))
-        results[text] = {**best, **fits, 'value_hat': at_fits.tolist(), 'seconds': time.perf_counter() - began}
+        part = runs.part(config, text)
+        with clocked(part) as clock:
+            best = exact(build(DIVERGENCES, text), mixture)
+            fits = fitted(runs.train(part, one), mixture)
+            with jax.enable_x64(True):
+                value = compilation.jit(jax.vmap(on_grid(build(DIVERGENCES, text), mixture)))
+                at_fits = value(jnp.stack([jnp.array(fits['mu_hat']), jnp.log(jnp.array(fits['sigma_hat']))], 1))
+        results[text] = {**best, **fits, 'value_hat': at_fits.tolist(), 'seconds': clock.seconds}
     picture = run.path / 'fits.png'
     pictures.save_figure(picture, draw(mixture, results))
     runs.write_json(run.path / 'results.json', results)

@@ -11,7 +11,6 @@ with other jobs, 29 s on one core of an AMD EPYC with AVX-512.
 
 import dataclasses
 import math
-import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -22,6 +21,7 @@ import numpy as np
 import optax
 
 import gan_jax
+from experiments.shared.clock import clocked
 from gan_jax import compilation, data, finite, games, networks, runs
 from gan_jax.divergences import DIVERGENCES, quadrature
 from gan_jax.objectives import OBJECTIVES
@@ -107,11 +107,12 @@ def main(config: Config) -> dict[str, dict[str, Any]]:
     run = runs.RunDirectory(config)
     results, curves = {}, {}
     for name, one in studies.items():
-        start = time.perf_counter()
         print(f'{name}:')
-        trained = runs.train(runs.part(config, name), one)
-        results[name] = runs.judged(trained, evaluate) | {'mu': config.mu if name == 'gaussians' else None}
-        results[name]['seconds'] = time.perf_counter() - start
+        part = runs.part(config, name)
+        with clocked(part) as clock:
+            trained = runs.train(part, one)
+            results[name] = runs.judged(trained, evaluate) | {'mu': config.mu if name == 'gaussians' else None}
+        results[name]['seconds'] = clock.seconds
         curves[name] = curves_of(trained.seed(trained.shown))
     picture = run.path / 'discriminators.png'
     pictures.save_figure(picture, draw({name: runs.means(x) for name, x in results.items()}, curves))

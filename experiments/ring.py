@@ -11,13 +11,13 @@ on one core, 56 pairs in the default sweep.
 
 import dataclasses
 import json
-import time
 from typing import Any
 
 import flax.linen as nn
 import numpy as np
 
 from experiments.shared import mixtures
+from experiments.shared.clock import clocked
 from gan_jax import hosts, networks, runs
 from gan_jax.errors import Diverged
 from gan_jax.ranges import BatchSize, Count, PlayerSteps, ShareAbove0, SomeNames, Width, refuse_given
@@ -149,20 +149,19 @@ def sweep(config: Config) -> dict[str, Any]:
 
 def trained_pair(config: Config, game: runs.Study) -> dict[str, Any]:
     """The figures of each seed, where a diverged seed covers nothing, and some points of the first seed that has not diverged."""
-    start = time.perf_counter()
     each: list[dict[str, float] | None]
-    try:
-        trained = runs.train(config, game)
-    except Diverged as error:
-        print(error)
-        each, points = [None] * config.seeds, []
-    else:
-        each = [mixtures.coverage(trained.seed(i)) if ok else None for i, ok in enumerate(trained.finite)]
-        points = np.round(np.asarray(trained.seed(trained.shown).plays(500), np.float64), 4).tolist()
+    with clocked(config) as clock:
+        try:
+            trained = runs.train(config, game)
+        except Diverged as error:
+            print(error)
+            each, points = [None] * config.seeds, []
+        else:
+            each = [mixtures.coverage(trained.seed(i)) if ok else None for i, ok in enumerate(trained.finite)]
+            points = np.round(np.asarray(trained.seed(trained.shown).plays(500), np.float64), 4).tolist()
     nothing = {'modes': 0.0, 'high_quality': 0.0, 'reverse_kl': float('inf')}
     figures = {name: [(found or nothing)[name] for found in each] for name in nothing}
-    seconds = time.perf_counter() - start
-    return figures | {'diverged': [found is None for found in each], 'seconds': seconds, 'points': points}
+    return figures | {'diverged': [found is None for found in each], 'seconds': clock.seconds, 'points': points}
 
 
 def short(penalty: str) -> str:

@@ -74,7 +74,7 @@ def main(config: Config) -> dict[str, Any]:
     results, clouds = {}, []
     for k, chosen in studies.items():
         part = runs.part(config, f'K{k}', unroll_steps=k)
-        with clocked(run.path / f'K{k}') as clock:
+        with clocked(part) as clock:
             result = runs.conclude(part, chosen, mixtures.evaluate)
         results[str(k)] = result | {'seconds': clock.seconds}
         course = hosts.agreed(functools.partial(mixtures.course, run.path / f'K{k}'))

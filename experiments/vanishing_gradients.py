@@ -13,7 +13,6 @@ with other jobs, 46 s on one core of an AMD EPYC with AVX-512.
 
 import dataclasses
 import math
-import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -24,6 +23,7 @@ import optax
 from jax.flatten_util import ravel_pytree
 
 import gan_jax
+from experiments.shared.clock import clocked
 from gan_jax import compilation, data, games, keys, latents, networks, runs
 from gan_jax.augmentations import Augmentation, instance_noise
 from gan_jax.errors import InputError
@@ -118,12 +118,13 @@ def main(config: Config) -> dict[str, dict[str, Any]]:
     run = runs.RunDirectory(config)
     results: dict[str, dict[str, Any]] = {}
     for name, one in studies.items():
-        began = time.perf_counter()
         print(f'{name}: {config.seeds} seeds')
-        trained = runs.train(runs.part(config, name), one)
+        part = runs.part(config, name)
+        with clocked(part) as clock:
+            trained = runs.train(part, one)
         rows = [row for row in trained.read_log(LOG) if row['step'] in moments(config.steps)]
         measured = {key: np.array([row[key] for row in rows])[:, trained.finite] for key in rows[0] if key != 'step'}
-        results[name] = measured | {'seconds': time.perf_counter() - began}
+        results[name] = measured | {'seconds': clock.seconds}
         results[name]['diverged'] = np.flatnonzero(~np.array(trained.finite)) + config.seed
     picture = run.path / 'gradients.png'
     pictures.save_figure(picture, draw(config, results))

@@ -132,7 +132,7 @@ def train(config: Config, study: runs.Study) -> dict[str, Any]:
     If every seed diverges, that is a result as well.
     """
     run, cell = runs.RunDirectory(config), study.data
-    with clocked(run.path) as clock:
+    with clocked(config) as clock:
         try:
             finite = boost(config, study, run) if cell.trial.components > 1 else runs.train(config, study, run=run).finite
         except Diverged as error:

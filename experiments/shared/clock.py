@@ -21,8 +21,9 @@ class Clock:
 
 
 @contextlib.contextmanager
-def clocked(folder: pathlib.Path) -> Iterator[Clock]:
-    """A clock that goes on from where the last session left it, which it keeps in the part's folder, `seconds.json`."""
+def clocked(config: runs.Options) -> Iterator[Clock]:
+    """A clock of the run or part of these options that goes on from where the last session left it, kept in `seconds.json`."""
+    folder = pathlib.Path(config.runs_dir, config.name)
     file = folder / 'seconds.json'
     clock = Clock(hosts.agreed(lambda: float(runs.read_json(file)) if file.exists() else 0.0))
     try:
