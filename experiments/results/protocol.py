@@ -101,7 +101,9 @@ def _conditioned() -> Iterator[Row]:
             'cls_any': "GAN-CLS, other images' captions",
             'gan': 'plain conditional',
         }
-        yield _row(f'text_to_image_{name}', 'text_to_image', labels[name], f'text_to_image --steps 6000{flags}', columns.CAPTIONS)
+        shown = _picture('text_to_image_cls', 'A real image and samples for each caption of seed 0') if name == 'cls' else ()
+        command = f'text_to_image --steps 6000{flags}'
+        yield _row(f'text_to_image_{name}', 'text_to_image', labels[name], command, columns.CAPTIONS, pictures=shown)
     source = 'Salimans et al. 2016, table 1; mean and standard deviation of 10 splits, 180,000 steps'
     lines = (
         Line('labels alone', 'labels_alone'),
@@ -109,7 +111,7 @@ def _conditioned() -> Iterator[Row]:
     )
     shown = _picture('few_labels', 'Errors over the steps', 'errors.png')
     yield _row(
-        'few_labels', 'few_labels', '100 labels', 'semi_supervised --steps 10000', columns.ERRORS, lines=lines, pictures=shown
+        'few_labels', 'few_labels', '100 labels', 'semi_supervised --steps 18000', columns.ERRORS, lines=lines, pictures=shown
     )
 
 
