@@ -10,9 +10,9 @@ digit are held out of training. The end table has the share of samples on which 
 says, for seen and for unseen combinations. A folder holds images and a captions.csv with columns `file` and `caption`. The images
 and the encoder are the same for every seed.
 
-Expected with --steps 6000 --seeds 3: 9 min on one core of an AMD EPYC with AVX-512. All four attributes are right on .69 +- .01 of
-the samples of seen combinations, and on .54 +- .14 of unseen ones; .976 on real images of held-out digits, .0017 by chance. The
-default, twice as long, reached .89 and .77 with two seeds of earlier code.
+Expected with --steps 6000 --seeds 3: 9 min on one core of an AMD EPYC with AVX-512. All four attributes are right on .69 +- .01
+of the samples of seen combinations, and on .54 +- .14 of unseen ones; .976 on real images of held-out digits, .0017 by chance.
+The default, twice as long, reached .89 and .77 with two seeds of earlier code.
 """
 
 import dataclasses
