@@ -167,7 +167,7 @@ def test_ebgan_sweep_of_margins(tmp_path, capsys):
         ({'objective': 'hinge'}, 'requires the objective energy_margin, not hinge'),
         ({'objective': 'energy_margin:margin=0'}, 'margin must be above 0'),
         ({'margins': (5.0, -1.0)}, '--margins must be above 0'),
-        ({'margins': (5.0, 5.0)}, '--margins names 5.0 twice'),
+        ({'margins': (5.0, 5.0)}, '--margins names 5 twice'),
         ({'minibatch': 'stddev'}, 'no --minibatch layer'),
         ({'layers': 0}, '--layers must be from 1 to 100'),
         ({'network': 'convolutional', 'size': 12}, 'image size 12 is not supported'),
