@@ -97,6 +97,10 @@ class Config(conditional.ConditionalOptions):
     def title(self) -> str:
         return self.condition
 
+    @property
+    def has_losses(self) -> bool:
+        return super().has_losses or bool(CONDITIONS[self.condition].auxiliary and self.generator_class_weight)
+
     def check(self) -> None:
         """Raises `InputError` for options that cannot work, before anything is loaded or written."""
         super().check()

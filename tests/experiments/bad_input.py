@@ -387,6 +387,8 @@ semi_supervised --dataset images                              no labels to learn
 semi_supervised --dataset digits --augmentations packing:size=2       packing joins examples of different classes
 semi_supervised --features                                    G would learn nothing
 dcgan --objective-weight 0                                    G would learn nothing
+conditional_gan --condition projection --objective-weight 0   G would learn nothing
+conditional_gan --condition auxiliary_classifier --objective-weight 0 --generator-class-weight 0   G would learn nothing
 bigan --objective-weight 0                                    G would learn nothing
 adversarial_flow --objective-weight 0                         G would learn nothing
 infogan --objective-weight 0 --category-weight 0 --continuous-weight 0   G would learn nothing

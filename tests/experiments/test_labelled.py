@@ -323,3 +323,7 @@ def test_wrong_labels_get_one_line(capsys, monkeypatch, tmp_path, experiment, ch
 
     monkeypatch.setattr(data, 'load_or_open', changed)
     assert re.search(message, line_of(capsys, monkeypatch, tmp_path, experiment))
+
+
+def test_ac_gans_generator_may_learn_from_the_classes_alone():
+    conditional_gan.Config(condition='auxiliary_classifier', objective_weight=0.0).check()
