@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from gan_jax import parallel
 from gan_jax.augmentations import Augmentation
 from gan_jax.features import FeatureLoss
-from gan_jax.games.judgement import PenaltyAt, apply_network, judgement
+from gan_jax.games.judgement import PenaltyAt, apply_network, judgement, refuse_packing
 from gan_jax.objectives import Objective, relativistic
 from gan_jax.penalties import Penalty, Schedule, Scheduled
 from gan_jax.regularizers import Regularizer
@@ -89,8 +89,8 @@ def adversarial_flow(
         raise ValueError(f'a flow must have at least 1 step, got {steps}')
     if centring_weight < 0 or (not callable(transport_weight) and transport_weight < 0):
         raise ValueError(f'weights must be at least 0, got {transport_weight=} and {centring_weight=}')
-    if steps > 1 and augmentation is not None and augmentation.group > 1:
-        raise ValueError('packing joins points at different times, but the discriminator takes a single time')
+    if steps > 1:
+        refuse_packing(augmentation, 'joins points at different times, but the discriminator takes a single time')
     judge = judgement(
         discriminator,
         objective.undecided,

@@ -13,7 +13,7 @@ from gan_jax import parallel
 from gan_jax.augmentations import Augmentation
 from gan_jax.features import FeatureLoss
 from gan_jax.games.adversarial import init_generator
-from gan_jax.games.judgement import Judgement, PenaltyAt, apply_network, judgement
+from gan_jax.games.judgement import Judgement, PenaltyAt, apply_network, judgement, refuse_packing
 from gan_jax.games.parts import by_collection, part_of
 from gan_jax.objectives import Objective
 from gan_jax.penalties import Penalty, Scheduled
@@ -80,8 +80,7 @@ def bidirectional(
     Raises `ValueError` for packing, for a regularizer that weighs generated examples, as `games.adversarial` does and, from
     `init`, if codes differ from latents in shape.
     """
-    if augmentation is not None and augmentation.group > 1:
-        raise ValueError('packing joins examples whose codes differ, but each pair has a single code')
+    refuse_packing(augmentation, 'joins examples whose codes differ, but each pair has a single code')
     if any(regularizer.weights is not None for regularizer in regularizers):
         raise ValueError(
             'a regularizer that weighs generated examples, such as top_k, would also weigh the real pairs, from which the '

@@ -10,7 +10,7 @@ import optax
 from gan_jax.augmentations import Augmentation
 from gan_jax.features import FeatureLoss
 from gan_jax.games.adversarial import Auxiliary, Reading, adversarial
-from gan_jax.games.judgement import PenaltyAt
+from gan_jax.games.judgement import PenaltyAt, refuse_packing
 from gan_jax.objectives import Objective
 from gan_jax.penalties import Penalty, Scheduled
 from gan_jax.regularizers import Regularizer
@@ -51,8 +51,7 @@ def conditional(
 
     Raises `ValueError` for packing, because the examples of a pack have different labels, and as `games.adversarial` does.
     """
-    if augmentation is not None and augmentation.group > 1:
-        raise ValueError('packing joins examples of different labels, but a conditional discriminator takes a single label')
+    refuse_packing(augmentation, 'joins examples of different labels, but a conditional discriminator takes a single label')
     label = lambda batch: (batch['label'],)
     reading = Reading(examples=lambda batch: batch['image'], generator=label, discriminator=label)
     if auxiliary is not None:

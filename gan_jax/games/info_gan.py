@@ -12,7 +12,7 @@ from gan_jax.augmentations import Augmentation
 from gan_jax.codes import Code, information, joined
 from gan_jax.features import FeatureLoss
 from gan_jax.games.adversarial import init_generator
-from gan_jax.games.judgement import PenaltyAt, apply_network, judgement
+from gan_jax.games.judgement import PenaltyAt, apply_network, judgement, refuse_packing
 from gan_jax.objectives import Objective
 from gan_jax.penalties import Penalty, Scheduled
 from gan_jax.regularizers import Regularizer
@@ -69,8 +69,7 @@ def info_gan(
     """
     if not codes:
         raise ValueError('InfoGAN requires at least one code; without codes it is games.adversarial')
-    if augmentation is not None and augmentation.group > 1:
-        raise ValueError('packing joins examples of different codes, but Q describes the code of a single example')
+    refuse_packing(augmentation, 'joins examples of different codes, but Q describes the code of a single example')
     judge = judgement(
         discriminator,
         objective.undecided,

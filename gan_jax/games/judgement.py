@@ -326,6 +326,12 @@ class Judgement(NamedTuple):
         return self.augmentation.apply(state, (examples, *beside), keys)
 
 
+def refuse_packing(augmentation: Augmentation | None, because: str) -> None:
+    """Raises `ValueError` for packing, for games whose discriminator judges each example alone; `because` says why it does."""
+    if augmentation is not None and augmentation.group > 1:
+        raise ValueError(f'packing {because}')
+
+
 def check_latents_stay(regularizers: Sequence[Regularizer]) -> None:
     """Raises `ValueError` for a regularizer that moves latents, for games that do not generate from moved ones."""
     if any(regularizer.move is not None for regularizer in regularizers):

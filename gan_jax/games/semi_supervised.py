@@ -10,7 +10,7 @@ import optax
 from gan_jax.augmentations import Augmentation
 from gan_jax.features import FeatureLoss
 from gan_jax.games.adversarial import Reading, adversarial
-from gan_jax.games.judgement import PenaltyAt, apply_network
+from gan_jax.games.judgement import PenaltyAt, apply_network, refuse_packing
 from gan_jax.objectives import Objective
 from gan_jax.optimizers import averaged
 from gan_jax.penalties import Penalty, Scheduled
@@ -64,8 +64,7 @@ def semi_supervised(
 
     Raises `ValueError` for a negative `unsupervised_weight`, for packing and as `games.adversarial` does.
     """
-    if augmentation is not None and augmentation.group > 1:
-        raise ValueError('packing joins examples of different classes, but the classifier judges each alone')
+    refuse_packing(augmentation, 'joins examples of different classes, but the classifier judges each alone')
     if unsupervised_weight < 0:
         raise ValueError(f'unsupervised_weight must be at least 0, got {unsupervised_weight}')
     reading = Reading(logit=lambda logits: jax.nn.logsumexp(logits, axis=-1))

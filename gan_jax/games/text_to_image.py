@@ -12,7 +12,7 @@ from gan_jax import parallel
 from gan_jax.augmentations import Augmentation
 from gan_jax.features import FeatureLoss
 from gan_jax.games.adversarial import Auxiliary, Reading, WithNeighbours, adversarial
-from gan_jax.games.judgement import PenaltyAt
+from gan_jax.games.judgement import PenaltyAt, refuse_packing
 from gan_jax.objectives import Objective
 from gan_jax.penalties import Penalty, Scheduled
 from gan_jax.regularizers import Regularizer
@@ -84,8 +84,7 @@ def text_to_image(
     if not (0 <= mismatch_weight <= 1 and 0 <= beta <= 1 and interpolation_weight >= 0):
         weights = f'{mismatch_weight=}, {interpolation_weight=}, {beta=}'
         raise ValueError(f'mismatch_weight and beta must be from 0 to 1 and interpolation_weight at least 0, got {weights}')
-    if augmentation is not None and augmentation.group > 1:
-        raise ValueError('packing joins images of different texts, but each pair of image and text must be judged separately')
+    refuse_packing(augmentation, 'joins images of different texts, but each pair of image and text must be judged separately')
 
     def matching(real: Array, fake: Array, batch: Batch) -> tuple[Array, Metrics]:
         # The loss of the standard game is L(matched, fake): this shifts a share of it to the mismatched texts.

@@ -13,7 +13,7 @@ from gan_jax.augmentations import Augmentation
 from gan_jax.features import FeatureLoss, feature_reconstruction
 from gan_jax.games.adversarial_autoencoder import Autoencoded
 from gan_jax.games.differences import difference
-from gan_jax.games.judgement import PenaltyAt, apply_network, judgement
+from gan_jax.games.judgement import PenaltyAt, apply_network, judgement, refuse_packing
 from gan_jax.games.parts import by_collection, part_of, replaced, state_of
 from gan_jax.objectives import Objective, non_saturating
 from gan_jax.penalties import Penalty, Scheduled
@@ -102,8 +102,7 @@ def vae_gan(
     """
     if not feature_losses and not pixel_weight:
         raise ValueError('a variational autoencoder requires feature losses or a pixel_weight above 0')
-    if augmentation is not None and augmentation.group > 1:
-        raise ValueError('packing would join a real image to itself, because it is compared with a reconstruction and a sample')
+    refuse_packing(augmentation, 'would join a real image to itself, because it is compared with a reconstruction and a sample')
     judge = judgement(
         discriminator,
         objective.undecided,
