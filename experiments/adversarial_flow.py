@@ -42,7 +42,7 @@ from gan_jax import data, hosts, latents, networks, runs
 from gan_jax.games.adversarial_flow import flow
 from gan_jax.ranges import BatchSize, Compared, Range, SeedCount, Several, Share, Weight, Width, refuse_given
 from gan_jax.runs import pictures
-from gan_jax.runs.study import check
+from gan_jax.runs.training import check
 from gan_jax.typing import Array, Key
 
 TARGET = data.MIXTURES['flow_1d']

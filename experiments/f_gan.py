@@ -46,7 +46,7 @@ from gan_jax.ranges import (
 )
 from gan_jax.registry import build
 from gan_jax.runs import pictures
-from gan_jax.runs.study import check as study_check
+from gan_jax.runs.training import check as study_check
 from gan_jax.typing import Array, Key
 
 

@@ -29,7 +29,7 @@ from gan_jax.optimizers import Optimizers
 from gan_jax.ranges import BatchSize, Coordinate, Count, Positive, SomeNames, Width
 from gan_jax.registry import Table
 from gan_jax.runs import pictures
-from gan_jax.runs.study import check as study_check
+from gan_jax.runs.training import check as study_check
 from gan_jax.typing import Array
 
 

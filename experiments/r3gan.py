@@ -28,12 +28,12 @@ from experiments.shared import conditional, image_gan
 from gan_jax import data, games, latents, runs
 from gan_jax.errors import InputError
 from gan_jax.networks import r3gan_presets
-from gan_jax.ranges import Count, ImageSize, Text, Width, refuse_given
+from gan_jax.ranges import Count, ImageSize, Text, Width
 from gan_jax.registry import Table
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(image_gan.ImageOptions):
+class Config(image_gan.StageOptions):
     """R3GAN on images."""
 
     name: str = 'r3gan'
@@ -44,10 +44,6 @@ class Config(image_gan.ImageOptions):
     conditional: bool = False
     """Condition both networks on the labels of the data set."""
     steps: Count = 5000
-    width: Width = 32
-    """Channels of the stage at full size, doubled at each halving up to four times as many."""
-    widths: tuple[Width, ...] = ()
-    """Channels of every stage, from the smallest map (4 pixels, or 7 of 28) to the full size, in place of --width."""
     group_width: Width = 16
     """Channels in a group of the 3 x 3 convolutions, whose width is twice the stage's."""
     blocks: Count = 1
@@ -76,7 +72,7 @@ class Config(image_gan.ImageOptions):
         return dataclasses.replace(chosen, steps=math.ceil(PRESETS[name].images / int(batch_size)))
 
     def networks(self, size: data.Size, channels: int, classes: int = 0) -> tuple[nn.Module, nn.Module]:
-        widths = self.widths or image_gan.widths_of(self.width, size)
+        widths = self.stages(size)
         groups = [max(1, 2 * width // self.group_width) for width in widths]
         how: dict[str, Any] = {'blocks': self.blocks, 'classes': classes, 'dtype': jnp.dtype(self.dtype)}
         return r3gan_presets.config_e(widths, groups, size, channels, **how)
@@ -93,8 +89,6 @@ class Config(image_gan.ImageOptions):
 
     def check(self) -> None:
         super().check()
-        if self.widths:
-            refuse_given(self, 'width', because='has no effect with --widths or the widths of a --preset')
         if self.preset.startswith('ffhq') and self.dataset == Config.dataset:
             raise InputError(f'--preset {self.preset} requires --dataset: a folder of the images of FFHQ')
         for name in ('d_norm', 'g_norm', 'minibatch'):

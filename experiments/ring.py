@@ -22,7 +22,7 @@ from gan_jax import hosts, networks, runs
 from gan_jax.errors import Diverged
 from gan_jax.ranges import BatchSize, Count, PlayerSteps, ShareAbove0, SomeNames, Width, refuse_given
 from gan_jax.runs import pictures
-from gan_jax.runs.study import check
+from gan_jax.runs.training import check
 
 
 @dataclasses.dataclass(frozen=True)

@@ -29,7 +29,7 @@ import numpy as np
 import tyro
 
 from gan_jax import runs
-from gan_jax.errors import InputError
+from gan_jax.errors import InputError, told_to_user
 from gan_jax.files import write_json_or_print
 from gan_jax.metrics import sources
 from gan_jax.metrics.extractors import EXTRACTORS
@@ -145,10 +145,8 @@ def _value(measure: Measure, real: np.ndarray, fake: np.ndarray) -> float:
         Found(len(x), feature_moments(x), x) if need == 'moments' else Found(len(x), features=x)
         for x, need in ((real, measure.real), (fake, measure.fake))
     ]
-    try:
+    with told_to_user():
         return measure.call(*given)[0][1]
-    except ValueError as error:
-        raise InputError(str(error)) from error
 
 
 def _deviation(values: np.ndarray) -> float:

@@ -38,7 +38,7 @@ from gan_jax.runs.generators import Styles
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(image_gan.ImageOptions):
+class Config(image_gan.StageOptions):
     """StyleGAN2 on images."""
 
     name: str = 'stylegan2'
@@ -46,10 +46,6 @@ class Config(image_gan.ImageOptions):
     batch_size: BatchSize = 32
     latent_size: Width = 128
     """Size of the latents z, which are standard normal, and of the styles w."""
-    width: Width = 32
-    """Channels of the stage at full size, doubled at each halving up to four times as many."""
-    widths: tuple[Width, ...] = ()
-    """Channels of every stage, from the smallest map (4 pixels, or 7 of 28) to the full size, in place of --width."""
     mapping_layers: Count = 2
     """Layers of the mapping network; the paper has 8."""
     mixing: Share = 0.9
@@ -66,7 +62,7 @@ class Config(image_gan.ImageOptions):
     sample_every: Count = 500
 
     def networks(self, size: data.Size, channels: int) -> tuple[nn.Module, nn.Module]:
-        widths, dtype = self.widths or image_gan.widths_of(self.width, size), jnp.dtype(self.dtype)
+        widths, dtype = self.stages(size), jnp.dtype(self.dtype)
         how: dict[str, Any] = {'style_size': self.latent_size, 'mapping_layers': self.mapping_layers, 'dtype': dtype}
         discriminator = networks.StyleDiscriminator(widths[::-1], self.minibatch, dtype)
         return networks.StyleGenerator(size, channels, widths, **how), discriminator
@@ -85,8 +81,6 @@ class Config(image_gan.ImageOptions):
 
     def check(self) -> None:
         super().check()
-        if self.widths:
-            refuse_given(self, 'width', because='has no effect with --widths')
         for name in ('d_norm', 'g_norm'):
             if getattr(self, name) != 'none':
                 raise InputError(f'the networks of StyleGAN2 have no --{name.replace("_", "-")}')
@@ -94,7 +88,7 @@ class Config(image_gan.ImageOptions):
             refuse_given(self, 'path_every', because='requires a --path-weight above 0')
 
     def check_size(self, size: data.Size) -> None:
-        halved_exactly(size, len(self.widths or image_gan.widths_of(self.width, size)) - 1)
+        halved_exactly(size, len(self.stages(size)) - 1)
 
 
 def study(config: Config) -> runs.Study:

@@ -22,7 +22,7 @@ from experiments.shared.clock import clocked
 from gan_jax import hosts, networks, runs
 from gan_jax.ranges import BatchSize, Count, Several, UnrollSteps, Width
 from gan_jax.runs import pictures
-from gan_jax.runs.study import check
+from gan_jax.runs.training import check
 
 
 @dataclasses.dataclass(frozen=True)

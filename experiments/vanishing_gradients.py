@@ -34,7 +34,7 @@ from gan_jax.penalties import Penalty, wgan_gp
 from gan_jax.ranges import BatchSize, Count, Deviation, Positive, SeedCount, SomeNames, Weight, Width
 from gan_jax.registry import Table
 from gan_jax.runs import pictures, seeds
-from gan_jax.runs.study import check as study_check
+from gan_jax.runs.training import check as study_check
 from gan_jax.typing import Array, Key
 
 

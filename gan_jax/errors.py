@@ -1,8 +1,23 @@
 """Exceptions whose messages are meant for the user."""
 
+import contextlib
+from collections.abc import Iterator
+
 
 class InputError(ValueError):
     """The request is invalid. The message is one line: the problem and, where possible, a valid alternative."""
+
+
+@contextlib.contextmanager
+def told_to_user(about: str = '') -> Iterator[None]:
+    """Raises an `InputError` with the same message, after `about` and a colon if it is given, for any `ValueError` within.
+
+    For calls of functions whose arguments come from the user; `InputError` tells the command line to end in one line.
+    """
+    try:
+        yield
+    except ValueError as error:
+        raise InputError(f'{about}: {error}' if about else str(error)) from error
 
 
 def one_line(error: BaseException) -> str:

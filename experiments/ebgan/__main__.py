@@ -26,7 +26,7 @@ from gan_jax.objectives import OBJECTIVES
 from gan_jax.ranges import Compared, Count, Margin, Range, Several, Text, Width, refuse_given
 from gan_jax.registry import build
 from gan_jax.runs import pictures
-from gan_jax.runs.study import check
+from gan_jax.runs.training import check
 
 
 @dataclasses.dataclass(frozen=True)

@@ -35,7 +35,7 @@ from gan_jax import hosts, runs
 from gan_jax.ranges import BatchSize, Compared, Count, Range, Rate, Seed, SeedCount, SomeNames, refuse_given
 from gan_jax.registry import build
 from gan_jax.runs import pictures
-from gan_jax.runs.study import check
+from gan_jax.runs.training import check
 
 EVERY_METHOD = (
     'gan',

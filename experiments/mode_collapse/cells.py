@@ -18,14 +18,14 @@ from experiments.mode_collapse.problems import Problem
 from experiments.shared.clock import clocked
 from gan_jax import boosting, compilation, hosts, keys, runs
 from gan_jax.boosting import Ensemble
-from gan_jax.errors import Diverged, InputError
+from gan_jax.errors import Diverged, told_to_user
 from gan_jax.games.judgement import apply_network
 from gan_jax.networks.stacked_mnist import stacked_networks
 from gan_jax.ranges import BatchSize, Count, Rate, SeedCount, Share
 from gan_jax.registry import build
 from gan_jax.runs import seeds
+from gan_jax.runs.advance import first_state
 from gan_jax.runs.checkpoints import newest_state
-from gan_jax.runs.study import first_state
 from gan_jax.typing import Array, Key
 
 CLASSIFIER_STEPS = 2000
@@ -69,10 +69,8 @@ def trial_of(config: Config, problem: Problem) -> Trial:
     """The method of the options. Raises `InputError` for one that the data set does not support."""
     batch_size = config.recipe_batch_size or config.batch_size
     setting = Setting(problem.networks, problem.latent, batch_size, config.learning_rate, problem.unrolled)
-    try:
+    with told_to_user():
         return build(METHODS, config.method)(setting)
-    except ValueError as error:
-        raise InputError(str(error)) from error
 
 
 def changed(recipe: Config, problem: Problem) -> Config:

@@ -13,7 +13,7 @@ from experiments.mode_collapse.cells import Config
 from experiments.mode_collapse.history import unlisted
 from experiments.mode_collapse.problems import Problem
 from gan_jax import keys, runs
-from gan_jax.runs.study import advancing, first_state
+from gan_jax.runs.advance import advancing, first_state
 
 # Modes / high quality, % / reverse KL on mixtures; modes / KL on stacked MNIST.
 PUBLISHED: dict[tuple[str, str], str] = {

@@ -29,7 +29,7 @@ import numpy as np
 from experiments.planted.failures import KINDS, Failure, Parts
 from experiments.planted.report import NEW, is_found, report
 from gan_jax import data, runs
-from gan_jax.errors import InputError
+from gan_jax.errors import InputError, told_to_user
 from gan_jax.metrics.extractors import EXTRACTORS, Extractor
 from gan_jax.metrics.imagesets import collect
 from gan_jax.metrics.measure import Found, Measure
@@ -91,8 +91,9 @@ def main(config: Config) -> dict[str, dict[str, list[float]]]:
     for failure in failures.values():
         pool.outputs(failure.plant(parts, np.random.default_rng(0))[:2])  # what cannot work must fail before the run is created
     fake, real = (pool.outputs(images) for images in (parts.new[: pool.samples], parts.new[-pool.samples :]))
-    for measure in measures:
-        _called(measure, [_rows(real, np.arange(pool.samples)), fake, *([real] if measure.held_out else [])])
+    with told_to_user():
+        for measure in measures:
+            measure.call(_rows(real, np.arange(pool.samples)), fake, *([real] if measure.held_out else []))
     run = runs.RunDirectory(config)
     found_of_all = pool.outputs(pool.images)
     file = run.path / 'seeds.json'
@@ -185,17 +186,11 @@ def _planted(
         for measure in measures:
             of_all = measure.split == TRAIN or measure.real == 'moments'
             given = [whole if of_all else some, fake, *([other] if measure.held_out else [])]
-            figures |= {name: value for name, value, *_ in _called(measure, given)}
+            with told_to_user():
+                figures |= {name: value for name, value, *_ in measure.call(*given)}
         test = compare_distances(nearest_distance(_floats(images), blocks()), of_held_out)
         figures |= {name: float(getattr(test, name)) for name in ('ratio', 'p_value', 'nearer', 'nearer_p_value')}
         yield kind, figures
-
-
-def _called(measure: Measure, given: list[Found]) -> list:
-    try:
-        return measure.call(*given)
-    except ValueError as error:
-        raise InputError(str(error)) from error
 
 
 def _rows(found: Found, rows: np.ndarray) -> Found:

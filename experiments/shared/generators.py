@@ -13,7 +13,7 @@ import tyro
 from gan_jax import averages, compilation, data, finite, latents, runs
 from gan_jax.averages import RelativeWidth
 from gan_jax.commandline import module_name
-from gan_jax.errors import InputError
+from gan_jax.errors import InputError, told_to_user
 from gan_jax.files import load_arrays
 from gan_jax.ranges import Checked, Range, Seed, Text, Whole
 from gan_jax.runs.generators import (
@@ -95,10 +95,8 @@ def _reconstructed(path: pathlib.Path, step: int, width: float, seed: int | None
             _, found = read_checkpoint(path, lambda state: {'averages': state['averages']}, snapshots[at * len(widths)][0])
             yield from (_of_seed(found['averages'][number]['average'], seed) for _, number in own)
 
-    try:
+    with told_to_user(f'--ema-width {width}'):
         return averages.reconstructed(snapshots, stored, step, width)
-    except ValueError as error:
-        raise InputError(f'--ema-width {width}: {error}') from error
 
 
 def _method(path: pathlib.Path, kind: str) -> Any:

@@ -19,7 +19,7 @@ from gan_jax.metrics.frechet import frechet_distance_from_features
 from gan_jax.metrics.imagesets import collect
 from gan_jax.metrics.neighbours import memorisation_test, nearest_distance, nearest_neighbours
 from gan_jax.networks import dcgan
-from gan_jax.ranges import Width
+from gan_jax.ranges import Width, refuse_given
 from gan_jax.runs import pictures
 from gan_jax.typing import Array, Key
 
@@ -68,12 +68,25 @@ class ImageOptions(SizedOptions):
         return {}
 
 
-def widths_of(width: int, size: data.Size) -> tuple[int, ...]:
-    """Numbers of channels of stages from the smallest map to the full size: `width` there, and up to four times as many.
+@dataclasses.dataclass(frozen=True)
+class StageOptions(ImageOptions):
+    """Networks of stages, each with a width of its own, of which the first works on the smallest map."""
 
-    Raises `InputError` for sizes that DCGAN does not support.
-    """
-    return tuple(width << min(2, i) for i in reversed(range(dcgan.smallest_map(size)[2] + 1)))
+    width: Width = 32
+    """Channels of the stage at full size, doubled at each halving up to four times as many."""
+    widths: tuple[Width, ...] = ()
+    """Channels of every stage, from the smallest map (4 pixels, or 7 of 28) to the full size, in place of --width."""
+
+    def check(self) -> None:
+        super().check()
+        if self.widths:
+            refuse_given(self, 'width', because='has no effect with --widths or the widths of a --preset')
+
+    def stages(self, size: data.Size) -> tuple[int, ...]:
+        """The number of channels of every stage. Raises `InputError` for sizes that DCGAN does not support, if --width counts."""
+        if self.widths:
+            return self.widths
+        return tuple(self.width << min(2, i) for i in reversed(range(dcgan.smallest_map(size)[2] + 1)))
 
 
 class ImageData(NamedTuple):

@@ -38,7 +38,7 @@ from gan_jax.metrics.extractors.classifier import Classifier, classifier_scores,
 from gan_jax.metrics.parzen import parzen_bandwidth, parzen_log_likelihood
 from gan_jax.ranges import BatchSize, Compared, Count, DataDir, Range, Samples, SomeNames, Text, Whole, Width
 from gan_jax.registry import Table
-from gan_jax.runs.study import check as study_check
+from gan_jax.runs.training import check as study_check
 from gan_jax.typing import AnyArray
 
 

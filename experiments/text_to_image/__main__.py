@@ -33,7 +33,7 @@ from gan_jax.games.judgement import apply_network
 from gan_jax.networks.text_to_image import halvings
 from gan_jax.ranges import BatchSize, Compared, Count, DataDir, Range, Samples, Side, Text, Width, refuse_given
 from gan_jax.registry import Table
-from gan_jax.runs.study import check
+from gan_jax.runs.training import check
 
 METHODS: Table[dict[str, Any]] = Table(
     'method',

@@ -6,7 +6,7 @@ import numpy as np
 
 from gan_jax.data.images import Images, recoloured, resize
 from gan_jax.data.reading import Size
-from gan_jax.errors import InputError
+from gan_jax.errors import InputError, told_to_user
 from gan_jax.files import load_arrays
 
 SUFFIXES = ('.npy', '.npz')
@@ -26,10 +26,8 @@ def array_file(file: str | pathlib.Path, *, size: Size | None = None, channels: 
         what = ', '.join(f'{name} {x.dtype}{list(x.shape)}' for name, x in arrays.items()) or 'nothing'
         raise InputError(f'{file} must have one array of images [n, h, w, c], not {len(pictures)}; it has {what}')
     ((_, array),) = pictures.items()
-    try:
+    with told_to_user(str(file)):
         images = recoloured(as_images(array), channels)
-    except ValueError as error:
-        raise InputError(f'{file}: {error}') from error
     return Images(images if size is None else resize(images, size), None)
 
 

@@ -1,19 +1,16 @@
 """The standard game of one generator and one discriminator (Goodfellow et al. 2014), and its extension points for others."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from gan_jax import parallel
-from gan_jax.augmentations import Augmentation
-from gan_jax.features import FeatureLoss
-from gan_jax.games.judgement import PenaltyAt, apply_network, judgement
+from gan_jax.games.judgement import JudgementOptions, apply_network, judgement
 from gan_jax.objectives import Objective
-from gan_jax.penalties import Penalty, Scheduled
-from gan_jax.regularizers import Regularizer, mover
+from gan_jax.regularizers import mover
 from gan_jax.training import Game
 from gan_jax.typing import Array, Batch, Key, Metrics, Variables
 
@@ -56,15 +53,10 @@ def adversarial(
     objective: Objective,
     *,
     latent: Callable[[Key], Array],
-    penalties: Sequence[Penalty | Scheduled] = (),
-    penalty_at: PenaltyAt = 'seen',
-    augmentation: Augmentation | None = None,
-    feature_losses: Sequence[FeatureLoss] = (),
-    feature_layer: int = -1,
-    regularizers: Sequence[Regularizer] = (),
     objective_weight: float = 1.0,
     reading: Reading = _PLAIN,
     auxiliary: Auxiliary | None = None,
+    **options: Unpack[JudgementOptions],
 ) -> Game:
     """The standard game: a generator of examples from latents against a discriminator of real from generated examples.
 
@@ -77,18 +69,12 @@ def adversarial(
             `features_too=True -> (logits, [features, ...])`. In training it may draw from the Flax random stream 'noise'.
         objective: the losses of both players, from `gan_jax.objectives`.
         latent: draws one example's latent from one key, from `gan_jax.latents`.
-        penalties: added to the discriminator's loss, from `gan_jax.penalties`.
-        penalty_at: where the penalties take gradients: 'seen', with respect to what the discriminator sees, or 'original', with
-            respect to the examples before the augmentation, differentiating through it (as in the code of ADA and R3GAN).
-        augmentation: applied to what the discriminator sees, from `gan_jax.augmentations`.
-        feature_losses: added to the generator's loss, from `gan_jax.features`.
-        feature_layer: the index of the features to which `feature_losses` apply.
-        regularizers: act on the logits in both players' losses, from `gan_jax.regularizers`. If one of them moves latents, the
-            play in training is `WithNeighbours`.
         objective_weight: weight of the objective in the generator's loss; 0 leaves only the feature losses (Salimans et al.
             2016, section 3.1).
         reading: how to read the batch and the discriminator's output, for games built on this one.
         auxiliary: added to both players' losses.
+        **options: of the judgement: `games.judgement.JudgementOptions`. If a regularizer moves latents, the play in training is
+            `WithNeighbours`.
 
     Raises `ValueError` for an unknown `penalty_at`, for two regularizers that move latents, and for an augmentation that follows
     logits if the objective has no logit at which the discriminator is undecided.
@@ -96,16 +82,11 @@ def adversarial(
     judge = judgement(
         discriminator,
         objective.undecided,
-        penalties=penalties,
-        penalty_at=penalty_at,
-        augmentation=augmentation,
-        feature_losses=feature_losses,
-        feature_layer=feature_layer,
-        regularizers=regularizers,
         moves_latents=True,
         logit=reading.logit,
+        **options,
     )
-    move = mover(regularizers)
+    move = mover(judge.regularizers)
 
     def init(batch: Batch, key: Key) -> tuple[Variables, Variables]:
         g_key, d_key, z_key = jax.random.split(key, 3)

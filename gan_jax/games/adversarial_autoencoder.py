@@ -1,21 +1,17 @@
 """The adversarial autoencoder: a discriminator of codes, which imposes a prior (Makhzani et al. 2016)."""
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, Unpack
 
 import flax.linen as nn
 import jax
 
 from gan_jax import parallel
-from gan_jax.augmentations import Augmentation
-from gan_jax.features import FeatureLoss
 from gan_jax.games.differences import Difference, squared_difference
-from gan_jax.games.judgement import PenaltyAt, apply_network, judgement
+from gan_jax.games.judgement import JudgementOptions, apply_network, judgement
 from gan_jax.games.parts import by_collection, part_of, replaced, state_of
 from gan_jax.objectives import Objective, non_saturating
-from gan_jax.penalties import Penalty, Scheduled
 from gan_jax.ranges import Weight, checked
-from gan_jax.regularizers import Regularizer
 from gan_jax.training import Game
 from gan_jax.typing import Array, Batch, Key, Metrics, Variables
 
@@ -44,12 +40,7 @@ def adversarial_autoencoder(
     difference: Difference = squared_difference,
     reconstruction_weight: Weight = 1.0,
     objective_weight: Weight = 1.0,
-    penalties: Sequence[Penalty | Scheduled] = (),
-    penalty_at: PenaltyAt = 'seen',
-    augmentation: Augmentation | None = None,
-    feature_losses: Sequence[FeatureLoss] = (),
-    feature_layer: int = -1,
-    regularizers: Sequence[Regularizer] = (),
+    **options: Unpack[JudgementOptions],
 ) -> Game:
     """An autoencoder whose codes a discriminator compares with draws of a prior (section 2, figure 1).
 
@@ -73,22 +64,12 @@ def adversarial_autoencoder(
         difference: the loss of each reconstruction.
         reconstruction_weight: its weight.
         objective_weight: weight of the objective in the autoencoder's loss; with 0 it ignores the prior.
-        penalties: this and `penalty_at`, `augmentation`, `feature_losses`, `feature_layer` and `regularizers` are as in
-            `games.adversarial`, for codes. No regularizer may move latents.
+        **options: of the judgement of codes: `games.judgement.JudgementOptions`. No regularizer may move latents.
 
     Raises `ValueError` for weights out of range, as `games.judgement.judgement` does and, from `init`, if codes and draws of the
     prior differ in shape.
     """
-    judge = judgement(
-        discriminator,
-        objective.undecided,
-        penalties=penalties,
-        penalty_at=penalty_at,
-        augmentation=augmentation,
-        feature_losses=feature_losses,
-        feature_layer=feature_layer,
-        regularizers=regularizers,
-    )
+    judge = judgement(discriminator, objective.undecided, **options)
 
     def draws(n: int, key: Key) -> Array:
         return jax.vmap(latent)(parallel.example_keys(n, key))

@@ -1,19 +1,16 @@
 """Adversarial flow models: a GAN whose map from noise to data is the optimal transport (Lin et al. 2025, arXiv 2511.22475)."""
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, Unpack
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from gan_jax import parallel
-from gan_jax.augmentations import Augmentation
-from gan_jax.features import FeatureLoss
-from gan_jax.games.judgement import PenaltyAt, apply_network, judgement, refuse_packing
+from gan_jax.games.judgement import JudgementOptions, apply_network, judgement, refuse_packing
 from gan_jax.objectives import Objective, relativistic
 from gan_jax.penalties import Penalty, Schedule, Scheduled
-from gan_jax.regularizers import Regularizer
 from gan_jax.training import Game
 from gan_jax.typing import Array, Batch, Key, Metrics, Variables
 
@@ -42,13 +39,8 @@ def adversarial_flow(
     steps: int = 1,
     transport_weight: float | Schedule = 0.05,
     centring_weight: float = 0.01,
-    penalties: Sequence[Penalty | Scheduled] = (),
-    penalty_at: PenaltyAt = 'seen',
-    augmentation: Augmentation | None = None,
-    feature_losses: Sequence[FeatureLoss] = (),
-    feature_layer: int = -1,
-    regularizers: Sequence[Regularizer] = (),
     objective_weight: float = 1.0,
+    **options: Unpack[JudgementOptions],
 ) -> Game:
     """A generator that moves noise to data in one or several steps, at the least cost of transport.
 
@@ -78,8 +70,8 @@ def adversarial_flow(
         transport_weight: weight of the cost of transport, or a function of the number of discriminator updates that returns it,
             such as an optax schedule; 0 leaves a GAN.
         centring_weight: weight of the term that keeps the logits around 0, which a relativistic objective does not determine.
-        penalties: this and `penalty_at`, `augmentation`, `feature_losses`, `feature_layer`, `regularizers` and
-            `objective_weight` are as in `games.adversarial`. No regularizer may move latents.
+        objective_weight: weight of the objective in the generator's loss.
+        **options: of the judgement: `games.judgement.JudgementOptions`. No regularizer may move latents.
 
     Raises `ValueError` for fewer than 1 step, for a negative weight, for packing with several steps, because the points of a pack
     have different times, as `games.adversarial` does and, from `init`, if noise or the generator's results differ from the
@@ -90,17 +82,9 @@ def adversarial_flow(
     if centring_weight < 0 or (not callable(transport_weight) and transport_weight < 0):
         raise ValueError(f'weights must be at least 0, got {transport_weight=} and {centring_weight=}')
     if steps > 1:
-        refuse_packing(augmentation, 'joins points at different times, but the discriminator takes a single time')
-    judge = judgement(
-        discriminator,
-        objective.undecided,
-        penalties=[_scaled(penalty, 1 / steps) for penalty in penalties],
-        penalty_at=penalty_at,
-        augmentation=augmentation,
-        feature_losses=feature_losses,
-        feature_layer=feature_layer,
-        regularizers=regularizers,
-    )
+        refuse_packing(options.get('augmentation'), 'joins points at different times, but the discriminator takes a single time')
+    options['penalties'] = [_scaled(penalty, 1 / steps) for penalty in options.get('penalties', ())]
+    judge = judgement(discriminator, objective.undecided, **options)
     judge = judge._replace(keeps_progress=judge.keeps_progress or callable(transport_weight))
 
     def init(batch: Batch, key: Key) -> tuple[Variables, Variables]:

@@ -2,22 +2,19 @@
 
 import functools
 import math
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, Unpack
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from gan_jax import parallel
-from gan_jax.augmentations import Augmentation
-from gan_jax.features import FeatureLoss
 from gan_jax.games.adversarial import init_generator
-from gan_jax.games.judgement import Judgement, PenaltyAt, apply_network, judgement, refuse_packing
+from gan_jax.games.judgement import Judgement, JudgementOptions, apply_network, judgement, refuse_packing
 from gan_jax.games.parts import by_collection, part_of
 from gan_jax.objectives import Objective
-from gan_jax.penalties import Penalty, Scheduled
-from gan_jax.regularizers import Change, Regularizer
+from gan_jax.regularizers import Change
 from gan_jax.training import Game
 from gan_jax.typing import Array, Batch, Key, Metrics, Variables
 
@@ -40,13 +37,8 @@ def bidirectional(
     objective: Objective,
     *,
     latent: Callable[[Key], Array],
-    penalties: Sequence[Penalty | Scheduled] = (),
-    penalty_at: PenaltyAt = 'seen',
-    augmentation: Augmentation | None = None,
-    feature_losses: Sequence[FeatureLoss] = (),
-    feature_layer: int = -1,
-    regularizers: Sequence[Regularizer] = (),
     objective_weight: float = 1.0,
+    **options: Unpack[JudgementOptions],
 ) -> Game:
     """A generator G and an encoder E against a discriminator of pairs, real (x, E(x)) from generated (G(z), z).
 
@@ -71,17 +63,16 @@ def bidirectional(
             `features_too=True`.
         objective: the losses of both players, from `gan_jax.objectives`.
         latent: draws one example's latent from one key, from `gan_jax.latents`.
-        penalties: added to the discriminator's loss. They take gradients with respect to the example and the code together.
-        penalty_at: this and `feature_losses`, `feature_layer`, `regularizers` and `objective_weight` are as in
-            `games.adversarial`. No regularizer may move latents or weigh generated examples.
-        augmentation: applied to the examples of the pairs, real and generated, but not to the codes; and so are the changes of
-            regularizers.
+        objective_weight: weight of the objective in the loss of G and E.
+        **options: of the judgement: `games.judgement.JudgementOptions`. Penalties take gradients with respect to the example and
+            the code together; augmentations and the changes of regularizers apply to the examples of the pairs, real and
+            generated, but not to the codes. No regularizer may move latents or weigh generated examples.
 
     Raises `ValueError` for packing, for a regularizer that weighs generated examples, as `games.adversarial` does and, from
     `init`, if codes differ from latents in shape.
     """
-    refuse_packing(augmentation, 'joins examples whose codes differ, but each pair has a single code')
-    if any(regularizer.weights is not None for regularizer in regularizers):
+    refuse_packing(options.get('augmentation'), 'joins examples whose codes differ, but each pair has a single code')
+    if any(regularizer.weights is not None for regularizer in options.get('regularizers', ())):
         raise ValueError(
             'a regularizer that weighs generated examples, such as top_k, would also weigh the real pairs, from which the '
             'encoder learns, though no generated pair belongs to them'
@@ -89,16 +80,7 @@ def bidirectional(
     both = objective
     if not objective.zero_sum:
         both = objective._replace(generator=lambda real, fake: objective.discriminator(fake, real))
-    base = judgement(
-        discriminator,
-        objective.undecided,
-        penalties=penalties,
-        penalty_at=penalty_at,
-        augmentation=augmentation,
-        feature_losses=feature_losses,
-        feature_layer=feature_layer,
-        regularizers=regularizers,
-    )
+    base = judgement(discriminator, objective.undecided, **options)
 
     def judge_of(batch: Batch) -> Judgement:
         """The judgement of pairs as `pair` makes them, for examples shaped like those of the batch."""

@@ -1,19 +1,15 @@
 """Games with labels: conditional GAN (Mirza and Osindero 2014), the projection discriminator, and AC-GAN (Odena et al. 2017)."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Unpack
 
 import flax.linen as nn
 import jax.numpy as jnp
 import optax
 
-from gan_jax.augmentations import Augmentation
-from gan_jax.features import FeatureLoss
 from gan_jax.games.adversarial import Auxiliary, Reading, adversarial
-from gan_jax.games.judgement import PenaltyAt, refuse_packing
+from gan_jax.games.judgement import JudgementOptions, refuse_packing
 from gan_jax.objectives import Objective
-from gan_jax.penalties import Penalty, Scheduled
-from gan_jax.regularizers import Regularizer
 from gan_jax.training import Game
 from gan_jax.typing import Array, Batch, Key, Metrics
 
@@ -24,14 +20,9 @@ def conditional(
     objective: Objective,
     *,
     latent: Callable[[Key], Array],
-    penalties: Sequence[Penalty | Scheduled] = (),
-    penalty_at: PenaltyAt = 'seen',
-    augmentation: Augmentation | None = None,
-    feature_losses: Sequence[FeatureLoss] = (),
-    feature_layer: int = -1,
-    regularizers: Sequence[Regularizer] = (),
     objective_weight: float = 1.0,
     auxiliary: Auxiliary | None = None,
+    **options: Unpack[JudgementOptions],
 ) -> Game:
     """The standard game conditioned on labels; batches are `{'image': [n, ...], 'label': int [n]}`.
 
@@ -44,14 +35,16 @@ def conditional(
             `auxiliary` it does not receive the label:
             `discriminator(examples, train=) -> (logits [n], class logits [n, classes])`.
         objective: the losses of both players, from `gan_jax.objectives`.
-        latent: this and `penalties`, `penalty_at`, `augmentation`, `feature_losses`, `feature_layer`, `regularizers` and
-            `objective_weight` are as in `games.adversarial`. Penalties hold each example's label fixed; a point between a real
-            and a generated example has the label of both.
+        latent: draws one example's latent from one key, from `gan_jax.latents`.
+        objective_weight: weight of the objective in the generator's loss.
         auxiliary: the additional losses of AC-GAN, `auxiliary_classifier()`.
+        **options: of the judgement: `games.judgement.JudgementOptions`. Penalties hold each example's label fixed; a point
+            between a real and a generated example has the label of both.
 
     Raises `ValueError` for packing, because the examples of a pack have different labels, and as `games.adversarial` does.
     """
-    refuse_packing(augmentation, 'joins examples of different labels, but a conditional discriminator takes a single label')
+    because = 'joins examples of different labels, but a conditional discriminator takes a single label'
+    refuse_packing(options.get('augmentation'), because)
     label = lambda batch: (batch['label'],)
     reading = Reading(examples=lambda batch: batch['image'], generator=label, discriminator=label)
     if auxiliary is not None:
@@ -61,15 +54,10 @@ def conditional(
         discriminator,
         objective,
         latent=latent,
-        penalties=penalties,
-        penalty_at=penalty_at,
-        augmentation=augmentation,
-        feature_losses=feature_losses,
-        feature_layer=feature_layer,
-        regularizers=regularizers,
         objective_weight=objective_weight,
         reading=reading,
         auxiliary=auxiliary,
+        **options,
     )
 
 

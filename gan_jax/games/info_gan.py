@@ -1,21 +1,17 @@
 """InfoGAN: a generator whose codes can be read off its examples (Chen et al. 2016)."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from gan_jax import parallel
-from gan_jax.augmentations import Augmentation
 from gan_jax.codes import Code, information, joined
-from gan_jax.features import FeatureLoss
 from gan_jax.games.adversarial import init_generator
-from gan_jax.games.judgement import PenaltyAt, apply_network, judgement, refuse_packing
+from gan_jax.games.judgement import JudgementOptions, apply_network, judgement, refuse_packing
 from gan_jax.objectives import Objective
-from gan_jax.penalties import Penalty, Scheduled
-from gan_jax.regularizers import Regularizer
 from gan_jax.training import Game
 from gan_jax.typing import Array, Batch, Key, Metrics, Variables
 
@@ -36,13 +32,8 @@ def info_gan(
     *,
     codes: Sequence[Code],
     latent: Callable[[Key], Array],
-    penalties: Sequence[Penalty | Scheduled] = (),
-    penalty_at: PenaltyAt = 'seen',
-    augmentation: Augmentation | None = None,
-    feature_losses: Sequence[FeatureLoss] = (),
-    feature_layer: int = -1,
-    regularizers: Sequence[Regularizer] = (),
     objective_weight: float = 1.0,
+    **options: Unpack[JudgementOptions],
 ) -> Game:
     """The standard game with a lower bound on the information between codes and generated examples (Chen et al. 2016, eq. 6).
 
@@ -60,26 +51,22 @@ def info_gan(
             `networks.AuxiliaryDiscriminator`; for feature losses also `features_too=True`.
         objective: the losses of both players, from `gan_jax.objectives`.
         codes: the codes, from `gan_jax.codes`.
-        latent: draws the rest z of one example's latent from one key; this and `penalties`, `penalty_at`, `augmentation`,
-            `feature_losses`, `feature_layer`, `regularizers` and `objective_weight` are as in `games.adversarial`. Q sees
-            augmented examples. No regularizer may move latents.
+        latent: draws the rest z of one example's latent from one key, from `gan_jax.latents`.
+        objective_weight: weight of the objective in the generator's loss.
+        **options: of the judgement: `games.judgement.JudgementOptions`. Q sees augmented examples. No regularizer may move
+            latents.
 
     Raises `ValueError` if there are no codes, for packing, because the examples of a pack have different codes, and as
     `games.adversarial` does.
     """
     if not codes:
         raise ValueError('InfoGAN requires at least one code; without codes it is games.adversarial')
-    refuse_packing(augmentation, 'joins examples of different codes, but Q describes the code of a single example')
+    refuse_packing(options.get('augmentation'), 'joins examples of different codes, but Q describes the code of a single example')
     judge = judgement(
         discriminator,
         objective.undecided,
-        penalties=penalties,
-        penalty_at=penalty_at,
-        augmentation=augmentation,
-        feature_losses=feature_losses,
-        feature_layer=feature_layer,
-        regularizers=regularizers,
         logit=lambda output: output[0],
+        **options,
     )
     draw, weights = joined(codes, latent), [code.weight for code in codes]
 

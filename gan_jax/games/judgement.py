@@ -1,7 +1,7 @@
 """What one discriminator sees, its losses, and its counters. Every game has one judgement per discriminator."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypedDict
 
 import flax.linen as nn
 import jax
@@ -17,6 +17,25 @@ from gan_jax.training import PROGRESS as PROGRESS
 from gan_jax.typing import Array, Key, Metrics, Variables
 
 PenaltyAt = Literal['seen', 'original']
+
+
+class JudgementOptions(TypedDict, total=False):
+    """The options of a judgement, which every game accepts as keyword arguments and passes on to `judgement`."""
+
+    penalties: Sequence[Penalty | Scheduled]
+    """Added to the discriminator's loss, from `gan_jax.penalties`. The default is none."""
+    penalty_at: PenaltyAt
+    """Where the penalties take gradients: 'seen', the default, with respect to what the discriminator sees, or 'original', with
+    respect to the examples before the augmentation, differentiating through it (as in the code of ADA and R3GAN).
+    """
+    augmentation: Augmentation | None
+    """Applied to what the discriminator sees, from `gan_jax.augmentations`. The default is none."""
+    feature_losses: Sequence[FeatureLoss]
+    """Added to the generator's loss, from `gan_jax.features`. The default is none."""
+    feature_layer: int
+    """The index of the features to which `feature_losses` apply. The default is -1, the last."""
+    regularizers: Sequence[Regularizer]
+    """Act on the logits in both players' losses, from `gan_jax.regularizers`. The default is none."""
 
 
 class Shown(NamedTuple):
@@ -361,7 +380,7 @@ def judgement(
         discriminator: for feature losses it must accept `features_too=True -> (output, [features, ...])`.
         undecided: the logit at which it is undecided under the objective, or None.
         penalties: this and `penalty_at`, `augmentation`, `feature_losses`, `feature_layer` and `regularizers` are as in
-            `games.adversarial`.
+            `JudgementOptions`.
         moves_latents: whether the game generates from moved latents, too, for a regularizer that asks for them.
         logit: `output -> logits of being real [n, ...]`.
         join: `(example, *beside) -> the discriminator's inputs`.

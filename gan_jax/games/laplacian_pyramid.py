@@ -1,21 +1,17 @@
 """LAPGAN: one game per level of a Laplacian pyramid (Denton et al. 2015)."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import flax.linen as nn
 import jax
 
 from gan_jax import parallel, pyramids
-from gan_jax.augmentations import Augmentation
-from gan_jax.features import FeatureLoss
 from gan_jax.games.adversarial import Reading, adversarial
-from gan_jax.games.judgement import PenaltyAt, apply_network
+from gan_jax.games.judgement import JudgementOptions, apply_network
 from gan_jax.games.parts import part_of
 from gan_jax.games.product import product
 from gan_jax.objectives import Objective
-from gan_jax.penalties import Penalty, Scheduled
-from gan_jax.regularizers import Regularizer
 from gan_jax.training import Game
 from gan_jax.typing import Array, Batch, Key, Variables
 
@@ -32,13 +28,8 @@ def laplacian_pyramid(
     objective: Objective,
     *,
     latent: Sequence[Callable[[Key], Array]],
-    penalties: Sequence[Penalty | Scheduled] = (),
-    penalty_at: PenaltyAt = 'seen',
-    augmentation: Augmentation | None = None,
-    feature_losses: Sequence[FeatureLoss] = (),
-    feature_layer: int = -1,
-    regularizers: Sequence[Regularizer] = (),
     objective_weight: float = 1.0,
+    **options: Unpack[JudgementOptions],
 ) -> Game:
     """Level k < K generates h_k given the low-pass image l_k = up(down(I_k)), level K the coarsest image (section 2.3).
 
@@ -57,9 +48,9 @@ def laplacian_pyramid(
             `discriminators[K](images, train=) -> logits [n]`.
         objective: the objective of every level; the paper uses `objectives.non_saturating()`.
         latent: for each level, draws one example's latent from one key.
-        penalties: this and `penalty_at`, `feature_losses`, `feature_layer`, `regularizers` and `objective_weight` are as in
-            `games.adversarial`, for every level. A penalty acts on `high` and holds `low` fixed.
-        augmentation: must be None, because an augmentation would change `high` but not `low`.
+        objective_weight: weight of the objective in every generator's loss.
+        **options: of the judgement of every level: `games.judgement.JudgementOptions`. A penalty acts on `high` and holds `low`
+            fixed; there can be no augmentation, because it would change `high` but not `low`.
 
     Metrics and variables are named level_0, ..., level_K. Raises `ValueError` if the three lists differ in length or are empty,
     for an augmentation and for a regularizer that changes examples; `InputError` for images that cannot be halved K times.
@@ -67,9 +58,9 @@ def laplacian_pyramid(
     if not len(generators) == len(discriminators) == len(latent) > 0:
         counts = f'{len(generators)} generators, {len(discriminators)} discriminators and {len(latent)} latents'
         raise ValueError(f'every level requires one generator, one discriminator and one latent, got {counts}')
-    if augmentation is not None:
+    if options.get('augmentation') is not None:
         raise ValueError('an augmentation would change the high-pass images of a pyramid but not the low-pass ones')
-    if any(regularizer.change is not None for regularizer in regularizers):
+    if any(regularizer.change is not None for regularizer in options.get('regularizers', ())):
         raise ValueError(
             'a regularizer that changes examples, such as bcr, would change the high-pass images of a pyramid but not the '
             'low-pass ones'
@@ -84,13 +75,9 @@ def laplacian_pyramid(
                 discriminators[k],
                 objective,
                 latent=latent[k],
-                penalties=penalties,
-                penalty_at=penalty_at,
-                feature_losses=feature_losses,
-                feature_layer=feature_layer,
-                regularizers=regularizers,
                 objective_weight=objective_weight,
                 reading=readings[k],
+                **options,
             )
             for k, name in enumerate(names)
         }

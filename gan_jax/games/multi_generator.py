@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import flax.linen as nn
 import jax
@@ -11,13 +11,10 @@ import optax
 from jax.nn import logsumexp, softplus
 
 from gan_jax import parallel
-from gan_jax.augmentations import Augmentation
 from gan_jax.errors import InputError
-from gan_jax.features import FeatureLoss
 from gan_jax.games.adversarial import init_generator
-from gan_jax.games.judgement import PenaltyAt, Verdict, apply_network, judgement
-from gan_jax.penalties import Penalty, Scheduled
-from gan_jax.regularizers import Heard, Regularizer
+from gan_jax.games.judgement import JudgementOptions, Verdict, apply_network, judgement
+from gan_jax.regularizers import Heard
 from gan_jax.training import Game
 from gan_jax.typing import Array, Batch, Key, Metrics, Variables
 
@@ -30,13 +27,8 @@ def multi_generator(
     latent: Callable[[Key], Array],
     shared: Sequence[str] = (),
     non_saturating: bool = False,
-    penalties: Sequence[Penalty | Scheduled] = (),
-    penalty_at: PenaltyAt = 'seen',
-    augmentation: Augmentation | None = None,
-    feature_losses: Sequence[FeatureLoss] = (),
-    feature_layer: int = -1,
-    regularizers: Sequence[Regularizer] = (),
     objective_weight: float = 1.0,
+    **options: Unpack[JudgementOptions],
 ) -> Game:
     """K generators against a discriminator of K + 1 classes: class i < K means generator i, class K means real.
 
@@ -58,12 +50,12 @@ def multi_generator(
         shared: names of the generator's layers whose parameters are common to all K, such as `('Dense_0', 'Dense_1')` for a
             trunk with K heads. A trunk of first layers runs only once.
         non_saturating: whether the generators maximise sum_i E_i log D_K instead.
-        penalties: added to the discriminator's loss, from `gan_jax.penalties`, on the logit of "real", log D_K / (1 - D_K). A
-            penalty that uses generated examples is the mean of the K penalties on (real, examples of generator i).
-        penalty_at: this and `augmentation`, `feature_losses`, `feature_layer`, `regularizers` and `objective_weight` are as in
-            `games.adversarial`. Features of real examples are matched with those of all generators' examples together. For an
-            adaptive augmentation, D is undecided where D_K is 1 / (K + 1), its value at the optimum. The terms of regularizers
-            are means over the K generators, whose examples they weigh separately; none may move latents.
+        objective_weight: weight of the generators' terms above, beside feature losses.
+        **options: of the judgement: `games.judgement.JudgementOptions`. Penalties act on the logit of "real",
+            log D_K / (1 - D_K); one that uses generated examples is the mean of the K penalties on (real, examples of generator
+            i). Features of real examples are matched with those of all generators' examples together. For an adaptive
+            augmentation, D is undecided where D_K is 1 / (K + 1), its value at the optimum. The terms of regularizers are means
+            over the K generators, whose examples they weigh separately; none may move latents.
 
     Raises `ValueError` for K < 1, for logits that are not `[batch, K + 1]` and as `games.judgement.judgement` does;
     `InputError` for a layer that does not exist and if every layer is shared.
@@ -74,13 +66,8 @@ def multi_generator(
     judge = judgement(
         discriminator,
         -math.log(K),
-        penalties=penalties,
-        penalty_at=penalty_at,
-        augmentation=augmentation,
-        feature_losses=feature_losses,
-        feature_layer=feature_layer,
-        regularizers=regularizers,
         logit=real_logit,
+        **options,
     )
 
     def own(variables: Variables) -> Any:
@@ -125,9 +112,9 @@ def multi_generator(
             verdict = judged(after_real, own.seen, noise_key)
             terms: Metrics = {}
             # vmap does not batch what depends on the real examples alone, so it is computed once.
-            if penalties:
+            if judge.penalties:
                 terms['penalty'] = judge.penalty(network, progress, shown, own, noise_keys[2], penalty_key)
-            if regularizers:
+            if judge.regularizers:
                 heard, noise = Heard(real.logits, verdict.logits), (noise_keys[0], noise_key)
                 networks, own_key = (network, after_real), jax.random.fold_in(penalty_key, 0)
                 terms['regularization'] = judge.regularization(networks, progress, (shown, own), heard, noise, own_key)
@@ -156,7 +143,7 @@ def multi_generator(
         weighed = lambda loss: jax.vmap(lambda logits: judge.generator_mean(loss, progress, logits, logits))(fake.logits).sum()
         of_fake = weighed(lambda logits: softplus(-logits) if non_saturating else -softplus(logits))
         loss = of_fake if non_saturating else of_fake - softplus(-real.logits).mean()
-        if not feature_losses:
+        if not judge.feature_losses:
             return objective_weight * loss, {}
         together = [f.reshape(-1, *f.shape[2:]) for f in fake.features]
         feature_loss = judge.feature_loss(real.features, together)

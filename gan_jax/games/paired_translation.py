@@ -1,18 +1,14 @@
 """Image-to-image translation from pairs: pix2pix (Isola et al. 2017)."""
 
-from collections.abc import Sequence
+from typing import Unpack
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from gan_jax.augmentations import Augmentation
-from gan_jax.features import FeatureLoss
 from gan_jax.games.differences import absolute_difference
-from gan_jax.games.judgement import PenaltyAt, apply_network, judgement
+from gan_jax.games.judgement import JudgementOptions, apply_network, judgement
 from gan_jax.objectives import Objective, non_saturating
-from gan_jax.penalties import Penalty, Scheduled
-from gan_jax.regularizers import Regularizer
 from gan_jax.training import Game
 from gan_jax.typing import Array, Batch, Key, Metrics, Variables
 
@@ -26,12 +22,7 @@ def paired_translation(
     *,
     l1_weight: float = 100.0,
     objective_weight: float = 1.0,
-    penalties: Sequence[Penalty | Scheduled] = (),
-    penalty_at: PenaltyAt = 'seen',
-    augmentation: Augmentation | None = None,
-    feature_losses: Sequence[FeatureLoss] = (),
-    feature_layer: int = -1,
-    regularizers: Sequence[Regularizer] = (),
+    **options: Unpack[JudgementOptions],
 ) -> Game:
     """A generator of targets from inputs against a discriminator of real from generated targets, given the input (eqs. 1 to 4).
 
@@ -44,10 +35,9 @@ def paired_translation(
         objective: the losses of both players, from `gan_jax.objectives`, averaged over all logits.
         l1_weight: weight of the mean absolute difference from the target in the generator's loss (eq. 4).
         objective_weight: weight of the objective in the generator's loss; 0 is the paper's L1 baseline.
-        penalties: added to the discriminator's loss. They treat D as a function of the target at the given input: the input is
-            neither interpolated nor differentiated.
-        penalty_at: this and `augmentation`, `feature_losses`, `feature_layer` and `regularizers` are as in `games.adversarial`.
-            The input and both targets, real and generated, are augmented, and changed by regularizers, by the same draws.
+        **options: of the judgement: `games.judgement.JudgementOptions`. Penalties treat D as a function of the target at the
+            given input, which is neither interpolated nor differentiated. The input and both targets, real and generated, are
+            augmented, and changed by regularizers, by the same draws.
 
     Raises `ValueError` as `games.judgement.judgement` does and, from `init`, if the generator's output does not have the
     target's shape.
@@ -56,13 +46,8 @@ def paired_translation(
     judge = judgement(
         discriminator,
         objective.undecided,
-        penalties=penalties,
-        penalty_at=penalty_at,
-        augmentation=augmentation,
-        feature_losses=feature_losses,
-        feature_layer=feature_layer,
-        regularizers=regularizers,
         join=lambda target, source: (jnp.concatenate([source, target], -1),),
+        **options,
     )
 
     def init(batch: Batch, key: Key) -> tuple[Variables, Variables]:

@@ -9,8 +9,8 @@
   waits, and the loss then begins with an untrained discriminator.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, Unpack
 
 import flax.linen as nn
 import jax
@@ -20,14 +20,10 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 
 from gan_jax import parallel
-from gan_jax.augmentations import Augmentation
-from gan_jax.features import FeatureLoss
-from gan_jax.games.judgement import GeneratorTerms, Judgement, PenaltyAt, judgement
+from gan_jax.games.judgement import GeneratorTerms, Judgement, JudgementOptions, judgement
 from gan_jax.keys import named
 from gan_jax.objectives import Objective, hinge
-from gan_jax.penalties import Penalty, Scheduled
 from gan_jax.ranges import Positive, Weight, Whole, checked
-from gan_jax.regularizers import Regularizer
 from gan_jax.training import Player, new_player, update_discriminator
 from gan_jax.typing import Array, Key, Metrics, Variables
 
@@ -50,6 +46,15 @@ def adaptive_weight(reconstruction: Any, adversarial: Any, *, epsilon: float = 1
     gradients = jnp.stack([ravel_pytree(tree)[0] for tree in lax.stop_gradient((reconstruction, adversarial))])
     of_reconstruction, of_adversarial = jnp.linalg.norm(parallel.pmean(gradients), axis=1)
     return jnp.minimum(of_reconstruction / (of_adversarial + epsilon), largest)
+
+
+class TermOptions(JudgementOptions, total=False):
+    """The options of an adversarial term, which `adversary` and `games.vqgan` pass on to `adversarial_term`."""
+
+    objective_weight: float
+    start: int
+    discriminator_waits: bool
+    largest_weight: float
 
 
 class AdversarialTerm(NamedTuple):
@@ -128,12 +133,7 @@ def adversarial_term(
     start: Whole = 0,
     discriminator_waits: bool = False,
     largest_weight: Positive = 1e4,
-    penalties: Sequence[Penalty | Scheduled] = (),
-    penalty_at: PenaltyAt = 'seen',
-    augmentation: Augmentation | None = None,
-    feature_losses: Sequence[FeatureLoss] = (),
-    feature_layer: int = -1,
-    regularizers: Sequence[Regularizer] = (),
+    **options: Unpack[JudgementOptions],
 ) -> AdversarialTerm:
     """The adversarial term of `adversary` and of `games.vqgan`, whose settings these are.
 
@@ -148,24 +148,15 @@ def adversarial_term(
             code. Adam counts these updates, so that the following ones are several times too large: the first after n idle
             updates is up to (1 - b1) sqrt((1 - b2^(n + 1)) / (1 - b2)) learning rates, 13 for n = 1000, b1 = .5 and b2 = .999.
         largest_weight: upper limit of lambda.
-        penalties: this and `penalty_at`, `augmentation`, `feature_losses`, `feature_layer` and `regularizers` are as in
-            `games.adversarial`. Feature losses are part of the adversarial term, but are not multiplied by its weights.
+        **options: of the judgement: `games.judgement.JudgementOptions`. Feature losses are part of the adversarial term, but are
+            not multiplied by its weights.
 
     Raises `ValueError` for settings out of range, for a discriminator that waits for a start of 0, and as
     `games.judgement.judgement` does.
     """
     if discriminator_waits and start == 0:
         raise ValueError('discriminator_waits requires a start above 0 to wait for')
-    judge = judgement(
-        discriminator,
-        objective.undecided,
-        penalties=penalties,
-        penalty_at=penalty_at,
-        augmentation=augmentation,
-        feature_losses=feature_losses,
-        feature_layer=feature_layer,
-        regularizers=regularizers,
-    )
+    judge = judgement(discriminator, objective.undecided, **options)
     judge = judge._replace(keeps_progress=judge.keeps_progress or start > 0)
     return AdversarialTerm(judge, objective, objective_weight, start, discriminator_waits, largest_weight)
 
@@ -192,7 +183,7 @@ def adversary(
     objective: Objective = _HINGE,
     *,
     adaptive: bool = True,
-    **settings: Any,
+    **settings: Unpack[TermOptions],
 ) -> Adversary:
     """VQGAN's adversarial loss for an autoencoder that you train yourself (Esser et al. 2021, eqs. 5 to 7).
 
@@ -223,8 +214,7 @@ def adversary(
         optimizer: the discriminator's optimizer.
         objective: the losses of both sides, from `gan_jax.objectives`.
         adaptive: whether to multiply by lambda. Otherwise `layer` is not used.
-        **settings: of `adversarial_term`: `objective_weight`, `start`, `discriminator_waits`, `largest_weight`, `penalties`,
-            `penalty_at`, `augmentation`, `feature_losses`, `feature_layer` and `regularizers`.
+        **settings: of `adversarial_term`.
 
     Raises `ValueError` for settings out of range, and as `games.judgement.judgement` does.
     """

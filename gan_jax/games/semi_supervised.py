@@ -1,20 +1,17 @@
 """Semi-supervised learning with a generator: K classes and a class "generated" (Salimans et al. 2016, section 5)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from typing import Unpack
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
 
-from gan_jax.augmentations import Augmentation
-from gan_jax.features import FeatureLoss
 from gan_jax.games.adversarial import Reading, adversarial
-from gan_jax.games.judgement import PenaltyAt, apply_network, refuse_packing
+from gan_jax.games.judgement import JudgementOptions, apply_network, refuse_packing
 from gan_jax.objectives import Objective
 from gan_jax.optimizers import averaged
-from gan_jax.penalties import Penalty, Scheduled
-from gan_jax.regularizers import Regularizer
 from gan_jax.training import Game, Player
 from gan_jax.typing import Array, Batch, Key, Metrics, Variables
 
@@ -25,14 +22,9 @@ def semi_supervised(
     objective: Objective,
     *,
     latent: Callable[[Key], Array],
-    penalties: Sequence[Penalty | Scheduled] = (),
-    penalty_at: PenaltyAt = 'seen',
-    augmentation: Augmentation | None = None,
-    feature_losses: Sequence[FeatureLoss] = (),
-    feature_layer: int = -1,
-    regularizers: Sequence[Regularizer] = (),
     objective_weight: float = 1.0,
     unsupervised_weight: float = 1.0,
+    **options: Unpack[JudgementOptions],
 ) -> Game:
     """A classifier that learns from a few labels, and from telling unlabelled from generated examples.
 
@@ -58,13 +50,14 @@ def semi_supervised(
         classifier: `classifier(examples, train=) -> logits [n, K]`; for feature losses also `features_too=True`. It may draw
             from the random stream 'noise'.
         objective: the losses of both players, from `gan_jax.objectives`.
-        latent: this and `penalties`, `penalty_at`, `augmentation`, `feature_losses`, `feature_layer`, `regularizers` and
-            `objective_weight` are as in `games.adversarial`. Augmentations apply to unlabelled and generated examples.
+        latent: draws one example's latent from one key, from `gan_jax.latents`.
+        objective_weight: weight of the objective in the generator's loss.
         unsupervised_weight: weight of the unsupervised loss, including penalties.
+        **options: of the judgement: `games.judgement.JudgementOptions`. Augmentations apply to unlabelled and generated examples.
 
     Raises `ValueError` for a negative `unsupervised_weight`, for packing and as `games.adversarial` does.
     """
-    refuse_packing(augmentation, 'joins examples of different classes, but the classifier judges each alone')
+    refuse_packing(options.get('augmentation'), 'joins examples of different classes, but the classifier judges each alone')
     if unsupervised_weight < 0:
         raise ValueError(f'unsupervised_weight must be at least 0, got {unsupervised_weight}')
     reading = Reading(logit=lambda logits: jax.nn.logsumexp(logits, axis=-1))
@@ -73,14 +66,9 @@ def semi_supervised(
         classifier,
         objective,
         latent=latent,
-        penalties=penalties,
-        penalty_at=penalty_at,
-        augmentation=augmentation,
-        feature_losses=feature_losses,
-        feature_layer=feature_layer,
-        regularizers=regularizers,
         objective_weight=objective_weight,
         reading=reading,
+        **options,
     )
 
     def init(batch: Batch, key: Key) -> tuple[Variables, Variables]:

@@ -1,21 +1,17 @@
 """The game of a style-based generator: style mixing and path length regularisation (Karras et al. 2019, 2020)."""
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, Unpack
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from gan_jax import parallel
-from gan_jax.augmentations import Augmentation
-from gan_jax.features import FeatureLoss
 from gan_jax.games.adversarial import adversarial
-from gan_jax.games.judgement import PenaltyAt, apply_network, check_latents_stay
+from gan_jax.games.judgement import JudgementOptions, apply_network, check_latents_stay
 from gan_jax.objectives import Objective
 from gan_jax.path_lengths import PathRegularization, Paths
-from gan_jax.penalties import Penalty, Scheduled
-from gan_jax.regularizers import Regularizer
 from gan_jax.training import Game
 from gan_jax.typing import Array, Batch, Key, Metrics, Variables
 
@@ -40,13 +36,8 @@ def style_based(
     latent: Callable[[Key], Array],
     mixing: float = 0.9,
     path_regularization: PathRegularization | None = None,
-    penalties: Sequence[Penalty | Scheduled] = (),
-    penalty_at: PenaltyAt = 'seen',
-    augmentation: Augmentation | None = None,
-    feature_losses: Sequence[FeatureLoss] = (),
-    feature_layer: int = -1,
-    regularizers: Sequence[Regularizer] = (),
     objective_weight: float = 1.0,
+    **options: Unpack[JudgementOptions],
 ) -> Game:
     """The standard game with a generator of two halves, latent to style and styles to example (Karras et al. 2019, 2020).
 
@@ -60,29 +51,24 @@ def style_based(
             `styles(z [n, size], train=) -> w [n, style size]` and `synthesise(w, train=) -> examples [n, ...]` for `w` of that
             shape or `[n, layers, style size]`. The latter may draw from the Flax random stream 'noise'; it is called with
             `train=False` throughout, so that an image depends on its own styles alone.
-        discriminator: this and `objective`, `latent`, `penalties`, `penalty_at`, `augmentation`, `feature_losses`,
-            `feature_layer`, `regularizers` and `objective_weight` are as in `games.adversarial`; no regularizer may move latents.
+        discriminator: this and `objective`, `latent` and `objective_weight` are as in `games.adversarial`.
         mixing: the probability of two styles.
         path_regularization: added to the generator's loss, from `path_lengths.path_length`. Its state is in the collection PATHS.
+        **options: of the judgement: `games.judgement.JudgementOptions`. No regularizer may move latents.
 
     Raises `ValueError` for a probability outside [0, 1], for a regularizer that moves latents, and as `games.adversarial` does;
     `init` raises it for synthesis with 'batch_stats', such as batch or spectral norm, which would not be updated.
     """
     if not 0 <= mixing <= 1:
         raise ValueError(f'mixing is a probability, from 0 to 1, not {mixing}')
-    check_latents_stay(regularizers)
+    check_latents_stay(options.get('regularizers', ()))
     base = adversarial(
         generator,
         discriminator,
         objective,
         latent=latent,
-        penalties=penalties,
-        penalty_at=penalty_at,
-        augmentation=augmentation,
-        feature_losses=feature_losses,
-        feature_layer=feature_layer,
-        regularizers=regularizers,
         objective_weight=objective_weight,
+        **options,
     )
 
     def init(batch: Batch, key: Key) -> tuple[Variables, Variables]:

@@ -1,7 +1,7 @@
 """From text to images: matching-aware and interpolating text-conditional GANs (Reed et al., ICML 2016)."""
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, Unpack
 
 import flax.linen as nn
 import jax
@@ -9,13 +9,9 @@ import jax.numpy as jnp
 from jax import lax
 
 from gan_jax import parallel
-from gan_jax.augmentations import Augmentation
-from gan_jax.features import FeatureLoss
 from gan_jax.games.adversarial import Auxiliary, Reading, WithNeighbours, adversarial
-from gan_jax.games.judgement import PenaltyAt, refuse_packing
+from gan_jax.games.judgement import JudgementOptions, refuse_packing
 from gan_jax.objectives import Objective
-from gan_jax.penalties import Penalty, Scheduled
-from gan_jax.regularizers import Regularizer
 from gan_jax.training import Game
 from gan_jax.typing import Array, Batch, Key, Metrics, Variables
 
@@ -39,16 +35,11 @@ def text_to_image(
     objective: Objective,
     *,
     latent: Callable[[Key], Array],
-    penalties: Sequence[Penalty | Scheduled] = (),
-    penalty_at: PenaltyAt = 'seen',
-    augmentation: Augmentation | None = None,
-    feature_losses: Sequence[FeatureLoss] = (),
-    feature_layer: int = -1,
-    regularizers: Sequence[Regularizer] = (),
     objective_weight: float = 1.0,
     mismatch_weight: float = 0.5,
     interpolation_weight: float = 0.0,
     beta: float = 0.5,
+    **options: Unpack[JudgementOptions],
 ) -> Game:
     """A generator of images from texts against a discriminator of whether an image is real and whether it matches its text.
 
@@ -72,11 +63,12 @@ def text_to_image(
         generator: `generator(z [n, size], text [n, size], train=) -> images`.
         discriminator: `discriminator(images, *texts, train=) -> logits [n, texts]`, for each image with each of its texts.
         objective: the losses of both players, from `gan_jax.objectives`.
-        latent: this and `penalties`, `penalty_at`, `augmentation`, `feature_losses`, `feature_layer`, `regularizers` and
-            `objective_weight` are as in `games.adversarial`. Penalties hold each example's text fixed.
+        latent: draws one example's latent from one key, from `gan_jax.latents`.
+        objective_weight: weight of the objective in the generator's loss.
         mismatch_weight: in [0, 1]; the authors use .5.
         interpolation_weight: at least 0; GAN-INT uses 1.
         beta: in [0, 1].
+        **options: of the judgement: `games.judgement.JudgementOptions`. Penalties hold each example's text fixed.
 
     Raises `ValueError` for weights out of range, for packing, in training for GAN-INT on an odd number of examples, and as
     `games.adversarial` does.
@@ -84,7 +76,8 @@ def text_to_image(
     if not (0 <= mismatch_weight <= 1 and 0 <= beta <= 1 and interpolation_weight >= 0):
         weights = f'{mismatch_weight=}, {interpolation_weight=}, {beta=}'
         raise ValueError(f'mismatch_weight and beta must be from 0 to 1 and interpolation_weight at least 0, got {weights}')
-    refuse_packing(augmentation, 'joins images of different texts, but each pair of image and text must be judged separately')
+    because = 'joins images of different texts, but each pair of image and text must be judged separately'
+    refuse_packing(options.get('augmentation'), because)
 
     def matching(real: Array, fake: Array, batch: Batch) -> tuple[Array, Metrics]:
         # The loss of the standard game is L(matched, fake): this shifts a share of it to the mismatched texts.
@@ -105,15 +98,10 @@ def text_to_image(
         discriminator,
         objective,
         latent=latent,
-        penalties=penalties,
-        penalty_at=penalty_at,
-        augmentation=augmentation,
-        feature_losses=feature_losses,
-        feature_layer=feature_layer,
-        regularizers=regularizers,
         objective_weight=objective_weight,
         reading=reading,
         auxiliary=auxiliary,
+        **options,
     )
 
     def between(batch: Batch) -> Batch:

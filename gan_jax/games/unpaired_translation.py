@@ -1,21 +1,16 @@
 """Image-to-image translation between two unpaired sets: CycleGAN (Zhu et al. 2017)."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Unpack
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from gan_jax.augmentations import Augmentation
-from gan_jax.features import FeatureLoss
 from gan_jax.games.differences import absolute_difference
 from gan_jax.games.image_pool import empty_pool, exchange
-from gan_jax.games.judgement import PenaltyAt, apply_network, judgement
+from gan_jax.games.judgement import JudgementOptions, apply_network, judgement
 from gan_jax.games.parts import by_collection, part_of, replaced, state_of
 from gan_jax.objectives import Objective, least_squares
-from gan_jax.penalties import Penalty, Scheduled
-from gan_jax.regularizers import Regularizer
 from gan_jax.training import Game
 from gan_jax.typing import Array, Batch, Key, Metrics, Variables
 
@@ -54,12 +49,7 @@ def unpaired_translation(
     identity_weight: float = 0.5,
     objective_weight: float = 2.0,
     pool_size: int = 50,
-    penalties: Sequence[Penalty | Scheduled] = (),
-    penalty_at: PenaltyAt = 'seen',
-    augmentation: Augmentation | None = None,
-    feature_losses: Sequence[FeatureLoss] = (),
-    feature_layer: int = -1,
-    regularizers: Sequence[Regularizer] = (),
+    **options: Unpack[JudgementOptions],
 ) -> Game:
     """Generators from A to B and back that invert each other, each against a separate discriminator (eqs. 1 to 3).
 
@@ -81,9 +71,8 @@ def unpaired_translation(
             not in the paper's generator loss; the default of 2 compensates.
         pool_size: number of generated images in each discriminator's pool; 0 disables it. A discriminator sees what `exchange`
             returns for the generated images; the generators' loss uses the images themselves.
-        penalties: added to each discriminator's loss; they act on what it sees.
-        penalty_at: this and `augmentation`, `feature_losses`, `feature_layer` and `regularizers` are as in
-            `games.adversarial`, for each discriminator. Of the generated images, those returned by the pool are augmented.
+        **options: of the judgement by each discriminator: `games.judgement.JudgementOptions`. Of the generated images, those
+            returned by the pool are augmented.
 
     Raises `ValueError` for a negative pool size, as `games.judgement.judgement` does and, from `init`, if the sets differ in
     shape and the identity loss is used.
@@ -92,16 +81,7 @@ def unpaired_translation(
         raise ValueError(f'pool_size must be at least 0, got {pool_size}')
     generators = {'a_to_b': a_to_b, 'b_to_a': b_to_a}
     judges = {
-        side: judgement(
-            discriminator,
-            objective.undecided,
-            penalties=penalties,
-            penalty_at=penalty_at,
-            augmentation=augmentation,
-            feature_losses=feature_losses,
-            feature_layer=feature_layer,
-            regularizers=regularizers,
-        )
+        side: judgement(discriminator, objective.undecided, **options)
         for side, discriminator in (('a', discriminator_a), ('b', discriminator_b))
     }
 

@@ -1,7 +1,6 @@
 """VAE-GAN: a variational autoencoder that reconstructs a discriminator's features (Larsen et al. 2016)."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Unpack
 
 import flax.linen as nn
 import jax
@@ -9,16 +8,13 @@ import jax.numpy as jnp
 from jax import lax
 
 from gan_jax import latents, parallel
-from gan_jax.augmentations import Augmentation
-from gan_jax.features import FeatureLoss, feature_reconstruction
+from gan_jax.features import feature_reconstruction
 from gan_jax.games.adversarial_autoencoder import Autoencoded
 from gan_jax.games.differences import difference
-from gan_jax.games.judgement import PenaltyAt, apply_network, judgement, refuse_packing
+from gan_jax.games.judgement import JudgementOptions, apply_network, judgement, refuse_packing
 from gan_jax.games.parts import by_collection, part_of, replaced, state_of
 from gan_jax.objectives import Objective, non_saturating
-from gan_jax.penalties import Penalty, Scheduled
 from gan_jax.ranges import Weight, checked
-from gan_jax.regularizers import Regularizer
 from gan_jax.training import Game
 from gan_jax.typing import Array, Batch, Key, Metrics, Variables
 
@@ -52,12 +48,7 @@ def vae_gan(
     gamma: Weight = 1e-3,
     pixel_weight: Weight = 0.0,
     objective_weight: Weight = 1.0,
-    penalties: Sequence[Penalty | Scheduled] = (),
-    penalty_at: PenaltyAt = 'seen',
-    augmentation: Augmentation | None = None,
-    feature_losses: Sequence[FeatureLoss] = _LIKENESS,
-    feature_layer: int = -1,
-    regularizers: Sequence[Regularizer] = (),
+    **options: Unpack[JudgementOptions],
 ) -> Game:
     """A variational autoencoder against a discriminator of reconstructions and samples (algorithm 1).
 
@@ -91,28 +82,19 @@ def vae_gan(
             decoder. With 1, no feature losses and an objective weight of 0, the game is a plain variational autoencoder with
             p(x|z) = N(Dec(z), I).
         objective_weight: weight of L_G.
-        penalties: this and `penalty_at` and `augmentation` are as in `games.adversarial`, for reconstructions and samples alike.
-        feature_losses: L_like, from `gan_jax.features`.
-        feature_layer: the index of the features to which `feature_losses` apply.
-        regularizers: as in `games.adversarial`, for reconstructions and samples alike. None may move latents. Every real example
-            is shown twice and counts twice, also for an adaptive augmentation.
+        **options: of the judgement of reconstructions and samples alike: `games.judgement.JudgementOptions`. The feature losses
+            are L_like. No regularizer may move latents. Every real example is shown twice and counts twice, also for an adaptive
+            augmentation.
 
     Raises `ValueError` for packing, for weights out of range, without feature losses if `pixel_weight` is 0, as
     `games.judgement.judgement` does and, from `init`, if the encoder does not return pairs.
     """
-    if not feature_losses and not pixel_weight:
+    options.setdefault('feature_losses', _LIKENESS)
+    if not options['feature_losses'] and not pixel_weight:
         raise ValueError('a variational autoencoder requires feature losses or a pixel_weight above 0')
-    refuse_packing(augmentation, 'would join a real image to itself, because it is compared with a reconstruction and a sample')
-    judge = judgement(
-        discriminator,
-        objective.undecided,
-        penalties=penalties,
-        penalty_at=penalty_at,
-        augmentation=augmentation,
-        feature_losses=feature_losses,
-        feature_layer=feature_layer,
-        regularizers=regularizers,
-    )
+    because = 'would join a real image to itself, because it is compared with a reconstruction and a sample'
+    refuse_packing(options.get('augmentation'), because)
+    judge = judgement(discriminator, objective.undecided, **options)
 
     def init(batch: Array, key: Key) -> tuple[Variables, Variables]:
         e_key, g_key, d_key = jax.random.split(key, 3)
@@ -153,7 +135,7 @@ def vae_gan(
         def judged(variables: Variables, reconstruction: Array, sample: Array) -> tuple[Array, Array]:
             real, fake = _alternating(batch, batch), _alternating(reconstruction, sample)
             terms = judge.generator_terms(objective, variables, real, fake, key, paired=True)
-            if not feature_losses:
+            if not judge.feature_losses:
                 return terms.objective, jnp.zeros(())
             kept = [[layer[::2] for layer in verdict.features] for verdict in (terms.real, terms.fake)]
             return terms.objective, judge.feature_loss(*kept)

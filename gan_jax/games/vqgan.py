@@ -1,7 +1,7 @@
 """VQGAN: an autoencoder against a discriminator of its reconstructions (Esser, Rombach and Ommer 2021)."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 import flax.linen as nn
 import jax
@@ -9,7 +9,7 @@ from flax.traverse_util import flatten_dict
 
 from gan_jax.games.differences import Difference, absolute_difference
 from gan_jax.games.judgement import apply_network
-from gan_jax.games.reconstruction import adversarial_term, reconstruct
+from gan_jax.games.reconstruction import TermOptions, adversarial_term, reconstruct
 from gan_jax.objectives import Objective, hinge
 from gan_jax.ranges import Weight, checked
 from gan_jax.training import Game
@@ -40,7 +40,7 @@ def vqgan(
     differences: Sequence[Difference] = (absolute_difference,),
     code_weight: Weight = 1.0,
     last_layer: Sequence[str] | None = ('decoder', 'last'),
-    **settings: Any,
+    **settings: Unpack[TermOptions],
 ) -> Game:
     """An autoencoder, quantised or not, against a discriminator of real from reconstructed images (eqs. 4 to 7).
 
@@ -61,8 +61,7 @@ def vqgan(
         code_weight: weight of the autoencoder's own loss.
         last_layer: the path of the last layer's parameters; None for lambda = 1. With 'kernel' appended, lambda is of its kernel
             alone, as in the authors' code.
-        **settings: of `reconstruction.adversarial_term`: `objective_weight`, `start`, `discriminator_waits`, `largest_weight`,
-            `penalties`, `penalty_at`, `augmentation`, `feature_losses`, `feature_layer` and `regularizers`.
+        **settings: of `reconstruction.adversarial_term`.
 
     Raises `ValueError` for settings out of range, as `games.judgement.judgement` does, if there are no differences and, from
     `init`, if there are no parameters at `last_layer`.

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from gan_jax.errors import InputError
+from gan_jax.errors import InputError, told_to_user
 from gan_jax.files import fingerprint
 from gan_jax.metrics.cache import cached_moments
 from gan_jax.metrics.extractors.extraction import Extractor, filled_size, identity
@@ -165,11 +165,9 @@ def evaluate_each(
             name = extractor.name if extractor else JUDGE
             for protocol, member in members.items():
                 used = (found_real.size if found_real and member.measure.real else None, found_fake.size)
-                try:
-                    held_out_too = [found_held_out] if member.measure.held_out else []
+                held_out_too = [found_held_out] if member.measure.held_out else []
+                with told_to_user(protocol):
                     found = member.measure.call(found_real, found_fake, *held_out_too)
-                except ValueError as error:
-                    raise InputError(f'{protocol}: {error}') from error
                 rows += [Score(*row, protocol, name, *used) for row in found]
     return scores
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from gan_jax import hosts
 from gan_jax.data.arrays import as_images
-from gan_jax.errors import InputError
+from gan_jax.errors import InputError, told_to_user
 from gan_jax.metrics import moments
 from gan_jax.metrics.extractors.extraction import Extractor
 from gan_jax.metrics.imagesets import collect
@@ -83,10 +83,8 @@ def as_levels(batch: Any, span: Span | None = None) -> np.ndarray:
         x = _levels(x.astype(np.float32), span)
     elif x.dtype != np.uint8:
         raise InputError(f'images must be uint8, or floats with a span such as span=(0, 1), not {x.dtype}')
-    try:
+    with told_to_user():
         return as_images(x.transpose(axes) if x.ndim == 4 else x)
-    except ValueError as error:
-        raise InputError(str(error)) from error
 
 
 def _levels(x: np.ndarray, span: Span | None) -> np.ndarray:

@@ -155,6 +155,18 @@ def draw_latents(generator: Generator, n: int, key: Key, *, first: int | Array =
     return latents, jax.vmap(draw)(numbers).astype(jnp.int32)
 
 
+def draw_images(generator: Generator, weights: Any, n: int, key: Key) -> Array:
+    """Draws n images `[n, h, w, c]` in [-1, 1].
+
+    Args:
+        generator: the generator.
+        weights: what `generator.weights` makes of its variables.
+        n: number of images.
+        key: the key of all images.
+    """
+    return generator.generate(weights, *draw_latents(generator, n, key))
+
+
 def save_generator(run: RunDirectory, generator: Generator, state: TrainState) -> None:
     """Saves the generator of the final state by `export_generator`, and prints where.
 

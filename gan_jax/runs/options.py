@@ -13,7 +13,7 @@ from gan_jax import augmentations, penalties, placement
 from gan_jax.augmentations import AUGMENTATIONS
 from gan_jax.averages import RelativeWidth
 from gan_jax.data.reading import Size, size_of
-from gan_jax.errors import InputError
+from gan_jax.errors import InputError, told_to_user
 from gan_jax.features import FEATURES
 from gan_jax.games import adversarial
 from gan_jax.networks.minibatch import MINIBATCH_LAYERS, minibatch_layer
@@ -280,7 +280,7 @@ class MethodOptions(TrainOptions):
 
     def trainer(self, game: Game) -> Trainer:
         """The trainer of the game. Raises `InputError` for numbers of steps that cannot work."""
-        try:
+        with told_to_user():
             return trainer(
                 game,
                 self.players(),
@@ -294,8 +294,6 @@ class MethodOptions(TrainOptions):
                 ema_widths=self.ema_widths,
                 ema_decay=self.annealed().decay() or self.ema_decay,
             )
-        except ValueError as error:
-            raise InputError(str(error)) from error
 
     @property
     def minibatches(self) -> int:
@@ -377,7 +375,7 @@ class GameOptions(MethodOptions):
         probability = self.annealed().of_discriminator('probability')
         context = {} if probability is None else {'probability': probability}
         chosen = [build(AUGMENTATIONS, text, **context) for text in self.augmentations]
-        try:
+        with told_to_user():
             return rules(
                 generator,
                 discriminator,
@@ -390,8 +388,6 @@ class GameOptions(MethodOptions):
                 regularizers=[build(REGULARIZERS, text) for text in self.regularizers],
                 objective_weight=self.objective_weight,
             )
-        except ValueError as error:
-            raise InputError(str(error)) from error
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan_jax import compilation, hosts, parallel, placement
-from gan_jax.errors import InputError
+from gan_jax.errors import told_to_user
 from gan_jax.metrics import moments, scores
 from gan_jax.metrics.extractors import Extractor
 from gan_jax.metrics.frechet import frechet_distance
@@ -90,10 +90,8 @@ def sample_scores(
 
     def call(step: int, state: TrainState) -> None:
         features, classes = look(state, key)
-        try:
+        with told_to_user(f'the samples of step {step} cannot be scored'):
             values = {'frechet_distance': float(frechet_distance(reference, features))}
-        except ValueError as error:
-            raise InputError(f'the samples of step {step} cannot be scored: {error}') from error
         if classes is not None:
             values['score'] = float(scores.value(classes))
         if not hosts.leads():

@@ -24,8 +24,8 @@ from gan_jax.files import new_folder
 from gan_jax.keys import roots
 from gan_jax.metrics import sources
 from gan_jax.runs import generators, weights
+from gan_jax.runs.advance import first_state
 from gan_jax.runs.checkpoints import Checkpoints
-from gan_jax.runs.study import first_state
 
 TINY = {'dataset': 'digits', 'size': 8, 'width': 2, 'latent_size': 3, 'batch_size': 8}
 

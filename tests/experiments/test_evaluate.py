@@ -19,8 +19,8 @@ from gan_jax.metrics import sources
 from gan_jax.metrics.frechet import frechet_distance_from_features
 from gan_jax.metrics.neighbours import memorisation_test, nearest_distance
 from gan_jax.runs import sampler, weights
+from gan_jax.runs.advance import first_state
 from gan_jax.runs.checkpoints import Checkpoints
-from gan_jax.runs.study import first_state
 
 RNG = np.random.default_rng(0)
 TINY = {'dataset': 'digits', 'size': 8, 'width': 2, 'latent_size': 3, 'schedule': 'constant'}

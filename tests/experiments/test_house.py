@@ -4,11 +4,19 @@ import contextlib
 import dataclasses
 import io
 import json
+import os
+import pathlib
 import shlex
-import types
+import signal
+import subprocess
+import sys
+import warnings
 
+import jax
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
+from killed_main import a_judge_in_no_time
 from PIL import Image
 
 from experiments import generate
@@ -134,6 +142,14 @@ def run(monkeypatch, module, flags):
     return out.getvalue()
 
 
+def write_pairs(folder):
+    """Photographs beside their drawings, as pix2pix takes them."""
+    rng = np.random.default_rng(0)
+    folder.mkdir()
+    for i in range(40):
+        Image.fromarray(rng.integers(0, 256, (10, 20, 3), np.uint8)).save(folder / f'{i}.png')
+
+
 ALIKE = {
     'dcgan': ('stylegan2', 'r3gan', 'infogan', 'bigan', 'ebgan', 'lapgan', 'adversarial_flow_images'),
     'sngan': ('wgan_gp',),
@@ -148,12 +164,8 @@ SLOW = {name for others in ALIKE.values() for name in others}
 def test_every_experiment_takes_what_the_house_offers(name, tmp_path, monkeypatch):
     small, takes, leaves = TABLE[name]
     monkeypatch.chdir(tmp_path)
-    rng = np.random.default_rng(0)
-    (tmp_path / 'pairs').mkdir()
-    for i in range(40):
-        Image.fromarray(rng.integers(0, 256, (10, 20, 3), np.uint8)).save(tmp_path / f'pairs/{i}.png')
-    judge = types.SimpleNamespace(probabilities=lambda images: np.eye(10)[np.zeros(len(images), int)])
-    monkeypatch.setattr(report, 'train_judge', lambda digits, name: judge)  # text to image's, which takes a minute
+    write_pairs(tmp_path / 'pairs')
+    monkeypatch.setattr(report, 'train_judge', a_judge_in_no_time)
     module = module_of(f'experiments.{name}')
     schedule = '' if name in FALL or 'schedule' not in module.Config.__dataclass_fields__ else '--schedule constant'
     flags = f'{small} {schedule} {" ".join(takes)} --seeds 2 --name r --runs-dir runs'
@@ -179,3 +191,36 @@ def test_every_experiment_takes_what_the_house_offers(name, tmp_path, monkeypatc
         assert len(list((tmp_path / 'made').glob('*.png'))) == 5
     elif leaves == 'translate':
         assert (folder / 'generator.safetensors').exists()
+
+
+def saved(folder):
+    """All arrays of the newest checkpoint of each part of a run, by name."""
+    found = {}
+    for checkpoints in sorted(folder.rglob('checkpoints')):
+        newest = max((path for path in checkpoints.iterdir() if path.name.isdecimal()), key=lambda path: int(path.name))
+        with ocp.PyTreeCheckpointer() as reader, warnings.catch_warnings(action='ignore'):  # of where the arrays were
+            state = reader.restore(newest / 'default')
+        for path, leaf in jax.tree_util.tree_leaves_with_path(state):
+            found[f'{checkpoints.relative_to(folder)}/{newest.name}{jax.tree_util.keystr(path)}'] = np.asarray(leaf)
+    return found
+
+
+@pytest.mark.parametrize('name', [pytest.param(name, marks=[pytest.mark.slow] * (name != 'cyclegan')) for name in TABLE])
+def test_every_experiment_of_two_seeds_that_is_killed_goes_on_bit_for_bit(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_pairs(tmp_path / 'pairs')
+    monkeypatch.setattr(report, 'train_judge', a_judge_in_no_time)
+    module = module_of(f'experiments.{name}')
+    every = '' if '--checkpoint-every' in TABLE[name][0] else '--checkpoint-every 2'
+    flags = f'{TABLE[name][0]} {every} --seeds 2 --steps 4 --runs-dir runs'
+    run(monkeypatch, module, f'{flags} --name whole')
+    killed = subprocess.run(
+        [sys.executable, pathlib.Path(__file__).parent / 'killed_main.py', name, *shlex.split(flags), '--name', 'killed'],
+        cwd=tmp_path, env={**os.environ, 'PYTHONPATH': str(runner.ROOT)}, capture_output=True, text=True, timeout=600,
+    )  # fmt: skip
+    assert killed.returncode == -signal.SIGKILL, killed.stderr[-3000:]
+    run(monkeypatch, module, f'{flags} --name killed --resume')
+    whole, resumed = (saved(tmp_path / 'runs' / which) for which in ('whole', 'killed'))
+    assert whole.keys() == resumed.keys() and len(whole) > 4
+    for leaf, value in whole.items():
+        np.testing.assert_array_equal(resumed[leaf], value, err_msg=leaf)

@@ -14,7 +14,7 @@ from experiments import ring, unrolled_gan
 from experiments.shared import mixtures
 from gan_jax import runs
 from gan_jax.errors import InputError, Interrupted
-from gan_jax.runs import study
+from gan_jax.runs import training
 
 SMALL = {'seeds': 2, 'steps': 4, 'width': 4, 'latent_size': 2, 'batch_size': 8, 'samples': 50, 'sample_every': 2}
 
@@ -67,7 +67,7 @@ def test_a_sweep_goes_on_within_the_pair_where_it_stopped(tmp_path, capsys, monk
     out = capsys.readouterr().out
     assert 'r1 gamma=0.1 + r2 gamma=0.1' in out and 'every mode in every seed: 0 of 0' in out
     assert (tmp_path / 'ring/samples.png').exists() and not list((tmp_path / 'ring').glob('*/samples'))
-    advancing = study.advancing
+    advancing = training.advancing
 
     def stopped(config, *rest):
         advance = advancing(config, *rest)
@@ -79,10 +79,10 @@ def test_a_sweep_goes_on_within_the_pair_where_it_stopped(tmp_path, capsys, monk
 
         return one
 
-    monkeypatch.setattr(study, 'advancing', stopped)
+    monkeypatch.setattr(training, 'advancing', stopped)
     with pytest.raises(Interrupted, match=r'stopped at step [23]'):
         ring.main(small(tmp_path / 'stopped', **options))
-    monkeypatch.setattr(study, 'advancing', advancing)
+    monkeypatch.setattr(training, 'advancing', advancing)
     again = ring.main(small(tmp_path / 'stopped', resume=True, **options))
     assert capsys.readouterr().out.count('resumed') == 1
     without = lambda results: {name: {k: v for k, v in x.items() if k != 'seconds'} for name, x in results.items()}

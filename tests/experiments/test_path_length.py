@@ -11,8 +11,8 @@ from experiments.shared import generators
 from gan_jax import latents, runs
 from gan_jax.errors import InputError
 from gan_jax.keys import roots
+from gan_jax.runs.advance import first_state
 from gan_jax.runs.checkpoints import Checkpoints
-from gan_jax.runs.study import first_state
 
 
 @pytest.fixture(scope='module')

@@ -23,7 +23,8 @@ from gan_jax import data, games, latents, networks, objectives, parallel, runs
 from gan_jax.errors import InputError
 from gan_jax.keys import roots
 from gan_jax.optimizers import Optimizers
-from gan_jax.runs import checkpoints, pictures, samples, study
+from gan_jax.runs import checkpoints, pictures, samples
+from gan_jax.runs.advance import advancing, first_state
 from gan_jax.runs.weights import start_from
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -50,7 +51,7 @@ def small_study():
 def small_training(**options):
     config, one = Config(batch_size=8, **options), small_study()
     keys = roots(0, config.seeds)
-    return study.advancing(config, one, keys), study.first_state(config, one, keys)
+    return advancing(config, one, keys), first_state(config, one, keys)
 
 
 def train(path, steps, resume=False, **options):

@@ -16,7 +16,7 @@ from test_loop import assert_same_bits, small_study
 
 from gan_jax.data.order import batch_indices
 from gan_jax.keys import named, roots
-from gan_jax.runs import checkpoints, study
+from gan_jax.runs import advance, checkpoints
 
 SMALL = [str(processes.ROOT / 'tests/runs/small_run.py')]
 
@@ -28,7 +28,7 @@ def flags(path, *others, steps=4):
 def state_of(path, seeds=1):
     """The newest state of a run, restored in this process, which has 4 devices."""
     one = small_study()
-    return checkpoints.newest_state(path / 'r', study.first_state(Config(seeds=seeds), one, roots(0, seeds)))
+    return checkpoints.newest_state(path / 'r', advance.first_state(Config(seeds=seeds), one, roots(0, seeds)))
 
 
 def read(path, name):

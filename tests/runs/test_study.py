@@ -18,7 +18,7 @@ from test_loop import ROOT, assert_same_bits, small_study
 import gan_jax
 from gan_jax import data, finite, hosts, keys, parallel, runs
 from gan_jax.errors import Diverged, InputError
-from gan_jax.runs import seeds, study
+from gan_jax.runs import evaluation, seeds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -237,7 +237,7 @@ def test_results_that_process_0_cannot_write_end_all_processes(tmp_path, monkeyp
         if hosts.leads():
             raise OSError(28, 'No space left on device', str(file))
 
-    monkeypatch.setattr(study, 'write_json', full)
+    monkeypatch.setattr(evaluation, 'write_json', full)
     trained = types.SimpleNamespace(roots=np.zeros(()), path=tmp_path)
     found = coordination.together(monkeypatch, [lambda: runs.report(trained, lambda _: {'a': 1})] * 2)
     assert [error.errno for error in found] == [28, 28]
