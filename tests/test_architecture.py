@@ -38,7 +38,7 @@ LAYERS = [  # a module may import from its own line's package, and from any line
     {'gan_jax.commandline'},
     {'gan_jax.registry'},
     {'gan_jax.compilation'},
-    {'gan_jax.files', 'gan_jax.ranges', 'gan_jax.finite', 'gan_jax.interruptions', 'gan_jax.keys'},
+    {'gan_jax.files', 'gan_jax.ranges', 'gan_jax.finite', 'gan_jax.interruptions', 'gan_jax.keys', 'gan_jax.memory'},
     {'gan_jax.hosts'},
     {'gan_jax.liveness'},
     {'gan_jax.typing', 'gan_jax.errors'},

@@ -1,6 +1,7 @@
 """Options, study and end table shared by experiments on images; each experiment adds its networks and settings."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple
 
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import gan_jax
-from gan_jax import data, latents, runs
+from gan_jax import data, latents, memory, runs
 from gan_jax.data.feeds import Feed, Stream
 from gan_jax.errors import InputError
 from gan_jax.games.judgement import apply_network
@@ -89,13 +90,17 @@ class StageOptions(ImageOptions):
         return tuple(self.width << min(2, i) for i in reversed(range(dcgan.smallest_map(size)[2] + 1)))
 
 
+KEPT = 20_000
+"""Most images of a source that samples are compared with."""
+
+
 class ImageData(NamedTuple):
     """The data a run is trained on and compared with."""
 
     source: data.Images | data.ImageSource
     """The training images, held in memory if they fit within the memory limit."""
     train: data.Images
-    """The training images in memory; of a source, at most 20,000."""
+    """The training images in memory; of a source, at most KEPT."""
     held_out: data.Images | None
     """None for a data set without a test set."""
 
@@ -114,7 +119,7 @@ def load(config: ImageOptions) -> ImageData:
     )
     if config.score_every and not source.classes:
         raise InputError(f'--score-every requires labels to train a classifier; {config.dataset} has none')
-    train = at_most(source, 20_000)
+    train = at_most(source, KEPT)
     if train.labels is not None:
         try:
             data.check_labels(train.labels, len(train.classes))
@@ -219,10 +224,11 @@ def blocks_of(source: data.Images | data.ImageSource, size: int = 8192) -> Itera
 
 
 def at_most(source: data.Images | data.ImageSource, limit: int) -> data.Images:
-    """Images in memory as they are; of those on disk, at most `limit` at random."""
+    """Images in memory as they are; of those on disk, at most `limit` at random, in at most a quarter of the memory."""
     if isinstance(source, data.Images):
         return source
-    rows = np.random.default_rng(0).permutation(len(source))[:limit]
+    room = (memory.available() or math.inf) / 4 / (math.prod(data.sides(source.size)) * source.channels)
+    rows = np.random.default_rng(0).permutation(len(source))[: max(2, int(min(limit, room)))]
     batch = source.read(np.sort(rows).tolist())
     return data.Images(batch['image'], batch.get('label'), source.classes)
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from gan_jax import memory
 from gan_jax.data.reading import Size, cropped, sides, size_of
 from gan_jax.errors import InputError
 
@@ -68,6 +69,9 @@ def resize(images: np.ndarray, size: Size) -> np.ndarray:
 
     if images.shape[1:3] == sides(size):
         return images
+    height, width = sides(size)
+    need = 2 * len(images) * height * width * images.shape[3]  # of all of them, and of the list that they are joined from
+    memory.require(need, f'{len(images):,} images of {height} x {width} pixels', 'choose a smaller --size')
     grey = images.shape[3] == 1
     return np.stack([cropped(Image.fromarray(image.squeeze(-1) if grey else image), size) for image in images])
 

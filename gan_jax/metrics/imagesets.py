@@ -1,13 +1,13 @@
 """Sets of images, and what an extractor finds in them."""
 
 import hashlib
-import os
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from gan_jax import memory
 from gan_jax.errors import InputError
 from gan_jax.files import as_bytes
 from gan_jax.metrics import sources
@@ -121,19 +121,14 @@ def check_memory(count: int, dimension: int, needs: Collection[str]) -> None:
 
     Moments hold four float64 matrices at a time (`moments.merge`), and features are held twice in float32.
     """
-    if not hasattr(os, 'sysconf'):  # Windows does not report it
-        return
-    have = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
     costs = {
         'moments': ('frechet', 4 * 8 * dimension**2),
         'features': ('measures of individual features', 2 * 4 * count * dimension),
     }
     for field, (measures, need) in costs.items():
-        if field in needs and need > have:
-            raise InputError(
-                f'{measures} of {dimension:,} features per image require {need / 1e9:.0f} GB, and this machine has '
-                f'{have / 1e9:.0f} GB: use other --measures, fewer --samples and --reals, --resize N, or another --extractor'
-            )
+        if field in needs:
+            advice = 'use other --measures, fewer --samples and --reals, --resize N, or another --extractor'
+            memory.require(need, f'{measures} of {dimension:,} features per image', advice)
 
 
 def _taken_in(moments: FeatureMoments | None, parts: list[np.ndarray]) -> FeatureMoments:

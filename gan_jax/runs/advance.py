@@ -1,6 +1,7 @@
 """The compiled training steps of a study: on data that are on the device or read as required, for one or several seeds."""
 
 import functools
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from gan_jax import compilation, parallel, placement
+from gan_jax import compilation, memory, parallel, placement
 from gan_jax.data.feeds import Feed, Joined, Stream
 from gan_jax.errors import InputError
 from gan_jax.keys import named
@@ -54,12 +55,19 @@ def seeds_grid(config: TrainOptions, study: Study) -> Mesh:
 
 
 def first_state(config: TrainOptions, study: Study, keys: Key) -> TrainState:
-    """The state at step 0 for root keys `[seeds]`; for several seeds its leaves are `[seeds, ...]`."""
-    one = lambda key, example: study.trainer.init(example, named(key, 'init'))
+    """The state at step 0 for root keys `[seeds]`; for several seeds its leaves are `[seeds, ...]`.
+
+    Raises `InputError` for a state that does not fit into the memory of this machine.
+    """
+    one: Callable = lambda key, example: study.trainer.init(example, named(key, 'init'))
     if config.seeds == 1:
-        return compilation.jit(one)(keys[0], study.example)
-    # Seeds are initialised one after another, since `vmap` would batch every initialiser.
-    return seeds.over_seeds(one, config.seeds, side_by_side=False)(keys, study.example)
+        init, key = compilation.jit(one), keys[0]
+    else:  # one after another, since `vmap` would batch every initialiser
+        init, key = seeds.over_seeds(one, config.seeds, side_by_side=False), keys
+    shapes = jax.tree.leaves(jax.eval_shape(init, key, study.example))
+    what = 'the parameters and the states of their optimizers'
+    memory.require(sum(4 * math.prod(x.shape) for x in shapes), what, 'choose smaller networks or images, or fewer --seeds')
+    return init(key, study.example)
 
 
 def advancing(config: TrainOptions, study: Study, keys: Key) -> Advance:

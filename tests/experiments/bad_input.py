@@ -417,6 +417,9 @@ r3gan --preset ffhq64                                         requires --dataset
 r3gan --d-norm batch                                          R3GAN have no --d-norm
 r3gan --width 5 --group-width 3 --size 8                      groups do not divide twice the widths
 r3gan --widths 4 4 4 4 --size 28                              cannot be halved 3 times through a filter
+dcgan --size 8192                                             GB, and this machine has
+stylegan2 --size 8192                                         GB, and this machine has
+adversarial_autoencoder --dataset digits --size 8192          GB, and this machine has
 stylegan2 --d-norm spectral                                   StyleGAN2 have no --d-norm
 stylegan2 --path-weight 0 --path-every 8                      --path-every requires a --path-weight above 0
 stylegan2 --widths 4 4 4 4 --size 28                          cannot be halved 3 times
