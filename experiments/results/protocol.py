@@ -15,9 +15,13 @@ from experiments.results.rows import Column, Line, Picture, Reference, Row
 from gan_jax.divergences import DIVERGENCES
 
 
-def _row(name: str, section: str, label: str, command: str, figures: tuple[Column, ...], seeds: int = 3, **more: Any) -> Row:
-    """A row of seeds 0, 1, ... of `python -m experiments.COMMAND`."""
-    return Row(name, section, label, f'python -m experiments.{command}', figures, seeds=tuple(range(seeds)), **more)
+def _row(
+    name: str, section: str, label: str, command: str, figures: tuple[Column, ...], seeds: int = 3, first: int = 0, **more: Any
+) -> Row:
+    """A row of seeds `first`, `first + 1`, ... of `python -m experiments.COMMAND`."""
+    return Row(
+        name, section, label, f'python -m experiments.{command}', figures, seeds=tuple(range(first, first + seeds)), **more
+    )
 
 
 def _picture(name: str, shows: str, copied_from: str = 'samples.png') -> tuple[Picture, ...]:
@@ -274,7 +278,8 @@ def _theory() -> Iterator[Row]:
     objectives = ('minimax', 'non_saturating', 'wasserstein', 'least_squares', 'hinge', 'relativistic', 'relativistic_average')
     lines = (*(Line(name.replace('_', ' '), name) for name in objectives), Line('f-GAN, KL', 'f_gan:divergence=kl'))
     shown = _picture('ring_sweep', 'Samples of one seed under every objective and penalty')
-    yield _row('ring_sweep', 'ring_sweep', 'ring', 'ring --sweep', columns.SWEEP, 10, lines=lines, pictures=shown)
+    # The recipe was found on seeds 0 to 2.
+    yield _row('ring_sweep', 'ring_sweep', 'ring', 'ring --sweep', columns.SWEEP, 7, 3, lines=lines, pictures=shown)
     regularisers = {
         'none': 0, 'R1, gamma = .5': 1, 'R1, gamma = 1': 2, 'R1, gamma = 2': 3, 'Roth, gamma = 1': 9,
         'instance noise, sigma = 1': 12, 'WGAN-GP, weight .1': 4,
