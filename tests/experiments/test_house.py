@@ -216,7 +216,7 @@ def test_every_experiment_of_two_seeds_that_is_killed_goes_on_bit_for_bit(name, 
     run(monkeypatch, module, f'{flags} --name whole')
     killed = subprocess.run(
         [sys.executable, pathlib.Path(__file__).parent / 'killed_main.py', name, *shlex.split(flags), '--name', 'killed'],
-        cwd=tmp_path, env={**os.environ, 'PYTHONPATH': str(runner.ROOT)}, capture_output=True, text=True, timeout=600,
+        cwd=tmp_path, env={**os.environ, 'PYTHONPATH': str(runner.ROOT)}, capture_output=True, text=True, timeout=1800,
     )  # fmt: skip
     assert killed.returncode == -signal.SIGKILL, killed.stderr[-3000:]
     run(monkeypatch, module, f'{flags} --name killed --resume')
