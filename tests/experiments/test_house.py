@@ -195,13 +195,16 @@ def test_every_experiment_takes_what_the_house_offers(name, tmp_path, monkeypatc
 
 def saved(folder):
     """All arrays of the newest checkpoint of each part of a run, by name."""
+    is_key = lambda x: jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)
     found = {}
     for checkpoints in sorted(folder.rglob('checkpoints')):
         newest = max((path for path in checkpoints.iterdir() if path.name.isdecimal()), key=lambda path: int(path.name))
         with ocp.PyTreeCheckpointer() as reader, warnings.catch_warnings(action='ignore'):  # of where the arrays were
             state = reader.restore(newest / 'default')
         for path, leaf in jax.tree_util.tree_leaves_with_path(state):
-            found[f'{checkpoints.relative_to(folder)}/{newest.name}{jax.tree_util.keystr(path)}'] = np.asarray(leaf)
+            found[f'{checkpoints.relative_to(folder)}/{newest.name}{jax.tree_util.keystr(path)}'] = np.asarray(
+                jax.random.key_data(leaf) if is_key(leaf) else leaf
+            )
     return found
 
 
