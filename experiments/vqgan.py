@@ -22,11 +22,9 @@ from gan_jax import data, games, networks, runs
 from gan_jax.errors import InputError
 from gan_jax.games.differences import Difference, absolute_difference, perceptual
 from gan_jax.games.judgement import apply_network
-from gan_jax.metrics.extractors import EXTRACTORS
 from gan_jax.networks.quantized import check_halvings
 from gan_jax.networks.translation import patch_outputs
 from gan_jax.ranges import Count, Positive, Range, Weight, Whole, Width, refuse_given
-from gan_jax.registry import build
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,9 +106,7 @@ class Config(autoencoders.AutoencoderOptions):
         discriminator = networks.PatchDiscriminator(field, width, norm, jnp.dtype(self.dtype))
         differences: list[Difference] = [absolute_difference]
         if self.perceptual is not None:
-            extractor = build(EXTRACTORS, self.perceptual, data_dir=self.data_dir)
-            if extractor.shape not in (None, (*data.sides(size), channels)):
-                raise InputError(f'{extractor.name} accepts images {extractor.shape}, not {(*data.sides(size), channels)}')
+            extractor = autoencoders.extractor_of(self.perceptual, (*data.sides(size), channels), self.data_dir)
             differences.append(perceptual(extractor, self.perceptual_weight))
         return self.play(
             games.vqgan,

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from experiments import ring
+from experiments.ring import __main__ as ring
 from experiments.shared import image_gan
 from gan_jax import data, memory
 from gan_jax.errors import InputError

@@ -21,7 +21,6 @@ from experiments.ebgan import report
 from experiments.shared import image_gan
 from gan_jax import data, hosts, networks, runs
 from gan_jax.errors import InputError
-from gan_jax.metrics.extractors.classifier import train_classifier
 from gan_jax.objectives import OBJECTIVES
 from gan_jax.ranges import Compared, Count, Margin, Range, Several, Text, Width, refuse_given
 from gan_jax.registry import build
@@ -112,31 +111,11 @@ def study(config: Config) -> runs.Study:
     return made
 
 
-def evaluate(trained: runs.Trained, panels: dict[float, report.Energies] | None = None) -> dict[str, Any]:
-    """The figures of the end table by set of images. Adds the energies of the first seed to `panels`, by margin."""
-    config: Any = trained.config
-    source, train, held_out = trained.study.data
-    real = {name: image_gan.at_random(x.images, config.samples) for name, x in (('held-out', held_out), ('training', train))}
-    seen = {'generated': trained.images(config.samples), **real}
-    discriminator = config.networks(source.size, source.channels)[1]
-    energy = lambda state, x, key: discriminator.apply(state.discriminator.variables, x, train=False)
-    energies = {name: trained.mapped(energy, images, 'energy') for name, images in seen.items()}
-    classifier = train_classifier(train.images, train.labels, name=config.dataset, cache=True)
-    results = report.figures(seen, energies, classifier)
-    if trained.first:
-        panels = {} if panels is None else panels
-        panels[config.margin] = energies
-        pictures.save_figure(trained.path / 'energies.png', report.histograms({config.margin: energies}))
-        report.save_reconstructions(trained, discriminator, seen['held-out'][:16], seen['generated'][:16])
-    trained.tell(report.table(config, results))
-    return results
-
-
 def main(config: Config) -> dict[Any, Any]:
     """Trains, draws and evaluates; returns the figures of the end table, by margin if there are several. Raises `InputError`."""
     made = study(config)
     if not config.margins:
-        return runs.conclude(config, made, evaluate)
+        return runs.conclude(config, made, report.evaluate)
     check(config, made)
     run = runs.RunDirectory(config)  # only after all options have been checked
     results: dict[float, Any] = {}
@@ -145,7 +124,7 @@ def main(config: Config) -> dict[Any, Any]:
         part = config.with_margin(margin)
         game = part.make_game(made.data.source.size, made.data.source.channels)
         own = made._replace(game=game, trainer=part.trainer(game))
-        results[margin] = runs.conclude(part, own, functools.partial(evaluate, panels=panels))
+        results[margin] = runs.conclude(part, own, functools.partial(report.evaluate, panels=panels))
     hosts.agreed(lambda: pictures.save_figure(run.path / 'energies.png', report.histograms(panels)))
     print(report.sweep_table(config, {margin: runs.means(found) for margin, found in results.items()}))
     runs.write_json(run.path / 'results.json', results)

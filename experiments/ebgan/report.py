@@ -8,7 +8,7 @@ import numpy as np
 
 from experiments.shared import image_gan
 from gan_jax import data, runs
-from gan_jax.metrics.extractors.classifier import Classifier, classifier_scores
+from gan_jax.metrics.extractors.classifier import Classifier, classifier_scores, train_classifier
 from gan_jax.metrics.frechet import frechet_distance_from_features
 from gan_jax.networks.autoencoder import mean_energy
 from gan_jax.runs import pictures
@@ -96,3 +96,23 @@ def sweep_table(config: Any, results: dict[float, Any]) -> str:
         rows.append((f'{margin:g}', found['held-out']['energy'], *values))
     scale = next(iter(results.values()))['mean_image_energy']
     return runs.table(rows, title=f'{config.dataset} after {config.steps} steps; energy of the mean image {scale:.4g}')
+
+
+def evaluate(trained: runs.Trained, panels: dict[float, Energies] | None = None) -> dict[str, Any]:
+    """The figures of the end table by set of images. Adds the energies of the first seed to `panels`, by margin."""
+    config: Any = trained.config
+    source, train, held_out = trained.study.data
+    real = {name: image_gan.at_random(x.images, config.samples) for name, x in (('held-out', held_out), ('training', train))}
+    seen = {'generated': trained.images(config.samples), **real}
+    discriminator = config.networks(source.size, source.channels)[1]
+    energy = lambda state, x, key: discriminator.apply(state.discriminator.variables, x, train=False)
+    energies = {name: trained.mapped(energy, images, 'energy') for name, images in seen.items()}
+    classifier = train_classifier(train.images, train.labels, name=config.dataset, cache=True)
+    results = figures(seen, energies, classifier)
+    if trained.first:
+        panels = {} if panels is None else panels
+        panels[config.margin] = energies
+        pictures.save_figure(trained.path / 'energies.png', histograms({config.margin: energies}))
+        save_reconstructions(trained, discriminator, seen['held-out'][:16], seen['generated'][:16])
+    trained.tell(table(config, results))
+    return results

@@ -23,38 +23,19 @@ grid, by earlier code, they cover 18 to 23 of 25 modes and the plain GAN 11 +- 5
 
 import dataclasses
 import json
-import re
 from typing import Annotated, Any
 
-from experiments.mode_collapse import cells, problems
-from experiments.mode_collapse import search as searched
+from experiments.mode_collapse import cells, problems, search
 from experiments.mode_collapse.methods import METHODS
 from experiments.mode_collapse.problems import STACKED, Problem
+from experiments.mode_collapse.recipes import EVERY_METHOD, RECIPES
 from experiments.mode_collapse.report import compare_serial, picture, report
+from experiments.mode_collapse.titles import folder, of_digits, published_under
 from gan_jax import hosts, runs
 from gan_jax.ranges import BatchSize, Compared, Count, Range, Rate, Seed, SeedCount, SomeNames, refuse_given
 from gan_jax.registry import build
 from gan_jax.runs import pictures
 from gan_jax.runs.training import check
-
-EVERY_METHOD = (
-    'gan',
-    'unrolled:steps=5',
-    'packing:size=2',
-    'packing:size=3',
-    'packing:size=4',
-    'minibatch_discrimination',
-    'feature_matching',
-    'historical_averaging',
-    'wasserstein',
-    'wasserstein_gp',
-    'madgan',
-    'adagan',
-    'rpgan_r1_r2',
-    'rpgan_r1',
-    'gan_r1_r2',
-    'gan_r1',
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,27 +75,6 @@ class Config(runs.Options, problems.ProblemOptions):
         return {name: value for name, value in values.items() if name not in ('methods', 'invert', 'compare_serial')}
 
 
-RECIPES: dict[bool, dict[str, Any]] = {
-    False: {
-        'steps': 5000,
-        'batch_size': 60,
-        'optimizers': 'adam:learning_rate=1e-3,beta1=0.8',
-        'schedule': 'cosine:end=0.01',
-        'learning_rate': 1e-3,
-        'samples': 2500,
-    },
-    True: {
-        'steps': 20_000,
-        'batch_size': 120,
-        'optimizers': 'adam:learning_rate=1e-4,beta1=0.5,beta2=0.99,discriminator_rate=2e-4',
-        'schedule': 'constant',
-        'learning_rate': 2e-4,
-        'samples': 25_600,
-    },
-}
-"""Whether the data are stacked digits -> values of the options that are not given on the command line."""
-
-
 def main(config: Config) -> dict[str, Any]:
     """Trains every method, prints the table and returns the results by method; with `compare_serial`, the ratios of times.
 
@@ -151,23 +111,9 @@ def main(config: Config) -> dict[str, Any]:
     print(report(published_under(config), title, problem, results, config.samples or 0))
     print(f'picture {run.path / "samples.png"}; numbers {run.path / "results.json"}')
     if config.invert:
-        invert(config, {text: cell for text, cell in chosen.items() if not any(results[text]['diverged'])}, run)
+        kept = {text: cell for text, cell in chosen.items() if not any(results[text]['diverged'])}
+        search.invert(kept, config.invert, run, images=config.data == STACKED)
     return results
-
-
-def invert(config: Config, chosen: dict[str, tuple[cells.Config, runs.Study]], run: runs.RunDirectory) -> None:
-    """Searches latents of real examples and compares distances of pairs.
-
-    Only for methods that have one generator and have not diverged.
-    """
-    found = {text: searched.search(*cell, config.invert) for text, cell in chosen.items()}
-    searches = {text: search for text, search in found.items() if search is not None}
-    if not searches:
-        print('there are no latents to search: every method has several generators or has diverged')
-        return
-    print(searched.report(searches, images=config.data == STACKED))
-    pictures.save_figure(run.path / 'distances.png', searched.picture(searches))
-    print(f'picture {run.path / "distances.png"}')
 
 
 def complete(config: Config) -> Config:
@@ -186,25 +132,6 @@ def make_cell(config: Config, problem: Problem, method: str) -> tuple[cells.Conf
     study = cells.study(cell, problem)
     check(cell, study)
     return cell, study
-
-
-def folder(config: Config) -> str:
-    """Name of the directory that holds the runs on a data set."""
-    return re.sub(r'[^\w.=+-]', '_', config.data + (f'_{config.networks}' if config.data == STACKED else ''))
-
-
-def of_digits(config: Config) -> str:
-    """Describes the stacked digits in titles; empty for the standard MNIST."""
-    if config.data != STACKED or (config.digits == 'mnist' and config.size in (None, 28)):
-        return ''
-    return f' of {config.digits}' + (f' at {config.size} pixels' if config.size else '')
-
-
-def published_under(config: Config) -> str:
-    """The key of published values for the data set; empty if there are none, as for stacks of other digits than MNIST's."""
-    if config.data != STACKED:
-        return config.data
-    return '' if of_digits(config) else config.networks
 
 
 if __name__ == '__main__':

@@ -4,6 +4,7 @@ Inference via optimisation finds how closely a generator can reproduce real exam
 distances between pairs of samples are compared with those between pairs of real examples.
 """
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -13,6 +14,7 @@ import numpy as np
 from experiments.mode_collapse import cells
 from gan_jax import compilation, inversion, keys, runs
 from gan_jax.metrics.distances import PairDistances, pair_distances
+from gan_jax.runs import pictures
 
 PAIRED = 1000
 """Number of samples whose pairs are counted."""
@@ -25,6 +27,25 @@ class Search(NamedTuple):
     """Mean squared error per entry, `[seeds, targets]`."""
     distances: list[PairDistances]
     """Distances between pairs, for each seed."""
+
+
+def invert(chosen: Mapping[str, tuple[cells.Config, runs.Study]], targets: int, run: runs.RunDirectory, *, images: bool) -> None:
+    """Searches the latents of real examples for every method of one generator, and prints and draws the distances of pairs.
+
+    Args:
+        chosen: the options and the run of each method, none of which has diverged.
+        targets: number of real examples.
+        run: the directory of the picture.
+        images: whether the examples are images.
+    """
+    found = {text: search(*cell, targets) for text, cell in chosen.items()}
+    searches = {text: one for text, one in found.items() if one is not None}
+    if not searches:
+        print('there are no latents to search: every method has several generators or has diverged')
+        return
+    print(report(searches, images))
+    pictures.save_figure(run.path / 'distances.png', picture(searches))
+    print(f'picture {run.path / "distances.png"}')
 
 
 def search(config: cells.Config, study: runs.Study, targets: int) -> Search | None:

@@ -20,9 +20,10 @@ from typing import Any, ClassVar, Literal
 import jax
 import jax.numpy as jnp
 
-from experiments.pix2pix.report import SHOWN, Pairs, evaluate, load
-from experiments.shared.translation import TranslationOptions, save_progress, table_of_images
-from gan_jax import data, games, hosts, networks, parallel, runs
+from experiments.pix2pix.pairs import of_pairs
+from experiments.pix2pix.report import evaluate, load
+from experiments.shared.translation import TranslationOptions, save_progress
+from gan_jax import hosts, networks, parallel, runs
 from gan_jax.errors import InputError
 from gan_jax.games.judgement import apply_network
 from gan_jax.metrics.extractors import EXTRACTORS
@@ -124,33 +125,6 @@ def study(config: Config) -> runs.Study:
     """The run for these options. Raises `InputError` for what cannot work, before anything is written."""
     config.check()
     return of_pairs(config, load(config))
-
-
-def of_pairs(config: Config, pairs: Pairs) -> runs.Study:
-    """The run on these pairs."""
-    size, channels = config.size, [pairs.train[name].shape[-1] for name in ('input', 'target')]
-    field, width, norm = (1, 1, 'none') if config.l1_alone else (config.receptive_field, config.width, config.d_norm)
-    discriminator = networks.PatchDiscriminator(field, width, norm, jnp.dtype(config.dtype))
-    game = config.played(games.paired_translation, config.network(channels[1]), discriminator, l1_weight=config.l1_weight)
-    translator = config.translator(None, channels)
-    source, target = (pairs.held_out[name][:SHOWN] for name in ('input', 'target'))
-    return runs.Study(
-        game,
-        config.trainer(game),
-        data.feed(
-            pairs.train,
-            config.batch_size,
-            minibatches=config.minibatches,
-            transform=lambda pair, key: data.jitter(pair, key, size=size),
-            memory_limit=config.memory_limit * 1e9,
-        ),
-        {name: jnp.zeros((1, size, size, c)) for name, c in zip(pairs.train, channels, strict=True)},
-        generator=translator,
-        known={'channels': channels},
-        show=lambda state, key: translator.translate(state.ema, data.to_float(jnp.asarray(source)), key),
-        picture=lambda made: table_of_images([('input', source), ('output', made), ('target', target)]),
-        data=pairs,
-    )
 
 
 def main(config: Config) -> dict[str, Any]:

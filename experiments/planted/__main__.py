@@ -20,27 +20,17 @@ import dataclasses
 import math
 import pathlib
 import sys
-import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.planted.failures import KINDS, Failure, Parts
+from experiments.planted.failures import KINDS
+from experiments.planted.pool import division, figures_of_kinds, outputs_of, pool_of
 from experiments.planted.report import NEW, is_found, report
-from gan_jax import data, runs
+from gan_jax import runs
 from gan_jax.errors import InputError, told_to_user
-from gan_jax.metrics.extractors import EXTRACTORS, Extractor
-from gan_jax.metrics.imagesets import collect
-from gan_jax.metrics.measure import Found, Measure
-from gan_jax.metrics.measures import MEASURES, TRAIN
-from gan_jax.metrics.moments import feature_moments
-from gan_jax.metrics.neighbours import compare_distances, nearest_distance
+from gan_jax.metrics.measures import MEASURES
 from gan_jax.ranges import BatchSize, Compared, DataDir, Seed, SeedCount, Side, SomeNames, Text
 from gan_jax.registry import build
-
-_BLOCK = 8192
-"""Training images that are compared with all samples at a time."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,14 +76,14 @@ def main(config: Config) -> dict[str, dict[str, list[float]]]:
     measures = [build(MEASURES, text) for text in config.measures]
     if labelled := [text for text, measure in zip(config.measures, measures, strict=True) if measure.labelled]:
         raise InputError(f'{labelled[0]} requires the classes of both sets, which planted failures do not keep')
-    pool = _pool(config, {'features'} | {measure.fake for measure in measures})
-    _, parts = _division(pool, config.seed)
+    pool = pool_of(config, {'features'} | {measure.fake for measure in measures})
+    _, parts = division(pool, config.seed)
     for failure in failures.values():
         pool.outputs(failure.plant(parts, np.random.default_rng(0))[:2])  # what cannot work must fail before the run is created
     fake, real = (pool.outputs(images) for images in (parts.new[: pool.samples], parts.new[-pool.samples :]))
     with told_to_user():
         for measure in measures:
-            measure.call(_rows(real, np.arange(pool.samples)), fake, *([real] if measure.held_out else []))
+            measure.call(outputs_of(real, np.arange(pool.samples)), fake, *([real] if measure.held_out else []))
     run = runs.RunDirectory(config)
     found_of_all = pool.outputs(pool.images)
     file = run.path / 'seeds.json'
@@ -104,7 +94,7 @@ def main(config: Config) -> dict[str, dict[str, list[float]]]:
         for seed in seeds:
             kept = done.setdefault(str(seed), {})
             bar.update(len(kept))
-            for kind, figures in _planted(pool, found_of_all, measures, failures, seed, kept):
+            for kind, figures in figures_of_kinds(pool, found_of_all, measures, failures, seed, kept):
                 kept[kind] = figures
                 runs.write_json(file, done)
                 bar.update()
@@ -122,84 +112,6 @@ def _finished(file: pathlib.Path) -> dict[str, dict[str, dict[str, float]]]:
     """The figures of a run that was stopped, as seed -> kind -> name -> value; JSON has null for those that are not finite."""
     with_nan = lambda figures: {name: math.nan if x is None else x for name, x in figures.items()}
     return {seed: {kind: with_nan(figures) for kind, figures in kinds.items()} for seed, kinds in runs.read_json(file).items()}
-
-
-class Pool(NamedTuple):
-    """The whole data set, and how it is compared."""
-
-    images: np.ndarray
-    """uint8 `[n, h, w, c]`"""
-    labels: np.ndarray | None
-    samples: int
-    """Number of samples."""
-    extractor: Extractor
-    outputs: Callable[[np.ndarray], Found]
-    """images -> what the measures require of them."""
-
-
-def _pool(config: Config, needs: set[str]) -> Pool:
-    """Reads the data set. Raises `InputError` for one that is too small, and for an unknown one or an unknown extractor."""
-    where: dict[str, Any] = {'size': config.size, 'data_dir': config.data_dir}
-    parts = [data.load(config.dataset, **where)]
-    if data.has_test_set(config.dataset, config.data_dir):
-        parts.append(data.load(config.dataset, split='test', **where))
-    images = np.concatenate([part.images for part in parts])
-    labels = None if any(part.labels is None for part in parts) else np.concatenate([part.labels for part in parts])
-    count = min(5000, len(images) // 6) if config.samples is None else config.samples
-    if not 2 <= count <= len(images) // 6:
-        raise InputError(f'{config.dataset} has {len(images)} images, a sixth of which is the most that --samples can be')
-    extractor = build(EXTRACTORS, config.extractor, dataset=config.dataset, **where)
-    outputs = lambda images: collect(extractor, [images], needs, batch_size=config.batch_size)
-    return Pool(images, labels, count, extractor, outputs)
-
-
-def _division(pool: Pool, seed: int) -> tuple[tuple[np.ndarray, np.ndarray], Parts]:
-    """The numbers of a seed's training and held-out images, and what failures are planted in."""
-    order = np.random.default_rng(seed).permutation(len(pool.images))
-    held_out, new, train = np.split(order, [pool.samples, 3 * pool.samples])
-    labels = None if pool.labels is None else pool.labels[new]
-    return (train, held_out), Parts(pool.samples, pool.images[train], pool.images[new], labels)
-
-
-def _planted(
-    pool: Pool,
-    found: Found,
-    measures: Sequence[Measure],
-    failures: Mapping[str, Failure],
-    seed: int,
-    kept: Mapping[str, Any],
-) -> Iterator[tuple[str, dict[str, float]]]:
-    """Yields the figures of new images and of every failure that is not in `kept`. `found` are the outputs for all images."""
-    if not {NEW, *failures} - set(kept):
-        return
-    (train, held_out), parts = _division(pool, seed)
-    blocks = lambda: (_floats(parts.train[i : i + _BLOCK]) for i in range(0, len(train), _BLOCK))
-    of_held_out = nearest_distance(_floats(pool.images[held_out]), blocks())
-    whole, some, other = (_rows(found, rows) for rows in (train, train[: pool.samples], held_out))
-    for kind in (NEW, *failures):
-        if kind in kept:
-            continue
-        rng = np.random.default_rng([seed, zlib.crc32(kind.encode())])
-        images = parts.new[: pool.samples] if kind == NEW else failures[kind].plant(parts, rng)
-        fake = pool.outputs(images)
-        figures: dict[str, float] = {}
-        for measure in measures:
-            of_all = measure.split == TRAIN or measure.real == 'moments'
-            given = [whole if of_all else some, fake, *([other] if measure.held_out else [])]
-            with told_to_user():
-                figures |= {name: value for name, value, *_ in measure.call(*given)}
-        test = compare_distances(nearest_distance(_floats(images), blocks()), of_held_out)
-        figures |= {name: float(getattr(test, name)) for name in ('ratio', 'p_value', 'nearer', 'nearer_p_value')}
-        yield kind, figures
-
-
-def _rows(found: Found, rows: np.ndarray) -> Found:
-    features = found.features[rows]
-    return Found(len(rows), feature_moments(features), features)
-
-
-def _floats(images: np.ndarray) -> np.ndarray:
-    return images.reshape(len(images), -1) / np.float32(127.5)
 
 
 if __name__ == '__main__':

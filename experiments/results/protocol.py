@@ -8,7 +8,7 @@ row was recorded, and goes when it is recorded again.
 from collections.abc import Iterator
 from typing import Any
 
-from experiments.mode_collapse.__main__ import EVERY_METHOD
+from experiments.mode_collapse.recipes import EVERY_METHOD
 from experiments.mode_collapse.report import PUBLISHED, SOURCES
 from experiments.results import columns
 from experiments.results.rows import Column, Line, Picture, Reference, Row
@@ -240,7 +240,7 @@ def _mixtures() -> Iterator[Row]:
     for data in ('ring', 'grid'):
         shown = _picture(f'mode_collapse_{data}', 'Samples of one seed over training, a row for each method')
         command, methods = f'mode_collapse --data {data}', tuple(published(data, name) for name in EVERY_METHOD)
-        more = {'lines': methods, 'references': perfect[data], 'pictures': shown, 'baseline': 'gan'}
+        more: dict[str, Any] = {'lines': methods, 'references': perfect[data], 'pictures': shown, 'baseline': 'gan'}
         yield _row(f'mode_collapse_{data}', 'mode_collapse', data, command, columns.COLLAPSE, 10, **more)
         for steps in (5000, 25_000):
             values, source = CURVES[data, steps], f'Elfeki et al. 2019, {steps:,} steps, off its curves'

@@ -15,9 +15,11 @@ from gan_jax import data, runs
 from gan_jax.errors import InputError
 from gan_jax.games.judgement import apply_network
 from gan_jax.games.parts import part_of
+from gan_jax.metrics.extractors import EXTRACTORS, Extractor
 from gan_jax.metrics.extractors.classifier import Classifier, train_classifier
 from gan_jax.metrics.frechet import frechet_distance_from_features
 from gan_jax.ranges import Compared, Count, Text, Width, refuse_given
+from gan_jax.registry import build
 from gan_jax.typing import Array, Key
 
 SHOWN = 8
@@ -81,6 +83,14 @@ class AutoencoderOptions(image_gan.ImageOptions):
     def play(self, rules: Callable[..., gan_jax.Game], *networks: Any, **settings: Any) -> gan_jax.Game:
         """The game `rules` of these networks with these options. Raises `InputError`."""
         return played(self, rules, *networks, **settings)
+
+
+def extractor_of(text: str, shape: tuple[int, int, int], data_dir: str | None) -> Extractor:
+    """The extractor of a perceptual term on images `[h, w, c]` of this shape. Raises `InputError` if it accepts only others."""
+    extractor = build(EXTRACTORS, text, data_dir=data_dir)
+    if extractor.shape not in (None, shape):
+        raise InputError(f'{extractor.name} accepts images {extractor.shape}, not {shape}')
+    return extractor
 
 
 def study(config: AutoencoderOptions, images: image_gan.ImageData | None = None) -> runs.Study:

@@ -12,8 +12,9 @@ from typing import Annotated
 
 import tyro
 
-from experiments.text_to_image import __main__ as text_to_image
 from experiments.text_to_image import caption_vectors, report
+from experiments.text_to_image.options import ENCODER
+from experiments.text_to_image.options import Config as Trained
 from gan_jax import runs, text
 from gan_jax.errors import InputError
 from gan_jax.ranges import Checked, DataDir, Seed, Text
@@ -44,8 +45,8 @@ def main(config: Config) -> pathlib.Path:
     if not config.captions:
         raise InputError('no captions are given; write them after RUN, in quotes')
     path, captions = pathlib.Path(config.run), list(config.captions)
-    text_to_image.Config.of_run(path)
-    encoder = text.load(path / text_to_image.ENCODER)
+    Trained.of_run(path)
+    encoder = text.load(path / ENCODER)
     caption_vectors.tell_unknown(encoder, captions)
     encoder.encode(captions)  # raises for invalid captions before anything is built
     trained = runs.load(path, data_dir=config.data_dir)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from helpers import close, normal, quick, random_variables
 
-from experiments import bigan, biggan
+from experiments import biggan
+from experiments.bigan import __main__ as bigan
 from experiments.shared import conditional, labelled
 from gan_jax import data
 from gan_jax.games.parts import by_collection

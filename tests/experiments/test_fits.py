@@ -13,17 +13,20 @@ import pytest
 from PIL import Image
 
 import gan_jax
-from experiments import f_gan, vanishing_gradients
+from experiments.f_gan import __main__ as f_gan
+from experiments.f_gan.fits import WeightedMixture, exact
+from experiments.vanishing_gradients import __main__ as vanishing_gradients
+from experiments.vanishing_gradients.measured import generator_gradient
 from gan_jax import games, latents, networks, objectives, runs
 from gan_jax.divergences import DIVERGENCES
 from gan_jax.runs import run_main
 
-MIXTURE = f_gan.WeightedMixture(*(getattr(f_gan.Config(), name) for name in ('weights', 'means', 'stds')))
+MIXTURE = WeightedMixture(*(getattr(f_gan.Config(), name) for name in ('weights', 'means', 'stds')))
 
 
 @pytest.fixture(scope='module')
 def best():
-    return {name: f_gan.exact(DIVERGENCES[name](), MIXTURE) for name in DIVERGENCES}
+    return {name: exact(DIVERGENCES[name](), MIXTURE) for name in DIVERGENCES}
 
 
 def test_kl_matches_moments(best):
@@ -55,7 +58,7 @@ def test_divergences_that_differ_by_a_scale_and_a_constant_have_one_optimum(best
 
 @pytest.mark.parametrize('name', DIVERGENCES)
 def test_one_gaussian_is_recovered(name):
-    fit = f_gan.exact(DIVERGENCES[name](), f_gan.WeightedMixture((1.0,), (1.0,), (0.7,)), starts=[(0.0, 1.5), (2.0, 0.4)])
+    fit = exact(DIVERGENCES[name](), WeightedMixture((1.0,), (1.0,), (0.7,)), starts=[(0.0, 1.5), (2.0, 0.4)])
     assert (fit['mu'], fit['sigma']) == pytest.approx((1.0, 0.7), abs=1e-5)
     assert fit['value'] == pytest.approx(-math.log(4) if name == 'gan' else 0, abs=1e-9)
 
@@ -92,7 +95,7 @@ def test_adversarial_fit_gets_there(easy, name):
 
 def test_bound_is_the_divergence(tmp_path):
     """Of a generator that stays, KL(N(1, .7^2) || N(0, 1.5^2)) = log(1.5 / .7) + (.49 + 1) / 4.5 - .5."""
-    one = f_gan.WeightedMixture((1.0,), (1.0,), (0.7,))
+    one = WeightedMixture((1.0,), (1.0,), (0.7,))
     options = {'seeds': 1, 'steps': 600, 'batch_size': 128, 'width': 16, 'samples': 20_000}
     config = f_gan.Config(runs_dir=str(tmp_path), start=(0.0, 1.5), generator_rate=0.0, **options)
     result = f_gan.fitted(runs.train(config, f_gan.study(config, DIVERGENCES['kl'](), one)), one)
@@ -162,7 +165,7 @@ def test_weights_of_the_two_logistic_gradients():
         logits = lambda params: D.apply(state.discriminator.variables, play(params))
         jacobian = jax.tree.leaves(jax.jacrev(logits)(state.generator.params))
         jacobian = jnp.concatenate([leaf.reshape(len(real), -1) for leaf in jacobian], 1)
-        found = [vanishing_gradients.generator_gradient(game, state, real, play_key, see_key)[0] for game in both]
+        found = [generator_gradient(game, state, real, play_key, see_key)[0] for game in both]
         return logits(state.generator.params), jacobian, found
 
     logit, jacobian, found = jax.device_get(compute(*jax.random.split(jax.random.key(0), 3)))

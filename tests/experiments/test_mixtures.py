@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from helpers import close
 
-from experiments import ring, unrolled_gan
+from experiments import unrolled_gan
+from experiments.ring import __main__ as ring
 from experiments.shared import mixtures
 from gan_jax import runs
 from gan_jax.errors import InputError, Interrupted

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from experiments.planted import __main__ as planted
+from experiments.planted import pool
 from experiments.planted.failures import KINDS, Parts
 from experiments.planted.report import CLAIMS, NEW, is_found, report
 from experiments.results import runner
@@ -83,7 +84,7 @@ def test_the_digits(tmp_path, capsys, monkeypatch):
     assert min(results['copies:share=0.2']['nearer']) >= 30 > 10 > max(results[NEW]['nearer'])
     out = capsys.readouterr().out
     assert out.count('digits, 150 of 1,797 images, 3 seeds') == 2 and 'features: pixels' in out
-    monkeypatch.setattr(planted, 'nearest_distance', None)  # nothing is left to compute
+    monkeypatch.setattr(pool, 'nearest_distance', None)  # nothing is left to compute
     assert planted.main(planted.Config(runs_dir=str(tmp_path), kinds=kinds, resume=True, **options)) == results
     seeds = runs.read_json(tmp_path / 'planted/seeds.json')
     seeds['1']['dropped']['recall'] = None  # JSON has no NaN

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import r3gan
+from experiments.r3gan import __main__ as r3gan
 from gan_jax import runs
 from gan_jax.errors import InputError
 

@@ -8,7 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import dirac_gan, optimal_discriminator
+from experiments.dirac_gan import __main__ as dirac_gan
+from experiments.dirac_gan import adam, fields, steps
+from experiments.optimal_discriminator import __main__ as optimal_discriminator
+from experiments.optimal_discriminator import densities
 from gan_jax import optimizers
 from gan_jax.augmentations import instance_noise
 from gan_jax.errors import InputError
@@ -26,7 +29,7 @@ def x64():
 
 
 def eigenvalues(objective, penalty=None, noise=0.0):
-    v = dirac_gan.field(OBJECTIVES[objective](), penalty, noise)
+    v = fields.field(OBJECTIVES[objective](), penalty, noise)
     return sort(np.linalg.eigvals(jax.jit(jax.jacfwd(v))(jnp.zeros(2))))
 
 
@@ -71,7 +74,7 @@ def test_the_critical_gamma_of_r1_is_1(x64):
 def test_bare_games_turn_and_simultaneous_steps_of_them_grow(x64):
     for objective, frequency in [('minimax', 0.5), ('non_saturating', 0.5), ('wasserstein', 1.0)]:
         np.testing.assert_allclose(eigenvalues(objective), [-1j * frequency, 1j * frequency], atol=1e-12)
-        v = dirac_gan.field(OBJECTIVES[objective]())
+        v = fields.field(OBJECTIVES[objective]())
         growth = jax.jit(lambda h, v=v: jax.jacfwd(lambda z: z + h * v(z))(jnp.zeros(2)))
         for h in (0.1, 0.5):
             found = np.abs(np.linalg.eigvals(growth(h)))
@@ -90,7 +93,7 @@ def test_fields_away_from_the_equilibrium(x64):
         ('wasserstein', None, psi, -theta),
     ]
     for objective, penalty, *expected in closed:
-        v = jax.jit(jax.vmap(dirac_gan.field(OBJECTIVES[objective](), penalty)))
+        v = jax.jit(jax.vmap(fields.field(OBJECTIVES[objective](), penalty)))
         np.testing.assert_allclose(v(jnp.stack([theta, psi], 1)).T, expected, rtol=1e-12)
 
 
@@ -107,7 +110,7 @@ def test_quadrature_over_the_noise_is_the_mean_over_the_librarys_noise():
 
     sampled = -jnp.diag(jnp.stack(jax.jit(jax.jacrev(losses, (0, 1)))(theta, psi), 1))
     # A standard error is below (2 (sigma^2 + theta^2) / 200000)^(1/2) = .004.
-    np.testing.assert_allclose(dirac_gan.field(objective, noise=sigma)(jnp.array([theta, psi])), sampled, atol=0.008)
+    np.testing.assert_allclose(fields.field(objective, noise=sigma)(jnp.array([theta, psi])), sampled, atol=0.008)
 
 
 MODES = ('simultaneous', 'optimistic', 'extragradient')
@@ -121,16 +124,16 @@ def test_factors_of_steps_that_look_ahead(objective):
     optimistic = np.abs(np.roots([1, -1 - 2j * h * a, 1j * h * a])).max()
     expected = [(1 + (h * a) ** 2) ** 0.5, optimistic, (1 - (h * a) ** 2 + (h * a) ** 4) ** 0.5]
     for mode, factor in zip(MODES, expected, strict=True):
-        assert dirac_gan.growth(mode, [1j * a, -1j * a], h) == pytest.approx(factor, rel=1e-12)
-        found = np.abs(np.linalg.eigvals(dirac_gan.map_of(mode, jacobian, h))).max()
+        assert steps.growth(mode, [1j * a, -1j * a], h) == pytest.approx(factor, rel=1e-12)
+        found = np.abs(np.linalg.eigvals(steps.map_of(mode, jacobian, h))).max()
         assert found == pytest.approx(factor, rel=1e-12) and (factor < 1) == (mode != 'simultaneous')
     assert expected[1] == pytest.approx(1 - (h * a) ** 2 / 2, abs=1e-4)
 
 
 def test_the_trajectories_are_those_of_the_librarys_train_step(x64):
     config = dirac_gan.Config(gammas=(1.0,), noises=(1.0,), steps=50)
-    case = next(case for case in dirac_gan.cases(config) if (case.objective, case.regulariser) == ('minimax', 'none'))
-    paths, objective = dirac_gan.analyse(case, config)[1], OBJECTIVES['minimax']()
+    case = next(case for case in fields.cases(config) if (case.objective, case.regulariser) == ('minimax', 'none'))
+    paths, objective = steps.analyse(case, config)[1], OBJECTIVES['minimax']()
     for mode, how in {
         'simultaneous': {'simultaneous': True},
         'alternating': {},
@@ -138,7 +141,7 @@ def test_the_trajectories_are_those_of_the_librarys_train_step(x64):
         'extragradient': {'extragradient': True},
     }.items():
         players = optimizers.sgd(config.step_size, optimistic=mode == 'optimistic')
-        found = dirac_gan.trained(objective, players, config.start, 50, **how)
+        found = adam.trained(objective, players, config.start, 50, **how)
         np.testing.assert_allclose(found, paths[mode], rtol=1e-9, atol=1e-9)
 
 
@@ -189,50 +192,50 @@ def test_dirac_gan_leaves_its_picture_and_numbers(dirac):
 
 def test_wgan_gp_leaves_the_equilibrium(x64):
     config = dirac_gan.Config(start=(0.01, 0.01), gammas=(1.0,), noises=(1.0,))
-    chosen = [case for case in dirac_gan.cases(config) if case.regulariser == 'WGAN-GP']
+    chosen = [case for case in fields.cases(config) if case.regulariser == 'WGAN-GP']
     assert len(chosen) == 3
     for case in chosen:
-        paths = dirac_gan.analyse(case, config)[1]
+        paths = steps.analyse(case, config)[1]
         for path in (paths['simultaneous'], paths['alternating']):
             assert np.linalg.norm(path[1000:], axis=1).min() > 0.5
 
 
 def test_what_counts_as_convergence():
     t = np.arange(1001)
-    assert dirac_gan.outcome(np.exp(-t / 100)) == 'converges'
-    assert dirac_gan.outcome(np.exp(t / 1000)) == 'diverges'
-    assert dirac_gan.outcome(2 + np.sin(t / 10)) == 'cycles'
-    assert dirac_gan.outcome(np.where(t < 900, 1, np.nan)) == 'diverges'
-    assert dirac_gan.outcome(np.where(t < 300, 1, np.inf)) == 'diverges'
+    assert steps.outcome(np.exp(-t / 100)) == 'converges'
+    assert steps.outcome(np.exp(t / 1000)) == 'diverges'
+    assert steps.outcome(2 + np.sin(t / 10)) == 'cycles'
+    assert steps.outcome(np.where(t < 900, 1, np.nan)) == 'diverges'
+    assert steps.outcome(np.where(t < 300, 1, np.inf)) == 'diverges'
 
 
-def densities(name, mu=2.0):
-    pair = optimal_discriminator.PAIRS[name](mu)
-    x = optimal_discriminator.grid(pair)
-    return *(optimal_discriminator.log_density(density, x) for density in pair), x
+def on_a_grid(name, mu=2.0):
+    pair = densities.PAIRS[name](mu)
+    x = densities.grid(pair)
+    return *(densities.log_density(density, x) for density in pair), x
 
 
 @pytest.mark.parametrize(('mu', 'expected'), [(0.5, -1.325672), (1.0, -1.163451), (2.0, -0.712633), (3.0, -0.332740)])
 def test_value_at_the_optimum_of_two_gaussians(mu, expected):
     # -log 4 + 2 JSD, by scipy's adaptive quadrature; as in test_objectives.
-    log_p, log_q, x = densities('gaussians', mu)
-    assert optimal_discriminator.optimal_value(log_p, log_q, x) == pytest.approx(expected, abs=1e-6)
-    row = optimal_discriminator.compare(log_p, log_q, mu**2 / 2 - mu * x, x)
+    log_p, log_q, x = on_a_grid('gaussians', mu)
+    assert densities.optimal_value(log_p, log_q, x) == pytest.approx(expected, abs=1e-6)
+    row = densities.compare(log_p, log_q, mu**2 / 2 - mu * x, x)
     found = [row[name] for name in ('gap', 'distance', 'slope', 'intercept')]
     np.testing.assert_allclose(found, [0, 0, -mu, mu**2 / 2], atol=1e-9)
 
 
-@pytest.mark.parametrize('name', optimal_discriminator.PAIRS)
+@pytest.mark.parametrize('name', densities.PAIRS)
 def test_no_discriminator_is_above_the_optimal_one(name):
-    log_p, log_q, x = densities(name)
+    log_p, log_q, x = on_a_grid(name)
     np.testing.assert_allclose([np.trapezoid(np.exp(log), x) for log in (log_p, log_q)], 1, rtol=1e-12)
-    best = optimal_discriminator.optimal_value(log_p, log_q, x)
-    assert optimal_discriminator.value(log_p, log_q, log_p - log_q, x) == pytest.approx(best, abs=1e-12)
+    best = densities.optimal_value(log_p, log_q, x)
+    assert densities.value(log_p, log_q, log_p - log_q, x) == pytest.approx(best, abs=1e-12)
     random = np.random.default_rng(0)
     for scale in (1e-3, 0.1, 1.0, 10.0):
         for base in (0 * x, log_p - log_q):
             logit = base + scale * np.interp(x, random.uniform(x[0], x[-1], 30).cumsum(), random.normal(size=30))
-            row = optimal_discriminator.compare(log_p, log_q, logit + scale * random.normal(), x)
+            row = densities.compare(log_p, log_q, logit + scale * random.normal(), x)
             assert row['value'] < best and row['gap'] > 0
 
 

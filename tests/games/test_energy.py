@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from experiments.ebgan import __main__ as ebgan
+from experiments.ebgan import report
 from experiments.shared import image_gan
 from gan_jax import games, latents, networks, objectives, runs
 from gan_jax.errors import InputError
@@ -140,7 +141,7 @@ def test_energies_are_the_discriminators(tmp_path):
     state = jax.jit(study.trainer.init)(study.example, jax.random.key(3))
     trained = runs.Trained(config, study, None, tmp_path, state, jax.random.key(0), (True,), programs={})
     panels = {}
-    results = ebgan.evaluate(trained, panels)
+    results = report.evaluate(trained, panels)
     images = image_gan.at_random(study.data.held_out.images, 30)
     network = config.networks(8, 1)[1]
     expected = network.apply(state.discriminator.variables, image_gan.floats(images), train=False)

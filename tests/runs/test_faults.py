@@ -17,7 +17,8 @@ import pytest
 from PIL import Image
 from test_loop import Config, assert_same_bits
 
-from experiments import f_gan, vanishing_gradients
+from experiments.f_gan import __main__ as f_gan
+from experiments.vanishing_gradients import __main__ as vanishing_gradients
 from gan_jax import finite, runs, text
 from gan_jax.errors import Diverged, InputError, Interrupted
 from gan_jax.runs import checkpoints, checksums, pictures, samples, writers_log

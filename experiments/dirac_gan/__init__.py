@@ -1,0 +1,1 @@
+"""The Dirac-GAN (Mescheder, Geiger and Nowozin 2018): `python -m experiments.dirac_gan`."""
