@@ -128,8 +128,7 @@ class Config(autoencoders.AutoencoderOptions):
         """How the trained autoencoder reconstructs images. Raises `InputError` if there is a direction."""
         if direction is not None:
             raise InputError(f'a VQGAN reconstructs images and has no --direction {direction}')
-        network = self.autoencoder(channels)
-        reconstruct = lambda weights, x, key: apply_network(network, weights, x, train=False)[0][0]
+        reconstruct = lambda weights, x, key: apply_network(self.autoencoder(channels), weights, x, train=False)[0][0]
         return runs.Translator(reconstruct, size, channels)
 
     def drawer(self, size: data.Size, channels: int) -> runs.Translator:

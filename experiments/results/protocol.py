@@ -80,8 +80,11 @@ def _images() -> Iterator[Row]:
                 ours,
                 baseline=f'losses_{data}_non_saturating',
             )
-    both = (Line('present generator'), Line('average of G', 'average of G'))
-    for name in ('wgan_gp', 'sngan'):
+    for name, scores, source in (
+        ('wgan_gp', 'Inception score 7.86 ± .07 on CIFAR-10', 'Gulrajani et al. 2017, 100,000 steps'),
+        ('sngan', 'Inception score 8.22 ± .05, FID 21.7 on CIFAR-10', 'Miyato et al. 2018, 50,000 steps'),
+    ):
+        both = (Line('present generator', '', scores, source), Line('average of G', 'average of G'))
         command = f'{name} --dataset fashion_mnist --g-width 16 --d-width 16 --steps 1500'
         shown = _picture(f'{name}_fashion_mnist', 'The first 64 samples of seed 0')
         yield _row(

@@ -203,7 +203,7 @@ def export_generator(path: pathlib.Path, generator: Generator, weights: Variable
     """
     latents = jax.eval_shape(lambda key: draw_latents(generator, BLOCK, key), jax.random.key(0))
     check_finite(path, weights, step)
-    save_sampler(path, lambda key: generator.generate(weights, *draw_latents(generator, BLOCK, key)), step)
+    save_sampler(path, lambda key: draw_images(generator, weights, BLOCK, key), step)
     save_weights(path / WEIGHTS, weights, step)
     export(path / EXPORTED, lambda z, conditions: to_uint8(generator.generate(weights, z, conditions)), *latents)
     today = datetime.date.today()
