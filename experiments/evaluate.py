@@ -29,7 +29,7 @@ from gan_jax.metrics.measures import TRAIN
 from gan_jax.metrics.neighbours import memorisation_test
 from gan_jax.metrics.reporting import Scored, report
 from gan_jax.ranges import BatchSize, Checked, Compared, DataDir, Names, Seed, Text, Whole
-from gan_jax.runs.generators import BLOCK, draw_images
+from gan_jax.runs.generators import BLOCK, DESCRIPTION, draw_images
 
 _NEIGHBOURS = 1000
 """Number of samples and of held-out images whose nearest training images are searched for."""
@@ -73,15 +73,16 @@ def main(config: Config) -> list[dict[str, Any]]:
     if config.protocol and (config.samples or config.measures or config.extractor):
         raise InputError('a protocol fixes measures, extractor and samples; omit --protocol or the others')
     path = pathlib.Path(config.run)
+    where = str(path) if os.sep in str(path) else os.path.join(os.curdir, path)  # a run may be called as a data set is
     options = runs.saved_identity(path)
     flags: dict[str, Any] = {name: getattr(config, name) for name in ('protocol', 'batch_size', 'seed', 'data_dir')}
-    asked = command.Config((str(options.get('dataset')), str(path)), skip_broken=bool(options.get('skip_broken')), **flags)
+    asked = command.Config((str(options.get('dataset')), where), skip_broken=bool(options.get('skip_broken')), **flags)
     command.chosen(dataclasses.replace(asked, measures=config.measures, extractor=config.extractor))  # refuses unknown names
     dataset = _dataset(path, options, config.dataset, config.data_dir)
     split = 'test' if data.has_test_set(dataset, config.data_dir) else 'train'
-    asked = dataclasses.replace(asked, images=(dataset, str(path)))
+    asked = dataclasses.replace(asked, images=(dataset, where))
     exported = config.checkpoint is None and config.ema_width is None
-    samples = sources.open_source(str(path), seed=config.seed) if exported else _of_checkpoint(path, config)
+    samples = sources.open_source(where, seed=config.seed) if exported else _of_checkpoint(path, config)
     opened = [samples]
     real = _opener(asked, samples, opened)
     context: dict[str, Any] = {}
@@ -99,12 +100,21 @@ def main(config: Config) -> list[dict[str, Any]]:
         protocols |= {text: p._replace(reals=None) for text, p in protocols.items() if p.measure.split == TRAIN}
     (scores,) = command.scored(asked, protocols, real, [samples], command.extractors_of(asked, **context))
     report([Scored(samples, scores)], None, opened[1:])
-    rows = [{**score._asdict(), 'step': samples.step} for score in scores]
+    width = config.ema_width if not exported else _exported_width(path)
+    if exported and width is not None:
+        print(f'the sampler of {path} draws by the average of relative width {width:g}')
+    rows = [{**score._asdict(), 'step': samples.step} | ({} if width is None else {'ema_width': width}) for score in scores]
     if not config.protocol and data.has_test_set(dataset, config.data_dir):
         rows.append(_neighbours(real, samples))
     runs.write_json(path / 'scores.json', rows)
     print(f'numbers {path}/scores.json')
     return rows
+
+
+def _exported_width(path: pathlib.Path) -> float | None:
+    """The relative width of the average that `sampler.bin` draws by; None for the run's own."""
+    file = path / DESCRIPTION
+    return runs.read_json(file).get('ema_width') if file.is_file() else None
 
 
 def _dataset(path: pathlib.Path, options: dict[str, Any], moved: str | None, data_dir: str | None) -> str:

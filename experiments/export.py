@@ -29,7 +29,9 @@ def main(config: Config) -> pathlib.Path:
     Raises `InputError` for a directory that is not a trained run of a generator.
     """
     trained = config.load()
-    print(f'step {trained.step}: ' + export_generator(trained.path, trained.made, trained.weights, trained.step))
+    print(
+        f'step {trained.step}: ' + export_generator(trained.path, trained.made, trained.weights, trained.step, config.ema_width)
+    )
     return trained.path
 
 

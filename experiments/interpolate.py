@@ -35,7 +35,7 @@ class Config(generators.PathOptions):
     """Latents that each panel visits; with --latents, all of them."""
     steps: Annotated[int, Range(1, 1000)] = 16
     """Pictures from each latent to the next."""
-    rate: Annotated[float, Range(0, 50, above=True)] = 15.0
+    rate: Annotated[float, Range(0.01, 50)] = 15.0
     """Pictures per second, at most 50."""
     out: Annotated[str, FileToWrite()] | None = None
     """The film, a .gif that does not exist yet; by default film.gif in the run's directory, which is overwritten."""

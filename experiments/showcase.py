@@ -41,7 +41,7 @@ class Config(Checked):
     """Panels in a row; all of them if it is not given."""
     frames: Annotated[int, Range(2, 500)] = 20
     """Of a film."""
-    rate: Annotated[float, Range(0, 50, above=True)] = 4.0
+    rate: Annotated[float, Range(0.01, 50)] = 4.0
     """Frames a second."""
 
 

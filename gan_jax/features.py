@@ -7,6 +7,7 @@ over the global batch.
 from collections.abc import Callable
 
 import jax.numpy as jnp
+from jax import lax
 
 from gan_jax import parallel
 from gan_jax.ranges import Weight, checked
@@ -69,12 +70,16 @@ def pulling_away(weight: Weight = 0.1) -> FeatureLoss:
 
     def loss(real: Array, fake: Array) -> Array:
         fake = parallel.all_gather(fake)
+        largest = lax.stop_gradient(
+            jnp.abs(fake).max(-1, keepdims=True)
+        )  # cosines do not depend on lengths, but squares overflow
+        fake = fake / jnp.where(largest > 0, largest, 1)
         squares = jnp.square(fake @ fake.T)
         lengths = jnp.square(fake).sum(-1)
         positive = lengths > 0
         inverse = jnp.where(positive, 1 / jnp.where(positive, lengths, 1), 0)  # a row of zeros is orthogonal to every other
         cosines = jnp.where(jnp.eye(len(fake), dtype=bool), 0, squares * inverse[:, None] * inverse)
-        return weight * cosines.sum() / (len(fake) * (len(fake) - 1))
+        return weight * cosines.sum() / max(1, len(fake) * (len(fake) - 1))
 
     return loss
 

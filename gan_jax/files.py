@@ -7,6 +7,7 @@ import json
 import math
 import os
 import pathlib
+import re
 import shutil
 from collections.abc import Iterator
 from typing import Any
@@ -16,6 +17,8 @@ import numpy as np
 from gan_jax import hosts
 from gan_jax.errors import InputError
 
+_PART = re.compile(r'\..*\.\d+\.part')
+"""Unfinished folders, of other processes or of ones that were killed."""
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """Error numbers of a full disk or an exhausted quota."""
 
@@ -75,18 +78,22 @@ def new_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
 
     Raises `InputError`, before anything is written, if `path` is a file or a non-empty folder, or cannot be created.
     """
-    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
-        raise InputError(f'{path} exists and is {"not empty" if path.is_dir() else "a file"}; choose another folder')
-    path = path.absolute()
-    part = path.with_name(f'.{path.name}.part')
-    shutil.rmtree(part, ignore_errors=True)
+    there = path.is_dir()
+    if path.exists() and not (there and all(_PART.fullmatch(other.name) for other in path.iterdir())):
+        raise InputError(f'{path} exists and is {"not empty" if there else "a file"}; choose another folder')
+    whole = path.resolve()  # a link may lead to another disk
+    part = (whole if there else whole.parent) / f'.{whole.name}.{os.getpid()}.part'  # a folder that exists may be a mount
     try:
         part.mkdir(parents=True)
     except OSError as error:
         raise InputError(f'cannot create the folder {path}: {error.strerror}') from error
     try:
         yield part
-        os.replace(part, path)
+        if there:
+            for file in sorted(part.iterdir()):
+                os.replace(file, whole / file.name)
+        else:
+            os.rename(part, whole)
     finally:
         shutil.rmtree(part, ignore_errors=True)
 
@@ -104,7 +111,7 @@ def fingerprint(*parts: np.ndarray | str) -> str:
             digest.update(f'{part.dtype}{part.shape}'.encode())
             digest.update(as_bytes(part))
         else:
-            digest.update(part.encode() + b'\0')
+            digest.update(part.encode(errors='surrogateescape') + b'\0')  # names of files may not be UTF-8
     return digest.hexdigest()[:16]
 
 

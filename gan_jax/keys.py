@@ -14,7 +14,7 @@ from gan_jax.typing import Key
 
 def roots(seed: int, count: int) -> Key:
     """The root keys of the seeds `seed`, `seed + 1`, ..., `[count]`; each equals that of a run of this seed alone."""
-    return jnp.stack([jax.random.key((seed + i) % 2**32) for i in range(count)])
+    return jnp.stack([jax.random.key(seed + i) for i in range(count)])
 
 
 def named(root: Key, use: str) -> Key:

@@ -106,10 +106,10 @@ def least_squares(a: Coordinate = 0.0, b: Coordinate = 1.0, c: Coordinate = 1.0)
     """LSGAN: half the squares of D(real) - b and D(fake) - a, against half the square of D(fake) - c (Mao et al. 2017, eq. 2).
 
     `(a, b, c) = (0, 1, 1)` is the paper's 0-1 coding (eq. 9); `(-1, 1, 0)` minimises Pearson's chi-squared (eq. 8). Raises
-    `ValueError` if a = b, which leaves the discriminator nothing to learn, and for a value outside [-1000, 1000].
+    `ValueError` unless a < b, because high logits mean real throughout, and for a value outside [-1000, 1000].
     """
-    if a == b:
-        raise ValueError(f'a and b are the targets of generated and real examples and must differ, got {a} for both')
+    if a >= b:
+        raise ValueError(f'a and b are the targets of generated and real examples, and a must be below b, got {a} and {b}')
     return _objective(
         lambda real, fake: (jnp.square(real - b) + jnp.square(fake - a)) / 2,
         lambda real, fake: jnp.square(fake - c) / 2,

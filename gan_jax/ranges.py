@@ -227,6 +227,12 @@ def checked(factory: Callable[P, T]) -> Callable[P, T]:
     return call
 
 
+def check_seeds(first: int, count: int) -> None:
+    """Raises `InputError` if one of the seeds `first`, `first + 1`, ... is too large to be a seed."""
+    if first + count > 2**32:
+        raise InputError(f'--seed {first} leaves room for {2**32 - first} --seeds, not {count}')
+
+
 def flag(name: str) -> str:
     """The command-line flag of an option."""
     return f'--{name.replace("_", "-")}'

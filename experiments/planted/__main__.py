@@ -29,7 +29,7 @@ from experiments.planted.report import NEW, is_found, report
 from gan_jax import runs
 from gan_jax.errors import InputError, told_to_user
 from gan_jax.metrics.measures import MEASURES
-from gan_jax.ranges import BatchSize, Compared, DataDir, Seed, SeedCount, Side, SomeNames, Text
+from gan_jax.ranges import BatchSize, Compared, DataDir, Seed, SeedCount, Side, SomeNames, Text, check_seeds
 from gan_jax.registry import build
 
 
@@ -72,6 +72,7 @@ def main(config: Config) -> dict[str, dict[str, list[float]]]:
     """
     from tqdm import tqdm
 
+    check_seeds(config.seed, config.seeds)
     failures = {text: build(KINDS, text) for text in config.kinds}
     measures = [build(MEASURES, text) for text in config.measures]
     if labelled := [text for text, measure in zip(config.measures, measures, strict=True) if measure.labelled]:

@@ -31,8 +31,8 @@ ENCODER = 'encoder.npz'
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(runs.GameOptions):
-    """A generator of images from captions."""
+class CaptionOptions(runs.GameOptions):
+    """A generator of images from captions, with an encoder of the captions."""
 
     name: str = 'text_to_image'
     data: Text = 'captioned_digits'

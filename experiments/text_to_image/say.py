@@ -8,13 +8,13 @@ The picture is written to `said` in the run's directory.
 import dataclasses
 import pathlib
 import re
+import zlib
 from typing import Annotated
 
 import tyro
 
 from experiments.text_to_image import caption_vectors, report
-from experiments.text_to_image.options import ENCODER
-from experiments.text_to_image.options import Config as Trained
+from experiments.text_to_image.options import ENCODER, CaptionOptions
 from gan_jax import runs, text
 from gan_jax.errors import InputError
 from gan_jax.ranges import Checked, DataDir, Seed, Text
@@ -45,7 +45,7 @@ def main(config: Config) -> pathlib.Path:
     if not config.captions:
         raise InputError('no captions are given; write them after RUN, in quotes')
     path, captions = pathlib.Path(config.run), list(config.captions)
-    Trained.of_run(path)
+    CaptionOptions.of_run(path)
     encoder = text.load(path / ENCODER)
     caption_vectors.tell_unknown(encoder, captions)
     encoder.encode(captions)  # raises for invalid captions before anything is built
@@ -53,8 +53,9 @@ def main(config: Config) -> pathlib.Path:
     images = report.drawn(
         trained.seed(trained.shown), [caption for caption in captions for _ in range(_SAMPLES)], f'say {config.seed}'
     )
+    said = zlib.crc32(repr((captions, config.seed)).encode())  # other captions may begin alike
     name = re.sub(r'\W+', '_', captions[0]).strip('_')[:60]
-    file = path / 'said' / f'{name}.png'
+    file = path / 'said' / f'{name}_{said:08x}.png'
     pictures.save_figure(file, report.figure(captions, images.reshape(len(captions), _SAMPLES, *images.shape[1:])))
     print(f'drawn by {path} at step {trained.steps}: {file}')
     return file

@@ -11,6 +11,8 @@ from gan_jax.files import load_arrays
 
 SUFFIXES = ('.npy', '.npz')
 """Suffixes of files of arrays."""
+_ROUNDING = 1e-3
+"""By how much resized or normalised floats may exceed their range."""
 _CHANNELS = (1, 3)
 
 
@@ -36,11 +38,16 @@ def as_images(array: np.ndarray) -> np.ndarray:
 
     The axes must be `[n, h, w, c]`, `[n, c, h, w]` (if the last axis cannot be channels) or `[n, h, w]`, with 1 or 3 channels.
     The values can be booleans; unsigned integers of 8 or 16 bits over their whole range; other integers from 0 to 255; or floats
-    over [0, 1], [-1, 1] or [0, 255], whichever is the first to contain them all.
+    over [0, 1], [-1, 1] or [0, 255], whichever is the first to contain them all, but for rounding.
 
-    Raises `ValueError` for any other array, for an empty one, and for uint16 values that are all below 256.
+    Raises `ValueError` for any other array, for an empty one, for what looks like a single image, and for values that may be of
+    two ranges: of uint16 below 256, and floats that are just above 1.
     """
     if array.ndim == 3:
+        if array.shape[-1] in (3, 4):  # a strip of 3 pixels is less likely than one image
+            raise ValueError(
+                f'{list(array.shape)} looks like one image: an array of images has the axes [n, h, w, c] or [n, h, w]'
+            )
         array = array[..., None]
     if array.ndim != 4 or not array.size:
         raise ValueError(f'images must be a non-empty [n, h, w, c], [n, c, h, w] or [n, h, w], not {list(array.shape)}')
@@ -65,8 +72,10 @@ def _as_bytes(x: np.ndarray) -> np.ndarray:
         return np.round(x / 257).astype(np.uint8)
     if np.issubdtype(x.dtype, np.floating):
         for start, end in ((0, 1), (-1, 1)):
-            if start <= low and high <= end:
-                return np.round((x.astype(np.float32) - start) * (255 / (end - start))).astype(np.uint8)
+            if start - _ROUNDING <= low and high <= end + _ROUNDING:
+                return np.round((x.astype(np.float32).clip(start, end) - start) * (255 / (end - start))).astype(np.uint8)
+        if low >= 0 and high <= 2:
+            raise ValueError(f'{x.dtype} pixels from {low:g} to {high:g} may be of 0 to 1 or of 0 to 255; convert them to uint8')
     elif x.dtype == np.uint16:
         raise ValueError(f'uint16 pixels from 0 to {high:g} may have 8 or 16 bits; convert them to uint8')
     if low >= 0 and high <= 255:

@@ -61,7 +61,13 @@ def captioned_folder(
     path = pathlib.Path(path)
     if not path.is_dir():
         raise InputError(f'no folder {path}')
-    find = lambda name: next((file for file in (path / name, path / 'images' / name) if name and file.is_file()), None)
+
+    def find(name: str) -> pathlib.Path | None:
+        try:
+            return next((file for file in (path / name, path / 'images' / name) if name and file.is_file()), None)
+        except (OSError, ValueError):  # text that no file could have as its name
+            return None
+
     texts: dict[pathlib.Path, list[str]] = {}
     for name, caption, place in _rows(path / captions):
         file = find(name)
@@ -82,6 +88,9 @@ def _rows(file: pathlib.Path) -> Iterator[tuple[str, str, str]]:
     """Yields `(image, caption, position in the file)` for each row."""
     rows = _cells(file)
     _, columns = next(rows, (0, []))
+    columns = [column.strip() for column in columns]
+    if repeated := next((column for column in columns if column and columns.count(column) > 1), None):
+        raise InputError(f'{file} has several columns {repeated!r}')
     name = next((column for column in FILE_COLUMNS if column in columns), None)
     if name is None or CAPTION_COLUMN not in columns:
         raise InputError(f"{file} must have columns 'file' and 'caption'; its columns: {', '.join(columns) or 'none'}")

@@ -15,6 +15,8 @@ from gan_jax.errors import InputError
 
 SPLITS = ('train', 'val', 'test')
 """The names of folders that are splits."""
+_OTHERS = {'training': 'train', 'valid': 'val', 'validation': 'val', 'dev': 'val', 'testing': 'test'}
+"""Other names of them, which are refused, because their images would be classes, or be left out."""
 
 
 class FolderSource:
@@ -136,7 +138,12 @@ def folder(path: str | pathlib.Path, size: Size, channels: int | None = None) ->
 
 def folder_splits(path: str | pathlib.Path) -> tuple[str, ...]:
     """Returns the splits of a folder; empty if all its images are 'train'."""
-    there = tuple(name for name in SPLITS if (pathlib.Path(path) / name).is_dir())
+    folders = {other.name for other in pathlib.Path(path).iterdir() if other.is_dir()} if pathlib.Path(path).is_dir() else set()
+    there = tuple(name for name in SPLITS if name in folders)
+    called = {_OTHERS.get(name.lower(), name.lower()): name for name in sorted(folders)}
+    if {'train'} < set(called) & set(SPLITS) and any(called[name] != name for name in set(called) & set(SPLITS)):
+        names = ', '.join(f'{called[name]} {name}' for name in SPLITS if name in called and called[name] != name)
+        raise InputError(f'the splits of {path} must be the folders train, val and test: rename or link {names}')
     return there if 'train' in there else ()
 
 
@@ -168,7 +175,12 @@ def class_numbers(path: pathlib.Path, files: Sequence[pathlib.Path], classes: Se
     if not classes:
         return None
     numbers = {name: number for number, name in enumerate(classes)}
-    found = [next((numbers[part] for part in file.relative_to(path).parts if part in numbers), None) for file in files]
+    if all(file.parent == path for file in files):  # such as test images without labels
+        return None
+    top = os.path.commonpath([file.parent for file in files])  # its own name may be that of a class
+    below = pathlib.Path(top).parent if len({file.parent for file in files}) == 1 else pathlib.Path(top)
+    parts = [(*file.relative_to(below).parts, *file.relative_to(path).parts) for file in files]
+    found = [next((numbers[part] for part in own if part in numbers), None) for own in parts]
     if None in found:
         raise InputError(f'{files[found.index(None)]} is not in any of the {len(classes)} folders of the training images')
     return np.array(found, np.int32)

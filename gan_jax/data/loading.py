@@ -22,6 +22,9 @@ DIGITS_SIZE = 16
 FOLDER_SIZE = 64
 """Default size of the images of a folder."""
 
+_OF_RUNS = ('checkpoints', 'metrics.jsonl', 'generator.json', 'sampler.bin', 'results.json', 'tensorboard')
+"""What lies beside the `config.json` of a run."""
+
 ImageSource: TypeAlias = TfdsSource | FolderSource
 """An image data set on disk, read by index."""
 
@@ -132,6 +135,8 @@ def _open(
 ) -> ImageSource:
     """Returns a source that still includes broken images."""
     if is_folder(name, data_dir):
+        if is_run(pathlib.Path(name)):
+            raise InputError(f'{name} is the directory of a run; python -m experiments.generate {name} --out FOLDER draws images')
         return FolderSource(name, size or FOLDER_SIZE, split=split, channels=channels, skip_broken=skip_broken)
     source = TfdsSource(name, split, size=size, data_dir=data_dir)
     source.channels = channels or source.channels
@@ -165,9 +170,27 @@ def describe(name: str, images: Images | ImageSource) -> str:
 
 def is_folder(name: str, data_dir: str | os.PathLike | None = None) -> bool:
     """Returns whether a name is the path of a folder: one that exists, or one that no other data set could have as its name."""
-    if not name:
+    if not name or is_digits(name):
         return False
-    return pathlib.Path(name).is_dir() or name.startswith(('.', '~', os.sep)) or (os.sep in name and not is_known(name, data_dir))
+    path = pathlib.Path(name)
+    if path.is_dir() and os.sep not in name and (is_run(path) or is_prepared(path)) and is_known(name, data_dir):
+        return False  # where runs or prepared data sets are
+    return path.is_dir() or name.startswith(('.', '~', os.sep)) or (os.sep in name and not is_known(name, data_dir))
+
+
+def is_run(path: pathlib.Path) -> bool:
+    """Returns whether a folder is the directory of a run, whose pictures are not a data set."""
+    return (path / 'config.json').is_file() and any((path / name).exists() for name in _OF_RUNS)
+
+
+def is_prepared(path: pathlib.Path) -> bool:
+    """Returns whether a folder holds a data set that TFDS has prepared."""
+    return any(next(path.glob(f'{below}/dataset_info.json'), None) is not None for below in ('*', '*/*'))
+
+
+def is_named(name: str, data_dir: str | os.PathLike | None = None) -> bool:
+    """Returns whether a name is that of the digits or of a data set in TFDS, whatever folders there are."""
+    return is_digits(name) or is_known(name, data_dir)
 
 
 def is_array_file(name: str) -> bool:

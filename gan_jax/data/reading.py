@@ -20,7 +20,7 @@ class BrokenImage(InputError):
 Size: TypeAlias = int | tuple[int, int]
 """Size of images: the side of squares, or height and width."""
 
-SUFFIXES = ('.png', '.jpg', '.jpeg', '.webp', '.bmp', '.gif', '.tif', '.tiff', '.ppm', '.pgm')
+SUFFIXES = ('.png', '.jpg', '.jpeg', '.jfif', '.webp', '.bmp', '.gif', '.tif', '.tiff', '.ppm', '.pgm')
 """Suffixes of image files."""
 _GREY = ('1', 'L', 'LA', 'La', 'F')
 _SYSTEM_FOLDER = '__MACOSX'

@@ -82,9 +82,9 @@ def adversarial(
     judge = judgement(
         discriminator,
         objective.undecided,
+        options,
         moves_latents=True,
         logit=reading.logit,
-        **options,
     )
     move = mover(judge.regularizers)
 

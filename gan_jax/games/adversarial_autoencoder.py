@@ -69,7 +69,7 @@ def adversarial_autoencoder(
     Raises `ValueError` for weights out of range, as `games.judgement.judgement` does and, from `init`, if codes and draws of the
     prior differ in shape.
     """
-    judge = judgement(discriminator, objective.undecided, **options)
+    judge = judgement(discriminator, objective.undecided, options)
 
     def draws(n: int, key: Key) -> Array:
         return jax.vmap(latent)(parallel.example_keys(n, key))

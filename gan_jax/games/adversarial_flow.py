@@ -84,7 +84,7 @@ def adversarial_flow(
     if steps > 1:
         refuse_packing(options.get('augmentation'), 'joins points at different times, but the discriminator takes a single time')
     options['penalties'] = [_scaled(penalty, 1 / steps) for penalty in options.get('penalties', ())]
-    judge = judgement(discriminator, objective.undecided, **options)
+    judge = judgement(discriminator, objective.undecided, options)
     judge = judge._replace(keeps_progress=judge.keeps_progress or callable(transport_weight))
 
     def init(batch: Batch, key: Key) -> tuple[Variables, Variables]:

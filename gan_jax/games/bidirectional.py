@@ -80,7 +80,7 @@ def bidirectional(
     both = objective
     if not objective.zero_sum:
         both = objective._replace(generator=lambda real, fake: objective.discriminator(fake, real))
-    base = judgement(discriminator, objective.undecided, **options)
+    base = judgement(discriminator, objective.undecided, options)
 
     def judge_of(batch: Batch) -> Judgement:
         """The judgement of pairs as `pair` makes them, for examples shaped like those of the batch."""

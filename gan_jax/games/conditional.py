@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from gan_jax.games.adversarial import Auxiliary, Reading, adversarial
-from gan_jax.games.judgement import JudgementOptions, refuse_packing
+from gan_jax.games.judgement import JudgementOptions, check_options, refuse_packing
 from gan_jax.objectives import Objective
 from gan_jax.training import Game
 from gan_jax.typing import Array, Batch, Key, Metrics
@@ -43,6 +43,7 @@ def conditional(
 
     Raises `ValueError` for packing, because the examples of a pack have different labels, and as `games.adversarial` does.
     """
+    check_options(options)
     because = 'joins examples of different labels, but a conditional discriminator takes a single label'
     refuse_packing(options.get('augmentation'), because)
     label = lambda batch: (batch['label'],)

@@ -65,8 +65,8 @@ def info_gan(
     judge = judgement(
         discriminator,
         objective.undecided,
+        options,
         logit=lambda output: output[0],
-        **options,
     )
     draw, weights = joined(codes, latent), [code.weight for code in codes]
 

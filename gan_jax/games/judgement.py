@@ -209,8 +209,12 @@ class Judgement(NamedTuple):
         return self.generator_mean(lambda fake: objective.generator(real, fake), progress, fake, objective.realness(fake))
 
     def feature_loss(self, real: Sequence[Array], fake: Sequence[Array]) -> Array:
-        """The sum of the feature losses, of which there must be at least one, given the features of all layers of each side."""
-        matched = [f[self.feature_layer].reshape(len(f[self.feature_layer]), -1) for f in (real, fake)]
+        """The sum of the feature losses, of which there must be at least one, given the features of all layers of each side.
+
+        Features are taken in float32 at least, as logits are.
+        """
+        chosen = [features[self.feature_layer] for features in (real, fake)]
+        matched = [f.reshape(len(f), -1).astype(jnp.promote_types(f.dtype, jnp.float32)) for f in chosen]
         return sum(term(*matched) for term in self.feature_losses)  # type: ignore[return-value]
 
     def discriminator_loss(
@@ -345,6 +349,13 @@ class Judgement(NamedTuple):
         return self.augmentation.apply(state, (examples, *beside), keys)
 
 
+def check_options(options: JudgementOptions) -> None:
+    """Raises `TypeError` for a keyword that is not an option of a judgement; games call it before they pass options on."""
+    if unknown := sorted(set(options) - set(JudgementOptions.__annotations__)):
+        known = ', '.join(JudgementOptions.__annotations__)
+        raise TypeError(f'unexpected keyword argument {unknown[0]!r}; the options of a judgement are {known}')
+
+
 def refuse_packing(augmentation: Augmentation | None, because: str) -> None:
     """Raises `ValueError` for packing, for games whose discriminator judges each example alone; `because` says why it does."""
     if augmentation is not None and augmentation.group > 1:
@@ -363,13 +374,8 @@ def check_latents_stay(regularizers: Sequence[Regularizer]) -> None:
 def judgement(
     discriminator: nn.Module,
     undecided: float | None,
+    options: JudgementOptions,
     *,
-    penalties: Sequence[Penalty | Scheduled] = (),
-    penalty_at: PenaltyAt = 'seen',
-    augmentation: Augmentation | None = None,
-    feature_losses: Sequence[FeatureLoss] = (),
-    feature_layer: int = -1,
-    regularizers: Sequence[Regularizer] = (),
     moves_latents: bool = False,
     logit: Callable[[Any], Array] = lambda output: output,
     join: Callable[..., tuple[Array, ...]] = lambda *seen: seen,
@@ -379,16 +385,18 @@ def judgement(
     Args:
         discriminator: for feature losses it must accept `features_too=True -> (output, [features, ...])`.
         undecided: the logit at which it is undecided under the objective, or None.
-        penalties: this and `penalty_at`, `augmentation`, `feature_losses`, `feature_layer` and `regularizers` are as in
-            `JudgementOptions`.
+        options: those of the game's keyword arguments that are of the judgement.
         moves_latents: whether the game generates from moved latents, too, for a regularizer that asks for them.
         logit: `output -> logits of being real [n, ...]`.
         join: `(example, *beside) -> the discriminator's inputs`.
 
-    Raises `ValueError` for an unknown `penalty_at`, for an augmentation that follows logits if `undecided` is None, for a
-    regularizer of latents if the game does not move them, and for one that has a term in the generator's loss but does not move
-    latents.
+    Raises `TypeError` for an unknown option, and `ValueError` for an unknown `penalty_at`, for an augmentation that follows
+    logits if `undecided` is None, for a regularizer of latents if the game does not move them, and for one that has a term in
+    the generator's loss but does not move latents.
     """
+    check_options(options)
+    penalties, regularizers = options.get('penalties', ()), options.get('regularizers', ())
+    augmentation, penalty_at = options.get('augmentation'), options.get('penalty_at', 'seen')
     augment = augmentation or chain()
     if augment.reads_logits and undecided is None:
         raise ValueError(
@@ -410,8 +418,8 @@ def judgement(
         penalties,
         penalty_at,
         augment,
-        feature_losses,
-        feature_layer,
+        options.get('feature_losses', ()),
+        options.get('feature_layer', -1),
         regularizers,
         logit,
         join,

@@ -8,7 +8,7 @@ import jax
 
 from gan_jax import parallel, pyramids
 from gan_jax.games.adversarial import Reading, adversarial
-from gan_jax.games.judgement import JudgementOptions, apply_network
+from gan_jax.games.judgement import JudgementOptions, apply_network, check_options
 from gan_jax.games.parts import part_of
 from gan_jax.games.product import product
 from gan_jax.objectives import Objective
@@ -55,6 +55,7 @@ def laplacian_pyramid(
     Metrics and variables are named level_0, ..., level_K. Raises `ValueError` if the three lists differ in length or are empty,
     for an augmentation and for a regularizer that changes examples; `InputError` for images that cannot be halved K times.
     """
+    check_options(options)
     if not len(generators) == len(discriminators) == len(latent) > 0:
         counts = f'{len(generators)} generators, {len(discriminators)} discriminators and {len(latent)} latents'
         raise ValueError(f'every level requires one generator, one discriminator and one latent, got {counts}')

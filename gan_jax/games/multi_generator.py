@@ -66,8 +66,8 @@ def multi_generator(
     judge = judgement(
         discriminator,
         -math.log(K),
+        options,
         logit=real_logit,
-        **options,
     )
 
     def own(variables: Variables) -> Any:

@@ -46,8 +46,8 @@ def paired_translation(
     judge = judgement(
         discriminator,
         objective.undecided,
+        options,
         join=lambda target, source: (jnp.concatenate([source, target], -1),),
-        **options,
     )
 
     def init(batch: Batch, key: Key) -> tuple[Variables, Variables]:

@@ -156,7 +156,7 @@ def adversarial_term(
     """
     if discriminator_waits and start == 0:
         raise ValueError('discriminator_waits requires a start above 0 to wait for')
-    judge = judgement(discriminator, objective.undecided, **options)
+    judge = judgement(discriminator, objective.undecided, options)
     judge = judge._replace(keeps_progress=judge.keeps_progress or start > 0)
     return AdversarialTerm(judge, objective, objective_weight, start, discriminator_waits, largest_weight)
 

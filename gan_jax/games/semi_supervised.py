@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from gan_jax.games.adversarial import Reading, adversarial
-from gan_jax.games.judgement import JudgementOptions, apply_network, refuse_packing
+from gan_jax.games.judgement import JudgementOptions, apply_network, check_options, refuse_packing
 from gan_jax.objectives import Objective
 from gan_jax.optimizers import averaged
 from gan_jax.training import Game, Player
@@ -57,6 +57,7 @@ def semi_supervised(
 
     Raises `ValueError` for a negative `unsupervised_weight`, for packing and as `games.adversarial` does.
     """
+    check_options(options)
     refuse_packing(options.get('augmentation'), 'joins examples of different classes, but the classifier judges each alone')
     if unsupervised_weight < 0:
         raise ValueError(f'unsupervised_weight must be at least 0, got {unsupervised_weight}')

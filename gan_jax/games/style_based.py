@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from gan_jax import parallel
 from gan_jax.games.adversarial import adversarial
-from gan_jax.games.judgement import JudgementOptions, apply_network, check_latents_stay
+from gan_jax.games.judgement import JudgementOptions, apply_network, check_latents_stay, check_options
 from gan_jax.objectives import Objective
 from gan_jax.path_lengths import PathRegularization, Paths
 from gan_jax.training import Game
@@ -59,6 +59,7 @@ def style_based(
     Raises `ValueError` for a probability outside [0, 1], for a regularizer that moves latents, and as `games.adversarial` does;
     `init` raises it for synthesis with 'batch_stats', such as batch or spectral norm, which would not be updated.
     """
+    check_options(options)
     if not 0 <= mixing <= 1:
         raise ValueError(f'mixing is a probability, from 0 to 1, not {mixing}')
     check_latents_stay(options.get('regularizers', ()))

@@ -10,7 +10,7 @@ from jax import lax
 
 from gan_jax import parallel
 from gan_jax.games.adversarial import Auxiliary, Reading, WithNeighbours, adversarial
-from gan_jax.games.judgement import JudgementOptions, refuse_packing
+from gan_jax.games.judgement import JudgementOptions, check_options, refuse_packing
 from gan_jax.objectives import Objective
 from gan_jax.training import Game
 from gan_jax.typing import Array, Batch, Key, Metrics, Variables
@@ -73,6 +73,7 @@ def text_to_image(
     Raises `ValueError` for weights out of range, for packing, in training for GAN-INT on an odd number of examples, and as
     `games.adversarial` does.
     """
+    check_options(options)
     if not (0 <= mismatch_weight <= 1 and 0 <= beta <= 1 and interpolation_weight >= 0):
         weights = f'{mismatch_weight=}, {interpolation_weight=}, {beta=}'
         raise ValueError(f'mismatch_weight and beta must be from 0 to 1 and interpolation_weight at least 0, got {weights}')

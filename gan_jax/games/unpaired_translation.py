@@ -81,7 +81,7 @@ def unpaired_translation(
         raise ValueError(f'pool_size must be at least 0, got {pool_size}')
     generators = {'a_to_b': a_to_b, 'b_to_a': b_to_a}
     judges = {
-        side: judgement(discriminator, objective.undecided, **options)
+        side: judgement(discriminator, objective.undecided, options)
         for side, discriminator in (('a', discriminator_a), ('b', discriminator_b))
     }
 

@@ -94,7 +94,7 @@ def vae_gan(
         raise ValueError('a variational autoencoder requires feature losses or a pixel_weight above 0')
     because = 'would join a real image to itself, because it is compared with a reconstruction and a sample'
     refuse_packing(options.get('augmentation'), because)
-    judge = judgement(discriminator, objective.undecided, **options)
+    judge = judgement(discriminator, objective.undecided, options)
 
     def init(batch: Array, key: Key) -> tuple[Variables, Variables]:
         e_key, g_key, d_key = jax.random.split(key, 3)

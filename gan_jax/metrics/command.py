@@ -29,7 +29,7 @@ from gan_jax.metrics.measures import HELD_OUT, MEASURES
 from gan_jax.metrics.protocols import PROTOCOLS, Protocol, Score, evaluate_each, groups
 from gan_jax.metrics.reporting import over_seeds, report
 from gan_jax.metrics.statistics import Statistics, is_statistics, load_statistics, save_statistics
-from gan_jax.ranges import BatchSize, Checked, Compared, DataDir, FileToWrite, Names, Seed, SeedCount, Side, Text
+from gan_jax.ranges import BatchSize, Checked, Compared, DataDir, FileToWrite, Names, Seed, SeedCount, Side, Text, check_seeds
 from gan_jax.registry import build
 
 
@@ -281,8 +281,7 @@ def of_seeds(source: sources.OpenedImages, config: Config) -> list[sources.Opene
         return [source]
     if source.by_seed is None:
         raise InputError(f'--seeds draws the samples of a run anew, but the images of {source.name} are fixed')
-    if config.seed + config.seeds > 2**32:
-        raise InputError(f'--seed {config.seed} leaves room for {2**32 - config.seed} --seeds, not {config.seeds}')
+    check_seeds(config.seed, config.seeds)
     return [source.by_seed(config.seed + i) for i in range(config.seeds)]
 
 

@@ -1,5 +1,6 @@
 """Sources of images: folders, npz files, data sets and trained runs, which are read in blocks and never all at once."""
 
+import os
 import pathlib
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -76,6 +77,11 @@ def open_source(
     path = pathlib.Path(text)
     if path.suffix in arrays.SUFFIXES:
         return _in_memory(text, arrays.array_file(path, size=size, channels=channels).images)
+    of_run = (path / SAMPLER).is_file() or (path / 'config.json').is_file()
+    if of_run and os.sep not in text and data.is_named(text, data_dir):
+        raise InputError(
+            f'{text} is a data set, and a run in this folder: write .{os.sep}{text} for the run, or change the folder'
+        )
     if (path / SAMPLER).is_file():
         return _from_run(path, size, channels, seed)
     if (path / 'config.json').is_file():
@@ -86,7 +92,7 @@ def open_source(
             'Runs that translate, such as those of pix2pix and vqgan, have none: '
             f'score the images that python -m experiments.translate {path} IN OUT makes'
         )
-    name, asked = (text, '') if path.is_dir() else named_split(text)
+    name, asked = (text, '') if data.is_folder(text, data_dir) and path.is_dir() else named_split(text)
     if data.is_folder(name, data_dir):
         return _from_folder(name, asked, split, size, channels, skip_broken)
     split = asked or split

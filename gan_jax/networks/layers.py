@@ -106,7 +106,7 @@ class ConvTranspose(nn.Module):
         strides: strides along height and width.
         use_bias: whether to add a bias.
         dtype: dtype of the computation.
-        kernel_init: initialiser of the kernel.
+        kernel_init: initialiser of the kernel, for which, as in PyTorch and unlike in Flax, `features` count as its inputs.
         padding: `((top, bottom), (left, right))` of that convolution; None for SAME.
 
     Raises `ValueError` for a padding that does not give the result this size.
@@ -151,4 +151,4 @@ class Dropout(nn.Module):
             return x
         keys = parallel.example_keys(len(x), self.make_rng('noise'))
         kept = jax.vmap(lambda key: jax.random.bernoulli(key, 1 - self.rate, x.shape[1:]))(keys)
-        return jnp.where(kept, x / (1 - self.rate), 0)
+        return jnp.where(kept, x / (1 - self.rate), 0) if self.rate < 1 else jnp.zeros_like(x)

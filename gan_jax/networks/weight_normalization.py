@@ -50,6 +50,7 @@ class SpectralNorm(nn.Module):
             value = self.variable('batch_stats', f'{layer.name}/{name}/sigma', jnp.ones, ())
             v = _unit(vector.value @ W.T)
             u = jax.lax.stop_gradient(_unit(v @ W))
+            u = jnp.where((u != 0).any(), u, vector.value)  # from u = 0, which a kernel of 0 leads to, no iteration leaves
             sigma = (jax.lax.stop_gradient(v) @ W @ u.T)[0, 0]
             if update_stats:
                 vector.value, value.value = u, sigma
@@ -130,6 +131,7 @@ def _standardising(x: Array) -> tuple[Array, Array]:
     axes = tuple(range(x.ndim - 1))
     mean = parallel.pmean(x.mean(axes))
     std = jnp.sqrt(parallel.pmean(jnp.square(x - mean).mean(axes)))
-    varies = std > 0  # a feature that does not, as with a single example, starts at scale 1
+    # A feature that does not vary, as with a single example, starts at scale 1; its deviation may be rounding.
+    varies = std > 8 * jnp.finfo(std.dtype).eps * jnp.abs(mean)
     scale = jnp.where(varies, 1 / jnp.where(varies, std, 1), 1)
     return scale, -mean * scale

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from gan_jax import hosts
+from gan_jax.data.loading import is_run
 from gan_jax.errors import InputError
 from gan_jax.files import read_json, write_json, write_whole
 from gan_jax.ranges import Checked, Count, Filled, Folder, RunName, Text, Whole
@@ -84,7 +85,8 @@ class Options(Checked):
     @classmethod
     def at(cls, path: pathlib.Path, **changes: Any) -> Self:
         """The options of the run at `path`, including its name and its location. Raises `InputError` as `of_run` does."""
-        return dataclasses.replace(cls.of_run(path), name=path.name, runs_dir=str(path.parent), **changes)
+        whole = pathlib.Path(os.path.abspath(path))  # for . and ..
+        return dataclasses.replace(cls.of_run(path), name=whole.name, runs_dir=str(whole.parent), **changes)
 
 
 def saved_identity(path: pathlib.Path) -> dict[str, Any]:
@@ -134,6 +136,8 @@ class RunDirectory:
         source = pathlib.Path(self.init_from).resolve() if self.init_from and config.overwrite else None
         if source is not None and (source == self.path.resolve() or self.path.resolve() in source.parents):
             raise InputError(f'--overwrite would remove {self.init_from} before the run starts from it: use another --name')
+        if found := re.search(r'\[.*\]|\\', str(self.path.absolute())):
+            raise InputError(f'{self.path.absolute()} cannot hold checkpoints, which Orbax does not find below {found[0]}')
         self._refuse_foreign(config)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -159,7 +163,9 @@ class RunDirectory:
         except OSError as error:
             raise InputError(f'{self.path} is not a run directory: {error.strerror}') from error
         if _CONFIG in names:
-            return
+            if not config.overwrite or lock.NAME in names or names == {_CONFIG} or is_run(self.path):
+                return
+            raise InputError(f'{self.path} exists and is not a run of this project, whatever its {_CONFIG}; use another --name')
         left = {name for name in names if any(fnmatch.fnmatchcase(name, pattern) for pattern in _LEFT_BEHIND)}
         if config.resume and not left:
             raise InputError(f'nothing to resume: {self.path} does not contain a run')

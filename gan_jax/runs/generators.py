@@ -11,6 +11,7 @@ The output of `jax.export` is self-contained and can be read by releases of JAX 
 `config.json` are in plain formats, and `python -m experiments.export RUN` regenerates the other two from them.
 """
 
+import contextlib
 import datetime
 import json
 import pathlib
@@ -25,7 +26,7 @@ from gan_jax import compilation, finite
 from gan_jax.commandline import module_name, module_of
 from gan_jax.data.feeds import to_uint8
 from gan_jax.errors import InputError
-from gan_jax.files import write_json
+from gan_jax.files import json_text, write_json
 from gan_jax.latents import lerp
 from gan_jax.runs.directory import Options, RunDirectory
 from gan_jax.runs.sampler import export, save_sampler
@@ -99,9 +100,20 @@ class Translator(NamedTuple):
 
 
 def describe(run: RunDirectory, config: Options, **of_data: Any) -> None:
-    """Writes `generator.json`: the experiment, and what its `generator` or `translator` requires from the data set."""
-    seeds = getattr(config, 'seeds', 1)
-    write_json(run.path / DESCRIPTION, {'experiment': module_name(type(config)), 'data': of_data, 'seeds': seeds})
+    """Writes `generator.json`: the experiment, and what its `generator` or `translator` requires from the data set.
+
+    Raises `InputError` for a run that is resumed on data of other sizes or classes.
+    """
+    changed: list[str] = []
+    seeds, file = getattr(config, 'seeds', 1), run.path / DESCRIPTION
+    described = json.loads(json_text(of_data))
+    if run.resume and file.is_file():
+        with contextlib.suppress(InputError):  # a damaged one is written anew
+            before = description(run.path)['data']
+            changed = sorted(name for name in {**before, **described} if before.get(name) != described.get(name))
+    if changed:
+        raise InputError(f'the data of {run.path} have changed since it was begun ({", ".join(changed)}); use another --name')
+    write_json(file, {'experiment': module_name(type(config)), 'data': described, 'seeds': seeds})
 
 
 def description(path: pathlib.Path) -> dict[str, Any]:
@@ -129,7 +141,7 @@ def experiment_of(path: pathlib.Path) -> Any:
         module = module_of(experiment)
     except (ImportError, AttributeError) as error:
         raise InputError(f'{path} is a run of {experiment}, which this version does not have') from error
-    if not hasattr(module, 'Config'):
+    if not (hasattr(module, 'Config') and hasattr(module, 'study')):
         raise InputError(f'{path} is a run of {experiment}, which this version does not have')
     return module
 
@@ -189,7 +201,9 @@ def check_finite(path: pathlib.Path, weights: Variables, step: int) -> None:
         raise InputError(f'the generator of {path} is not finite at step {step}: the run has diverged')
 
 
-def export_generator(path: pathlib.Path, generator: Generator, weights: Variables, step: int) -> str:
+def export_generator(
+    path: pathlib.Path, generator: Generator, weights: Variables, step: int, ema_width: float | None = None
+) -> str:
     """Writes weights, with their `sampler.bin` and `generator.bin`.
 
     The date until which these can be read is added to `generator.json`. Returns a message for the user. Raises `InputError`, and
@@ -200,6 +214,7 @@ def export_generator(path: pathlib.Path, generator: Generator, weights: Variable
         generator: the generator.
         weights: the generator's variables.
         step: the step of the weights.
+        ema_width: relative width of the average that they are, if it is not the run's own.
     """
     latents = jax.eval_shape(lambda key: draw_latents(generator, BLOCK, key), jax.random.key(0))
     check_finite(path, weights, step)
@@ -209,6 +224,6 @@ def export_generator(path: pathlib.Path, generator: Generator, weights: Variable
     today = datetime.date.today()
     until = today + _READABLE
     found = description(path)
-    dates = {'step': step, 'exported': str(today), 'readable_until': str(until), 'jax': jax.__version__}
+    dates = {'step': step, 'ema_width': ema_width, 'exported': str(today), 'readable_until': str(until), 'jax': jax.__version__}
     write_json(path / DESCRIPTION, {**found, **dates})
     return f'generator {path}/{EXPORTED}, sampler.bin, readable until {until}; python -m experiments.export {path} updates them'

@@ -69,7 +69,7 @@ def save_film(path: pathlib.Path, frames: Sequence[np.ndarray], rate: float) -> 
     from PIL import Image
 
     images = [Image.fromarray(frame.squeeze(-1) if frame.shape[-1] == 1 else frame) for frame in frames]
-    _save_gif(path, images, 10 * max(1, round(100 / rate)))  # GIF durations are in hundredths of a second
+    _save_gif(path, images, 10 * min(65_535, max(1, round(100 / rate))))  # GIF durations are in hundredths of a second
 
 
 def _save_gif(path: pathlib.Path, images: Sequence[Any], milliseconds: int | list[int]) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from gan_jax import compilation, finite, hosts, placement
 from gan_jax.errors import Diverged, InputError
 from gan_jax.keys import named, roots
+from gan_jax.ranges import check_seeds
 from gan_jax.runs import pictures, samples, seeds
 from gan_jax.runs.advance import advancing, check_share, first_state, seeds_grid
 from gan_jax.runs.checkpoints import newest_state
@@ -82,6 +83,7 @@ def check(config: TrainOptions, study: Study) -> None:
 
     Nothing is compiled.
     """
+    check_seeds(config.seed, config.seeds)
     if config.seeds == 1:
         placement.check_divisible(config.batch_size)
         rows = config.batch_size // len(placement.all_devices())

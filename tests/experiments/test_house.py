@@ -214,7 +214,8 @@ def test_every_experiment_of_two_seeds_that_is_killed_goes_on_bit_for_bit(name, 
     write_pairs(tmp_path / 'pairs')
     monkeypatch.setattr(report, 'train_judge', a_judge_in_no_time)
     module = module_of(f'experiments.{name}')
-    every = '' if '--checkpoint-every' in TABLE[name][0] else '--checkpoint-every 2'
+    given = '--checkpoint-every' in TABLE[name][0] or 'checkpoint_every' not in module.Config.__dataclass_fields__
+    every = '' if given else '--checkpoint-every 2'
     flags = f'{TABLE[name][0]} {every} --seeds 2 --steps 4 --runs-dir runs'
     run(monkeypatch, module, f'{flags} --name whole')
     killed = subprocess.run(

@@ -119,6 +119,8 @@ class TfdsSource:
 def held_out_split(splits: Collection[str], training: str | None = None) -> str | None:
     """Returns the split to evaluate on, 'test' or else a validation split; None if there is none outside the training images."""
     used = re.findall(r'[A-Za-z_]\w*', training or 'train')
+    if 'all' in used:  # in TFDS, every split
+        return None
     return next((split for split in _HELD_OUT if split in splits and split not in used), None)
 
 
