@@ -78,3 +78,18 @@ def test_feature_matching_is_of_means():
     fake = REAL[::-1] + jnp.array([1.0, 0, 0, 0, 2.0])
     assert float(FEATURES['feature_matching']()(REAL, fake)) == pytest.approx(5, rel=1e-5)
     assert float(FEATURES['feature_matching_l1']()(REAL, fake)) == pytest.approx(3 / 5, rel=1e-5)
+
+
+def test_pulling_away_of_one_example_has_no_pairs():
+    loss = FEATURES['pulling_away'](weight=1.0)
+    value, gradient = jax.value_and_grad(lambda fake: loss(fake, fake))(FAKE[:1])
+    assert value == 0 and not gradient.any()
+
+
+@pytest.mark.parametrize('scale', [1e-30, 1e-18, 1e-9, 1e9, 1e18, 1e30])
+def test_pulling_away_does_not_depend_on_lengths(scale):
+    loss = FEATURES['pulling_away'](weight=1.0)
+    fake = jnp.array([[1.0, 0, 0], [1, 1, 0], [0, 1, 0]])
+    assert loss(fake, scale * fake) == pytest.approx(1 / 3, rel=1e-5)
+    expected = jax.grad(lambda x: loss(fake, x))(fake)
+    np.testing.assert_allclose(scale * jax.grad(lambda x: loss(fake, x))(scale * fake), expected, rtol=1e-4, atol=1e-6)

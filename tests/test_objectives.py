@@ -294,3 +294,9 @@ def test_the_logit_of_an_undecided_discriminator(text, logit):
     # Where real and generated examples are the same, the best logit of all.
     of_both = lambda x: objective.discriminator(x[None], x[None])[0]
     assert abs(float(jax.grad(of_both)(jnp.float32(objective.undecided)))) < 1e-6
+
+
+@pytest.mark.parametrize(('a', 'b'), [(1.0, 0.0), (1.0, 1.0), (0.5, -1.0)])
+def test_high_logits_mean_real_in_least_squares(a, b):
+    with pytest.raises(ValueError, match='a must be below b'):
+        OBJECTIVES['least_squares'](a=a, b=b)

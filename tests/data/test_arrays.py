@@ -115,3 +115,28 @@ def test_files_of_arrays_have_one_split_and_are_squares(tmp_path):
     with pytest.raises(InputError, match="has no split 'test': a file of arrays has no splits"):
         data.load(str(tmp_path / 'a.npy'), split='test')
     assert not data.has_test_set(str(tmp_path / 'a.npy')) and not data.has_test_set(str(tmp_path)) and data.has_test_set('mnist')
+
+
+def test_rounding_does_not_change_the_range():
+    x = np.random.default_rng(0).random((5, 8, 8, 3), dtype=np.float32)
+    expected = as_images(x)
+    over = x.copy()
+    over[0, 0, 0, 0] = 1.0000001
+    np.testing.assert_array_equal(as_images(over)[1:], expected[1:])
+    assert as_images(over)[0, 0, 0, 0] == 255
+    signed = 2 * x - 1
+    signed[0, 0, 0, 0] = -1.0000001
+    np.testing.assert_array_equal(as_images(signed)[1:], as_images(2 * x - 1)[1:])
+
+
+@pytest.mark.parametrize(
+    ('array', 'message'),
+    [
+        (np.zeros((16, 16, 3), np.uint8), 'may be a single image'),
+        (np.zeros((16, 16, 4), np.uint8), 'may be a single image'),
+        (np.full((2, 8, 8, 1), 1.5, np.float32), 'may be of 0 to 1 or of 0 to 255'),
+    ],
+)
+def test_what_may_be_two_things_is_refused(array, message):
+    with pytest.raises(ValueError, match=message):
+        as_images(array)

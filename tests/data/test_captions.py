@@ -238,3 +238,13 @@ def test_the_two_sets_name_their_files(tmp_path):
     for name, feature in FILE_NAMES.items():
         features = tfds.builder_cls(name)(data_dir=tmp_path).info.features
         assert isinstance(features[feature], tfds.features.Text) and isinstance(features['label'], tfds.features.ClassLabel)
+
+
+def test_columns_may_have_spaces_and_captions_many_lines(tmp_path):
+    Image.new('RGB', (8, 8)).save(tmp_path / '0.png')
+    caption = 'a bird\n' + 'with very long feathers ' * 20
+    (tmp_path / 'captions.csv').write_text(f'file, caption\n0.png,"{caption}"\n')
+    assert data.captioned_folder(tmp_path, 8).captions == [[caption.strip()]]
+    (tmp_path / 'captions.csv').write_text('file,caption,caption\n0.png,a bird,a cat\n')
+    with pytest.raises(InputError, match="has several columns 'caption'"):
+        data.captioned_folder(tmp_path, 8)

@@ -233,3 +233,57 @@ def test_channels_are_those_asked_for():
     pixels = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3), np.uint8)
     luma = np.asarray(Image.fromarray(pixels[0]).convert('L'))
     np.testing.assert_array_equal(data.images.recoloured(pixels, 1)[0, ..., 0], luma)
+
+
+def test_a_test_set_may_have_no_labels(tmp_path):
+    for i, name in enumerate(('train/cat/1.png', 'train/dog/1.png', 'test/1.png', 'test/2.png')):
+        picture(tmp_path / name, i)
+    found = data.load(str(tmp_path), split='test', size=8)
+    assert found.labels is None and levels(found.images) == [2, 3]
+    picture(tmp_path / 'test/cat/3.png', 4)
+    with pytest.raises(InputError, match='not in any of the 2 folders'):
+        data.load(str(tmp_path), split='test', size=8)
+
+
+@pytest.mark.parametrize('names', [('Training', 'Testing'), ('train', 'valid'), ('train', 'Test'), ('training', 'test')])
+def test_other_names_of_splits_are_refused(names, tmp_path):
+    for i, name in enumerate(names):
+        for label in ('cat', 'dog'):
+            picture(tmp_path / name / label / '1.png', i)
+    with pytest.raises(InputError, match='must be the folders train, val and test: rename or link'):
+        data.load(str(tmp_path), size=8)
+
+
+def test_a_parent_may_be_called_as_a_class_is(tmp_path):
+    for i, name in enumerate(('dogs/cats/1.png', 'dogs/dogs/1.png')):
+        picture(tmp_path / 'pets' / name, i)
+    found = data.load(str(tmp_path / 'pets'), size=8)
+    assert found.classes == ('cats', 'dogs') and found.labels.tolist() == [0, 1]
+
+
+def test_the_directory_of_a_run_is_no_data_set(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ('photos', 'digits', 'mnist'):
+        picture(tmp_path / name / 'samples.png', 0)
+        (tmp_path / name / 'config.json').write_text('{}')
+        (tmp_path / name / 'metrics.jsonl').write_text('')
+    with pytest.raises(InputError, match='photos is the directory of a run'):
+        data.load('photos', size=8)
+    assert len(data.load('digits', size=8).images) == 1437
+    assert not data.is_folder('digits') and not data.is_folder('mnist') and data.is_folder('./mnist')
+    prepared = tmp_path / 'cifar10/3.0.2/dataset_info.json'
+    prepared.parent.mkdir(parents=True)
+    prepared.write_text('{}')
+    assert not data.is_folder('cifar10')
+
+
+def test_the_names_of_files_need_not_be_utf_8(tmp_path):
+    picture(tmp_path / '1.png', 5)
+    os.rename(tmp_path / '1.png', os.path.join(os.fsencode(tmp_path), b'caf\xe9.png'))
+    assert levels(data.load(str(tmp_path), size=8).images) == [5]
+
+
+def test_jfif_is_jpeg(tmp_path):
+    picture(tmp_path / '1.png', 0)
+    Image.new('L', (8, 8), 200).save(tmp_path / '2.jfif', 'JPEG')
+    assert levels(data.load(str(tmp_path), size=8).images) == [0, 200]

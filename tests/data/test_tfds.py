@@ -17,6 +17,7 @@ from gan_jax import data
 from gan_jax.data import tfds as gan_tfds
 from gan_jax.data.tfds import __main__ as command
 from gan_jax.data.tfds import preparation
+from gan_jax.data.tfds.source import held_out_split
 from gan_jax.errors import InputError
 
 SHARED = pathlib.Path(__file__).parents[2].parent / 'shared' / 'data'
@@ -287,3 +288,9 @@ def test_the_real_mnist(tmp_path):
     assert test.images.shape == (10_000, 28, 28, 1)
     # Class counts of the MNIST test set.
     assert np.bincount(test.labels).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+
+
+@pytest.mark.parametrize('training', ['all', 'all[:50%]', 'train+test'])
+def test_nothing_is_held_out_of_every_split(training):
+    assert held_out_split(('train', 'test'), training) is None
+    assert held_out_split(('train', 'test'), 'train') == 'test'

@@ -23,7 +23,7 @@ from gan_jax.errors import InputError
 from gan_jax.files import new_folder
 from gan_jax.keys import roots
 from gan_jax.metrics import sources
-from gan_jax.runs import generators, weights
+from gan_jax.runs import generators, pictures, weights
 from gan_jax.runs.advance import first_state
 from gan_jax.runs.checkpoints import Checkpoints
 
@@ -478,3 +478,24 @@ def test_a_generator_that_is_not_finite_is_refused(tmp_path):
     weights.save_weights(run.path / generators.WEIGHTS, {'params': {'w': np.array([1, np.nan])}}, 3)
     with pytest.raises(InputError, match='is not finite at step 3: the run has diverged'):
         generate.main(generate.Config(str(run.path), out=str(tmp_path / 'out')))
+
+
+def test_a_new_folder_may_be_a_link_and_is_of_one_process(tmp_path):
+    (tmp_path / 'big').mkdir()
+    (tmp_path / 'out').symlink_to(tmp_path / 'big')
+    (tmp_path / 'big/.big.999999999.part').mkdir()  # of a process that was killed
+    with new_folder(tmp_path / 'out') as folder:
+        (folder / 'a.png').write_text('a')
+    assert (tmp_path / 'out').is_symlink() and (tmp_path / 'big/a.png').read_text() == 'a'
+    with new_folder(tmp_path / 'new') as mine:
+        theirs = mine.with_name('.new.999999999.part')
+        theirs.mkdir()
+        (theirs / 'b.png').write_text('b')
+        (mine / 'a.png').write_text('a')
+    assert [file.name for file in (tmp_path / 'new').iterdir()] == ['a.png'] and (theirs / 'b.png').exists()
+
+
+def test_a_slow_film_has_the_longest_pause_that_a_gif_can_have(tmp_path):
+    pictures.save_film(tmp_path / 'a.gif', [np.zeros((4, 4, 1), np.uint8), np.ones((4, 4, 1), np.uint8)], 1e-4)
+    with Image.open(tmp_path / 'a.gif') as film:
+        assert film.n_frames == 2 and film.info['duration'] == 655_350

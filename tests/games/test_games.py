@@ -528,3 +528,58 @@ def test_lowers_for_gpus_and_tpus(name, unroll_steps):
     state, step = prepare(case, unroll_steps)
     exported = jax.export.export(jax.jit(step), platforms=['cuda', 'tpu'])(state, batches(case, 1)[0])
     assert exported.platforms == ('cuda', 'tpu')
+
+
+NOTHING: Any = None
+LATENT = {'latent': latents.normal(2)}
+BUILT = {
+    'adversarial': lambda **more: games.adversarial(NOTHING, NOTHING, objectives.minimax(), **LATENT, **more),
+    'adversarial_autoencoder': lambda **more: games.adversarial_autoencoder(NOTHING, NOTHING, NOTHING, **LATENT, **more),
+    'adversarial_flow': lambda **more: games.adversarial_flow(NOTHING, NOTHING, **LATENT, **more),
+    'bidirectional': lambda **more: games.bidirectional(NOTHING, NOTHING, NOTHING, objectives.minimax(), **LATENT, **more),
+    'conditional': lambda **more: games.conditional(NOTHING, NOTHING, objectives.minimax(), **LATENT, **more),
+    'info_gan': lambda **more: games.info_gan(
+        NOTHING, NOTHING, objectives.minimax(), codes=[codes.categorical(3)], **LATENT, **more
+    ),
+    'laplacian_pyramid': lambda **more: games.laplacian_pyramid(
+        [NOTHING], [NOTHING], objectives.minimax(), latent=[NOTHING], **more
+    ),
+    'multi_generator': lambda **more: games.multi_generator(NOTHING, NOTHING, generators=2, **LATENT, **more),
+    'paired_translation': lambda **more: games.paired_translation(NOTHING, NOTHING, **more),
+    'semi_supervised': lambda **more: games.semi_supervised(NOTHING, NOTHING, objectives.minimax(), **LATENT, **more),
+    'style_based': lambda **more: games.style_based(NOTHING, NOTHING, objectives.minimax(), **LATENT, **more),
+    'text_to_image': lambda **more: games.text_to_image(NOTHING, NOTHING, objectives.minimax(), **LATENT, **more),
+    'unpaired_translation': lambda **more: games.unpaired_translation(NOTHING, NOTHING, NOTHING, NOTHING, **more),
+    'vae_gan': lambda **more: games.vae_gan(NOTHING, NOTHING, NOTHING, **more),
+    'vqgan': lambda **more: games.vqgan(NOTHING, NOTHING, **more),
+}
+
+
+@pytest.mark.parametrize('name', [name for name in games.__all__ if name != 'product'])
+def test_a_keyword_that_no_game_has_is_refused(name):
+    """Though games pass their options on."""
+    BUILT[name]()
+    for keyword in ('logit', 'join', 'moves_latents', 'penaltys', 'undecided'):
+        with pytest.raises(TypeError, match=keyword):
+            BUILT[name](**{keyword: None})
+
+
+def test_feature_losses_are_of_float32_features():
+    class Half(nn.Module):
+        @nn.compact
+        def __call__(self, x, *, train=True, features_too=False):
+            hidden = nn.Dense(4, dtype=jnp.bfloat16)(x)
+            logits = nn.Dense(1)(hidden.astype(jnp.float32))[:, 0]
+            return (logits, [hidden]) if features_too else logits
+
+    options = {'latent': latents.normal(2), 'feature_losses': [features.FEATURES['feature_matching_l1'](1.0)]}
+    game = games.adversarial(networks.MLP((2,)), Half(), objectives.non_saturating(), **options)
+    batch = 100 + jax.random.normal(jax.random.key(0), (64, 2))
+    generator, discriminator = game.init(batch, jax.random.key(1))
+    fake, _ = game.play(generator, batch, jax.random.key(2))
+    _, metrics = game.generator_loss(discriminator, fake, batch, jax.random.key(3))
+    _, (real,) = Half().apply(discriminator, batch, features_too=True)
+    _, (made,) = Half().apply(discriminator, fake, features_too=True)
+    expected = np.abs(np.asarray(real, np.float64).mean(0) - np.asarray(made, np.float64).mean(0)).mean()
+    assert metrics['feature_loss'].dtype == jnp.float32
+    assert metrics['feature_loss'] == pytest.approx(expected, rel=1e-5)

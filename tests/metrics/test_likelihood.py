@@ -119,3 +119,15 @@ def test_bad_input():
     ):
         with pytest.raises(ValueError, match=message):
             call()
+
+
+@pytest.mark.parametrize('constant', [0.0, 0.1, 0.25, 0.3, 7e3])
+def test_a_constant_feature_counts_for_nothing_whatever_it_is(constant):
+    rng = np.random.default_rng(0)
+    train, held_out, fake = (rng.normal(size=(200, 4)).astype(np.float32) for _ in range(3))
+    blur = 0.01 * rng.normal(size=(200, 1)).astype(np.float32)
+    column = lambda value, more=0: np.concatenate([value, np.full((200, 1), constant, np.float32) + more], 1)
+    value = feature_likelihood_divergence(column(train), column(held_out), column(fake, blur), jax.random.key(0))
+    without = (column(train, -constant), column(held_out, -constant), column(fake, blur - constant))
+    none = feature_likelihood_divergence(*without, jax.random.key(0))
+    assert value.value == pytest.approx(none.value, abs=0.3)

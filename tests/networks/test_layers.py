@@ -289,3 +289,10 @@ def test_unknown_names_are_refused_with_the_nearest():
     ]:
         with pytest.raises(InputError, match=message):
             jax.eval_shape(network.init, jax.random.key(0), x)
+
+
+def test_dropout_of_everything_has_no_gradient():
+    layer = layers.Dropout(1.0)
+    f = lambda x: layer.apply({}, x, rngs={'noise': jax.random.key(0)}).sum()
+    value, gradient = jax.value_and_grad(f)(jnp.ones((2, 3)))
+    assert value == 0 and not gradient.any()

@@ -15,6 +15,7 @@ import gan_jax
 from gan_jax import games, latents, networks, objectives, parallel, penalties
 from gan_jax.errors import InputError
 from gan_jax.networks import layers
+from gan_jax.networks.weight_normalization import _standardising as standardising
 
 # Spectral and weight normalisation.
 
@@ -300,3 +301,25 @@ def test_a_reference_batch_of_labelled_examples_has_their_labels():
     (reference,) = jax.tree.leaves(g['reference'])
     np.testing.assert_array_equal(reference[:, 2:], np.tile(np.eye(3), (2, 1)))
     assert float(reference[:, :2].min()) >= 0 and float(reference[:, :2].max()) < 1
+
+
+def test_power_iteration_leaves_a_kernel_of_zeros_behind():
+    network = networks.MLP((4,), norm='spectral', kernel_init=nn.initializers.zeros)
+    x = normal((8, 3))
+    variables = network.init(jax.random.key(1), x)
+    step = lambda variables: {**variables, **network.apply(variables, x, train=True, mutable=['batch_stats'])[1]}
+    variables = step(variables)
+    grown = lambda p: p + 5 * jax.random.normal(jax.random.key(2), p.shape) if p.ndim == 2 else p
+    variables = {**variables, 'params': jax.tree.map(grown, variables['params'])}
+    for _ in range(30):
+        variables = step(variables)
+    apply = lambda x: network.apply(variables, x, train=False)
+    largest = np.linalg.svd(apply(jnp.eye(3)) - apply(jnp.zeros((3, 3))), compute_uv=False)[0]
+    assert largest == pytest.approx(1, rel=1e-3)
+
+
+@pytest.mark.parametrize('count', [1, 3, 7, 500])
+def test_what_does_not_vary_starts_at_scale_one(count):
+    scale, bias = standardising(jnp.full((count, 1), 0.1) * jnp.array([[1.0, 3.3, -7.7]]))
+    np.testing.assert_array_equal(scale, 1)
+    np.testing.assert_allclose(bias, [-0.1, -0.33, 0.77], rtol=1e-5)

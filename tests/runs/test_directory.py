@@ -5,6 +5,7 @@ import gc
 import itertools
 import json
 import os
+import pathlib
 import re
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from test_loop import Config
 
 from gan_jax import runs
 from gan_jax.errors import InputError
-from gan_jax.runs import directory, lock
+from gan_jax.runs import directory, generators, lock
 from gan_jax.runs.lock import Lock
 
 
@@ -175,3 +176,39 @@ def test_a_lock_on_a_full_disk_leaves_nothing_to_write_at_the_end(tmp_path, monk
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert not unraisable
+
+
+@pytest.mark.parametrize('name', ['a[1]', 'a[1]/b', 'a\\b'])
+def test_a_path_below_which_checkpoints_are_not_found_is_refused(name, tmp_path):
+    with pytest.raises(InputError, match='cannot hold checkpoints'):
+        opened(tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_overwrite_removes_no_folder_of_others_that_has_a_configuration(tmp_path):
+    (tmp_path / 'r').mkdir()
+    (tmp_path / 'r/config.json').write_text('{"model_type": "bert"}')
+    (tmp_path / 'r/weights.bin').write_text('kept')
+    with pytest.raises(InputError, match='is not a run of this project, whatever its config'):
+        opened(tmp_path, overwrite=True)
+    assert (tmp_path / 'r/weights.bin').read_text() == 'kept'
+
+
+@pytest.mark.parametrize('where', ['.', 'samples/..'])
+def test_a_run_may_be_named_from_within(where, tmp_path, monkeypatch):
+    run = opened(tmp_path)
+    (run.path / 'samples').mkdir()
+    monkeypatch.chdir(run.path)
+    config = Config.at(pathlib.Path(where))
+    assert (config.name, config.runs_dir) == ('r', str(tmp_path))
+
+
+def test_a_run_is_not_resumed_on_data_of_other_classes(tmp_path):
+    known = lambda run, *classes: generators.describe(run, Config(), classes=classes, size=(8, 4))
+    known(opened(tmp_path), 'apple', 'banana')
+    resumed = opened(tmp_path, resume=True)
+    known(resumed, 'apple', 'banana')
+    with pytest.raises(InputError, match=r'the data of .* have changed since it was begun \(classes\)'):
+        known(resumed, 'banana', 'cherry')
+    (resumed.path / 'generator.json').write_text('{')
+    known(resumed, 'banana', 'cherry')  # nothing is known of what was there
