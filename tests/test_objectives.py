@@ -114,7 +114,7 @@ def test_shapes_that_would_broadcast_are_refused(name):
     ('name', 'settings', 'message'),
     [
         ('energy_margin', {'margin': 0.0}, 'margin must be above 0 and at most 1000000, not 0.0'),
-        ('least_squares', {'a': 1.0}, 'a and b .* differ'),
+        ('least_squares', {'a': 1.0}, 'a must be below b'),
         ('minimax', {'smoothing': 1.0}, 'smoothing must be at least 0 and below 1'),
         ('non_saturating', {'smoothing': -0.1}, 'smoothing must be at least 0 and below 1'),
         ('f_gan', {'divergence': 'kll'}, "unknown divergence 'kll'; did you mean kl"),

@@ -44,10 +44,8 @@ def as_images(array: np.ndarray) -> np.ndarray:
     two ranges: of uint16 below 256, and floats that are just above 1.
     """
     if array.ndim == 3:
-        if array.shape[-1] in (3, 4):  # a strip of 3 pixels is less likely than one image
-            raise ValueError(
-                f'{list(array.shape)} looks like one image: an array of images has the axes [n, h, w, c] or [n, h, w]'
-            )
+        if array.shape[2] in (3, 4) and array.shape[1] != array.shape[2]:  # rather than grey images so narrow
+            raise ValueError(f'{list(array.shape)} may be a single image: images must be [n, h, w, c] or [n, h, w]')
         array = array[..., None]
     if array.ndim != 4 or not array.size:
         raise ValueError(f'images must be a non-empty [n, h, w, c], [n, c, h, w] or [n, h, w], not {list(array.shape)}')

@@ -24,7 +24,7 @@ class FolderSource:
 
     A folder with a subfolder `train` has the splits `train`, `val` and `test`, each of them a subfolder; if there is no `test`,
     the split 'test' is `val`. Otherwise all images belong to 'train'. If all training images are in subfolders, the topmost of
-    those in which they differ are the classes, sorted by name.
+    those in which they differ are the classes, sorted by name. Images directly in the folder of another split have no labels.
 
     Args:
         path: the folder.
@@ -137,7 +137,7 @@ def folder(path: str | pathlib.Path, size: Size, channels: int | None = None) ->
 
 
 def folder_splits(path: str | pathlib.Path) -> tuple[str, ...]:
-    """Returns the splits of a folder; empty if all its images are 'train'."""
+    """Returns the splits of a folder; empty if all its images are 'train'. Raises `InputError` for splits of other names."""
     folders = {other.name for other in pathlib.Path(path).iterdir() if other.is_dir()} if pathlib.Path(path).is_dir() else set()
     there = tuple(name for name in SPLITS if name in folders)
     called = {_OTHERS.get(name.lower(), name.lower()): name for name in sorted(folders)}

@@ -311,6 +311,7 @@ def test_what_expired_is_rebuilt_from_the_weights_that_were_kept(gan, tmp_path, 
     copy.mkdir()
     (copy / 'config.json').write_text((run.path / 'config.json').read_text())
     own = runs.RunDirectory.__new__(runs.RunDirectory)
+    own.resume = False
     own.path = copy
     runs.describe(own, dcgan.Config(), size=8, channels=1)
     runs.save_generator(own, generator, state.replace(step=jnp.int32(9)))
@@ -424,8 +425,8 @@ def test_generate_on_bad_input(capsys, monkeypatch, tmp_path, gan, flags, messag
         (['--panels', '0'], '--panels must be from 1 to 1000, not 0'),
         (['--points', '1'], '--points must be from 2 to 1000, not 1'),
         (['--steps', '0'], '--steps must be from 1 to 1000, not 0'),
-        (['--rate', 'nan'], '--rate must be above 0 and at most 50, not nan'),
-        (['--rate', '99'], '--rate must be above 0 and at most 50'),
+        (['--rate', 'nan'], '--rate must be from 0.01 to 50, not nan'),
+        (['--rate', '99'], '--rate must be from 0.01 to 50'),
         (['--out', 'film.mp4'], '--out must be a .gif, not film.mp4'),
         (['--way', 'detour'], "invalid choice 'detour'"),
         (['--way', 'w'], '--way w requires a style-based generator'),

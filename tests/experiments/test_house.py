@@ -25,6 +25,7 @@ from experiments.results.protocol import PROTOCOL
 from experiments.text_to_image import report
 from gan_jax import runs
 from gan_jax.commandline import module_of
+from gan_jax.runs.generators import experiment_of
 
 PIXELS = '--dataset digits --size 8 --batch-size 8 --samples 20 --sample-every 2 --checkpoint-every 2'
 IMAGES = f'{PIXELS} --latent-size 3'
@@ -184,6 +185,8 @@ def test_every_experiment_takes_what_the_house_offers(name, tmp_path, monkeypatc
     said = run(monkeypatch, module, f'{flags} --steps {steps} --resume')
     assert 'resumed' in said or name in ('mode_collapse',)
     folder = tmp_path / 'runs/r'
+    if leaves:
+        assert experiment_of(folder) is module
     if leaves == 'generate':
         assert (folder / 'sampler.bin').exists() and (folder / 'samples.gif').exists()
         width = '--ema-width 0.07' if '--ema-widths' in flags else ''

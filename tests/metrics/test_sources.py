@@ -196,3 +196,14 @@ def test_files_that_are_damaged_empty_or_foreign(tmp_path, capsys, monkeypatch):
         assert message in line(tmp_path / name, real), name
         if 'mu' not in name and 'text' not in name:
             assert message in line(real, tmp_path / name), name
+
+
+@pytest.mark.parametrize('name', ['digits', 'mnist'])
+def test_a_run_that_is_called_as_a_data_set_is_must_be_a_path(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).mkdir()
+    (tmp_path / name / 'config.json').write_text('{}')
+    with pytest.raises(InputError, match=rf'{name} is a data set, and a run in this folder: write \./{name} for the run'):
+        sources.open_source(name)
+    with pytest.raises(InputError, match='is a run without sampler'):
+        sources.open_source(f'./{name}')

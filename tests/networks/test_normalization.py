@@ -305,7 +305,7 @@ def test_a_reference_batch_of_labelled_examples_has_their_labels():
 
 def test_power_iteration_leaves_a_kernel_of_zeros_behind():
     network = networks.MLP((4,), norm='spectral', kernel_init=nn.initializers.zeros)
-    x = normal((8, 3))
+    x = jax.random.normal(jax.random.key(0), (8, 3))
     variables = network.init(jax.random.key(1), x)
     step = lambda variables: {**variables, **network.apply(variables, x, train=True, mutable=['batch_stats'])[1]}
     variables = step(variables)
