@@ -153,7 +153,7 @@ and size as the caption says. In unseen combinations the digit was never shown i
         'Every objective under every penalty',
         """\
 The ring of 8 Gaussians at the scale of WGAN-GP's toy script: 3,000 steps, 2 of D each, batch 64, Adam of 1e-3, rates and
-penalties decayed to 1/100. `STABLE` in `experiments/ring.py` lists the pairs that a paper calls stable.""",
+penalties decayed to 1/100. `STABLE` in `experiments/ring/pairs.py` lists the pairs that a paper calls stable.""",
     ),
     'taxonomy': Section(
         'The taxonomy, measured',
