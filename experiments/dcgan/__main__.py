@@ -10,8 +10,8 @@ and whether they are copies of training images. `analyse` repeats the analyses o
 interpolation, vector arithmetic, nearest neighbours, the filters, and a linear classifier on the discriminator's features.
 
 Expected (one core of an AMD EPYC with AVX-512): on the digits, the first command takes some two minutes, and .839 +- .008 of the
-samples of five seeds are recognised with probability >= .9, which is .844 of the share of real digits. On MNIST, five seeds of the
-second command take 55 min beside another job, and reach .750 +- .010 (.764 of real).
+samples of five seeds are recognised with probability >= .9, which is .844 of the share of real digits. On MNIST, five seeds of
+the second command take 55 min beside another job, and reach .750 +- .010 (.764 of real).
 """
 
 import dataclasses
