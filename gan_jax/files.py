@@ -17,8 +17,8 @@ import numpy as np
 from gan_jax import hosts
 from gan_jax.errors import InputError
 
-_PART = re.compile(r'\..*\.\d+\.part')
-"""Unfinished folders, of other processes or of ones that were killed."""
+_PART = re.compile(r'\.(.*)\.(\d+)\.part')
+"""Unfinished folders `.NAME.PROCESS.part`, of other processes or of ones that were killed."""
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """Error numbers of a full disk or an exhausted quota."""
 
@@ -82,7 +82,11 @@ def new_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
     if path.exists() and not (there and all(_PART.fullmatch(other.name) for other in path.iterdir())):
         raise InputError(f'{path} exists and is {"not empty" if there else "a file"}; choose another folder')
     whole = path.resolve()  # a link may lead to another disk
-    part = (whole if there else whole.parent) / f'.{whole.name}.{os.getpid()}.part'  # a folder that exists may be a mount
+    beside = whole if there else whole.parent  # a folder that exists may be a mount, which cannot be replaced
+    for left in beside.glob('.*.part'):
+        if (of := _PART.fullmatch(left.name)) and of[1] == whole.name and not _lives(int(of[2])):
+            shutil.rmtree(left, ignore_errors=True)
+    part = beside / f'.{whole.name}.{os.getpid()}.part'
     try:
         part.mkdir(parents=True)
     except OSError as error:
@@ -96,6 +100,18 @@ def new_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
             os.rename(part, whole)
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def _lives(process: int) -> bool:
+    if os.name == 'nt':  # where signal 0 is one
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # of another user
+        return True
+    return True
 
 
 def cache_directory() -> pathlib.Path:

@@ -99,8 +99,8 @@ def balanced(source: Any) -> Any:
 def load(config: LabelledOptions, check: Callable[[data.Size], object] = lambda size: None) -> LabelledData:
     """Loads the training and test set of the options and prints their description.
 
-    Without a test set, every tenth image of each class is held out. `check` is called as by `data.load`. Raises `InputError`
-    unless every class has examples and every example has a class.
+    Without a test set of labelled images, every tenth image of each class is held out. `check` is called as by `data.load`.
+    Raises `InputError` unless every class has examples and every example has a class.
     """
     options: dict[str, Any] = {'data_dir': config.data_dir, 'skip_broken': config.skip_broken}
     limit = config.memory_limit * 1e9
@@ -110,18 +110,25 @@ def load(config: LabelledOptions, check: Callable[[data.Size], object] = lambda 
         folder = '; put the images of each class into one folder' if data.is_folder(config.dataset, config.data_dir) else ''
         raise InputError(f'{config.dataset} has no labels to learn from{folder}')
     print(data.describe(config.dataset, found))
-    source = _source(found)
+    source, test = _source(found), None
     if data.has_test_set(config.dataset, config.data_dir):
         limit = math.inf if isinstance(found, data.Images) else 0
         shape = {'size': found.size, 'channels': found.channels}
-        test = _source(data.load_or_open(config.dataset, split='test', memory_limit=limit, **shape, **options))
-    else:
+        held_out = data.load_or_open(config.dataset, split='test', memory_limit=limit, **shape, **options)
+        test = _source(held_out) if _has_labels(held_out) else None
+    if test is None:
         rows = data.held_out_examples(found.labels if isinstance(found, data.Images) else found.every_label())
         print(f'of which {rows.sum():,} are held out: every tenth image of each class')
         source, test = _part(source, ~rows), _part(source, rows)
     train = _in_memory(source, found.classes, TRAIN)
     arrays = {'image': train.images, 'label': train.labels}
     return LabelledData(arrays if isinstance(source, Rows) else source, train, _in_memory(test, found.classes, TEST))
+
+
+def _has_labels(found: data.Images | data.ImageSource) -> bool:
+    if isinstance(found, data.TfdsSource):
+        return bool(found.classes)
+    return (found.labels if isinstance(found, data.Images) else found.every_label()) is not None
 
 
 def _source(found: data.Images | data.ImageSource) -> Any:

@@ -173,7 +173,7 @@ def is_folder(name: str, data_dir: str | os.PathLike | None = None) -> bool:
     if not name or is_digits(name):
         return False
     path = pathlib.Path(name)
-    if path.is_dir() and os.sep not in name and (is_run(path) or is_prepared(path)) and is_known(name, data_dir):
+    if os.sep not in name and path.is_dir() and (is_run(path) or _is_prepared(path)) and is_known(name, data_dir):
         return False  # where runs or prepared data sets are
     return path.is_dir() or name.startswith(('.', '~', os.sep)) or (os.sep in name and not is_known(name, data_dir))
 
@@ -183,9 +183,10 @@ def is_run(path: pathlib.Path) -> bool:
     return (path / 'config.json').is_file() and any((path / name).exists() for name in _OF_RUNS)
 
 
-def is_prepared(path: pathlib.Path) -> bool:
-    """Returns whether a folder holds a data set that TFDS has prepared."""
-    return any(next(path.glob(f'{below}/dataset_info.json'), None) is not None for below in ('*', '*/*'))
+def _is_prepared(path: pathlib.Path) -> bool:
+    """Returns whether a folder holds a data set that TFDS has prepared: `VERSION/` or `CONFIG/VERSION/`."""
+    version = '[0-9]*.[0-9]*.[0-9]*/dataset_info.json'
+    return any(next(path.glob(pattern), None) is not None for pattern in (version, f'*/{version}'))
 
 
 def is_named(name: str, data_dir: str | os.PathLike | None = None) -> bool:

@@ -136,8 +136,9 @@ class RunDirectory:
         source = pathlib.Path(self.init_from).resolve() if self.init_from and config.overwrite else None
         if source is not None and (source == self.path.resolve() or self.path.resolve() in source.parents):
             raise InputError(f'--overwrite would remove {self.init_from} before the run starts from it: use another --name')
-        if found := re.search(r'\[.*\]|\\', str(self.path.absolute())):
-            raise InputError(f'{self.path.absolute()} cannot hold checkpoints, which Orbax does not find below {found[0]}')
+        whole = self.path.absolute()
+        if found := re.search(r'\[.*\]|\\', whole.as_posix()):
+            raise InputError(f'{whole} cannot hold checkpoints, which Orbax does not find below {found[0]}')
         self._refuse_foreign(config)
         try:
             self.path.mkdir(parents=True, exist_ok=True)

@@ -327,3 +327,12 @@ def test_wrong_labels_get_one_line(capsys, monkeypatch, tmp_path, experiment, ch
 
 def test_ac_gans_generator_may_learn_from_the_classes_alone():
     conditional_gan.Config(condition='auxiliary_classifier', objective_weight=0.0).check()
+
+
+def test_a_test_set_without_labels_holds_out_training_images(tmp_path, capsys):
+    for name in ('train/ant', 'train/bee', 'test'):
+        pictures(tmp_path / name, 20, 9)
+    config = conditional_gan.Config(dataset=str(tmp_path), size=8)
+    found = labelled.load(config, lambda size: None)
+    assert 'of which 4 are held out' in capsys.readouterr().out
+    assert found.train.labels.tolist() == [0] * 18 + [1] * 18 and found.test.labels.tolist() == [0, 0, 1, 1]
