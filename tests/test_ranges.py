@@ -34,7 +34,8 @@ from gan_jax.ranges import (
 
 ROOT = pathlib.Path(__file__).parents[1]
 TOOLS = [f'experiments.{path.stem}' for path in sorted((ROOT / 'experiments').glob('[!_]*.py'))]
-TOOLS += ['experiments.taxonomy.__main__', 'experiments.benchmark.__main__', 'gan_jax.metrics.command']
+TOOLS += [f'experiments.{path.parent.name}.__main__' for path in sorted((ROOT / 'experiments').glob('*/__main__.py'))]
+TOOLS += ['gan_jax.metrics.command']
 
 
 def bare(annotation) -> bool:

@@ -19,28 +19,20 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from PIL import Image
 
+EXPERIMENTS = pathlib.Path(__file__).parents[2] / 'experiments'
+NAMES = (
+    'adversarial_autoencoder', 'adversarial_flow', 'adversarial_flow_images', 'benchmark', 'bigan', 'biggan', 'conditional_gan',
+    'cyclegan', 'dcgan', 'dirac_gan', 'ebgan', 'evaluate', 'export', 'f_gan', 'generate', 'infogan', 'interpolate', 'lapgan',
+    'mode_collapse', 'optimal_discriminator', 'path_length', 'pix2pix', 'planted', 'r3gan', 'results', 'ring',
+    'sample_efficiency', 'semi_supervised', 'showcase', 'sngan', 'stylegan2', 'taxonomy', 'text_to_image', 'translate',
+    'unrolled_gan', 'vae_gan', 'vanishing_gradients', 'vqgan', 'wgan_gp',
+)  # fmt: skip
 MODULES = {
-    **{
-        f'experiments.{name}': name
-        for name in (
-            'adversarial_autoencoder', 'adversarial_flow', 'adversarial_flow_images', 'bigan', 'biggan', 'dirac_gan', 'evaluate',
-            'export', 'f_gan',
-            'generate', 'infogan', 'interpolate', 'optimal_discriminator', 'path_length', 'r3gan', 'ring',
-            'sample_efficiency', 'showcase', 'sngan', 'stylegan2',
-            'translate', 'unrolled_gan', 'vae_gan', 'vanishing_gradients', 'vqgan', 'wgan_gp',
-        )
-    },
-    **{
-        f'experiments.{name}.__main__': name
-        for name in (
-            'benchmark', 'conditional_gan', 'cyclegan', 'dcgan', 'ebgan', 'lapgan', 'mode_collapse', 'pix2pix', 'planted',
-            'results', 'semi_supervised', 'taxonomy', 'text_to_image',
-        )
-    },
+    **{f'experiments.{name}{".__main__" * (EXPERIMENTS / name).is_dir()}': name for name in NAMES},
     'experiments.dcgan.analyse': 'analyse',
     'experiments.text_to_image.say': 'say',
     'gan_jax.metrics.__main__': 'metrics',
-}  # fmt: skip
+}
 REQUIRED = {
     'evaluate': 'run', 'export': 'run', 'generate': 'run', 'interpolate': 'run', 'showcase': 'run',
     'translate': 'run images made', 'analyse': 'run', 'metrics': 'images images', 'path_length': 'run',
@@ -500,7 +492,7 @@ generate run --number 5 --latents images                      --number cannot be
 generate run --truncation -1                                  --truncation must be at least 0
 generate run --seed 4294967296                                --seed must be from 0 to 4294967295
 interpolate nowhere                                           there is no run nowhere
-interpolate run --rate 51                                     --rate must be above 0 and at most 50
+interpolate run --rate 51                                     --rate must be from 0.01 to 50
 interpolate run --points 1                                    --points must be from 2
 interpolate run --out film.mp4                                --out must be a .gif
 interpolate run --out images                                  --out must be a file to write

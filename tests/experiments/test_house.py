@@ -211,7 +211,7 @@ def saved(folder):
     return found
 
 
-@pytest.mark.parametrize('name', [pytest.param(name, marks=[pytest.mark.slow] * (name != 'cyclegan')) for name in TABLE])
+@pytest.mark.parametrize('name', [pytest.param(name, marks=[pytest.mark.slow] * (name != 'ring')) for name in TABLE])
 def test_every_experiment_of_two_seeds_that_is_killed_goes_on_bit_for_bit(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_pairs(tmp_path / 'pairs')

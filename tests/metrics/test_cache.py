@@ -208,7 +208,7 @@ def test_only_what_is_asked_for_is_computed(own, tmp_path):
     options = {'extractor': 'custom:function=own_extractors.f', 'batch_size': 4}
     found = command.main(command.Config((real, fake), measures=('kernel',), **options))
     assert np.isfinite(found[0].value)
-    with pytest.raises(InputError, match=r'frechet of 540,000 features per image require 9331 GB, .*--resize N'):
+    with pytest.raises(InputError, match=r'frechet of 540,000 features per image require 9,331 GB, .*--resize N'):
         command.main(command.Config((real, fake), measures=('kernel', 'frechet'), **options))
 
 
