@@ -64,9 +64,10 @@ def first_state(config: TrainOptions, study: Study, keys: Key) -> TrainState:
         init, key = compilation.jit(one), keys[0]
     else:  # one after another, since `vmap` would batch every initialiser
         init, key = seeds.over_seeds(one, config.seeds, side_by_side=False), keys
-    shapes = jax.tree.leaves(jax.eval_shape(init, key, study.example))
-    what = 'the parameters and the states of their optimizers'
-    memory.require(sum(4 * math.prod(x.shape) for x in shapes), what, 'choose smaller networks or images, or fewer --seeds')
+    # `over_seeds` places what it is given, which must not be traced.
+    shapes = jax.tree.leaves(jax.eval_shape(init if config.seeds == 1 else one, keys[0], study.example))
+    need, what = config.seeds * sum(4 * math.prod(x.shape) for x in shapes), 'the parameters and the states of their optimizers'
+    memory.require(need, what, 'choose smaller networks or images, or fewer --seeds')
     return init(key, study.example)
 
 

@@ -50,7 +50,8 @@ def test_a_folder_from_training_to_a_caption_of_ones_own(tmp_path, capsys, monke
     assert {path.name for path in run.iterdir()} >= {'config.json', 'encoder.npz', 'samples.png', 'samples.gif', 'results.json'}
     assert 'words that the text encoder does not know, read as one' in capsys.readouterr().out  # those of what is held out
     file = say.main(say.Config(str(run), ('a pink dragon, again', 'cat')))
-    assert file == run / 'said/a_pink_dragon_again.png'
+    assert file.parent == run / 'said' and re.fullmatch(r'a_pink_dragon_again_[0-9a-f]{8}\.png', file.name)
+    assert say.main(say.Config(str(run), ('a pink dragon, again', 'cat'), seed=1)) != file
     with Image.open(file) as picture:
         assert picture.size[0] > 100
     out = capsys.readouterr().out
