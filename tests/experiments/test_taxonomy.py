@@ -284,9 +284,14 @@ def test_taxonomy(tmp_path, capsys):
     config = dataclasses.replace(SMALL, runs_dir=str(tmp_path), toy_steps=2)
     part = taxonomy.main(dataclasses.replace(config, models=('vae', 'rbm')))
     results = taxonomy.main(dataclasses.replace(config, resume=True))
-    timeless = lambda figures: {name: value for name, value in figures.items() if not name.startswith('seconds')}
+    timeless = lambda figures: {
+        name: value for name, value in figures.items() if not name.startswith('seconds') and name != 'toy'
+    }
     assert list(results) == [*config.models, 'real']
-    assert all(timeless(results[name]) == timeless(part[name]) for name in ('vae', 'rbm'))
+    for name in ('vae', 'rbm'):
+        assert timeless(results[name]) == timeless(part[name])
+        again, first = (figures['toy']['exact'] for figures in (results[name], part[name]))
+        assert again == pytest.approx(first, rel=0.01)  # sums over all vectors, on other devices than before
     assert {name: result['passes'] for name, result in results.items() if name != 'real'} == {
         'vae': 1, 'made': 64, 'rbm': 3, 'gsn': 2, 'gan': 1,
     }  # fmt: skip
