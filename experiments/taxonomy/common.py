@@ -13,6 +13,7 @@ import optax
 from flax import struct
 from jax import lax
 
+from gan_jax import parallel
 from gan_jax.metrics.estimates import Estimate
 from gan_jax.metrics.parzen import mean_estimate
 from gan_jax.typing import AnyArray, Array, Key, Metrics
@@ -78,6 +79,7 @@ def learner(
     def step(state: State, x: Array) -> tuple[State, Metrics]:
         key = jax.random.fold_in(state.key, state.step)
         (value, memory), gradient = jax.value_and_grad(loss, has_aux=True)(state.params, state.memory, x, key)
+        value, gradient = parallel.pmean((value, gradient))  # every device has a share of x; chains, of one key, stay alike
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         return State(state.step + 1, state.key, optax.apply_updates(state.params, updates), memory, opt_state), {'loss': value}
 

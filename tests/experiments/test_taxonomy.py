@@ -284,14 +284,11 @@ def test_taxonomy(tmp_path, capsys):
     config = dataclasses.replace(SMALL, runs_dir=str(tmp_path), toy_steps=2)
     part = taxonomy.main(dataclasses.replace(config, models=('vae', 'rbm')))
     results = taxonomy.main(dataclasses.replace(config, resume=True))
-    timeless = lambda figures: {
-        name: value for name, value in figures.items() if not name.startswith('seconds') and name != 'toy'
-    }
     assert list(results) == [*config.models, 'real']
-    for name in ('vae', 'rbm'):
-        assert timeless(results[name]) == timeless(part[name])
-        again, first = (figures['toy']['exact'] for figures in (results[name], part[name]))
-        assert again == pytest.approx(first, rel=0.01)  # sums over all vectors, on other devices than before
+    for name in ('vae', 'rbm'):  # measured again on one device, of replicas that must not have drifted apart
+        likelihoods = (next(iter(figures[name]['likelihoods'].values())) for figures in (results, part))
+        np.testing.assert_allclose(*likelihoods, rtol=1e-5)
+        assert results[name]['recognised'] == part[name]['recognised']
     assert {name: result['passes'] for name, result in results.items() if name != 'real'} == {
         'vae': 1, 'made': 64, 'rbm': 3, 'gsn': 2, 'gan': 1,
     }  # fmt: skip
