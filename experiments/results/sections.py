@@ -25,7 +25,7 @@ copies.""",
 One narrow DCGAN under every loss, for 3,000 steps of 64 with one step of D each, after the protocol of Lucic et al. 2018, whose
 budget is 15,625 steps and whose search is of 100 settings. Here each loss has the best of three learning rates, on a seed that
 is in no row; the best was the largest for all but minimax. Distances are in the features of a classifier, those of the paper in
-Inception's, so only their order compares. D has batch norm where there is no penalty.""",
+Inception's, so only their order can be compared. D has batch norm if there is no penalty.""",
         compared='Fréchet distance',
     ),
     'baselines': Section(

@@ -71,7 +71,7 @@ class ImageOptions(SizedOptions):
 
 @dataclasses.dataclass(frozen=True)
 class StageOptions(ImageOptions):
-    """Networks of stages, each with a width of its own, of which the first works on the smallest map."""
+    """Networks that consist of stages, from the smallest map to the full size, each with its own number of channels."""
 
     width: Width = 32
     """Channels of the stage at full size, doubled at each halving up to four times as many."""

@@ -115,7 +115,7 @@ def load(config: LabelledOptions, check: Callable[[data.Size], object] = lambda 
         limit = math.inf if isinstance(found, data.Images) else 0
         shape = {'size': found.size, 'channels': found.channels}
         held_out = data.load_or_open(config.dataset, split='test', memory_limit=limit, **shape, **options)
-        test = _source(held_out) if _has_labels(held_out) else None
+        test = _source(held_out) if held_out.classes else None
     if test is None:
         rows = data.held_out_examples(found.labels if isinstance(found, data.Images) else found.every_label())
         print(f'of which {rows.sum():,} are held out: every tenth image of each class')
@@ -123,12 +123,6 @@ def load(config: LabelledOptions, check: Callable[[data.Size], object] = lambda 
     train = _in_memory(source, found.classes, TRAIN)
     arrays = {'image': train.images, 'label': train.labels}
     return LabelledData(arrays if isinstance(source, Rows) else source, train, _in_memory(test, found.classes, TEST))
-
-
-def _has_labels(found: data.Images | data.ImageSource) -> bool:
-    if isinstance(found, data.TfdsSource):
-        return bool(found.classes)
-    return (found.labels if isinstance(found, data.Images) else found.every_label()) is not None
 
 
 def _source(found: data.Images | data.ImageSource) -> Any:

@@ -57,6 +57,8 @@ class FolderSource:
         train = split_folder(path, 'train')
         self.classes = class_names(self.files if train == self.path else image_files(train))
         self._labels = class_numbers(self.path, self.files, self.classes)
+        if self._labels is None:
+            self.classes = ()
 
     def __len__(self) -> int:
         return len(self.files)
