@@ -78,8 +78,8 @@ def _images() -> Iterator[Row]:
     yield _row('dcgan_digits', 'dcgan', 'digits', 'dcgan', ours, 5, pictures=_picture('dcgan_digits', '64 samples on the digits'))
     for data, seeds, flags in (
         ('mnist', 5, f'{DCGAN} --steps 12000'),
-        ('fashion_mnist', 3, f'{DCGAN} --steps 20000'),
-        ('cifar10', 1, '--batch-size 64 --latent-size 128 --steps 50000'),
+        ('fashion_mnist', 3, f'{DCGAN} --steps 12000'),
+        ('cifar10', 1, '--batch-size 64 --width 32 --latent-size 128 --steps 30000'),
     ):
         shown = _picture(f'dcgan_{data}', f'64 samples on {TITLES[data]}')
         yield _row(f'dcgan_{data}', 'dcgan', TITLES[data], f'dcgan --dataset {data} {flags}', ours, seeds, pictures=shown)
@@ -130,7 +130,7 @@ def _conditioned() -> Iterator[Row]:
     )
     shown = _picture('few_labels', 'Errors over the steps', 'errors.png')
     yield _row(
-        'few_labels', 'few_labels', '100 labels', 'semi_supervised --steps 18000', columns.ERRORS, lines=lines, pictures=shown
+        'few_labels', 'few_labels', '100 labels', 'semi_supervised --steps 24000', columns.ERRORS, lines=lines, pictures=shown
     )
 
 
@@ -148,7 +148,7 @@ def _others() -> Iterator[Row]:
     yield _row(name, 'flow_images', '5,000 steps', f'{name} --steps 5000', columns.IMAGES, pictures=shown)
     levels = tuple(Line(f'stage of {28 >> k} pixels', f'level_{k}') for k in (2, 1, 0))
     lines = (Line('samples', 'classifier'), *levels)
-    command = 'lapgan --dataset fashion_mnist --steps 8000'
+    command = 'lapgan --dataset fashion_mnist --steps 30000'
     shown = _picture('lapgan_fashion', 'The stages of samples, and of real images', 'stages.png')
     yield _row('lapgan_fashion', 'lapgan', 'Fashion-MNIST', command, columns.LAPGAN, lines=lines, pictures=shown)
     shown = (*_picture('ebgan_mnist', 'Samples'), *_picture('ebgan_energies', 'Energies of images and samples', 'energies.png'))
