@@ -145,17 +145,22 @@ def _others() -> Iterator[Row]:
     )
     name = 'adversarial_flow_images'
     shown = _picture(name, 'Samples')
-    yield _row(name, 'flow_images', '5,000 steps', f'{name} --steps 5000', columns.IMAGES, pictures=shown)
-    levels = tuple(Line(f'stage of {28 >> k} pixels', f'level_{k}') for k in (2, 1, 0))
-    lines = (Line('samples', 'classifier'), *levels)
-    command = 'lapgan --dataset fashion_mnist --steps 30000'
-    shown = _picture('lapgan_fashion', 'The stages of samples, and of real images', 'stages.png')
-    yield _row('lapgan_fashion', 'lapgan', 'Fashion-MNIST', command, columns.LAPGAN, lines=lines, pictures=shown)
+    yield _row(name, 'flow_images', '3,000 steps', f'{name} --steps 3000', columns.IMAGES, pictures=shown)
+    for name, title, command, sizes in (
+        ('lapgan_fashion', 'Fashion-MNIST', 'lapgan --dataset fashion_mnist --steps 30000', (7, 14, 28)),
+        ('lapgan_cifar10', 'CIFAR-10', 'lapgan', (8, 16, 32)),
+    ):
+        levels = tuple(Line(f'stage of {size} pixels', f'level_{2 - index}') for index, size in enumerate(sizes))
+        shown = _picture(name, 'The stages of samples, and of real images', 'stages.png')
+        lines = (Line('samples', 'classifier'), *levels)
+        yield _row(name, 'lapgan', title, command, columns.LAPGAN, lines=lines, pictures=shown)
     shown = (*_picture('ebgan_mnist', 'Samples'), *_picture('ebgan_energies', 'Energies of images and samples', 'energies.png'))
     yield _row('ebgan_mnist', 'ebgan', 'MNIST', 'ebgan', columns.EBGAN, pictures=shown)
     ways = (Line('from the right answer', 'from the right answer'), Line('round trip', 'round trip'))
     shown = _picture('cyclegan_mnist', 'Digits to inverted digits and back, held out', 'validation.png')
     yield _row('cyclegan_mnist', 'cyclegan', 'MNIST', 'cyclegan --dataset mnist', columns.TRANSLATED, lines=ways, pictures=shown)
+    command = 'cyclegan --task facades --steps 1000 --batch-size 1 --receptive-field 34'
+    yield _row('cyclegan_facades', 'cyclegan', 'facades, 64 pixels', command, columns.TRANSLATED, lines=ways)
     models = (Line('pix2pix', 'pix2pix'), Line('L1 alone', 'L1 alone'))
     for size, flags in ((64, '--steps 4000'), (128, '--size 128 --receptive-field 70 --steps 4000')):
         features = '--compare-features squeezenet:path=squeezenet_v1.1_notop.npz'
@@ -200,17 +205,19 @@ def _today() -> Iterator[Row]:
             label = f'{images:,} images, {TITLES[name]}'
             base = f'limited_{images}_none'
             yield _row(f'limited_{images}_{name}', 'limited', label, command, columns.IMAGES, baseline=base)
-    for name, title, steps in (
-        ('vae_gan', 'VAE-GAN', 1500),
-        ('adversarial_autoencoder', 'adversarial autoencoder', 5000),
-        ('vqgan', 'VQGAN', 2000),
+    for name, title, dataset, steps in (
+        ('vae_gan', 'VAE-GAN', 'mnist', 1500),
+        ('adversarial_autoencoder', 'adversarial autoencoder', 'mnist', 5000),
+        ('vqgan', 'VQGAN', 'mnist', 2000),
+        ('vqgan', 'VQGAN', 'cifar10', 1000),
     ):
         both = (Line('with D', title), Line('without D', 'without D'))
-        command = f'{name} --dataset mnist --steps {steps}'
-        label = f'{title}, {steps:,} steps'
+        command = f'{name} --dataset {dataset} --steps {steps}'
+        label = f'{title}{"" if dataset == "mnist" else f" on {TITLES[dataset]}"}, {steps:,} steps'
         figures = columns.RECONSTRUCTED + (columns.CODES if name == 'vqgan' else ())
-        shown = _picture(f'{name}_mnist', f'Held-out digits, without D, and by the {title}', 'reconstructions.png')
-        yield _row(f'{name}_mnist', 'autoencoders', label, command, figures, lines=both, pictures=shown)
+        kind = 'digits' if dataset == 'mnist' else 'images'
+        shown = _picture(f'{name}_{dataset}', f'Held-out {kind}, without D, and by the {title}', 'reconstructions.png')
+        yield _row(f'{name}_{dataset}', 'autoencoders', label, command, figures, lines=both, pictures=shown)
     lines = tuple(Line(f'weight {weight}', weight) for weight in ('0', '0.05'))
     shown = _picture('adversarial_flow', 'The maps of one seed, and the increasing one', 'maps.png')
     name = 'adversarial_flow'

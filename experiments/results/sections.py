@@ -23,9 +23,9 @@ copies.""",
         'Losses',
         """\
 One narrow DCGAN under every loss, for 3,000 steps of 64 with one step of D each, after the protocol of Lucic et al. 2018, whose
-budget is 15,625 steps and whose search is of 100 settings. Here each loss has the best of three learning rates, on a seed that
-is in no row; the best was the largest for all but minimax. Distances are in the features of a classifier, those of the paper in
-Inception's, so only their order can be compared. D has batch norm if there is no penalty.""",
+budget is 15,625 steps and whose search is of 100 settings. Here each loss has the best of three learning rates on
+Fashion-MNIST, on a seed that is in no row; the best was the largest for all but minimax. Distances are in the features of a
+classifier, those of the paper in Inception's, so only their order can be compared. D has batch norm if there is no penalty.""",
         compared='Fréchet distance',
     ),
     'baselines': Section(
@@ -48,8 +48,8 @@ within one number of images only.""",
     'autoencoders': Section(
         'Autoencoders with and without a discriminator',
         """\
-Larsen et al. 2016, Makhzani et al. 2016 and Esser et al. 2021: reconstructions of held-out images of MNIST by the model and by
-the same autoencoder without D.""",
+Larsen et al. 2016, Makhzani et al. 2016 and Esser et al. 2021: reconstructions of held-out images, of MNIST unless a row names
+another data set, by the model and by the same autoencoder without D.""",
     ),
     'inferred': Section(
         'Codes without labels',
