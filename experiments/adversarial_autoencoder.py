@@ -13,7 +13,7 @@ The networks are convolutional; the paper's have two layers of 1,000 units for M
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import jax.numpy as jnp
 
@@ -77,7 +77,8 @@ class Config(autoencoders.AutoencoderOptions):
 
     def generator(self, size: data.Size | list[int], channels: int) -> runs.Generator:
         size = data.size_of(*size) if isinstance(size, list) else size
-        return autoencoders.decoded(self.modules(size, channels)[1], self.latent()[0], normal=self.prior == 'normal')
+        prior: Literal['normal', 'mixture'] = 'normal' if self.prior == 'normal' else 'mixture'
+        return autoencoders.decoded(self.modules(size, channels)[1], self.latent()[0], prior)
 
 
 def study(config: Config) -> runs.Study:

@@ -29,7 +29,7 @@ from gan_jax.metrics.measures import TRAIN
 from gan_jax.metrics.neighbours import memorisation_test
 from gan_jax.metrics.reporting import Scored, report
 from gan_jax.ranges import BatchSize, Checked, Compared, DataDir, Names, Seed, Text, Whole
-from gan_jax.runs.generators import BLOCK, DESCRIPTION, draw_images
+from gan_jax.runs.generators import BLOCK, DESCRIPTION
 
 _NEIGHBOURS = 1000
 """Number of samples and of held-out images whose nearest training images are searched for."""
@@ -157,7 +157,7 @@ def _of_checkpoint(path: pathlib.Path, config: Config) -> sources.OpenedImages:
     generator: runs.Generator = trained.made
 
     def images(weights: Any, seed: Any, number: Any) -> Any:
-        return draw_images(generator, weights, BLOCK, jax.random.fold_in(jax.random.key(seed), number))
+        return generator.sample(weights, BLOCK, jax.random.fold_in(jax.random.key(seed), number))
 
     block = compilation.jit(images)
     draw = lambda number: np.asarray(data.to_uint8(block(trained.weights, np.uint32(config.seed), np.uint32(number))))

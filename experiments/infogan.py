@@ -97,7 +97,7 @@ class Config(image_gan.ImageOptions):
 
         latent = codes.joined(self.told[1:], latents.normal(self.latent_size))
         shares = (1 / self.categories,) * self.categories
-        return runs.Generator(latent, generate, tuple(map(str, range(self.categories))), shares, normal=not self.continuous)
+        return runs.Generator(latent, generate, tuple(map(str, range(self.categories))), shares, codes=self.continuous)
 
 
 def study(config: Config) -> runs.Study:

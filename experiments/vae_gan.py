@@ -68,7 +68,7 @@ class Config(autoencoders.AutoencoderOptions):
 
     def generator(self, size: data.Size | list[int], channels: int) -> runs.Generator:
         size = data.size_of(*size) if isinstance(size, list) else size
-        return autoencoders.decoded(self.modules(size, channels)[1], latents.normal(self.latent_size), normal=True)
+        return autoencoders.decoded(self.modules(size, channels)[1], latents.normal(self.latent_size))
 
 
 def study(config: Config) -> runs.Study:

@@ -61,11 +61,14 @@ def r1_r2(gamma: Weight = 1.0) -> Penalty:
     """The sum of `r1(gamma)` and `r2(gamma)`, with both gradients from one pass; the penalty of R3GAN (Huang et al. 2024).
 
     The critic is mapped over the real and the generated batch, so each layer computes on twice as many examples at a time, while
-    statistics and noise remain those of each batch. Raises `ValueError` if gamma is outside [0, 1e6].
+    statistics and noise remain those of each batch; batches of unequal sizes take two passes. Raises `ValueError` if gamma is
+    outside [0, 1e6].
     """
 
     def penalty(critic: Critic, real: Array, fake: Array, key: Key) -> Array:
-        both = jnp.stack(jnp.broadcast_arrays(real, fake))
+        if real.shape != fake.shape:
+            return r1(gamma)(critic, real, fake, key) + r2(gamma)(critic, real, fake, key).mean()
+        both = jnp.stack([real, fake])
         _, gradient = input_gradient(jax.vmap(critic), both)
         return gamma / 2 * jax.vmap(_squared_norm)(gradient).sum(0)
 

@@ -33,11 +33,19 @@ def build(table: Table[Callable[..., T]], text: str, **context: Any) -> T:
 
     Values are parsed as Python literals and fall back to strings. `context` supplies arguments only the caller knows; each
     factory receives those that it has parameters for. A value must have its parameter's annotated type and be in its range
-    (`gan_jax.ranges`). Raises `InputError` for an invalid name, setting or value.
+    (`gan_jax.ranges`). Raises `InputError` for an invalid name, setting or value, and for a required setting that is
+    not given.
     """
     factory = table[text.partition(':')[0]]
     given = _given(table, text)
-    known = {key: value for key, value in context.items() if key in inspect.signature(factory).parameters}
+    parameters = inspect.signature(factory).parameters
+    known = {key: value for key, value in context.items() if key in parameters}
+    required = [
+        name for name, p in parameters.items() if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+    ]
+    if missing := [f'{name}=...' for name in required if name not in known and name not in given]:
+        name = text.partition(':')[0]
+        raise InputError(f'{table.noun} {text!r} lacks settings: it must be {name}:{",".join([*_texts(given), *missing])}')
     try:
         return factory(**(known | given))
     except (TypeError, ValueError) as error:
@@ -81,6 +89,10 @@ def choices(table: Table[Any]) -> list[str]:
 def _defaults(member: Any) -> list[str]:
     parameters = inspect.signature(member).parameters.values() if inspect.isroutine(member) else ()
     return [f'{p.name}={_text(p.default)}' for p in parameters if p.default is not p.empty]
+
+
+def _texts(given: dict[str, Any]) -> list[str]:
+    return [f'{key}={_text(value)}' for key, value in given.items()]
 
 
 def _text(value: Any) -> str:

@@ -146,6 +146,11 @@ def test_both_gradients_of_one_pass_are_those_of_two():
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
     passes = lambda terms: str(jax.make_jaxpr(lambda p: both(p, terms))(PARAMS)).count(' tanh ')
     assert 2 * passes(one) == passes(two)
+    for batch in (REAL[:1], REAL[:2]):  # batches of other sizes take two
+        found, expected = (
+            sum(term(lambda x: tanh_critic(PARAMS, x), batch, FAKE, KEY).mean() for term in terms) for terms in (one, two)
+        )
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
 def points_of(penalty, real, fake, key=KEY):

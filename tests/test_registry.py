@@ -14,6 +14,7 @@ from gan_jax import (
     regularizers,
     schedules,
 )
+from gan_jax.metrics.extractors import EXTRACTORS
 from gan_jax.networks.minibatch import MINIBATCH_LAYERS
 from gan_jax.registry import Table, build, choices, leaves_open, settings
 
@@ -138,6 +139,8 @@ def test_settings_of_a_named_divergence():
         (optimizers.OPTIMIZERS, 'ttur:discriminator_rate=inf', "discriminator_rate must be a number, not 'inf'"),
         (augmentations.AUGMENTATIONS, 'packing:size=0', 'size must be from 1 to 1000, not 0'),
         (augmentations.AUGMENTATIONS, 'adaptive:target=1.5', 'target must be from -1 to 1, not 1.5'),
+        (EXTRACTORS, 'squeezenet', 'it must be squeezenet:path=...'),
+        (EXTRACTORS, 'classifier:size=28', 'it must be classifier:size=28,dataset=...'),
         (divergences.DIVERGENCES, 'alpha:a=1e400', 'a must be from -1000 to 1000, not inf'),
     ],
 )

@@ -101,7 +101,7 @@ class Config(image_gan.ImageOptions):
         generators, sizes = self.generators(side_of(size), channels), self.latent_sizes(side_of(size))
         ends = np.cumsum(sizes)[:-1].tolist()
         generate = lambda weights, z, _: cascade(generators, weights, jnp.split(z, ends, 1))[0]
-        return runs.Generator(latents.uniform(sum(sizes)), generate, normal=False)
+        return runs.Generator(latents.uniform(sum(sizes)), generate, prior='uniform')
 
 
 def side_of(size: data.Size | list[int] | str) -> int:

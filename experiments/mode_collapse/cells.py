@@ -53,7 +53,7 @@ class Config(runs.GameOptions, problems.ProblemOptions):
         network, _ = stacked_networks(self.networks, size)
         generate = lambda weights, z, _: apply_network(network, weights, z, train=False)[0]
         latent = problems.stacked_latent(self.networks, self.latent_size)
-        return runs.Generator(latent, generate, normal=self.networks != 'veegan')
+        return runs.Generator(latent, generate, prior='uniform' if self.networks == 'veegan' else 'normal')
 
 
 class Cell(NamedTuple):

@@ -96,7 +96,7 @@ class Config(labelled.LabelledOptions):
         """How to draw images of this shape from the trained generator."""
         network = networks.SemiSupervisedGenerator(tuple(shape), self.g_features)
         generate = lambda weights, z, _: apply_network(network, weights, z, train=False)[0]
-        return runs.Generator(latents.uniform(self.latent_size, 0.0), generate, normal=False)
+        return runs.Generator(latents.uniform(self.latent_size, 0.0), generate, prior='uniform')
 
 
 def study(config: Config) -> runs.Study:

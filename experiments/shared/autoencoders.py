@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import jax.numpy as jnp
 import numpy as np
@@ -218,7 +218,7 @@ def of_samples(trained: runs.Trained) -> dict[str, Any]:
     return {'samples': image_gan.compare(trained, trained.images(trained.config.samples))}  # type: ignore[attr-defined]
 
 
-def decoded(decoder: Any, latent: Callable[[Key], Array], *, normal: bool) -> runs.Generator:
+def decoded(decoder: Any, latent: Callable[[Key], Array], prior: Literal['normal', 'mixture'] = 'normal') -> runs.Generator:
     """How to draw from the decoder of a player `{'encoder': ..., 'decoder': ...}`."""
     generate = lambda weights, z, _: apply_network(decoder, weights, z, train=False)[0]
-    return runs.Generator(latent, generate, normal=normal, weights=lambda average: part_of(average, 'decoder'))
+    return runs.Generator(latent, generate, prior=prior, weights=lambda average: part_of(average, 'decoder'))

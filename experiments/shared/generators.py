@@ -132,9 +132,9 @@ class DrawOptions(TrainedOptions):
     seed: Seed = 0
     """Seed of the latents. Image i of a seed is the same for any number of images."""
     truncation: Annotated[float, Range(0)] | None = None
-    """Draw more typical and less varied images. For normal latents: redraw those with entries beyond this value, commonly about 1
-    (Brock et al. 2019). For style-based generators: the distance of w from its average as a share of the original, commonly .7;
-    0 draws the average (Karras et al. 2019)."""
+    """Draw more typical and less varied images, by redrawing entries of latents beyond this value, commonly about 1 (Brock et al.
+    2019). For style-based generators: the distance of w from its average as a share of the original, commonly .7; 0 draws the
+    average (Karras et al. 2019)."""
     of: tuple[str, ...] = ()
     """Draw only these classes, or these captions among those the run was trained on; for runs with labels or captions."""
     latents: Text | None = None
@@ -148,21 +148,13 @@ class DrawOptions(TrainedOptions):
         trained = super().load()
         generator: runs.Generator = trained.made
         if self.truncation is not None:
-            generator = self._truncated(generator, self.truncation)
+            if self.latents and generator.styles is None:
+                raise InputError('--truncation applies to latents that are drawn, not to those of --latents')
+            with told_to_user():
+                generator = generator.truncated(self.truncation)
         if self.of:
             generator = generator._replace(shares=self._shares(generator))
         return trained._replace(made=generator)
-
-    def _truncated(self, generator: runs.Generator, truncation: float) -> runs.Generator:
-        if generator.styles is not None:
-            styles = generator.styles.truncated(truncation)
-            return generator._replace(generate=styles.generate, styles=styles)
-        if self.latents or not generator.normal:
-            these = 'those of --latents' if self.latents else 'the uniform ones of this run'
-            raise InputError(f'--truncation applies to normal latents that are drawn, not to {these}')
-        if truncation == 0:
-            raise InputError('--truncation must be above 0, not 0.0, because no latent lies within 0')
-        return generator._replace(latent=latents.truncated_normal(_latent_size(generator), truncation))
 
     def _shares(self, generator: runs.Generator) -> tuple[float, ...]:
         if not generator.conditions:
@@ -185,7 +177,7 @@ class DrawOptions(TrainedOptions):
         ((_, found),) = arrays.items()
         numbers = np.issubdtype(found.dtype, np.number) and not np.iscomplexobj(found)
         rows = np.atleast_2d(found.astype(np.float32)) if numbers else np.empty(0)
-        size = _latent_size(generator)
+        size = generator.latent_size
         if rows.ndim != 2 or not len(rows) or rows.shape[1] != size or not np.isfinite(rows).all():
             raise InputError(
                 f'{self.latents} has {list(found.shape)} {found.dtype}; latents of {self.run} are finite [n, {size}]'
@@ -224,9 +216,9 @@ def space_of(trained: Drawable, way: Way | None) -> Space:
     """
     generator: runs.Generator = trained.made
     styles = generator.styles
-    way = way or ('w' if styles else 'arc' if generator.normal else 'line')
+    way = way or ('w' if styles else 'arc' if generator.prior == 'normal' else 'line')
     if way != 'w':
-        return Space(way, lambda z: z, latents.slerp if way == 'arc' else latents.lerp, trained)
+        return Space(way, lambda z: z, generator.arc if way == 'arc' else latents.lerp, trained)
     if styles is None:
         raise InputError(f'--way w requires a style-based generator, such as that of stylegan2; {trained.path} has arc and line')
     mapped = compilation.jit(styles.of)
@@ -236,10 +228,6 @@ def space_of(trained: Drawable, way: Way | None) -> Space:
         latents.lerp,
         trained._replace(made=generator._replace(generate=styles.synthesise)),
     )
-
-
-def _latent_size(generator: runs.Generator) -> int:
-    return jax.eval_shape(generator.latent, jax.random.key(0)).shape[0]
 
 
 def latents_of(generator: runs.Generator, seed: int, number: int) -> tuple[np.ndarray, np.ndarray]:

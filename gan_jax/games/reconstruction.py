@@ -34,7 +34,8 @@ def adaptive_weight(reconstruction: Any, adversarial: Any, *, epsilon: float = 1
     """|reconstruction| / (|adversarial| + epsilon), at most `largest`: VQGAN's weight (Esser et al. 2021, eq. 7), a scalar.
 
     With this weight the two terms are equally strong at the layer whose gradients are given. The gradients are averaged over
-    devices before their norms are taken. The result is a constant to differentiation.
+    devices before their norms are taken. The result is a constant to differentiation, and at least float32: squares of gradients
+    in half precision overflow or vanish.
 
     Args:
         reconstruction: the gradient of the reconstruction loss with respect to the parameters of one layer, a pytree.
@@ -43,7 +44,8 @@ def adaptive_weight(reconstruction: Any, adversarial: Any, *, epsilon: float = 1
         largest: upper limit of the weight, which a discriminator that has saturated would exceed.
     """
     # One array, so that there is one all-reduce.
-    gradients = jnp.stack([ravel_pytree(tree)[0] for tree in lax.stop_gradient((reconstruction, adversarial))])
+    flat = [ravel_pytree(tree)[0] for tree in lax.stop_gradient((reconstruction, adversarial))]
+    gradients = jnp.stack([x.astype(jnp.promote_types(x.dtype, jnp.float32)) for x in flat])
     of_reconstruction, of_adversarial = jnp.linalg.norm(parallel.pmean(gradients), axis=1)
     return jnp.minimum(of_reconstruction / (of_adversarial + epsilon), largest)
 

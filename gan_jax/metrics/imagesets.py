@@ -78,10 +78,11 @@ def collect(
     *,
     batch_size: int = 64,
     count: int | None = None,
+    at_least: int = 2,
 ) -> Found:
     """Runs an extractor over images and keeps only the requested outputs.
 
-    Memory does not grow with the number of images unless 'features' are requested. Raises `InputError` for fewer than two images,
+    Memory does not grow with the number of images unless 'features' are requested. Raises `InputError` for too few images,
     for logits of an extractor that has none, and for outputs that do not fit into memory.
 
     Args:
@@ -90,6 +91,7 @@ def collect(
         needs: the fields of `Found` to keep, by name.
         batch_size: number of images in a call of the extractor.
         count: the number of images, if it is known in advance.
+        at_least: the number of images that are enough.
     """
     moments: FeatureMoments | None = None
     features, logits, waiting, size = [], [], [], 0
@@ -109,8 +111,8 @@ def collect(
             logits.append(outputs.logits)
     if waiting:
         moments = _taken_in(moments, waiting)
-    if size < 2:
-        raise InputError(f'a metric requires at least two images, not {size}')
+    if size < at_least:
+        raise InputError(f'a metric requires at least {at_least} image{"s" * (at_least > 1)}, not {size}')
     join = lambda parts: np.concatenate(parts) if parts else np.empty((0, 0))
     found = Found(size, features=join(features), logits=join(logits))
     return found if moments is None else found._replace(moments=moments)

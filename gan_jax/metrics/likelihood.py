@@ -8,11 +8,12 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import lax
 
 from gan_jax import compilation
-from gan_jax.metrics.pairwise import feature_sets, scan_blocks, squared_distances
+from gan_jax.metrics.pairwise import concrete, feature_sets, scan_blocks, squared_distances
 from gan_jax.typing import AnyArray, Array, Key
 
 _ORIGIN = 0.81
@@ -24,12 +25,12 @@ _ROUNDING = 32
 class LikelihoodDivergence(NamedTuple):
     """The divergence, with its error and its gap."""
 
-    value: Array
+    value: AnyArray
     """100 / d times the mean negative log-likelihood of held-out data, minus that under half of the training data. It is about 0
     for new examples of the same distribution, and very large for copies of training data."""
-    standard_error: Array
+    standard_error: AnyArray
     """Over the held-out data, for given Gaussians."""
-    gap: Array
+    gap: AnyArray
     """The same mean of the training data minus that of the held-out data. Far below 0, the samples are copies of the former."""
 
 
@@ -46,7 +47,7 @@ def feature_likelihood_divergence(
     The procedure is that of the authors' code for up to 10,000 training examples: Adam on the logarithms of the variances, which
     start at that for which the nearest training example is most likely and are kept within exp(-40) and exp(20), with a further
     Gaussian around the mean of the data during the fit. That code takes minibatches of 10,000. The distances of all pairs are
-    held in memory, which is O(n m).
+    held in memory, which is O(n m). The computation is in float64, and under a transformation in the precision of the features.
 
     Raises `ValueError` for fewer than 4 training, 2 held-out or 1 generated examples, unequal dimensions, non-finite features,
     fewer than 1 step or a block below 1.
@@ -64,7 +65,11 @@ def feature_likelihood_divergence(
     if len(train) < 4 or len(held_out) < 2 or steps < 1:
         sizes = f'{len(train)}, {len(held_out)} and {steps}'
         raise ValueError(f'need at least 4 training and 2 held-out examples, and 1 step, got {sizes}')
-    return _divergence(*sets, key, steps, rate, block)
+    if not concrete(*sets, key):
+        return _divergence(*sets, key, steps, rate, block)
+    with jax.enable_x64(True):  # Adam's first steps have the size of the rate however small a gradient is
+        found = _divergence(*(jnp.asarray(x, jnp.float64) for x in sets), key, steps, rate, block)
+        return LikelihoodDivergence(*map(np.asarray, found))
 
 
 @partial(compilation.jit, static_argnames=('steps', 'block'))

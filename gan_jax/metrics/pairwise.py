@@ -16,8 +16,8 @@ def feature_sets(*, at_least: int = 1, **sets: AnyArray) -> list[Array]:
     """Returns the named sets `[n, d]` as arrays of one floating-point type, float32 or wider.
 
     Raises `ValueError`, which names the set, if a set is not an array `[n >= at_least, d]` of JAX or NumPy, if the dimensions
-    differ, or if a concrete set contains non-finite values. Values under a transformation (`jax.jit`, `jax.vmap`) cannot be
-    inspected; there, non-finite values make the result NaN.
+    differ, or if a concrete set contains non-finite values or loses its differences when it is rounded to this type. Values under
+    a transformation (`jax.jit`, `jax.vmap`) cannot be inspected; there, non-finite values make the result NaN.
     """
     check_arrays(**sets)
     for name, x in sets.items():
@@ -27,11 +27,29 @@ def feature_sets(*, at_least: int = 1, **sets: AnyArray) -> list[Array]:
         shapes = ' and '.join(f'{name} {x.shape}' for name, x in sets.items())
         raise ValueError(f'features must be of the same dimension, got {shapes}')
     dtype = jnp.result_type(jnp.float32, *sets.values())
+    _check_rounding(dtype, sets)
     arrays = {name: jnp.asarray(x, dtype) for name, x in sets.items()}
     for name, x in arrays.items():
         if concrete(x) and (bad := int((~jnp.isfinite(x)).sum())):
             raise ValueError(f'{name} contains {bad} values that are not finite')
     return list(arrays.values())
+
+
+def _check_rounding(dtype: Any, sets: dict[str, AnyArray]) -> None:
+    """Raises `ValueError` if NumPy's float64 or int64 sets, rounded to `dtype`, move by 1 % of their deviation from the mean."""
+    wide = {name: np.asarray(x, np.float64) for name, x in sets.items() if isinstance(x, np.ndarray) and x.dtype.itemsize > 4}
+    if not wide or dtype.itemsize > 4:
+        return
+    count = sum(map(len, wide.values()))
+    with np.errstate(all='ignore'):  # other checks find values that are not finite
+        mean = sum(x.sum(0) for x in wide.values()) / count
+        size = lambda change: sum(float(np.square(change(x)).sum()) for x in wide.values())
+        moved, deviation = size(lambda x: x - x.astype(dtype)), size(lambda x: x - mean)
+    if moved > 1e-4 * deviation > 0:
+        raise ValueError(
+            f'{" and ".join(wide)}: float32 rounds away the differences of these features, which lie too far from 0; subtract '
+            'their mean, or set jax_enable_x64'
+        )
 
 
 def check_arrays(**sets: Any) -> None:

@@ -6,7 +6,7 @@ processes of `jax.distributed`. With processes of PyTorch, `torch.distributed.al
 """
 
 import functools
-import itertools
+import math
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar, cast
 
@@ -32,7 +32,8 @@ def image_moments(
 ) -> FeatureMoments:
     """The moments of the features of all images, in float64 on the host, for `frechet_distance` and `moments.merge`.
 
-    Raises `InputError` for batches that `as_levels` refuses, fewer than two images, and as `extract` does.
+    A process's share of a set may be a single image. Raises `InputError` for batches that `as_levels` refuses, for no images, and
+    as `extract` does.
 
     Args:
         extractor: a member of `EXTRACTORS`, or your own.
@@ -40,7 +41,7 @@ def image_moments(
         span: the values of black and white of float images.
         batch_size: number of images in a call of the extractor.
     """
-    found = collect(extractor, (as_levels(batch, span) for batch in batches), {'moments'}, batch_size=batch_size)
+    found = collect(extractor, (as_levels(batch, span) for batch in batches), {'moments'}, batch_size=batch_size, at_least=1)
     return cast(FeatureMoments, found.moments)
 
 
@@ -55,7 +56,8 @@ def image_features(extractor: Extractor, batches: Iterable[Any], *, span: Span |
         span: the values of black and white of float images.
         batch_size: number of images in a call of the extractor.
     """
-    return collect(extractor, (as_levels(batch, span) for batch in batches), {'features'}, batch_size=batch_size).features
+    found = collect(extractor, (as_levels(batch, span) for batch in batches), {'features'}, batch_size=batch_size, at_least=1)
+    return found.features
 
 
 def as_levels(batch: Any, span: Span | None = None) -> np.ndarray:
@@ -103,8 +105,9 @@ def over_processes(state: T, merge: Callable[[T, T], T] = moments.merge) -> T:  
     """The union of the sets of all processes (`gan_jax.hosts`), by `merge`; the same in every process, bit for bit.
 
     Every process must call it, with a state of the same shapes and types: `FeatureMoments`, a `scores.ScoreMoments` with
-    `scores.merge`, or features `[n, d]` with a `merge` that concatenates them. Float64 is preserved even if JAX computes in
-    float32. Each process temporarily holds the states of all processes. A single process returns its own state.
+    `scores.merge`, or features `[n, d]` with a `merge` that concatenates them, of which n may differ. Float64 is preserved even
+    if JAX computes in float32. Each process temporarily holds the states of all processes. A single process returns its own
+    state.
 
     Raises `InputError` for states of different shapes or types.
     """
@@ -112,16 +115,20 @@ def over_processes(state: T, merge: Callable[[T, T], T] = moments.merge) -> T:  
         return state
     leaves, tree = jax.tree.flatten(state)
     arrays = [np.asarray(leaf) for leaf in leaves]
-    forms = hosts.shared(', '.join(f'{x.dtype}{list(x.shape)}' for x in arrays))
+    shapes = hosts.shared([(str(x.dtype), x.shape) for x in arrays])
+    rows = int(isinstance(state, np.ndarray | jax.Array) and state.ndim > 0)  # the first axis of one array may differ
+    forms = [', '.join(f'{dtype}{[*"n" * rows, *shape[rows:]]}'.replace("'", '') for dtype, shape in each) for each in shapes]
     if len(set(forms)) > 1:
         raise InputError(f'all processes must hold sets of the same shapes and types, not {" and ".join(dict.fromkeys(forms))}')
     content = b''.join(x.tobytes() for x in arrays)  # JAX would round float64 to float32
-    words = np.frombuffer(content + bytes(-len(content) % 4), np.int32)
-    starts = itertools.accumulate((x.nbytes for x in arrays[:-1]), initial=0)
-    places = list(zip(arrays, starts, strict=True))
+    size = max(sum(math.prod(shape) * np.dtype(dtype).itemsize for dtype, shape in each) for each in shapes)
+    words = np.frombuffer(content + bytes(-(-size // 4) * 4 - len(content)), np.int32)
 
-    def restored(row: np.ndarray) -> T:
-        held = row.tobytes()
-        return jax.tree.unflatten(tree, [np.ndarray(x.shape, x.dtype, held, start).copy() for x, start in places])
+    def restored(row: np.ndarray, held: list[tuple[str, tuple[int, ...]]]) -> T:
+        content, start, found = row.tobytes(), 0, []
+        for dtype, shape in held:
+            found.append(np.ndarray(shape, dtype, content, start).copy())
+            start += found[-1].nbytes
+        return jax.tree.unflatten(tree, found)
 
-    return functools.reduce(merge, map(restored, hosts.gathered(words)))
+    return functools.reduce(merge, map(restored, hosts.gathered(words), shapes))

@@ -2,7 +2,6 @@
 
 import math
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -19,9 +18,10 @@ def vendi_score(features: AnyArray, *, order: float = 1.0) -> AnyArray:
     Shannon's entropy by Rényi's (Pasarkar and Dieng 2024): large orders look at frequent examples, and small ones at rare
     examples. Order 0 is the rank, and order infinity the inverse of the largest eigenvalue.
 
-    The eigenvalues are those of the smaller of the matrices `[n, n]` and `[d, d]`; below a rounding error of the largest, they
-    count as zero. On the host the computation is in float64, and under a transformation in the precision of the features. Raises
-    `ValueError` for fewer than two rows, a negative order and, on the host, rows that are zero or not finite.
+    The eigenvalues are those of the smaller of the matrices `[n, n]` and `[d, d]`, or squares of singular values; below a
+    rounding error of the largest, they count as zero. On the host the computation is in float64, and under a transformation in
+    the precision of the features. Raises `ValueError` for fewer than two rows, a negative order and, on the host, rows that are
+    zero or not finite.
     """
     check_rows(features=features)
     if not order >= 0:
@@ -34,9 +34,12 @@ def vendi_score(features: AnyArray, *, order: float = 1.0) -> AnyArray:
         raise ValueError(f'features contains {int((norms == 0).sum())} rows of zeros, which have no direction')
     x = x / norms
     n, d = x.shape
-    with jax.default_matmul_precision('highest'):
-        values = xp.linalg.eigvalsh(x.T @ x if d < n else x @ x.T)
-    p = xp.where(values > max(n, d) * xp.finfo(x.dtype).eps * values[-1], values, 0)
+    floor = max(n, d) * xp.finfo(x.dtype).eps
+    if on_host:
+        values: AnyArray = np.linalg.eigvalsh(x.T @ x if d < n else x @ x.T)
+    else:  # in float32, these products would round away the small eigenvalues of features far from 0
+        values, floor = jnp.square(jnp.linalg.svd(x, compute_uv=False)[::-1]), floor**2
+    p = xp.where(values > floor * values[-1], values, 0)
     p = p / p.sum()
     if order == 1:
         return xp.exp(-(p * xp.log(xp.where(p > 0, p, 1))).sum())

@@ -39,7 +39,7 @@ def stages(size: int) -> tuple[int, int]:
         return 7, 2
     halvings = size.bit_length() - 3
     if size < 8 or size != 4 << halvings:
-        raise InputError(f'image size {size} is not supported: DCGAN takes 28 and 4 * 2^n (8, 16, 32, 64, 128, ...)')
+        raise InputError(f'image size {size} is not supported: these networks take 28 and 4 * 2^n (8, 16, 32, 64, 128, ...)')
     return 4, halvings
 
 

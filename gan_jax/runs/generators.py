@@ -16,7 +16,7 @@ import datetime
 import json
 import pathlib
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +27,7 @@ from gan_jax.commandline import module_name, module_of
 from gan_jax.data.feeds import to_uint8
 from gan_jax.errors import InputError
 from gan_jax.files import json_text, write_json
-from gan_jax.latents import lerp
+from gan_jax.latents import lerp, slerp, truncated_normal
 from gan_jax.runs.directory import Options, RunDirectory
 from gan_jax.runs.sampler import export, save_sampler
 from gan_jax.runs.weights import save_weights
@@ -78,12 +78,62 @@ class Generator(NamedTuple):
     """The classes or captions that images can be conditioned on; empty for an unconditional generator."""
     shares: tuple[float, ...] = ()
     """The probability of each condition; they sum to 1."""
-    normal: bool = True
-    """Whether latents are standard normal. Otherwise the set of latents is convex."""
+    prior: Literal['normal', 'uniform', 'mixture'] = 'normal'
+    """What latents are drawn from: independent entries, standard normal or uniform from 0 or about it, or a mixture."""
+    codes: int = 0
+    """Number of the first entries of a normal latent that are uniform codes rather than noise (Chen et al. 2016)."""
     weights: Callable[[Variables], Variables] = lambda average: average
     """Makes the variables to draw with from the average in a `TrainState`."""
     styles: Styles | None = None
     """The halves of which `generate` is composed, if the generator is style-based."""
+
+    @property
+    def latent_size(self) -> int:
+        """The number of entries of a latent."""
+        return jax.eval_shape(self.latent, jax.random.key(0)).shape[0]
+
+    def arc(self, a: Array, b: Array, t: Array) -> Array:
+        """The path from `a [size]` at t = 0 to `b [size]` at t = 1 that is a line between their codes and an arc beyond them."""
+        k = self.codes
+        return jnp.concatenate([lerp(a[:k], b[:k], t), slerp(a[k:], b[k:], t)])
+
+    def truncated(self, truncation: float) -> 'Generator':
+        """The generator of more typical and less varied images: the truncation trick.
+
+        If it is style-based, `truncation` is the distance of w from its average as a share of the original, commonly .7, and 0
+        draws the average (Karras et al. 2019, appendix B). Otherwise, entries of latents that are further than `truncation` from
+        0 are redrawn, commonly about 1 (Brock et al. 2019, section 3.1); codes are not.
+
+        Raises `ValueError` for a negative truncation, for 0 unless the generator is style-based, and for latents from a mixture,
+        whose entries depend on each other.
+        """
+        if not truncation >= 0 or (truncation == 0 and self.styles is None):
+            raise ValueError(f'truncation must be {"at least" if self.styles else "above"} 0, not {truncation}')
+        if self.styles is not None:
+            styles = self.styles.truncated(truncation)
+            return self._replace(generate=styles.generate, styles=styles)
+        if self.prior == 'mixture':
+            raise ValueError('truncation applies to latents of independent entries, not to those of a mixture')
+        if self.prior == 'uniform':
+            return self._replace(latent=lambda key: min(1.0, truncation) * self.latent(key))
+        noise = truncated_normal(self.latent_size - self.codes, truncation)
+        if not self.codes:
+            return self._replace(latent=noise)
+        return self._replace(latent=lambda key: jnp.concatenate([self.latent(key)[: self.codes], noise(key)]))
+
+    def sample(self, weights: Variables, n: int, key: Key, *, truncation: float | None = None) -> Array:
+        """Draws n images `[n, h, w, c]` in [-1, 1].
+
+        Args:
+            weights: what `weights` makes of the average in a `TrainState`.
+            n: number of images.
+            key: the key of all images.
+            truncation: as in `truncated`; by default, nothing is truncated.
+
+        Raises `ValueError` as `truncated` does.
+        """
+        generator = self if truncation is None else self.truncated(truncation)
+        return generator.generate(weights, *draw_latents(generator, n, key))
 
 
 class Translator(NamedTuple):
@@ -167,18 +217,6 @@ def draw_latents(generator: Generator, n: int, key: Key, *, first: int | Array =
     return latents, jax.vmap(draw)(numbers).astype(jnp.int32)
 
 
-def draw_images(generator: Generator, weights: Any, n: int, key: Key) -> Array:
-    """Draws n images `[n, h, w, c]` in [-1, 1].
-
-    Args:
-        generator: the generator.
-        weights: what `generator.weights` makes of its variables.
-        n: number of images.
-        key: the key of all images.
-    """
-    return generator.generate(weights, *draw_latents(generator, n, key))
-
-
 def save_generator(run: RunDirectory, generator: Generator, state: TrainState) -> None:
     """Saves the generator of the final state by `export_generator`, and prints where.
 
@@ -218,7 +256,7 @@ def export_generator(
     """
     latents = jax.eval_shape(lambda key: draw_latents(generator, BLOCK, key), jax.random.key(0))
     check_finite(path, weights, step)
-    save_sampler(path, lambda key: draw_images(generator, weights, BLOCK, key), step)
+    save_sampler(path, lambda key: generator.sample(weights, BLOCK, key), step)
     save_weights(path / WEIGHTS, weights, step)
     export(path / EXPORTED, lambda z, conditions: to_uint8(generator.generate(weights, z, conditions)), *latents)
     today = datetime.date.today()

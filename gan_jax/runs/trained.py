@@ -13,7 +13,7 @@ from gan_jax.data.feeds import to_float, to_uint8
 from gan_jax.keys import named
 from gan_jax.runs import seeds
 from gan_jax.runs.directory import RunDirectory, read_log
-from gan_jax.runs.generators import Generator, Translator, draw_images, draw_latents
+from gan_jax.runs.generators import Generator, Translator, draw_latents
 from gan_jax.runs.options import TrainOptions
 from gan_jax.runs.study import Study
 from gan_jax.training import TrainState, sample
@@ -84,7 +84,7 @@ class Trained(NamedTuple):
         weights = self._program('weights', generator.weights)(self.state.ema)  # once, and not in every block
         ready = self._replace(state=dataclasses.replace(self.state, ema=weights))
         if isinstance(what, int):
-            return ready.drawn(lambda state, key, n: draw_images(generator, state.ema, n, key), what, use)
+            return ready.drawn(lambda state, key, n: generator.sample(state.ema, n, key), what, use)
 
         def conditional(state: TrainState, conditions: Array, key: Key) -> Array:
             return generator.generate(state.ema, draw_latents(generator, BLOCK, key)[0], conditions)

@@ -16,7 +16,7 @@ from gan_jax.runs import pictures, samples, seeds
 from gan_jax.runs.advance import advancing, check_share, first_state, seeds_grid
 from gan_jax.runs.checkpoints import newest_state
 from gan_jax.runs.directory import RunDirectory
-from gan_jax.runs.generators import Generator, Translator, describe, draw_images, experiment_of, save_generator, save_translator
+from gan_jax.runs.generators import Generator, Translator, describe, experiment_of, save_generator, save_translator
 from gan_jax.runs.loop import Callback, fit
 from gan_jax.runs.options import MethodOptions, TrainOptions
 from gan_jax.runs.scores import sample_scores
@@ -113,7 +113,7 @@ def _callbacks(
     generator = study.generator
     show, found = study.show, []
     if show is None and isinstance(generator, Generator):
-        show = lambda state, key: draw_images(generator, generator.weights(state.ema), SHOWN, key)
+        show = lambda state, key: generator.sample(generator.weights(state.ema), SHOWN, key)
     if show is not None:
         program, key = compilation.jit(show), named(root, 'shown')
         picture = study.picture or samples.grid
@@ -130,7 +130,7 @@ def _callbacks(
         weights = compilation.jit(generator.weights)
         score = sample_scores(
             run,
-            lambda state, key: draw_images(generator, state.ema, 100, key),
+            lambda state, key: generator.sample(state.ema, 100, key),
             judge.extractor,
             judge.reference,
             named(root, 'scores'),

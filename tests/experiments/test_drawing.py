@@ -18,7 +18,7 @@ from experiments.dcgan import __main__ as dcgan
 from experiments.lapgan import __main__ as lapgan
 from experiments.pix2pix import __main__ as pix2pix
 from experiments.shared import generators as drawn_runs
-from gan_jax import averages, data, latents, runs
+from gan_jax import averages, codes, data, latents, runs
 from gan_jax.data.reading import read_image
 from gan_jax.errors import InputError
 from gan_jax.files import new_folder
@@ -202,12 +202,44 @@ def test_style_based_generators_are_truncated_in_w(monkeypatch, tmp_path):
     np.testing.assert_array_equal(pictures_in(tmp_path / 'None'), pictures_in(tmp_path / '1.0'))
 
 
+SHOWN = lambda _, z, __: jnp.broadcast_to(z[:, None, None, :], (len(z), 4, 4, z.shape[1]))
+
+
+def test_every_prior_of_independent_entries_is_truncated():
+    drawn = lambda generator, limit: np.asarray(generator.sample(None, 4000, jax.random.key(0), truncation=limit))[:, 0, 0]
+    for latent, prior, std in (
+        (latents.normal(3), 'normal', 0.2837),
+        (latents.uniform(3), 'uniform', 0.5 / 3**0.5),
+        (latents.uniform(3, 0.0), 'uniform', 0.25 / 3**0.5),
+    ):
+        z = drawn(runs.Generator(latent, SHOWN, prior=prior), 0.5)
+        assert np.abs(z).max() <= 0.5 and z.std() == pytest.approx(std, abs=0.01)
+    np.testing.assert_array_equal(*(drawn(runs.Generator(latents.uniform(3), SHOWN, prior='uniform'), t) for t in (1.0, None)))
+    joined = codes.joined([codes.uniform()] * 2, latents.normal(3))
+    z = drawn(runs.Generator(joined, SHOWN, codes=2), 0.1)
+    np.testing.assert_array_equal(z[:, :2], drawn(runs.Generator(joined, SHOWN, codes=2), None)[:, :2])
+    assert np.abs(z[:, 2:]).max() <= 0.1 and abs(z.mean()) < 0.02
+    for prior, limit, message in (
+        ('mixture', 1.0, 'not to those of a mixture'),
+        ('normal', 0.0, 'above 0'),
+        ('normal', -1.0, 'above 0'),
+    ):
+        with pytest.raises(ValueError, match=message):
+            runs.Generator(latents.normal(3), SHOWN, prior=prior).sample(None, 2, jax.random.key(0), truncation=limit)
+
+
+def test_arcs_are_lines_between_codes():
+    generator = runs.Generator(latents.normal(4), SHOWN, codes=1)
+    a, b = jnp.array([-1.0, 2.0, 0.0, 0.0]), jnp.array([1.0, 0.0, 2.0, 0.0])
+    np.testing.assert_allclose(generator.arc(a, b, jnp.float32(0.5)), [0, 2**0.5, 2**0.5, 0], atol=1e-6)
+
+
 def test_paths_of_style_based_generators_are_lines_in_w(tmp_path):
     weights = {'scale': jnp.float32(1), 'mean': jnp.zeros(2)}
     trained = drawn_runs.Drawable(tmp_path, STYLED, weights, 7)
     space, arcs = drawn_runs.space_of(trained, None), drawn_runs.space_of(trained, 'arc')
     z = np.array([[0.0, 1.0], [1.0, 2.0]], np.float32)
-    assert (space.way, arcs.way) == ('w', 'arc') and space.between is latents.lerp and arcs.between is latents.slerp
+    assert (space.way, arcs.way) == ('w', 'arc') and space.between is latents.lerp and arcs.between == STYLED.arc
     np.testing.assert_allclose(space.points(z), np.exp(z), rtol=1e-6)
     which = jnp.zeros(2, jnp.int32)
     expected = STYLED.generate(weights, z, which)
@@ -227,7 +259,7 @@ def test_latents_of_all_levels_make_the_cascade(tmp_path):
     ]
     expected = game.play(variables, jnp.zeros(2), key, train=False)[0][0]
     np.testing.assert_allclose(generator.generate(variables, jnp.concatenate(drawn, 1), None), expected, atol=1e-6)
-    assert jax.eval_shape(generator.latent, key).shape == (67,) and not generator.normal
+    assert jax.eval_shape(generator.latent, key).shape == (67,) and generator.prior == 'uniform'
 
 
 # Interpolate.
@@ -388,7 +420,7 @@ def test_runs_that_cannot_be_drawn_with(capsys, monkeypatch, tmp_path, gan, cycl
         (['--number', '0'], '--number must be from 1 to 10000000, not 0'),
         (['--seed', '-1'], '--seed must be from 0 to'),
         (['--seed', '99999999999999999999'], '--seed must be from 0 to'),
-        (['--truncation', '0'], '--truncation must be above 0, not 0.0'),
+        (['--truncation', '0'], 'truncation must be above 0, not 0.0'),
         (['--truncation', 'nan'], '--truncation must be at least 0, not nan'),
         (['--of', '3'], '--of requires a run with labels or captions'),
         (['--latents', 'none.npy'], 'cannot read none.npy: No such file'),

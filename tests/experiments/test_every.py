@@ -209,7 +209,7 @@ def line_of(capsys, monkeypatch, path, *flags) -> str:
         (['--channels', '2'], "invalid choice '2'"),
         (['--dtype', 'int8'], r"invalid choice 'int8'.*float32"),
         (['--dataset', 'mnits'], 'unknown data set .*did you mean mnist'),
-        (['--size', '30'], r'image size 30 is not supported: DCGAN takes 28 and 4 \* 2\^n'),
+        (['--size', '30'], r'image size 30 is not supported: these networks take 28 and 4 \* 2\^n'),
         (['--batch-size', '30'], 'batch size 30 is not divisible by the 4 devices'),
         (['--batch-size', '4096'], 'batch size 4096 is more than the 1437 examples'),
         (['--resume'], 'nothing to resume'),

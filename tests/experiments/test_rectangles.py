@@ -127,7 +127,7 @@ def test_a_common_size_is_refused_before_images_are_decoded(experiment, limit, t
     monkeypatch.setattr(decoding, 'decode', lambda *_, **__: pytest.fail('images were decoded'))
     monkeypatch.setattr(FolderSource, 'read', lambda *_: pytest.fail('images were read'))
     config = experiment.Config(dataset=str(tmp_path), size='native', batch_size=4, memory_limit=limit)
-    with pytest.raises(InputError, match='image size 20 is not supported: DCGAN takes 28'):
+    with pytest.raises(InputError, match='image size 20 is not supported: these networks take 28'):
         experiment.study(config)
 
 

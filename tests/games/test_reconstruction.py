@@ -56,6 +56,13 @@ def test_the_weight_is_the_papers_formula():
     zero = jax.tree.map(jnp.zeros_like, rec)
     assert float(reconstruction.adaptive_weight(rec, zero)) == 1e4  # the authors' limit
     assert float(reconstruction.adaptive_weight(rec, zero, largest=jnp.inf)) == pytest.approx(norm(rec) / 1e-6, rel=1e-5)
+    for half in (jnp.float16, jnp.bfloat16):  # whose squares overflow and vanish
+        same = [jnp.full((300, 300), 2, half)] * 2
+        tiny = [jnp.full(10, 1e-5, half)] * 2
+        length = float(tiny[0][0]) * 10**0.5
+        for gradients, expected in ((same, 1.0), (tiny, length / (length + 1e-6))):
+            found = reconstruction.adaptive_weight(*gradients)
+            assert found.dtype == jnp.float32 and float(found) == pytest.approx(expected, rel=1e-5)
     assert float(reconstruction.adaptive_weight(zero, adv)) == 0
     with jax.debug_nans(True):  # a constant, whose derivative is 0 even where a norm has none
         slope = jax.grad(lambda s: reconstruction.adaptive_weight(jax.tree.map(lambda x: s * x, zero), zero))(1.0)

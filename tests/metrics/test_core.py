@@ -85,3 +85,14 @@ def test_compiled_values_are_those_of_each_call():
     for name, estimate in TRACED.items():
         for found, expected in zip(jax.tree.leaves(compiled[name]), jax.tree.leaves(estimate(X, Y, Z)), strict=True):
             np.testing.assert_allclose(found, expected, rtol=2e-4, atol=2e-5, err_msg=name)
+
+
+def test_features_that_float32_cannot_tell_apart_are_refused():
+    x, y = np.random.default_rng(0).normal(size=(2, 40, 3))
+    y = y + 0.3
+    for estimate in (metrics.kernel_distance, lambda x, y: metrics.monge_distance(x, y, jax.random.key(0)), metrics.prdc):
+        estimate(x + 100, y + 100)
+        with pytest.raises(ValueError, match='float32 rounds away the differences of these features'):
+            estimate(x + 1e8, y + 1e8)
+    with pytest.raises(ValueError, match='float32 rounds away'):
+        metrics.kernel_distance(np.arange(80).reshape(40, 2) + 2**40, np.arange(80).reshape(40, 2) + 2**40)

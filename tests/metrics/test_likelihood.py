@@ -76,6 +76,9 @@ def test_the_authors_procedure(case):
         np.testing.assert_allclose(found, reference(train, held_out, fake, rows), rtol=1e-6, atol=1e-7)
         blocked = feature_likelihood_divergence(train, held_out, fake, KEY, block=7)
         np.testing.assert_allclose(blocked, found, rtol=1e-6, atol=1e-7)
+    narrow = [x.astype(np.float32) for x in CASES[case]]
+    found = feature_likelihood_divergence(*narrow, KEY)
+    np.testing.assert_allclose(found, reference(*(x.astype(np.float64) for x in narrow), rows), rtol=1e-6, atol=1e-7)
 
 
 def test_one_gaussian_in_closed_form():

@@ -339,16 +339,18 @@ PATHS = [name for name in EXTRACTORS if name in published.RELEASES]
 
 @pytest.mark.parametrize('name', PATHS)
 def test_without_weights_the_message_says_what_to_fetch(name):
-    release = published.RELEASES['vgg16' if name == 'lpips' else name]
     with pytest.raises(InputError) as refusal:
         build(EXTRACTORS, name)
     message = str(refusal.value)
-    assert f'fetch {release.url.rpartition("/")[2]} from {release.url} and pass weights=FILE' in message and '\n' not in message
+    names, settings = (('vgg16', 'lpips'), 'weights=FILE,linear=FILE') if name == 'lpips' else ((name,), 'weights=FILE')
+    urls = [published.RELEASES[each].url for each in names]
+    fetch = ' and '.join(f'{url.rpartition("/")[2]} from {url}' for url in urls)
+    assert f'fetch {fetch} and pass {settings}' in message and '\n' not in message
 
 
 def test_lpips_asks_for_its_second_file(saved):
     path = saved('vgg16 features')
-    with pytest.raises(InputError, match=r'fetch vgg.pth from .* and pass linear=FILE'):
+    with pytest.raises(InputError, match=r'fetch vgg.pth from \S+ and pass linear=FILE'):
         build(EXTRACTORS, f'lpips:weights={path}')
 
 
@@ -387,3 +389,15 @@ def test_images_that_do_not_fit_are_refused(saved):
         distance.apply(np.zeros((1, 15, 16, 3), np.uint8))
     with pytest.raises(InputError, match='unknown resize'):
         build(EXTRACTORS, 'dinov2_vits14:weights=nowhere,resize=cubic')
+
+
+@pytest.mark.parametrize('damaged', ['arrays', 'junk'])
+def test_another_file_than_weights_is_refused_in_plain_words(damaged, tmp_path):
+    path = tmp_path / 'file.pth'
+    if damaged == 'arrays':
+        with open(path, 'wb') as file:
+            np.savez(file, a=np.zeros(3))
+    else:
+        path.write_bytes(b'hjunk of no kind, of some length')
+    with pytest.raises(InputError, match=r'cannot read .*file\.pth as a PyTorch state dict: it is another file, or damaged$'):
+        build(EXTRACTORS, f'clip_vitb32:weights={path}')

@@ -113,6 +113,16 @@ def test_a_loop_compiles_its_extractor_once():
     assert len(traces) == 1
 
 
+def test_a_share_of_a_set_may_be_a_single_image():
+    extractor = Extractor('mean', lambda x: Outputs(extraction.as_float(x).mean((1, 2))))
+    parts = [streams.image_moments(extractor, [rows]) for rows in (IMAGES[:1], IMAGES[1:])]
+    whole = streams.image_moments(extractor, [IMAGES])
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-9), moments.merge(*parts), whole)
+    assert len(streams.image_features(extractor, [IMAGES[:1]])) == 1
+    with pytest.raises(InputError, match='at least 1 image, not 0'):
+        streams.image_moments(extractor, [])
+
+
 def test_callables_without_a_hash_are_extractors():
     class Unhashable:
         __hash__ = None
@@ -136,7 +146,8 @@ def two_processes(monkeypatch):
         streams.over_processes(second, merge)
         replies = iter(words[:])
         monkeypatch.setattr(hosts, 'shared', lambda x: [x, *forms])
-        monkeypatch.setattr(hosts, 'gathered', lambda x: np.stack([x, next(replies)]))
+        padded = lambda x, size: np.pad(x, (0, max(size - len(x), 0)))  # as the process would, which knew its own size only
+        monkeypatch.setattr(hosts, 'gathered', lambda x: np.stack([x, padded(next(replies), len(x))]))
         return streams.over_processes(first, merge)
 
     return both
@@ -154,6 +165,8 @@ def test_processes_merge_what_they_hold(two_processes):
     join = lambda a, b: np.concatenate([a, b])
     for rows in (x, logits.astype(np.float16)[:, :1], np.arange(30, dtype=np.uint8)):  # of 2 x 15 and 15 bytes, too
         np.testing.assert_array_equal(two_processes(rows[:15], rows[15:], join), rows)
+    for cut in (1, 11, 29):  # shares of different sizes
+        np.testing.assert_array_equal(two_processes(x[:cut], x[cut:], join), x)
     rows = {'a': np.arange(3, dtype=np.uint8), 'b': x[:3]}  # one of which begins within a word
     found = two_processes(rows, rows, lambda a, b: {name: join(a[name], b[name]) for name in a})
     jax.tree.map(np.testing.assert_array_equal, found, {name: np.concatenate([x, x]) for name, x in rows.items()})
@@ -162,5 +175,5 @@ def test_processes_merge_what_they_hold(two_processes):
 @pytest.mark.parametrize('other', [np.zeros((3, 4), np.float32), np.zeros((4, 3), np.int32)], ids=['shape', 'type'])
 def test_processes_that_hold_different_states_are_refused(two_processes, other):
     """Although both have 12 words."""
-    with pytest.raises(InputError, match=r'must hold sets of the same shapes and types, not float32\[4, 3\] and '):
+    with pytest.raises(InputError, match=r'must hold sets of the same shapes and types, not float32\[n, 3\] and '):
         two_processes(np.zeros((4, 3), np.float32), other, np.add)

@@ -13,7 +13,7 @@ from gan_jax.networks.dcgan import stages
 def test_sizes():
     assert [stages(n) for n in (8, 16, 28, 32, 64, 128)] == [(4, 1), (4, 2), (7, 2), (4, 3), (4, 4), (4, 5)]
     for size in (0, 4, 7, 12, 30, 48):
-        with pytest.raises(InputError, match=r'DCGAN takes 28 and 4 \* 2\^n'):
+        with pytest.raises(InputError, match=r'these networks take 28 and 4 \* 2\^n'):
             stages(size)
 
 

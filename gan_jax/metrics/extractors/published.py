@@ -70,8 +70,7 @@ def read(name: str, path: str | pathlib.Path | None, setting: str = 'weights') -
     """
     release = RELEASES[name]
     if path is None:
-        file = release.url.rpartition('/')[2]
-        raise InputError(f'{name} requires its published weights: fetch {file} from {release.url} and pass {setting}=FILE')
+        raise InputError(f'{name} requires its published weights: fetch {where(name)} and pass {setting}=FILE')
     try:
         data = pathlib.Path(path).read_bytes()
     except OSError as error:
@@ -81,6 +80,12 @@ def read(name: str, path: str | pathlib.Path | None, setting: str = 'weights') -
     # The header of safetensors follows its length, which takes 8 bytes.
     arrays = _safetensors(data, path) if data[8:9] == b'{' else read_state_dict(data, str(path))
     return Loaded(arrays, digest[:8] if verified else f'unverified {digest[:8]}')
+
+
+def where(name: str) -> str:
+    """The file of a network's published weights, and its address."""
+    url = RELEASES[name].url
+    return f'{url.rpartition("/")[2]} from {url}'
 
 
 def _safetensors(data: bytes, path: str | pathlib.Path) -> dict[str, np.ndarray]:

@@ -125,6 +125,10 @@ def lpips(weights: str | None = None, linear: str | None = None) -> Extractor:
     `weights` is torchvision's file of VGG-16, `linear` the file of w that LPIPS published, or `.safetensors` files of their
     arrays. Raises `InputError` without both files, and for images that are too small.
     """
+    needed = (('weights', weights, 'vgg16'), ('linear', linear, 'lpips'))
+    if missing := {setting: published.where(name) for setting, path, name in needed if path is None}:
+        settings = ','.join(f'{setting}=FILE' for setting in missing)
+        raise InputError(f'lpips requires its published weights: fetch {" and ".join(missing.values())} and pass {settings}')
     network = VGG16(hidden=None)
     variables, source = load_vgg16(weights, network, SMALLEST)
     state = published.read('lpips', linear, 'linear')

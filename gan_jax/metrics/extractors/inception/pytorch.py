@@ -69,12 +69,12 @@ class _Unpickler(pickle.Unpickler):
             return _STORAGES[name]
         if module.startswith('__torch__'):
             return type(name, (_Module,), {})  # a new class, so a file cannot change what the next one is read with
-        raise pickle.UnpicklingError(f'it requests {module}.{name}, but only tensors are allowed')
+        raise ValueError(f'it requests {module}.{name}, but only tensors are allowed')
 
     def persistent_load(self, saved: Any) -> _Storage:
         kind, dtype, key, _, length, *view = saved
         if kind != 'storage' or dtype not in _STORAGES.values() or any(view):
-            raise pickle.UnpicklingError('it contains a storage of an unknown kind')
+            raise ValueError('it contains a storage of an unknown kind')
         return self.storages.setdefault(key, _Storage(key, dtype, length))
 
 
@@ -90,6 +90,8 @@ def read_state_dict(data: bytes, name: str) -> dict[str, np.ndarray]:
         if not isinstance(tensors, dict) or not all(isinstance(value, _Tensor) for value in tensors.values()):
             raise ValueError('it contains something other than a dictionary of tensors')
         return {str(key): _array(tensor, numbers[tensor.storage.key]) for key, tensor in tensors.items()}
+    except (pickle.UnpicklingError, LookupError, UnicodeDecodeError, TypeError, AttributeError) as error:  # in words of pickle
+        raise InputError(f'cannot read {name} as a PyTorch state dict: it is another file, or damaged') from error
     except Exception as error:  # a damaged pickle or archive can raise nearly anything
         raise InputError(f'cannot read {name} as a PyTorch state dict: {str(error) or type(error).__name__}') from error
 
