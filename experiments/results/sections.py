@@ -108,10 +108,6 @@ Three random digits in the channels of one image: 1,000 modes, counted by a clas
 share of digits that it reads with probability .9 or more: argmax counts modes even in noise. A perfect sampler of n samples
 has a KL of about 999 / (2n). Published values are modes / KL.""",
     ),
-    'stacked_digits': Section(
-        'Stacked digits',
-        "The same of scikit-learn's digits at 8 x 8 pixels, in which every run takes minutes.",
-    ),
     'residual': Section(
         'WGAN-GP and SNGAN',
         """\
