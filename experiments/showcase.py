@@ -40,7 +40,7 @@ class Config(Checked):
     columns: Count | None = None
     """Panels in a row; all of them if it is not given."""
     frames: Annotated[int, Range(2, 500)] = 20
-    """Of a film."""
+    """Number of frames in a film."""
     rate: Annotated[float, Range(0.01, 50)] = 4.0
     """Frames a second."""
 

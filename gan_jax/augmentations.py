@@ -47,7 +47,7 @@ def _stateless(apply: Callable[[Any, Key], Any], group: int = 1) -> Augmentation
 
 @checked
 def instance_noise(sigma: Deviation = 0.1, updates: Count | None = None) -> Augmentation:
-    """Gaussian noise of standard deviation `sigma` on every entry (Sonderby et al. 2017; Arjovsky and Bottou 2017, section 3.1).
+    """Gaussian noise of standard deviation `sigma` on every entry (Sønderby et al. 2017; Arjovsky and Bottou 2017, section 3.1).
 
     With `updates`, the level falls linearly to 0 over that many updates of the discriminator; without, it is constant. Raises
     `ValueError` if `sigma` is outside [0, 1000] or `updates` is below 1.
@@ -196,10 +196,10 @@ def ada(
         policy: names members of `pipeline.STAGES`, as a sequence or as one string joined by plus signs, in any order.
         probability: a probability, or a function of the number of the discriminator's updates; None to adapt it.
         color_share: the probability of changes of colour, as a share of the others'.
-        target: this and `images` and `every` are as in `adaptive`, with its defaults if they are None, for a probability that
+        target: as in `adaptive`, with its default if it is None. Like `images` and `every`, it is only for a probability that
             adapts.
-        images: the number of real images in which the probability can rise from 0 to 1.
-        every: the number of discriminator updates between changes of the probability.
+        images: the number of real images in which the probability can rise from 0 to 1, as in `adaptive`.
+        every: the number of discriminator updates between changes of the probability, as in `adaptive`.
 
     Raises `ValueError` for an unknown stage and for one that is named twice, for settings out of range, for settings without
     effect (`target`, `images` or `every` beside a probability, `color_share` without the stage 'color') and, when applied, for

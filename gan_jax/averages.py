@@ -137,7 +137,7 @@ def reconstructed(
 
     Args:
         snapshots: the number of updates before each snapshot, and its relative width; those of more than `step` updates are not
-            used, and neither are those of none.
+            used, nor are snapshots taken before any update.
         read: returns the averages of the snapshots with these numbers, in their order; it may be a generator function.
         step: the number of updates of the average that is wanted.
         width: its relative width.

@@ -26,7 +26,7 @@ _CENTRE = float(np.arange(len(SYM6)) @ SYM6 / SYM6.sum())
 
 
 def mirrored(index: Array | np.ndarray, side: int) -> Array:
-    """The indices, from 0 to `side` - 1, of which any indices are the mirror images."""
+    """Maps any indices, of any shape, into [0, side - 1] by mirroring at the edges."""
     period = max(2 * (side - 1), 1)
     index = jnp.mod(index, period)
     return jnp.minimum(index, period - index) if side > 1 else jnp.zeros_like(index)

@@ -30,7 +30,7 @@ class SetOptions(TranslationOptions, runs.DataOptions):
     """Height and width, a multiple of 4; by default the data set's own, or 64 for a folder. The paper has 128 and 256. A folder's
     training images are loaded at 286 / 256 of this size, cropped at random and mirrored."""
     identity_weight: Weight | None = None
-    """Weight, times --cycle-weight, of the mean absolute difference that a generator makes to images of its own target set. By
+    """Weight, times --cycle-weight, of the mean absolute difference that a generator makes to images of its target set. By
     default .5 for folders, as in the authors' code, and 0 for the other tasks: it asks a generator to leave pixels unchanged, the
     opposite of inverting them."""
     receptive_field: Count = 16

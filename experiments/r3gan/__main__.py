@@ -38,7 +38,8 @@ class Config(image_gan.StageOptions):
 
     name: str = 'r3gan'
     preset: str = 'narrow'
-    """The options that others replace: narrow, or the authors' cifar10, ffhq64, ffhq256, imagenet32 or imagenet64."""
+    """Preset of options, which explicit flags override: narrow, or the authors' cifar10, ffhq64, ffhq256, imagenet32 or
+    imagenet64."""
     dataset: Text = 'fashion_mnist'
     size: Annotated[int | str | None, ImageSize()] = None
     conditional: bool = False

@@ -42,7 +42,7 @@ class Config(Checked):
     seed: Seed | None = None
     """With --record the first seed, with --verify the one that is added; the one after the row's last if it is not given."""
     dirty: bool = False
-    """Run code that is not committed. The row says so."""
+    """Allow uncommitted code; the row records it."""
     overwrite: bool = False
     """Begin a run again that was stopped."""
     runs_dir: Annotated[str, Filled(), Folder()] = 'runs'

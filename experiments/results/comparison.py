@@ -32,7 +32,7 @@ def interquartile_mean(values: Sequence[float]) -> Bootstrapped:
 
 
 def probability_of_improvement(values: Sequence[float], others: Sequence[float], better: str) -> Bootstrapped:
-    """That a seed of `values` `[n]` is better than one of `others` `[m]`, ties counted by halves (section 4.3).
+    """The probability that a seed of `values` `[n]` is better than one of `others` `[m]`, ties counted by halves (section 4.3).
 
     This is the statistic of Mann and Whitney divided by n m. `better` is 'higher' or 'lower'.
     """

@@ -134,7 +134,7 @@ def number(value: float | None, column: Column) -> str:
 
 
 def spread(figure: Figure, column: Column, row: Row) -> str:
-    """`mean ± half of the interval`; where some seeds have no finite value, of how many it is the mean."""
+    """`mean ± half of the interval`; where some seeds have no finite value, with the number of seeds averaged."""
     _, _, count = figure.spread
     if not count:
         return 'not finite'

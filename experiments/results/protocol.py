@@ -1,8 +1,8 @@
 """What is to be run and recorded: a command, its seeds, and which of its figures count.
 
 Settings are to be chosen on other seeds than those of the row. A row that has been recorded keeps what it was run with in its
-file until it is recorded again. A new row is a new entry of `PROTOCOL`. A note on its figures belongs into the file, after the
-row was recorded, and goes when it is recorded again.
+file until it is recorded again. A new row is a new entry of `PROTOCOL`. A note on its figures is added to the file after the row
+has been recorded, and is removed when the row is recorded again.
 """
 
 from collections.abc import Iterator
@@ -161,8 +161,8 @@ def _others() -> Iterator[Row]:
     ways = (Line('from the right answer', 'from the right answer'), Line('round trip', 'round trip'))
     shown = _picture('cyclegan_mnist', 'Digits to inverted digits and back, held out', 'validation.png')
     yield _row('cyclegan_mnist', 'cyclegan', 'MNIST', 'cyclegan --dataset mnist', columns.TRANSLATED, lines=ways, pictures=shown)
-    command = 'cyclegan --task facades --steps 1000 --batch-size 1 --receptive-field 34'
-    yield _row('cyclegan_facades', 'cyclegan', 'facades, 64 pixels', command, columns.TRANSLATED, lines=ways)
+    command = 'cyclegan --task facades --steps 500 --batch-size 4 --receptive-field 34'
+    yield _row('cyclegan_facades', 'cyclegan', 'facades, 64 pixels, 500 steps', command, columns.TRANSLATED, lines=ways)
     models = (Line('pix2pix', 'pix2pix'), Line('L1 alone', 'L1 alone'))
     for size, flags in ((64, '--steps 4000'), (128, '--size 128 --receptive-field 70 --steps 4000')):
         features = '--compare-features squeezenet:path=squeezenet_v1.1_notop.npz'

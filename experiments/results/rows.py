@@ -54,7 +54,7 @@ class Figure:
     mean: float | None
     interval: float | None = None
     values: tuple[float | None, ...] | None = None
-    """None of a seed that diverged or whose figure is not finite; None if only the summary was kept."""
+    """None for a seed that diverged or whose figure is not finite; None if only the summary was kept."""
     standard_error: float | None = None
     """Of the mean, where only the summary was kept."""
     seeds: int | None = None

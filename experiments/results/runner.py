@@ -1,4 +1,4 @@
-"""Runs a row's command in a process of its own, and reads what the run left."""
+"""Runs a row's command in a separate process, and reads what the run left."""
 
 import importlib.metadata
 import os
@@ -108,7 +108,7 @@ def results_file(folder: pathlib.Path) -> pathlib.Path:
     """A run's `results.json`, which lies in its folder or in the one folder below it that has one. Raises `InputError`."""
     found = [folder / 'results.json'] if (folder / 'results.json').exists() else sorted(folder.glob('*/results.json'))
     if len(found) != 1:
-        raise InputError(f'{folder} has {len(found)} files results.json, and must have one')
+        raise InputError(f'{folder} must contain exactly one results.json, but has {len(found)}')
     return found[0]
 
 

@@ -288,15 +288,15 @@ assert max(modes[name] for name in list(modes)[:6]) <= 2
 assert min(modes[name] for name in ('k = 5', 'minibatch discrimination', 'unrolled, K = 5')) >= 6
 
 # %% [markdown]
-# Above, another loss is not a cure. Whatever number the forger descends, all of its points are in one place, and that place
-# moves: its gradients at all latents agree, because $D$ judges every point by itself and has one favourite direction. (Had the
-# points come to rest on one mode, it would be the collapse of the textbooks; mostly they pass by.)
+# In the upper row, changing the loss is not a cure. Whatever number the forger descends, all of its points are in one place, and
+# that place moves: its gradients at all latents agree, because $D$ judges every point by itself and has one favourite direction.
+# (Had the points come to rest on one mode, it would be the collapse of the textbooks; mostly they pass by.)
 #
-# Below, the forger is made to see that its points are many. Five steps of $D$ leave no favourite place for long, nor does looking
-# five steps ahead. Minibatch discrimination and packing let $D$ see examples together, so that repetition gives a forgery away;
-# matching the mean of features makes the spread itself the target; and a critic of bounded slope pulls each point to the data
-# nearby. They spread out; how sharp the points are after so few steps is another matter, and one of rates, of batch sizes and of
-# patience.
+# In the lower row, the forger is made to notice how its points are distributed. Five steps of $D$ leave no favourite place for
+# long, nor does looking five steps ahead. Minibatch discrimination and packing let $D$ see examples together, so that repetition
+# gives a forgery away; matching the mean of features makes the spread itself the target; and a critic of bounded slope pulls each
+# point to the data nearby. They spread out; how sharp the points are after so few steps is another matter, and one of rates, of
+# batch sizes and of patience.
 #
 # What this picture does not show is a ranking. It is one seed of one recipe, on networks that were chosen to collapse; on others
 # the losses of the upper row do well. `python -m experiments.mode_collapse` compares the cures over ten seeds, and

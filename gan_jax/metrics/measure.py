@@ -45,7 +45,7 @@ class Measure(NamedTuple):
     """The field of the generated `Found` that the measure requires: 'moments', 'features', 'logits' or 'images'. Measures of
     'images' do without an extractor."""
     split: str | None = None
-    """The split of which the real images must be, whatever the protocol says; None if any will do."""
+    """The split that the real images must come from, whatever the protocol says; None if any will do."""
     held_out: str | None = None
     """The field of the `Found` of the split `HELD_OUT` that the measure requires, or None."""
     labelled: bool = False

@@ -183,7 +183,7 @@ def check_attention(attention: int, halvings: int) -> None:
 def check_weights_norm(norm: str) -> None:
     """Raises `InputError` unless the norm is one of weights, beside which the generator has batch norm."""
     if norm not in WEIGHTS:
-        raise InputError(f'G has batch norm, beside which its norm is one of weights: {", ".join(WEIGHTS)}, not {norm}')
+        raise InputError(f'G always has batch norm, so its norm must be one of weights: {", ".join(WEIGHTS)}, not {norm}')
 
 
 def check_latents(latents: int, halvings: int) -> None:

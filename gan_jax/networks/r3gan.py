@@ -169,8 +169,11 @@ class R3GANDiscriminator(nn.Module):
     Args:
         widths: number of channels of each stage, from the full size to the smallest map: the generator's in reverse.
         blocks: number of blocks in each stage.
-        expansion: and `groups`, `taps`, `classes`: as of `R3GANGenerator`; the groups in the order of the widths.
-        dtype: as of `R3GANGenerator`; what follows the stages is in float32 at least.
+        expansion: as in `R3GANGenerator`.
+        groups: as in `R3GANGenerator`, in the order of the widths.
+        taps: as in `R3GANGenerator`.
+        classes: as in `R3GANGenerator`.
+        dtype: as in `R3GANGenerator`; what follows the stages is in float32 at least.
 
     Raises `InputError` for images that are not exactly halved between the stages, if there is a filter.
     """

@@ -61,7 +61,9 @@ def config_e(
     """
     check_stages(size, len(widths), R3GAN_FILTER)
     if len(widths) != len(groups) or any(2 * width % count for width, count in zip(widths, groups, strict=True)):
-        raise InputError(f'{list(groups)} groups do not divide twice the widths {list(widths)}, stage by stage')
+        raise InputError(
+            f'the number of groups of each stage must divide twice its width; got groups {list(groups)} and widths {list(widths)}'
+        )
     how: dict[str, Any] = {'blocks': blocks, 'expansion': 2, 'taps': R3GAN_FILTER, 'classes': classes, 'dtype': dtype}
     generator = R3GANGenerator(size, channels, tuple(widths), groups=tuple(groups), **how)
     return generator, R3GANDiscriminator(tuple(widths[::-1]), groups=tuple(groups[::-1]), **how)

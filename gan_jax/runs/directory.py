@@ -166,7 +166,9 @@ class RunDirectory:
         if _CONFIG in names:
             if not config.overwrite or lock.NAME in names or names == {_CONFIG} or is_run(self.path):
                 return
-            raise InputError(f'{self.path} exists and is not a run of this project, whatever its {_CONFIG}; use another --name')
+            raise InputError(
+                f'{self.path} exists but is not a run of this project, although it contains {_CONFIG}; use another --name'
+            )
         left = {name for name in names if any(fnmatch.fnmatchcase(name, pattern) for pattern in _LEFT_BEHIND)}
         if config.resume and not left:
             raise InputError(f'nothing to resume: {self.path} does not contain a run')

@@ -407,7 +407,7 @@ r3gan --preset cifar10 --batch-size 0                         --batch-size must 
 r3gan --dtype bfloat16 --penalties finite_r1                  requires --dtype float32
 r3gan --preset ffhq64                                         requires --dataset
 r3gan --d-norm batch                                          R3GAN have no --d-norm
-r3gan --width 5 --group-width 3 --size 8                      groups do not divide twice the widths
+r3gan --width 5 --group-width 3 --size 8                      the number of groups of each stage must divide twice its width
 r3gan --widths 4 4 4 4 --size 28                              cannot be halved 3 times through a filter
 dcgan --size 8192                                             GB, and this machine has
 stylegan2 --size 8192                                         GB, and this machine has

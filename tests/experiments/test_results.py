@@ -54,8 +54,10 @@ def test_every_committed_row_is_sound():
         assert text == f'{storage._text(storage._encode(row))}\n', f'{row.name} is not written as storage.write does'
 
 
-def test_what_is_to_be_run_is_a_command(monkeypatch):
+def test_what_is_to_be_run_is_a_command(monkeypatch, tmp_path):
     """Every option exists, and what is chosen goes together."""
+    (tmp_path / 'facades').mkdir()  # the folder of the authors' archive
+    monkeypatch.chdir(tmp_path)
     for row in PROTOCOL.values():
         rows.check(row, row.name)
         assert row.section in SECTIONS

@@ -155,7 +155,7 @@ def test_kernels_are_orthogonal_at_first():
     ('options', 'latents', 'message'),
     [
         ({'attention': 3}, 6, r'attention must be from 0 \(none\) to 2, not 3'),
-        ({'norm': 'batch'}, 6, 'G has batch norm, beside which its norm is one of weights'),
+        ({'norm': 'batch'}, 6, 'G always has batch norm, so its norm must be one of weights'),
         ({}, 2, '2 latents are too few: each of 2 blocks'),
         ({'size': 20}, 6, 'image size 20'),
     ],

@@ -158,7 +158,7 @@ def test_what_config_e_cannot_be_is_refused():
     with pytest.raises(InputError, match='cannot be halved 3 times'):
         R3GANGenerator(28, widths=(4,) * 4, taps=R3GAN_FILTER).init(jax.random.key(0), jnp.zeros((1, 2)))
     for groups in ([3, 1], [1]):
-        with pytest.raises(InputError, match='do not divide twice the widths'):
+        with pytest.raises(InputError, match='the number of groups of each stage must divide twice its width'):
             config_e([4, 4], groups, 8)
     with pytest.raises(InputError, match='did you mean cifar10'):
         networks.r3gan_networks('cifar')

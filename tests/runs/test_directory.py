@@ -189,7 +189,7 @@ def test_overwrite_removes_no_folder_of_others_that_has_a_configuration(tmp_path
     (tmp_path / 'r').mkdir()
     (tmp_path / 'r/config.json').write_text('{"model_type": "bert"}')
     (tmp_path / 'r/weights.bin').write_text('kept')
-    with pytest.raises(InputError, match='is not a run of this project, whatever its config'):
+    with pytest.raises(InputError, match='is not a run of this project, although it contains config'):
         opened(tmp_path, overwrite=True)
     assert (tmp_path / 'r/weights.bin').read_text() == 'kept'
 
