@@ -42,7 +42,7 @@ class Objective(NamedTuple):
     """Whether the discriminator's outputs are energies, low for real examples, rather than logits."""
 
     def realness(self, logits: Array) -> Array:
-        """The discriminator's outputs, negated if they are energies: high for real examples."""
+        """The discriminator's outputs, of any shape, negated if they are energies: high for real examples."""
         return -logits if self.energies else logits
 
 

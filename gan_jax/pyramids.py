@@ -65,7 +65,7 @@ def build(images: Array, halvings: int) -> tuple[Array, ...]:
 
 
 def reconstruct(pyramid: Sequence[Array]) -> Array:
-    """The images of a pyramid `(h_0, ..., h_K)`: the inverse of `build`."""
+    """The images `[n, h, w, c]` of a pyramid `(h_0, ..., h_K)`, h_k of `[n, h / 2^k, w / 2^k, c]`: the inverse of `build`."""
     images = pyramid[-1]
     for high in pyramid[-2::-1]:
         images = up(images) + high

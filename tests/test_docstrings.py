@@ -55,7 +55,11 @@ def test_a_public_function_says_what_it_takes_and_raises(path):
         if arrays and '[' not in text and not any(word in text for word in WITHOUT_BRACKETS) and not explained:
             faults.append(f'{function.name} gives no shape of {", ".join(arrays)}')
     classes = [node for node in module.body if isinstance(node, ast.ClassDef) and not node.name.startswith('_')]
-    for function in [*functions(module.body), *(method for one in classes for method in functions(one.body))]:
+    methods = [method for one in classes for method in functions(one.body)]
+    for method in methods:
+        if len(parameters(method)) >= 5 and 'Args:' not in (ast.get_docstring(method) or '') and not explained:
+            faults.append(f'{method.name} has {len(parameters(method))} parameters and no "Args:"')
+    for function in [*functions(module.body), *methods]:
         if (errors := list(raised(function))) and 'aises' not in (ast.get_docstring(function) or ''):
             faults.append(f'{function.name} does not say that it raises {errors[0]}')
     assert not faults, f'{path.name}: ' + '; '.join(faults)

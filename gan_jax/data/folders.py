@@ -134,7 +134,7 @@ class FolderSource:
 
 
 def folder(path: str | pathlib.Path, size: Size, channels: int | None = None) -> Images:
-    """Loads the training images below a folder into memory; see `FolderSource`."""
+    """Loads the training images below a folder into memory, and raises `InputError`, as `FolderSource` does."""
     return FolderSource(path, size, channels=channels).load()
 
 

@@ -109,7 +109,10 @@ class PairSource:
 
 
 def pairs(path: str | pathlib.Path, size: int, **options: Any) -> dict[str, np.ndarray]:
-    """Loads all pairs of a `PairSource`, which takes the same options, into memory."""
+    """Loads all pairs of a `PairSource`, which takes the same options: `{'a': [n, size, size, c], 'b': ...}`, uint8.
+
+    Raises `InputError` as `PairSource` does.
+    """
     return PairSource(path, size, **options).load()[1]
 
 

@@ -293,7 +293,17 @@ class Judgement(NamedTuple):
     ) -> tuple[Array, Metrics, Verdict, Verdict]:
         """The objective's loss times `weight` plus the feature losses, metrics, and the verdicts on real and fake.
 
-        The other arguments are as in `discriminator_loss` and `generator_terms`.
+        Args:
+            objective: as in `generator_terms`, like all arguments that are not listed here.
+            variables: the discriminator's variables.
+            real: the real examples, `[n, ...]`.
+            fake: the generated examples, `[n, ...]`.
+            key: the key of all random draws.
+            given: what the discriminator is conditioned on.
+            beside: what is shown beside every example.
+            neighbours: examples generated from the latents that a regularizer has moved, `[n, ...]`.
+            weight: the factor of the objective's loss.
+            paired: whether a generated example is augmented like the real one beside it.
         """
         terms = self.generator_terms(objective, variables, real, fake, key, given=given, beside=beside, paired=paired)
         loss = weight * terms.objective
@@ -320,8 +330,15 @@ class Judgement(NamedTuple):
     ) -> GeneratorTerms:
         """The parts of the generator's loss, for games that weigh them differently.
 
-        With `paired`, a generated example is augmented like the real one beside it. The other arguments are as in
-        `discriminator_loss`.
+        Args:
+            objective: the objective, whose generator loss is computed.
+            variables: the discriminator's variables.
+            real: the real examples, `[n, ...]`.
+            fake: the generated examples, `[n, ...]`.
+            key: the key of all random draws.
+            given: what the discriminator is conditioned on, as in `discriminator_loss`.
+            beside: what is shown beside every example, as in `discriminator_loss`.
+            paired: whether a generated example is augmented like the real one beside it.
         """
         network, progress = self.split(variables)
         real_key, fake_key, noise_key = jax.random.split(key, 3)

@@ -72,7 +72,14 @@ class AdversarialTerm(NamedTuple):
     def discriminator_loss(
         self, variables: Variables, real: Array, fake: Array, key: Key
     ) -> tuple[Array, tuple[Variables, Metrics]]:
-        """The discriminator's loss, and its state and metrics; 0 for the first `start` updates if it waits."""
+        """The discriminator's loss, and its state and metrics; 0 for the first `start` updates if it waits.
+
+        Args:
+            variables: the discriminator's variables.
+            real: the images, `[n, ...]`.
+            fake: their reconstructions, `[n, ...]`.
+            key: the key of all random draws.
+        """
         loss, found, _, _ = self.judge.discriminator_loss(self.objective, variables, real, fake, key)
         if self.waits:
             loss = jnp.where(self._updates(variables) >= self.start, loss, 0)

@@ -97,7 +97,7 @@ class Config(Checked):
 
 
 def main(config: Config) -> list[Score]:
-    """Computes, prints and saves the scores; returns those of all sets of generated images."""
+    """Computes, prints and saves the scores; returns those of all sets of generated images. Raises `InputError` for bad input."""
     if config.list:
         print(listing())
         return []

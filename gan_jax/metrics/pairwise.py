@@ -62,7 +62,7 @@ def check_arrays(**sets: Any) -> None:
 
 
 def unit_rows(*, at_least: int = 1, **sets: AnyArray) -> list[Array]:
-    """`feature_sets`, with each row divided by its norm. Raises `ValueError` for rows of zeros, too."""
+    """`feature_sets`, `[n, d]` each, with each row divided by its norm. Raises `ValueError` for rows of zeros, too."""
     found = []
     for name, x in zip(sets, feature_sets(at_least=at_least, **sets), strict=True):
         norms = jnp.linalg.norm(x, axis=1, keepdims=True)

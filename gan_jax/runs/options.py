@@ -328,7 +328,7 @@ class GameOptions(MethodOptions):
         'augmentations': AUGMENTATIONS,
         'features': FEATURES,
         'regularizers': REGULARIZERS,
-        'd_norm': NORMALIZATIONS,
+        'd_norm': Table('norm', {name: norm for name, norm in NORMALIZATIONS.items() if not norm.needs_reference}),
         'g_norm': NORMALIZATIONS,
         'minibatch': MINIBATCH_LAYERS,
     }

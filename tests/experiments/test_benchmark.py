@@ -44,6 +44,7 @@ def test_the_twin_has_the_same_parameters(name):
     assert ours == sum(p.numel() for module in modules for p in module.parameters() if p.requires_grad)
 
 
+@pytest.mark.slow  # the suite below is written by the same steps
 def test_a_game_at_the_sizes_of_the_command_line(capsys):
     options = {'size': 8, 'width': 4, 'batch_size': 4, 'unroll_steps': (0, 1), 'repetitions': 1, 'steps': 1}
     rows = benchmark.main(benchmark.Config(game='dcgan', **options))

@@ -156,6 +156,8 @@ ALIKE = {
     'sngan': ('wgan_gp',),
     'conditional_gan': ('biggan',),
     'vqgan': ('vae_gan', 'adversarial_autoencoder'),
+    'pix2pix': ('cyclegan',),
+    'ring': ('unrolled_gan',),
 }
 """Rows of the same study and judgement, of which the first is always run; the others have tests of their own files."""
 SLOW = {name for others in ALIKE.values() for name in others}

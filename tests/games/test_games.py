@@ -454,7 +454,11 @@ def assert_equal_states(a: Any, b: Any) -> None:
             np.testing.assert_allclose(numbers(x), numbers(y), atol=2e-6)
 
 
-@pytest.mark.parametrize('name', GAMES)
+PMAPPED = ('adversarial', 'semi_supervised', 'multi_generator', 'unpaired_translation')
+"""Always run; the others run what `shard_map` below compiles for every game."""
+
+
+@pytest.mark.parametrize('name', [pytest.param(name, marks=[pytest.mark.slow] * (name not in PMAPPED)) for name in GAMES])
 def test_pmap_runs_it(name):
     case = GAMES[name]
     state, step = compiled(name, 0)

@@ -72,13 +72,18 @@ def test_the_matrix_root_of_scipy(route):
     assert float(distance(x, y)) == pytest.approx(expected, rel=tolerance)
 
 
+@functools.cache
+def _of_small_variances():
+    both = features(2000, 512, decay=1.3)
+    x, y = both[:1000], both[1000:]
+    return x, y, reference(x, y), np.cov(both.T).trace()
+
+
 @each_route
 def test_float32_keeps_small_variances(route):
     """Two halves of one set, of variances from 1e-7 to 10; by eigenvalues float32 would be off by twice the tolerance."""
-    both = features(2000, 512, decay=1.3)
-    x, y = both[:1000], both[1000:]
+    x, y, expected, trace = _of_small_variances()
     distance, tolerance = ROUTES[route]
-    expected, trace = reference(x, y), np.cov(both.T).trace()
     assert expected < trace / 100
     allowed = {'rel': DOUBLE} if tolerance == DOUBLE else {'abs': 2e-6 * trace}
     assert float(distance(x, y)) == pytest.approx(expected, **allowed)
@@ -167,7 +172,7 @@ def test_full_rank_in_float64(d, decay):
     assert float(found) == pytest.approx(d * 1e-4 + ((np.sqrt(a) - np.sqrt(b)) ** 2).sum(), rel=DOUBLE)
 
 
-@pytest.mark.parametrize('route', ['moments, host', 'float32 moments, device'])
+@pytest.mark.parametrize('route', ['moments, host', pytest.param('float32 moments, device', marks=pytest.mark.slow)])
 def test_2048_dimensions_and_fewer_samples(route):
     x, y = features(150, 2048), features(100, 2048, seed=1)
     distance, tolerance = ROUTES[route]

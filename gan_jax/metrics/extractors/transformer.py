@@ -207,12 +207,12 @@ def transformer(name: str, weights: str | None, resize: str, architecture: Archi
 
 
 def dinov2_vits14(weights: str | None = None, resize: str = 'pillow') -> Extractor:
-    """DINOv2's ViT-S/14: 384 features. As `dinov2_vitl14`."""
+    """DINOv2's ViT-S/14: 384 features. As `dinov2_vitl14`, which also says when it raises `InputError`."""
     return transformer('dinov2_vits14', weights, resize)
 
 
 def dinov2_vitb14(weights: str | None = None, resize: str = 'pillow') -> Extractor:
-    """DINOv2's ViT-B/14: 768 features. As `dinov2_vitl14`."""
+    """DINOv2's ViT-B/14: 768 features. As `dinov2_vitl14`, which also says when it raises `InputError`."""
     return transformer('dinov2_vitb14', weights, resize)
 
 
@@ -235,5 +235,5 @@ def clip_vitb32(weights: str | None = None, resize: str = 'pillow') -> Extractor
 
 
 def clip_vitl14(weights: str | None = None, resize: str = 'pillow') -> Extractor:
-    """CLIP's ViT-L/14: 768 features. As `clip_vitb32`."""
+    """CLIP's ViT-L/14: 768 features. As `clip_vitb32`, which also says when it raises `InputError`."""
     return transformer('clip_vitl14', weights, resize)
