@@ -3,7 +3,7 @@
     python -m experiments.adversarial_flow_images
     python -m experiments.adversarial_flow_images --dataset mnist --flow-steps 4
 
-The generator is fully connected, sees an image of noise, and returns the velocity at which each pixel moves to the data. The
+The generator is fully connected, sees an image of noise, and predicts where each pixel ends, towards which it moves. The
 discriminator is DCGAN's, with the time as a further channel if there are several steps. The weight of the cost of transport falls
 from .2 to .005 by half a cosine, as for the authors' images; their transformers and the normalisation of the gradient that D
 sends to G are not part of this experiment.
@@ -53,9 +53,9 @@ class Config(flows.FlowOptions, image_gan.ImageOptions):
     def networks(self, size: data.Size, channels: int) -> tuple[nn.Module, nn.Module]:
         shape = (*data.sides(size), channels)
         dtype = jnp.dtype(self.dtype)
-        velocity = networks.MLP((self.g_width, self.g_width, math.prod(shape)), dtype=dtype, norm=self.g_norm)
+        end = networks.MLP((self.g_width, self.g_width, math.prod(shape)), dtype=dtype, norm=self.g_norm)
         judge = networks.DCGANDiscriminator(self.width, self.kernel_size, dtype, norm=self.d_norm, minibatch=self.minibatch)
-        return Moved(velocity), ImageAtTime(judge)
+        return Moved(end), ImageAtTime(judge)
 
     def make_game(self, size: data.Size, channels: int) -> gan_jax.Game:
         shape = (*data.sides(size), channels)
@@ -70,18 +70,20 @@ class Config(flows.FlowOptions, image_gan.ImageOptions):
 
 
 class Moved(nn.Module):
-    """A generator that moves images by a velocity, `(x [n, h, w, c], s [n], t [n]) -> x - (s - t) velocity(x, s, t)`.
+    """A generator that moves images towards their ends at time 0, `(x [n, h, w, c], s [n], t [n]) -> e + (t / s) (x - e)`.
 
-    Without times, s = 1 and t = 0. `velocity` maps rows of pixels, joined to the times, to rows of pixels.
+    The end e in [-1, 1] is what `network` predicts from rows of pixels, joined to the times. Without times, s = 1 and t = 0, and
+    the result is e. A network that predicts the velocity (x - e) / s instead has to reproduce all of the noise in order to remove
+    it, for which hidden layers narrower than an image have no room.
     """
 
-    velocity: nn.Module
+    network: nn.Module
 
     @nn.compact
     def __call__(self, x: Array, *times: Array, train: bool = True) -> Array:
         rows = jnp.concatenate([x.reshape(len(x), -1), *(time[:, None] for time in times)], -1)
-        moved = self.velocity(rows, train=train).reshape(x.shape)
-        return x - (moved if not times else (times[0] - times[1]).reshape(-1, 1, 1, 1) * moved)
+        end = jnp.tanh(self.network(rows, train=train)).reshape(x.shape)
+        return end if not times else end + (times[1] / times[0]).reshape(-1, 1, 1, 1) * (x - end)
 
 
 class ImageAtTime(nn.Module):

@@ -145,7 +145,10 @@ def _others() -> Iterator[Row]:
     )
     for flow_steps, label in ((1, 'one step'), (4, 'four steps')):
         name = f'adversarial_flow_mnist_{flow_steps}'
-        command = f'adversarial_flow_images --dataset mnist --width 16 --steps 2000 --flow-steps {flow_steps}'
+        command = (
+            f'adversarial_flow_images --dataset mnist --width 16 --g-width 1024 --g-norm batch --flow-steps {flow_steps} '
+            '--penalties r1:gamma=10 r2:gamma=10 --optimizers adam:learning_rate=5e-4,beta1=0,beta2=0.9 --steps 2000'
+        )
         shown = _picture(name, f'The first 64 samples of seed 0 of a flow in {label}')
         yield _row(name, 'flow_images', f'MNIST, {label}, 2,000 steps of training', command, columns.IMAGES, pictures=shown)
     for name, title, command, sizes in (
