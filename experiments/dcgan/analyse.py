@@ -27,7 +27,7 @@ from experiments.shared import image_gan
 from gan_jax import data, latents, runs
 from gan_jax.errors import InputError
 from gan_jax.metrics.extractors.classifier import Classifier, train_classifier
-from gan_jax.metrics.neighbours import memorisation_test, nearest_neighbours
+from gan_jax.metrics.neighbours import memorisation_test, nearest_distance, nearest_neighbours
 from gan_jax.metrics.paths import smoothness
 from gan_jax.ranges import Checked, Text
 from gan_jax.runs import pictures
@@ -151,25 +151,28 @@ def arithmetic(trained: runs.Trained, classifier: Classifier) -> dict[str, Any]:
 
 
 def neighbours(trained: runs.Trained, classifier: Classifier | None) -> dict[str, Any]:
-    """Median distances to the nearest training image, of samples and of held-out images, in each space of features.
+    """Median distances to the nearest of all training images, of samples and of held-out images, in each space of features.
 
-    Draws the three nearest training images of each sample, in pixels and, in the second half of a row, in the classifier's
-    features.
+    Draws the three nearest of the training images in memory for each sample, in pixels and, in the second half of a row, in the
+    classifier's features.
     """
-    _, train, held_out = trained.study.data
+    source, train, held_out = trained.study.data
     fakes = trained.images(SAMPLES, 'neighbours')
-    spaces: dict[str, Callable] = {'pixels': lambda images: (images / np.float32(127.5)).reshape(len(images), -1)}
+    spaces: dict[str, Callable] = {'pixels': lambda images: images.reshape(len(images), -1)}
     if classifier is not None:
-        spaces["the classifier's features"] = lambda images: classifier.features(image_gan.floats(images))
+        spaces["the classifier's features"] = lambda images: classifier.features(images - 1)
+    scaled = lambda images: images / np.float32(127.5)
     results, shown = {}, [fakes[:12, None]]
     for name, space in spaces.items():
-        bank = space(train.images)
-        shown.append(train.images[np.asarray(nearest_neighbours(space(fakes[:12]), bank, min(3, len(bank))).index)])
+        few = nearest_neighbours(space(scaled(fakes[:12])), space(scaled(train.images)), min(3, len(train.images)))
+        shown.append(train.images[np.asarray(few.index)])
+        everything = map(space, image_gan.blocks_of(source))
         if held_out is not None:
-            test = memorisation_test(space(fakes), bank, space(image_gan.at_random(held_out.images, SAMPLES)))
+            held = scaled(image_gan.at_random(held_out.images, SAMPLES))
+            test = memorisation_test(space(scaled(fakes)), everything, space(held))
             results[name] = {**test._asdict(), 'ratio': test.ratio}
         else:
-            results[name] = {'generated': float(np.median(nearest_neighbours(space(fakes), bank).distance))}
+            results[name] = {'generated': float(np.median(nearest_distance(space(scaled(fakes)), everything)))}
     rows = np.concatenate(shown, 1)
     save(trained, 'nearest', rows.reshape(-1, *fakes.shape[1:]), rows.shape[1])
     return results
