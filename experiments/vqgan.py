@@ -79,6 +79,9 @@ class Config(autoencoders.AutoencoderOptions):
             refuse_given(self, 'largest_weight', because='limits the adaptive weight, which --no-adaptive omits')
         if not self.start:
             refuse_given(self, 'discriminator_waits', because='requires a --start above 0 to wait for')
+        updates = self.steps * self.players().discriminator_steps
+        if self.start >= updates and not self.plain:
+            raise InputError(f'the adversarial term would never begin: D has {updates:,} updates, and --start is {self.start:,}')
         if not self.code_weight:
             refuse_given(self, 'commitment', because='has no effect with --code-weight 0')
         if self.perceptual is None:

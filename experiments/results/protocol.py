@@ -217,7 +217,7 @@ def _today() -> Iterator[Row]:
         ('vqgan', 'VQGAN', 'cifar10', 1000),
     ):
         both = (Line('with D', title), Line('without D', 'without D'))
-        command = f'{name} --dataset {dataset} --steps {steps}'
+        command = f'{name} --dataset {dataset} --steps {steps}{" --start 400" if dataset == "cifar10" else ""}'
         label = f'{title}{"" if dataset == "mnist" else f" on {TITLES[dataset]}"}, {steps:,} steps'
         figures = columns.RECONSTRUCTED + (columns.CODES if name == 'vqgan' else ())
         kind = 'digits' if dataset == 'mnist' else 'images'

@@ -255,6 +255,7 @@ vqgan --dataset digits --receptive-field 70                   image size 16 is t
 vqgan --dataset images --size 8 --batch-size 8 --receptive-field 1    no folders train and test
 ring --ema-widths 0.1                                         --ema-widths requires a run that generates or translates images
 vqgan --dataset digits --no-adaptive --largest-weight 9       limits the adaptive weight, which --no-adaptive omits
+vqgan --dataset digits --steps 1000                           the adversarial term would never begin
 vqgan --dataset digits --discriminator-waits --start 0        --discriminator-waits requires a --start above 0
 vqgan --dataset digits --objective-weight 0 --start 9         --start has no effect: .* D influences nothing
 vqgan --dataset digits --objective-weight 0 --penalties r1    --penalties has no effect: .* D influences nothing

@@ -48,7 +48,7 @@ def test_the_plain_run_is_possible_and_without_a_discriminator(experiment):
 def test_priors_of_the_adversarial_autoencoder(prior, size):
     config = adversarial_autoencoder.Config(dataset='digits', prior=prior, width=2)
     made = config.generator(16, 1)
-    assert made.normal == (prior == 'normal') and made.latent(jax.random.key(0)).shape == (size,)
+    assert made.prior == ('normal' if prior == 'normal' else 'mixture') and made.latent(jax.random.key(0)).shape == (size,)
     encoder, decoder, judge = config.modules(16, 1)
     shape = lambda network, *x: jax.eval_shape(lambda *x: network.init_with_output(jax.random.key(0), *x), *x)[0].shape
     assert shape(encoder, jnp.zeros((3, 16, 16, 1))) == (3, size)
