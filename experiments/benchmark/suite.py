@@ -56,6 +56,10 @@ SUITE: dict[str, Entry] = {
 }
 
 
+REST = 0.5
+"""Seconds between the timings of two processes."""
+
+
 def measure(entry: Entry, repetitions: int, against_torch: bool) -> list[dict[str, Any]]:
     """One row per framework: the time of a step in seconds, and what the process reported."""
     frameworks: list[Framework] = ['jax']
@@ -80,7 +84,7 @@ def time_works(works: list[Work], repetitions: int) -> list[tuple[Work, dict[str
                 if work.framework.startswith('jax'):
                     raise
                 tqdm.write(f'skipped {work.name} in {work.framework}: {error}')
-        times = take_turns({str(i): one.time for i, (_, one) in enumerate(started)}, repetitions)
+        times = take_turns({str(i): one.time for i, (_, one) in enumerate(started)}, repetitions, REST)
         facts = [one.end() for _, one in started]
     return [
         (work, {'framework': work.framework, 'seconds': float(np.median(t)), 'all_seconds': t, **f})

@@ -28,14 +28,21 @@ def seconds(function: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def take_turns(candidates: Mapping[str, Callable[[], float]], repetitions: int) -> dict[str, list[float]]:
+def take_turns(candidates: Mapping[str, Callable[[], float]], repetitions: int, rest: float = 0.0) -> dict[str, list[float]]:
     """Calls the candidates in turns, `repetitions` times, and returns the values of each.
 
     A value is typically a duration: when candidates alternate, a busy machine slows all of them alike.
+
+    Args:
+        candidates: functions by name.
+        repetitions: the number of calls of each.
+        rest: seconds before each call. The threads of another process that has just worked, such as OpenMP's under PyTorch, go on
+            waiting for work for some 200 ms, in a loop that occupies their core.
     """
     said: dict[str, list[float]] = {name: [] for name in candidates}
     for _ in range(repetitions):
         for name, candidate in candidates.items():
+            time.sleep(rest)
             said[name].append(candidate())
     return said
 
