@@ -1,12 +1,16 @@
 """Adversarial flow models (Lin, Yang, Lin, Chen and Fan 2025, arXiv 2511.22475) on images, in one step or several.
 
     python -m experiments.adversarial_flow_images
-    python -m experiments.adversarial_flow_images --dataset mnist --flow-steps 4
+    python -m experiments.adversarial_flow_images --dataset mnist --flow-steps 4 --g-width 1024 --g-norm batch --width 16 \
+        --penalties r1:gamma=10 r2:gamma=10 --optimizers adam:learning_rate=5e-4,beta1=0,beta2=0.9 --steps 2000 --seeds 3
 
 The generator is fully connected, sees an image of noise, and predicts where each pixel ends, towards which it moves. The
 discriminator is DCGAN's, with the time as a further channel if there are several steps. The weight of the cost of transport falls
 from .2 to .005 by half a cosine, as for the authors' images; their transformers and the normalisation of the gradient that D
 sends to G are not part of this experiment.
+
+Expected of the second command, on one core of an AMD EPYC with AVX-512: 4 min; recognised .558 +- .005 (.982 of held-out digits).
+With the default rates and penalties, G collapses on MNIST.
 """
 
 import dataclasses
