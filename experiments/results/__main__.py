@@ -99,7 +99,7 @@ def record(config: Config, row: Row) -> None:
     done = runner.run(row, f'results/{row.name}', seeds, config.runs_dir, **options)
     figures = runner.figures_of(row, done.results, 1 if seeds is None else len(seeds))
     runner.copy_pictures(row, done.folder)
-    path = storage.write(dataclasses.replace(row, seeds=seeds, old_keys=False, origin=done.origin, figures=figures))
+    path = storage.write(dataclasses.replace(row, seeds=seeds, origin=done.origin, figures=figures))
     page.write(storage.read_all())
     print(f'recorded {path}; page {page.FILE}')
 

@@ -34,9 +34,6 @@ FIDs, and compare only within one data set.
 | list the rows, and those that have yet to be run | `python -m experiments.results --list` |
 | run a row with one more seed, and compare it with the prediction interval | `python -m experiments.results --verify ROW` |
 | run a row anew, and record it | `python -m experiments.results --record ROW` |
-
-† The row was run before random keys had names, at a commit that was not recorded. The same command draws other random numbers
-today, so its figures can be reproduced within their spread, but not bit for bit.
 """
 
 
@@ -93,7 +90,7 @@ def _table(rows: list[Row], columns: list[Column]) -> str:
         for line in row.lines:
             if figures := row.figures.get(line.title):
                 title = line.title if len(rows) == 1 and line.title else ', '.join(filter(None, (row.label, line.title)))
-                name = f'[{title}](results/{row.name}.json){" †" if row.old_keys else ""}'
+                name = f'[{title}](results/{row.name}.json)'
                 values = [spread(figures[c.title], c, row) if c.title in figures else '' for c in columns]
                 note = f'{line.published}<sup>{sources.index(line.source) + 1}</sup>' if line.published else ''
                 lines.append([name, *values, *([_seeds(row)] if seeded else []), *([note] if sources else [])])

@@ -109,8 +109,6 @@ class Row:
     lines: tuple[Line, ...] = (Line(),)
     seeds: tuple[int, ...] | None = None
     """None for an experiment that draws nothing at random. Of a row without figures, the seeds that it is to be run with."""
-    old_keys: bool = False
-    """Whether it was run before random keys had names, so that the same command draws other random numbers today."""
     references: tuple[Reference, ...] = ()
     pictures: tuple[Picture, ...] = ()
     note: str = ''

@@ -138,11 +138,11 @@ def test_a_wrong_row_is_refused(changes, says):
 
 
 def test_a_page_says_what_a_row_has():
-    row = recorded(0.5, 0.7, None, note='A note.', old_keys=True, pictures=(Picture('x.png', 'Points'),))
+    row = recorded(0.5, 0.7, None, note='A note.', pictures=(Picture('x.png', 'Points'),))
     row = dataclasses.replace(row, origin=Origin('f' * 40, True, {'jax': '0.10.2'}, '', 'a CPU', 2, 3700.0))
     text = page.page({'toy': row, 'other': recorded()})
     # 12.7062, the .975 quantile of Student's t for 1 degree of freedom, times the standard error .1, to two digits.
-    assert '| [toy](results/toy.json) † | 0.6 ± 1.3 (2 of 3) | 0 to 2 |' in text
+    assert '| [toy](results/toy.json) | 0.6 ± 1.3 (2 of 3) | 0 to 2 |' in text
     assert 'python -m experiments.ring --seeds 3 --seed 0' in text and '![Points](pictures/x.png)' in text
     assert f'commit {"f" * 12} with uncommitted changes, jax 0.10.2, a CPU, 2 cores, 1 h 1 min. A note.' in text
     assert text.count('## ') == 1  # no section without rows
