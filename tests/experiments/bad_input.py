@@ -354,7 +354,7 @@ adversarial_flow_images --latent-size 3                       Unrecognized optio
 biggan --attention 3                                          attention must be from 0
 biggan --attention 11                                         --attention must be from 0 to 10, not 11
 biggan --size 8 --latent-size 1 --attention 0                 1 latents are too few
-biggan --g-norm batch                                         G has batch norm, beside which
+biggan --g-norm batch                                         G always has batch norm
 biggan --minibatch stddev                                     has no --minibatch
 biggan --dataset images                                       no labels to learn from
 biggan --label-sampling even                                  --label-sampling
@@ -622,7 +622,7 @@ results --record speed                                        experiments.benchm
 results --verify nowhere                                      unknown row 'nowhere'
 results --verify dcgan_digits dcgan_digits                    --verify names dcgan_digits twice
 results --verify dcgan_digits --seed 0                        seed 0 is in dcgan_digits already
-results --verify losses_mnist_hinge                           has yet to be run
+results --verify stacked_mnist_madgan                            has yet to be run
 results --verify dcgan_analysis                               experiments.dcgan.analyse leaves no run
 results --verify dcgan_digits --seeds 2                       --seeds is of --record
 results --list --verify dcgan_digits                          three commands: give one of them
@@ -644,7 +644,7 @@ generate run_bin                                              generator.json is 
 generate file                                                 there is no run file
 interpolate run_binary                                        run_binary
 translate run_list images made                                run_list
-metrics images one --extractor pixels --measures kernel       a metric requires at least two images, not 1
+metrics images one --extractor pixels --measures kernel       a metric requires at least 2 images, not 1
 metrics images images --extractor custom:function=os.getcwd --measures frechet        os.getcwd fails on images
 metrics images images --extractor custom:function=numpy.linalg --measures frechet     'numpy.linalg' must be a function
 metrics images images --extractor custom:function=numpy.sum --measures frechet        must return one vector per image

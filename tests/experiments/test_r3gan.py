@@ -113,7 +113,7 @@ def test_the_label_reaches_both_networks():
         ({'d_norm': 'batch'}, 'the networks of R3GAN have no --d-norm'),
         ({'widths': (4, 4, 4, 4), 'size': 28}, 'cannot be halved 3 times through a filter'),
         ({'size': 20}, 'image size 20 is not supported'),
-        ({'width': 5, 'group_width': 3}, 'groups do not divide'),
+        ({'width': 5, 'group_width': 3}, 'must divide twice its width'),
         ({'augmentations': ('adaptive',)}, 'adaptive augmentation'),
     ],
 )
