@@ -40,12 +40,10 @@ def build(table: Table[Callable[..., T]], text: str, **context: Any) -> T:
     given = _given(table, text)
     parameters = inspect.signature(factory).parameters
     known = {key: value for key, value in context.items() if key in parameters}
-    required = [
-        name for name, p in parameters.items() if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
-    ]
-    if missing := [f'{name}=...' for name in required if name not in known and name not in given]:
-        name = text.partition(':')[0]
-        raise InputError(f'{table.noun} {text!r} lacks settings: it must be {name}:{",".join([*_texts(given), *missing])}')
+    needed = [name for name, p in parameters.items() if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    if missing := [f'{name}=...' for name in needed if name not in known and name not in given]:
+        whole = f'{text}{"," if ":" in text else ":"}{",".join(missing)}'
+        raise InputError(f'{table.noun} {text!r} lacks settings: it must be {whole}')
     try:
         return factory(**(known | given))
     except (TypeError, ValueError) as error:
@@ -89,10 +87,6 @@ def choices(table: Table[Any]) -> list[str]:
 def _defaults(member: Any) -> list[str]:
     parameters = inspect.signature(member).parameters.values() if inspect.isroutine(member) else ()
     return [f'{p.name}={_text(p.default)}' for p in parameters if p.default is not p.empty]
-
-
-def _texts(given: dict[str, Any]) -> list[str]:
-    return [f'{key}={_text(value)}' for key, value in given.items()]
 
 
 def _text(value: Any) -> str:

@@ -164,9 +164,9 @@ def neighbours(trained: runs.Trained, classifier: Classifier | None) -> dict[str
     scaled = lambda images: images / np.float32(127.5)
     results, shown = {}, [fakes[:12, None]]
     for name, space in spaces.items():
-        few = nearest_neighbours(space(scaled(fakes[:12])), space(scaled(train.images)), min(3, len(train.images)))
-        shown.append(train.images[np.asarray(few.index)])
-        everything = map(space, image_gan.blocks_of(source))
+        bank = space(scaled(train.images))
+        shown.append(train.images[np.asarray(nearest_neighbours(space(scaled(fakes[:12])), bank, min(3, len(bank))).index)])
+        everything = [bank] if train is source else map(space, image_gan.blocks_of(source))
         if held_out is not None:
             held = scaled(image_gan.at_random(held_out.images, SAMPLES))
             test = memorisation_test(space(scaled(fakes)), everything, space(held))

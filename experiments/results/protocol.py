@@ -210,14 +210,14 @@ def _today() -> Iterator[Row]:
             label = f'{images:,} images, {TITLES[name]}'
             base = f'limited_{images}_none'
             yield _row(f'limited_{images}_{name}', 'limited', label, command, columns.IMAGES, baseline=base)
-    for name, title, dataset, steps in (
-        ('vae_gan', 'VAE-GAN', 'mnist', 1500),
-        ('adversarial_autoencoder', 'adversarial autoencoder', 'mnist', 5000),
-        ('vqgan', 'VQGAN', 'mnist', 2000),
-        ('vqgan', 'VQGAN', 'cifar10', 1000),
+    for name, title, dataset, steps, flags in (
+        ('vae_gan', 'VAE-GAN', 'mnist', 1500, ''),
+        ('adversarial_autoencoder', 'adversarial autoencoder', 'mnist', 5000, ''),
+        ('vqgan', 'VQGAN', 'mnist', 2000, ''),
+        ('vqgan', 'VQGAN', 'cifar10', 1000, ' --start 400'),
     ):
         both = (Line('with D', title), Line('without D', 'without D'))
-        command = f'{name} --dataset {dataset} --steps {steps}{" --start 400" if dataset == "cifar10" else ""}'
+        command = f'{name} --dataset {dataset} --steps {steps}{flags}'
         label = f'{title}{"" if dataset == "mnist" else f" on {TITLES[dataset]}"}, {steps:,} steps'
         figures = columns.RECONSTRUCTED + (columns.CODES if name == 'vqgan' else ())
         kind = 'digits' if dataset == 'mnist' else 'images'

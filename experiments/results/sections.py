@@ -93,7 +93,7 @@ are read off its curves.""",
         'Exact and approximate penalties',
         """\
 R1 and R2 of a relativistic GAN on the ring: by two passes, in one pass, and by finite differences. Times are of all seeds
-together, with compilation; those of an image network's step are printed by `python -m experiments.benchmark --penalties`.""",
+together, with compilation; the second table has those of an image network's step.""",
     ),
     'flow': Section(
         'An adversarial flow on a line',
@@ -202,7 +202,7 @@ infinity that of Chong and Forsyth 2020.""",
     'speed': Section(
         'Speed',
         """\
-Figures are medians. PyTorch has the same networks and steps, channels-last and eager; metrics stand beside torch-fidelity, prdc
+Figures are medians. PyTorch has the same networks and steps, channels-last; metrics stand beside torch-fidelity, prdc
 (Naeem et al. 2020) or scikit-learn. Timings hold for the machine that they were taken on, and `--verify` leaves them out.""",
     ),
 }

@@ -294,7 +294,7 @@ class Judgement(NamedTuple):
         """The objective's loss times `weight` plus the feature losses, metrics, and the verdicts on real and fake.
 
         Args:
-            objective: as in `generator_terms`, like all arguments that are not listed here.
+            objective: the objective, whose generator loss is computed.
             variables: the discriminator's variables.
             real: the real examples, `[n, ...]`.
             fake: the generated examples, `[n, ...]`.

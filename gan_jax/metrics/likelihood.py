@@ -3,6 +3,7 @@
 Jiralerspong et al. 2023.
 """
 
+import contextlib
 from functools import partial
 from typing import NamedTuple
 
@@ -61,14 +62,16 @@ def feature_likelihood_divergence(
         rate: learning rate.
         block: number of examples whose likelihoods are computed at a time.
     """
-    sets = feature_sets(train=train, held_out=held_out, fake=fake)
-    if len(train) < 4 or len(held_out) < 2 or steps < 1:
-        sizes = f'{len(train)}, {len(held_out)} and {steps}'
-        raise ValueError(f'need at least 4 training and 2 held-out examples, and 1 step, got {sizes}')
-    if not concrete(*sets, key):
-        return _divergence(*sets, key, steps, rate, block)
-    with jax.enable_x64(True):  # Adam's first steps have the size of the rate however small a gradient is
-        found = _divergence(*(jnp.asarray(x, jnp.float64) for x in sets), key, steps, rate, block)
+    on_host = concrete(train, held_out, fake, key)
+    # Adam's first steps have the size of the rate however small a gradient is, so float32 would show its rounding errors.
+    with jax.enable_x64(True) if on_host else contextlib.nullcontext():
+        sets = feature_sets(train=train, held_out=held_out, fake=fake)
+        if len(train) < 4 or len(held_out) < 2 or steps < 1:
+            sizes = f'{len(train)}, {len(held_out)} and {steps}'
+            raise ValueError(f'need at least 4 training and 2 held-out examples, and 1 step, got {sizes}')
+        if not on_host:
+            return _divergence(*sets, key, steps, rate, block)
+        found = _divergence(*(x.astype(jnp.float64) for x in sets), key, steps, rate, block)
         return LikelihoodDivergence(*map(np.asarray, found))
 
 
