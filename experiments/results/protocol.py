@@ -152,7 +152,7 @@ def _others() -> Iterator[Row]:
         shown = _picture(name, f'The first 64 samples of seed 0 of a flow in {label}')
         yield _row(name, 'flow_images', f'MNIST, {label}, 2,000 steps of training', command, columns.IMAGES, pictures=shown)
     for name, title, command, sizes in (
-        ('lapgan_fashion', 'Fashion-MNIST', 'lapgan --dataset fashion_mnist --steps 30000', (7, 14, 28)),
+        ('lapgan_fashion', 'Fashion-MNIST', 'lapgan --dataset fashion_mnist --steps 45000', (7, 14, 28)),
         ('lapgan_cifar10', 'CIFAR-10', 'lapgan', (8, 16, 32)),
     ):
         levels = tuple(Line(f'stage of {size} pixels', f'level_{2 - index}') for index, size in enumerate(sizes))
