@@ -32,6 +32,28 @@ def truncated_normal(size: int, limit: float) -> Callable[[Key], Array]:
     return lambda key: jax.random.truncated_normal(key, -limit, limit, (size,))
 
 
+def clustered(size: int, clusters: int, distance: float = 3.0) -> Callable[[Key], Array]:
+    """One of equally likely clusters, as a one-hot vector times `distance`, then standard normal entries: `[clusters + size]`.
+
+    The images of a continuous generator of connected latents are connected, so between the modes of the data it has to make
+    images that belong to none (Khayatkhoei et al. 2018). Clusters need not be (ClusterGAN, Mukherjee et al. 2019, section 3.1,
+    with 10 for the ratio of `distance` to the standard deviation; DeLiGAN, Gurumurthy et al. 2017, learns a mixture). What a
+    cluster shows is left to the generator. With 0 clusters, latents are those of `normal`. Raises `ValueError` for fewer, and
+    for a `distance` that is not above 0.
+    """
+    if clusters < 0 or not distance > 0:
+        raise ValueError(f'clusters must be at least 0, and their distance above 0, got {clusters} and {distance}')
+    if not clusters:
+        return normal(size)
+
+    def draw(key: Key) -> Array:
+        which, rest = jax.random.split(key)
+        cluster = jax.nn.one_hot(jax.random.randint(which, (), 0, clusters), clusters)
+        return jnp.concatenate([distance * cluster, jax.random.normal(rest, (size,))])
+
+    return draw
+
+
 def kl_to_standard_normal(mean: Array, log_variance: Array) -> Array:
     """KL(N(mean, diag(sigma^2)) || N(0, I)) in nats, `[..., size] -> [...]` (Kingma and Welling 2014, appendix B).
 

@@ -11,6 +11,7 @@ features of the trained D has a held-out accuracy of 98.1 %, on those of the unt
 
 import dataclasses
 import functools
+import math
 import pathlib
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -86,10 +87,15 @@ def main(config: Config) -> dict[str, Any]:
     return results
 
 
+def generator_of(trained: runs.Trained) -> runs.Generator:
+    """How the run draws."""
+    assert isinstance(trained.study.generator, runs.Generator)
+    return trained.study.generator
+
+
 def generate(trained: runs.Trained, z: AnyArray) -> np.ndarray:
     """Images `[n, h, w, c]` in [-1, 1] for latents `[n, size]`, by the averaged generator."""
-    generator = trained.study.generator
-    assert isinstance(generator, runs.Generator)
+    generator = generator_of(trained)
 
     def images(state: gan_jax.TrainState, z: Array, _: Key) -> Array:
         return generator.generate(generator.weights(state.ema), z, jnp.zeros(len(z), jnp.int32))
@@ -98,8 +104,9 @@ def generate(trained: runs.Trained, z: AnyArray) -> np.ndarray:
 
 
 def drawn(trained: runs.Trained, use: str, *shape: int) -> Array:
-    """Standard normal latents `[*shape, size]`; `use` names their random key."""
-    return jax.random.normal(trained.key(use), (*shape, trained.config.latent_size))  # type: ignore[attr-defined]
+    """Latents `[*shape, size]`; `use` names their random key."""
+    keys = jax.random.split(trained.key(use), math.prod(shape))
+    return jax.vmap(generator_of(trained).latent)(keys).reshape(*shape, -1)
 
 
 def save(trained: runs.Trained, name: str, images: Any, columns: int) -> None:
@@ -118,7 +125,7 @@ def interpolation(trained: runs.Trained) -> dict[str, list[float]]:
     bank = image_gan.at_random(train.images, BANK)
     points = drawn(trained, 'paths', PATHS, POINTS)
     ratios: dict[str, list[float]] = {}
-    for name, between in {'straight lines': latents.lerp, 'arcs': latents.slerp}.items():
+    for name, between in {'straight lines': latents.lerp, 'arcs': generator_of(trained).arc}.items():
         paths = jax.vmap(lambda p, between=between: latents.path(p, STEPS, between))(points)
         images = generate(trained, paths.reshape(-1, paths.shape[-1])).reshape(*paths.shape[:2], *train.images.shape[1:])
         ratios[name] = [float(smoothness(path).ratio) for path in images]

@@ -23,7 +23,7 @@ Made by `python -m experiments.results` from the files of [`results/`](results),
 A figure is the mean over the seeds ± half of its 95 % interval (Student's t); a figure of one seed has no interval. Arrows show
 which direction is better. "At the best" is at each seed's best evaluation over training, which is chosen on other samples than
 those that are scored; other figures are of the last step. Each file holds every seed's figures, the commit, the versions, and the
-hardware.
+hardware. An option that did not exist at a row's commit stands in its command with the value that changes nothing.
 
 Images are judged by a small classifier trained on the training images of the data set. "Recognised" is the share that it
 reads with probability .9 or more. Fréchet distances are in its features unless a section says otherwise, so they are not

@@ -44,8 +44,8 @@ TITLES = {
 
 # Experiments of one network on images.
 
-DCGAN = '--batch-size 64 --width 32 --latent-size 64'
-NARROW = '--batch-size 64 --width 16 --latent-size 64 --steps 3000'
+DCGAN = '--batch-size 64 --width 32 --latent-size 64 --clusters 0'
+NARROW = '--batch-size 64 --width 16 --latent-size 64 --clusters 0 --steps 3000'
 """Of rows that compare many methods: a minute of one core with AVX-512 for each seed."""
 LOSSES = {
     'minimax': '--objective minimax --penalties --optimizers adam:learning_rate=5e-4',
@@ -79,7 +79,7 @@ def _images() -> Iterator[Row]:
     for data, seeds, flags in (
         ('mnist', 5, f'{DCGAN} --steps 12000'),
         ('fashion_mnist', 3, f'{DCGAN} --steps 12000'),
-        ('cifar10', 1, '--batch-size 64 --width 32 --latent-size 128 --steps 30000'),
+        ('cifar10', 1, '--batch-size 64 --width 32 --latent-size 128 --clusters 0 --steps 30000'),
     ):
         shown = _picture(f'dcgan_{data}', f'64 samples on {TITLES[data]}')
         yield _row(f'dcgan_{data}', 'dcgan', TITLES[data], f'dcgan --dataset {data} {flags}', ours, seeds, pictures=shown)

@@ -81,7 +81,8 @@ class Generator(NamedTuple):
     prior: Literal['normal', 'uniform', 'mixture'] = 'normal'
     """What latents are drawn from: independent entries, standard normal or uniform from 0 or about it, or a mixture."""
     codes: int = 0
-    """Number of the first entries of a normal latent that are uniform codes rather than noise (Chen et al. 2016)."""
+    """Number of the first entries of a normal latent that are codes rather than noise: numbers, or a cluster as a one-hot vector
+    (Chen et al. 2016; `latents.clustered`)."""
     weights: Callable[[Variables], Variables] = lambda average: average
     """Makes the variables to draw with from the average in a `TrainState`."""
     styles: Styles | None = None

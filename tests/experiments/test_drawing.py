@@ -45,7 +45,7 @@ def kept(config, study, state, steps):
 @pytest.fixture(scope='module')
 def gan(tmp_path_factory):
     """A DCGAN with checkpoints 1 and 2, and its state."""
-    config = dcgan.Config(runs_dir=str(tmp_path_factory.mktemp('runs')), **TINY)
+    config = dcgan.Config(runs_dir=str(tmp_path_factory.mktemp('runs')), clusters=0, **TINY)
     study = dcgan.study(config)
     state = first_state(config, study, roots(0, 1))
     return kept(config, study, state, (1, 2)), study.generator, state
@@ -80,7 +80,7 @@ def test_a_checkpoint_draws_what_its_average_does(gan, tmp_path):
 
 
 def test_of_several_seeds_the_first_that_has_not_diverged_draws(tmp_path):
-    config = dcgan.Config(runs_dir=str(tmp_path), seeds=3, **TINY)
+    config = dcgan.Config(runs_dir=str(tmp_path), seeds=3, clusters=0, **TINY)
     study = dcgan.study(config)
     state = first_state(config, study, roots(0, 3))
     lost = jax.tree.map(lambda x: x.at[0].set(np.nan) if x.dtype == jnp.float32 else x, state.discriminator)
@@ -93,7 +93,7 @@ def test_of_several_seeds_the_first_that_has_not_diverged_draws(tmp_path):
 
 
 def test_an_average_of_another_width_is_reconstructed_from_every_checkpoint(tmp_path):
-    config = dcgan.Config(runs_dir=str(tmp_path), seeds=2, ema_widths=(0.05, 0.1), **TINY)
+    config = dcgan.Config(runs_dir=str(tmp_path), seeds=2, ema_widths=(0.05, 0.1), clusters=0, **TINY)
     study = dcgan.study(config)
     state = first_state(config, study, roots(0, 2))
     run, seen = runs.RunDirectory(config), []
@@ -219,6 +219,9 @@ def test_every_prior_of_independent_entries_is_truncated():
     z = drawn(runs.Generator(joined, SHOWN, codes=2), 0.1)
     np.testing.assert_array_equal(z[:, :2], drawn(runs.Generator(joined, SHOWN, codes=2), None)[:, :2])
     assert np.abs(z[:, 2:]).max() <= 0.1 and abs(z.mean()) < 0.02
+    clustered = runs.Generator(latents.clustered(3, 5), SHOWN, codes=5)
+    z = drawn(clustered, 0.1)
+    assert set(np.unique(z[:, :5])) == {0, 3} and np.abs(z[:, 5:]).max() <= 0.1
     for prior, limit, message in (
         ('mixture', 1.0, 'not to those of a mixture'),
         ('normal', 0.0, 'above 0'),
@@ -506,7 +509,7 @@ def test_a_folder_is_whole_or_not_there(tmp_path):
 
 
 def test_a_generator_that_is_not_finite_is_refused(tmp_path):
-    config = dcgan.Config(runs_dir=str(tmp_path), **TINY)
+    config = dcgan.Config(runs_dir=str(tmp_path), clusters=0, **TINY)
     run = runs.RunDirectory(config)
     runs.describe(run, config, size=8, channels=1)
     weights.save_weights(run.path / generators.WEIGHTS, {'params': {'w': np.array([1, np.nan])}}, 3)

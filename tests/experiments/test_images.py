@@ -262,7 +262,7 @@ def test_what_cannot_be_analysed_gets_one_line(capsys, monkeypatch, tmp_path):
     (run.path / 'checkpoints').mkdir()
     assert 'does not contain an intact checkpoint' in line(run.path)
     (run.path / 'config.json').write_text(json.dumps(wgan_gp.Config().identity()))
-    assert 'is not a run of this experiment and version: options average, d_width' in line(run.path)
+    assert 'is not a run of this experiment and version: options average, clusters, d_width' in line(run.path)
 
 
 def test_the_present_generator_draws_by_the_statistics_of_its_batch_and_the_average_beside_it():

@@ -18,7 +18,7 @@ from gan_jax.runs.checkpoints import Checkpoints
 @pytest.fixture(scope='module')
 def run(tmp_path_factory):
     config = dcgan.Config(
-        runs_dir=str(tmp_path_factory.mktemp('runs')), dataset='digits', size=8, width=2, latent_size=3, batch_size=8
+        runs_dir=str(tmp_path_factory.mktemp('runs')), dataset='digits', size=8, width=2, latent_size=3, clusters=0, batch_size=8
     )
     study = dcgan.study(config)
     directory = runs.RunDirectory(config)
