@@ -59,7 +59,7 @@ class Config(image_gan.ImageOptions):
         generator = networks.DCGANGenerator(size, channels, *shape, norm=self.g_norm)
         return generator, networks.DCGANDiscriminator(*shape, norm=self.d_norm, minibatch=self.minibatch)
 
-    def latent(self) -> Callable[[Key], Array]:
+    def sampler(self) -> Callable[[Key], Array]:
         return latents.clustered(self.latent_size, self.clusters)
 
     def generator(self, size: data.Size | list[int], channels: int) -> runs.Generator:

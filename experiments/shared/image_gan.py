@@ -53,19 +53,19 @@ class ImageOptions(SizedOptions):
         """The generator and the discriminator for images of this size and number of channels."""
         raise NotImplementedError
 
-    def latent(self) -> Callable[[Key], Array]:
-        """The distribution of one example's latent."""
+    def sampler(self) -> Callable[[Key], Array]:
+        """Draws the latent of one example from its key."""
         return latents.normal(self.latent_size)
 
     def make_game(self, size: data.Size, channels: int) -> gan_jax.Game:
         """The game on such images. Raises `InputError`."""
-        return self.game(*self.networks(size, channels), self.latent())
+        return self.game(*self.networks(size, channels), self.sampler())
 
     def generator(self, size: data.Size | list[int], channels: int) -> runs.Generator:
         """How to draw from the trained generator of such images. A size from JSON is a list."""
         network, _ = self.networks(data.size_of(*size) if isinstance(size, list) else size, channels)
         generate = lambda weights, z, _: apply_network(network, weights, z, train=False)[0]
-        return runs.Generator(self.latent(), generate)
+        return runs.Generator(self.sampler(), generate)
 
     def others(self, size: data.Size, channels: int) -> dict[str, 'Draw']:
         """Further ways to draw such images that are scored as well, by name."""
