@@ -76,6 +76,7 @@ LUCIC = {
 def _images() -> Iterator[Row]:
     ours = columns.IMAGES
     yield _row('dcgan_digits', 'dcgan', 'digits', 'dcgan', ours, 5, pictures=_picture('dcgan_digits', '64 samples on the digits'))
+    yield _row('dcgan_digits_plain', 'dcgan', 'digits, latents without clusters', 'dcgan --clusters 0', ours, 5)
     for data, seeds, flags in (
         ('mnist', 5, f'{DCGAN} --steps 12000'),
         ('fashion_mnist', 3, f'{DCGAN} --steps 12000'),
