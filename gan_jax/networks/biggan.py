@@ -21,7 +21,7 @@ from gan_jax.networks.channels import channel_broadcast
 from gan_jax.networks.dcgan import smallest_map
 from gan_jax.networks.layers import Conv, at_least_float32
 from gan_jax.networks.normalization import NORMALIZATIONS, discriminator_normalization
-from gan_jax.networks.resnet import downsample, upsample
+from gan_jax.networks.resampling import conv_downsample, downsample, upsample, upsample_conv
 from gan_jax.typing import Array
 
 orthogonal = nn.initializers.orthogonal()
@@ -125,7 +125,7 @@ class GeneratorBlock(nn.Module):
         wrap, _ = NORMALIZATIONS[self.norm].parts(train, self.dtype)
         conv = functools.partial(_convolution, wrap, self.dtype, self.features)
         norm = functools.partial(ConditionedBatchNorm, self.norm, self.dtype)
-        h = conv()(upsample(nn.relu(norm()(x, condition, train=train))))
+        h = conv(convolve=upsample_conv)(nn.relu(norm()(x, condition, train=train)))
         h = conv()(nn.relu(norm()(h, condition, train=train)))
         return h + upsample(conv(1)(x))  # upsampling and 1 x 1 commute; this is 4 times cheaper
 
@@ -162,8 +162,8 @@ class BigGANDiscriminator(nn.Module):
             conv = functools.partial(_convolution, wrap, self.dtype, self.width << min(4, number, halvings - 1))
             ready = (lambda x: nn.relu(norm()(x))) if number else nn.relu
             h = conv()(ready(x) if number else x)
-            h = conv()(ready(h))
-            x = downsample(h) + conv(1)(downsample(x)) if shrinks else h + x
+            h = conv(convolve=conv_downsample if shrinks else None)(ready(h))
+            x = h + (conv(1)(downsample(x)) if shrinks else x)
             if number + 1 == self.attention:
                 x = SelfAttention(self.norm, self.dtype)(x, train=train)
             features.append(x)
@@ -192,5 +192,8 @@ def check_latents(latents: int, halvings: int) -> None:
         raise InputError(f'{latents} latents are too few: each of {halvings} blocks and the smallest map takes a part of them')
 
 
-def _convolution(wrap: Callable, dtype: Any, features: int, size: int = 3) -> Callable[[Array], Array]:
-    return wrap(Conv(features=features, kernel_size=(size, size), dtype=dtype, kernel_init=orthogonal))
+def _convolution(
+    wrap: Callable, dtype: Any, features: int, size: int = 3, convolve: Callable[[Array, Array], Array] | None = None
+) -> Callable[[Array], Array]:
+    how: dict[str, Any] = {'dtype': dtype, 'kernel_init': orthogonal, 'convolve': convolve}
+    return wrap(Conv(features=features, kernel_size=(size, size), **how))

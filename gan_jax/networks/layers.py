@@ -60,6 +60,8 @@ class Conv(nn.Module):
         kernel_init: initialiser of the kernel.
         feature_group_count: number of groups of channels.
         kernel_dilation: dilation of the kernel along height and width.
+        convolve: `(x, kernel) -> y` in place of a convolution with these strides, padding, groups and dilation, such as
+            `resampling.upsample_conv`; the kernel has the dtype of the parameters.
     """
 
     features: int
@@ -71,21 +73,25 @@ class Conv(nn.Module):
     kernel_init: Callable = nn.initializers.lecun_normal()
     feature_group_count: int = 1
     kernel_dilation: tuple[int, int] = (1, 1)
+    convolve: Callable[[Array, Array], Array] | None = None
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         shape = (*self.kernel_size, x.shape[-1] // self.feature_group_count, self.features)
-        kernel = self.param('kernel', self.kernel_init, shape).astype(self.dtype)
-        y = convolution.conv_general_dilated(
-            x.astype(self.dtype),
-            kernel,
+        kernel = self.param('kernel', self.kernel_init, shape)
+        y = (self.convolve or self._convolve)(x.astype(self.dtype), kernel)
+        return with_bias(self, y) if self.use_bias else y
+
+    def _convolve(self, x: Array, kernel: Array) -> Array:
+        return convolution.conv_general_dilated(
+            x,
+            kernel.astype(self.dtype),
             self.strides,
             self.padding,
             rhs_dilation=self.kernel_dilation,
             dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
             feature_group_count=self.feature_group_count,
         )
-        return with_bias(self, y) if self.use_bias else y
 
 
 def with_bias(layer: nn.Module, y: Array) -> Array:

@@ -1,10 +1,13 @@
-"""Resampling by a factor of two through a separable FIR filter, in which high frequencies do not alias.
+"""Resampling by a factor of two: by repetition and averages of pixels, or through a separable FIR filter.
 
-Enlarging puts a zero after every pixel and then filters; shrinking filters and then keeps every second pixel (Karras et al.
-2020, "StyleGAN2", whose filter is (1, 3, 3, 1)). Pixels beyond the edges count as zeros. R3GAN names its filter by what follows
-a repetition of pixels: its (1, 2, 1) is the same (1, 3, 3, 1), as `after_repetition` computes.
+A convolution of a repeated map, and the average of a convolution, are each one convolution with stride 2 whose kernel is larger
+by one.
 
-Both maps are sums of shifted images rather than convolutions, since a depthwise convolution is slow on a CPU.
+Through a filter, high frequencies do not alias. Enlarging puts a zero after every pixel and then filters; shrinking filters and
+then keeps every second pixel (Karras et al. 2020, "StyleGAN2", whose filter is (1, 3, 3, 1)). Pixels beyond the edges count as
+zeros. R3GAN names its filter by what follows a repetition of pixels: its (1, 2, 1) is the same (1, 3, 3, 1), as
+`after_repetition` computes. Both maps are sums of shifted images rather than convolutions, since a depthwise convolution is slow
+on a CPU.
 """
 
 from collections.abc import Sequence
@@ -14,7 +17,54 @@ import numpy as np
 from jax import lax
 
 from gan_jax.errors import InputError
+from gan_jax.networks.convolution import conv, conv_input
+from gan_jax.networks.geometry import Geometry
 from gan_jax.typing import Array
+
+
+def upsample(x: Array) -> Array:
+    """Repeats every pixel four times: `[n, h, w, c] -> [n, 2h, 2w, c]`."""
+    return x.repeat(2, axis=1).repeat(2, axis=2)
+
+
+def downsample(x: Array) -> Array:
+    """Averages blocks of 2 x 2 pixels: `[n, 2h, 2w, c] -> [n, h, w, c]`."""
+    n, h, w, c = x.shape
+    return x.reshape(n, h // 2, 2, w // 2, 2, c).mean((2, 4))
+
+
+def upsample_conv(x: Array, w: Array) -> Array:
+    """The SAME convolution of `upsample(x)`, `[n, h, w, c], [a, b, c, o] -> [n, 2h, 2w, o]`, in the dtype of x.
+
+    It takes (a + 1) (b + 1) / (4 a b) of the products: 4/9 for a kernel of 3 x 3. Raises `ValueError` for a kernel of even sides.
+    """
+    kernel = _box(w)[::-1, ::-1].swapaxes(2, 3).astype(x.dtype)
+    return conv_input(x, kernel, _halving(w, 2 * x.shape[1], 2 * x.shape[2]))
+
+
+def conv_downsample(x: Array, w: Array) -> Array:
+    """`downsample` of the SAME convolution, `[n, 2h, 2w, c], [a, b, c, o] -> [n, h, w, o]`, in the dtype of x.
+
+    It takes (a + 1) (b + 1) / (4 a b) of the products: 4/9 for a kernel of 3 x 3. Raises `ValueError` for a kernel of even sides,
+    and for maps of odd sides.
+    """
+    return conv(x, (_box(w) / 4).astype(x.dtype), _halving(w, *x.shape[1:3]))
+
+
+def _box(w: Array) -> Array:
+    """A kernel convolved with 2 x 2 ones, `[a, b, ...] -> [a + 1, b + 1, ...]`."""
+    one_more = lambda low, high, axis: jnp.pad(w, [(low, high) if i == axis else (0, 0) for i in range(w.ndim)])
+    for axis in (0, 1):
+        w = one_more(0, 1, axis) + one_more(1, 0, axis)
+    return w
+
+
+def _halving(w: Array, height: int, width: int) -> Geometry:
+    """The convolution with `_box(w)` that halves maps. Raises `ValueError` for kernels of even sides and maps of odd ones."""
+    a, b = w.shape[:2]
+    if a % 2 == 0 or b % 2 == 0 or height % 2 or width % 2:
+        raise ValueError(f'kernels must have odd sides and maps even ones, got {(a, b)} and {(height, width)}')
+    return Geometry((height, width), (a + 1, b + 1), (2, 2), ((a // 2, a // 2), (b // 2, b // 2)))
 
 
 def after_repetition(taps: Sequence[float]) -> tuple[float, ...]:

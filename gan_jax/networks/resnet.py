@@ -22,21 +22,11 @@ from gan_jax.errors import InputError
 from gan_jax.networks.dcgan import smallest_map
 from gan_jax.networks.layers import Conv, at_least_float32
 from gan_jax.networks.normalization import NORMALIZATIONS, Layer, discriminator_normalization, with_labels, with_reference
+from gan_jax.networks.resampling import conv_downsample, downsample, upsample, upsample_conv
 from gan_jax.typing import Array
 
 _glorot = nn.initializers.glorot_uniform()
 _larger = nn.initializers.variance_scaling(2.0, 'fan_avg', 'uniform')
-
-
-def upsample(x: Array) -> Array:
-    """Repeats every pixel four times: `[n, h, w, c] -> [n, 2h, 2w, c]`."""
-    return x.repeat(2, axis=1).repeat(2, axis=2)
-
-
-def downsample(x: Array) -> Array:
-    """Averages blocks of 2 x 2 pixels: `[n, 2h, 2w, c] -> [n, h, w, c]`."""
-    n, h, w, c = x.shape
-    return x.reshape(n, h // 2, 2, w // 2, 2, c).mean((2, 4))
 
 
 class SNGANGenerator(nn.Module):
@@ -85,7 +75,7 @@ class SNGANGenerator(nn.Module):
         x = x.reshape(-1, *base, self.width)
         conv = functools.partial(_convolution, wrap, self.dtype)
         for _ in range(doublings):
-            h = conv(self.width, 3, _larger)(upsample(nn.relu(norm()(x))))
+            h = conv(self.width, 3, _larger, upsample_conv)(nn.relu(norm()(x)))
             h = conv(self.width, 3, _larger)(nn.relu(norm()(h)))
             x = h + upsample(conv(self.width, 1)(x))  # upsampling and 1 x 1 commute; this is 4 times cheaper
         x = nn.relu(last_norm()(x)[reference:])
@@ -125,13 +115,13 @@ class SNGANDiscriminator(nn.Module):
         conv = functools.partial(_convolution, wrap, self.dtype)
 
         h = conv(self.width, 3, _larger)(x)
-        h = conv(self.width, 3, _larger)(nn.relu(h))
-        x = downsample(h) + conv(self.width, 1)(downsample(x))
+        h = conv(self.width, 3, _larger, conv_downsample)(nn.relu(h))
+        x = h + conv(self.width, 1)(downsample(x))
         features = [x]
         for shrinks in (True, False, False):
             h = conv(self.width, 3, _larger)(nn.relu(norm()(x)))
-            h = conv(self.width, 3, _larger)(nn.relu(norm()(h)))
-            x = downsample(h) + conv(self.width, 1)(downsample(x)) if shrinks else h + x
+            h = conv(self.width, 3, _larger, conv_downsample if shrinks else None)(nn.relu(norm()(h)))
+            x = h + (conv(self.width, 1)(downsample(x)) if shrinks else x)
             features.append(x)
         x = at_least_float32(nn.relu(x))
         features.append(x.sum((1, 2)) if self.pool == 'sum' else x.mean((1, 2)))
@@ -140,6 +130,11 @@ class SNGANDiscriminator(nn.Module):
 
 
 def _convolution(
-    wrap: Callable[[nn.Module], Layer], dtype: Any, features: int, size: int, kernel_init: Callable = _glorot
+    wrap: Callable[[nn.Module], Layer],
+    dtype: Any,
+    features: int,
+    size: int,
+    kernel_init: Callable = _glorot,
+    convolve: Callable[[Array, Array], Array] | None = None,
 ) -> Layer:
-    return wrap(Conv(features=features, kernel_size=(size, size), dtype=dtype, kernel_init=kernel_init))
+    return wrap(Conv(features=features, kernel_size=(size, size), dtype=dtype, kernel_init=kernel_init, convolve=convolve))
