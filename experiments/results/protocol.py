@@ -78,7 +78,7 @@ def _images() -> Iterator[Row]:
     yield _row('dcgan_digits', 'dcgan', 'digits', 'dcgan', ours, 5, pictures=_picture('dcgan_digits', '64 samples on the digits'))
     yield _row('dcgan_digits_plain', 'dcgan', 'digits, latents without clusters', 'dcgan --clusters 0', ours, 5)
     for data, seeds, flags in (
-        ('mnist', 5, f'{DCGAN} --steps 12000'),
+        ('mnist', 5, '--batch-size 32 --width 32 --latent-size 16 --clusters 30 --steps 12000'),
         ('fashion_mnist', 3, f'{DCGAN} --steps 12000'),
         ('cifar10', 1, '--batch-size 64 --width 32 --latent-size 128 --clusters 0 --steps 30000'),
     ):
