@@ -46,13 +46,14 @@ def configure(*, cache: bool = True) -> None:
     configured with another directory; `JAX_ENABLE_COMPILATION_CACHE=false` in the environment, or `cache=False`, disables it.
     A cached program that cannot be read or written is compiled without a warning.
     """
-    flags = os.environ.get('XLA_FLAGS', '')
-    os.environ['XLA_FLAGS'] = ' '.join(
-        [flags, *(f'--{name}={value}' for name, value in CPU_OPTIONS.items() if name not in flags)]
-    )
+    flags, given = os.environ.get('XLA_FLAGS', '').strip(), _flags()
+    if not flags or flags.startswith('-'):  # otherwise it is the name of a file of flags, which is left as it is
+        missing = (f'--{name}={value}' for name, value in CPU_OPTIONS.items() if name not in given)
+        os.environ['XLA_FLAGS'] = ' '.join([flags, *missing])
     if cache and _setting('jax_compilation_cache_dir') is None:
         jax.config.update('jax_compilation_cache_dir', str(cache_directory() / 'xla' / processor()))
-        jax.config.update(_MIN_SECONDS, 0.0)
+        if _MIN_SECONDS.upper() not in os.environ:
+            jax.config.update(_MIN_SECONDS, 0.0)
     # JAX writes an entry in place: another process may read half of it, and one that was killed leaves it so.
     warnings.filterwarnings('ignore', 'Error (reading|writing) persistent compilation cache entry')
 
@@ -73,8 +74,14 @@ def options() -> dict[str, str] | None:
     if (getattr(device, 'platform', device) or jax.default_backend()) != 'cpu':
         return None
     # Repeats what `configure` wrote: XLA reads its flags only once, possibly before they were set.
-    flags = os.environ.get('XLA_FLAGS', '')
-    return {name: value for name, value in CPU_OPTIONS.items() if name not in flags or f'--{name}={value}' in flags} or None
+    given = _flags()
+    return {name: value for name, value in CPU_OPTIONS.items() if given.get(name, value) == value} or None
+
+
+def _flags() -> dict[str, str]:
+    """The options that `XLA_FLAGS` names, with their values."""
+    words = (word.lstrip('-').partition('=') for word in os.environ.get('XLA_FLAGS', '').split())
+    return {name: value for name, _, value in words}
 
 
 def jit(function: Callable | None = None, *, cached: bool = True, **arguments: Any) -> Any:
@@ -116,6 +123,36 @@ def set_matmul_precision(name: str) -> None:
     'tensorfloat32' or 'float32'.
     """
     jax.config.update('jax_default_matmul_precision', None if name == 'default' else name)
+
+
+def equally_varying(*operands: jax.Array) -> list[jax.Array]:
+    """Arrays as they are, except within `jax.shard_map`: there each varies over all axes of the mesh that any of them varies over.
+
+    So the gradient of an array that all devices share, such as a kernel, is summed over the devices.
+    """
+    own = [_varying(jax.typeof(x)) for x in operands]
+    missing = [tuple(sorted(frozenset().union(*own) - axes)) for axes in own]
+    return [jax.lax.pcast(x, axes, to='varying') if axes else x for x, axes in zip(operands, missing, strict=True)]
+
+
+def shaped(shape: tuple[int, ...], *operands: Any) -> jax.core.ShapedArray:
+    """The type of a primitive's result of this shape, which has the dtype of its operands' types and varies as they do."""
+    most = max(operands, key=lambda operand: len(_varying(operand)))
+    if not _varying(most):
+        return jax.core.ShapedArray(shape, most.dtype)
+    sharding = jax.sharding.NamedSharding(most.sharding.mesh, jax.sharding.PartitionSpec(*[None] * len(shape)))
+    return most.update(shape=shape, weak_type=False, sharding=sharding)
+
+
+def _varying(kind: Any) -> frozenset[str]:
+    """The axes of a mesh over which an array of this type varies, within `jax.shard_map` with `check_vma`."""
+    found = getattr(kind, 'manual_axis_type', None)  # `vma` in JAX before 0.10
+    return frozenset() if found is None else frozenset(found.varying)
+
+
+def matmul_precision() -> Any:
+    """The precision that holds where it is called, in the form that `jax.default_matmul_precision` takes."""
+    return _setting('jax_default_matmul_precision')
 
 
 def exact(function: Callable) -> Callable:

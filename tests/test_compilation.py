@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 
 from gan_jax import compilation, parallel
+from gan_jax.networks import convolution
+from gan_jax.networks.geometry import same_geometry
 
 ROOT = pathlib.Path(__file__).parents[1]
 AFFECTED = {'0.10.2': {'constant', 'rows'}, '0.12.0.1': {'constant'}}
@@ -70,6 +72,15 @@ def test_options_of_the_environment_win(monkeypatch):
         '--xla_cpu_scheduler_type=CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED',
     ]
     assert set(compilation.options()) == {'xla_cpu_scheduler_type'}  # `configure` may have come too late for XLA
+
+
+def test_flags_are_compared_whole_and_a_file_of_flags_is_left_alone(monkeypatch, tmp_path):
+    both = '--xla_cpu_experimental_ynn_fusion_type=LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_REDUCE'
+    monkeypatch.setenv('XLA_FLAGS', both)
+    assert set(compilation.options()) == {'xla_cpu_scheduler_type'}
+    monkeypatch.setenv('XLA_FLAGS', str(tmp_path / 'flags'))
+    compilation.configure(cache=False)
+    assert os.environ['XLA_FLAGS'] == str(tmp_path / 'flags') and compilation.options() == compilation.CPU_OPTIONS
 
 
 def test_under_a_transformation_the_options_are_the_callers():
@@ -225,11 +236,20 @@ def test_many_orthogonal_initialisers_at_once_end():
         subprocess.run([sys.executable, '-c', code], cwd=ROOT, env={**os.environ, 'XLA_FLAGS': ''}, timeout=60, check=True)
 
 
+PRECISE = {
+    'product': lambda x: x @ x,
+    'convolution': lambda x: Conv(2, (2, 2), use_bias=False).apply(
+        {'params': {'kernel': jnp.ones((2, 2, 1, 2))}}, x[None, ..., None]
+    ),
+}
+
+
 @pytest.mark.parametrize('backend', ['cpu', 'gpu'])
-def test_judges_and_second_derivatives_are_exact_where_the_default_is_not(backend, monkeypatch):
+@pytest.mark.parametrize('kind', PRECISE)
+def test_judges_and_second_derivatives_are_exact_where_the_default_is_not(kind, backend, monkeypatch):
     monkeypatch.setattr(jax, 'default_backend', lambda: backend)
-    product = lambda x: x @ x
-    text = lambda function: jax.jit(function).lower(jnp.ones((2, 2))).as_text()
+    product = PRECISE[kind]
+    text = lambda function: jax.jit(function).trace(jnp.ones((2, 2))).lower(lowering_platforms=('cuda',)).as_text()
     assert ('HIGHEST' in text(compilation.exact(product))) == (backend == 'gpu') and 'HIGHEST' not in text(product)
     assert ('HIGHEST' in text(jax.grad(lambda x: compilation.exact(product)(x).sum()))) == (backend == 'gpu')
 

@@ -131,9 +131,9 @@ def run_suite(config: Config) -> dict[str, list[dict[str, Any]]]:
     """Times the suite, prints its table and returns its rows by workload."""
     earlier = suite.load(config.compare) if config.compare else {}
     found = suite.run(config.repetitions, config.against == 'torch', config.only)
-    suite.report(found, earlier)
     if config.json:
         suite.save(config.json, found)
+    suite.report(found, earlier)
     return found
 
 

@@ -151,6 +151,9 @@ def save(path: pathlib.Path, found: dict[str, list[dict[str, Any]]]) -> None:
 def load(path: pathlib.Path) -> dict[str, Any]:
     """The workloads of an earlier suite. Raises `InputError` if the file is not one that `save` has written."""
     try:
-        return json.loads(path.read_text())['workloads']
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        found = json.loads(path.read_text())['workloads']
+        if not all(rows[0]['seconds'] > 0 for rows in found.values()):
+            raise ValueError
+        return found
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise InputError(f'--compare {path} is not the JSON of an earlier suite') from error

@@ -72,13 +72,17 @@ def _broadcast(channels: Array, *, shape: tuple[int, ...]) -> Array:
 
 def _primitive(name: str, shape: Callable, native: Callable, cpu: Callable) -> Primitive:
     primitive = Primitive(name)
-    primitive.def_abstract_eval(lambda x, **options: jax.core.ShapedArray(shape(x.shape, **options), x.dtype))
+    primitive.def_abstract_eval(lambda x, **options: compilation.shaped(shape(x.shape, **options), x))
 
     @functools.cache
     def compiled(**options: Any) -> Callable:
         return compilation.jit(functools.partial(primitive.bind, **options))
 
-    primitive.def_impl(lambda x, **options: compiled(**options)(x))
+    @primitive.def_impl
+    def evaluate(x: Any, **options: Any) -> Any:
+        with jax.disable_jit(False):  # otherwise this function would call itself
+            return compiled(**options)(x)
+
     for function, platform in ((native, None), (cpu, 'cpu')):
         mlir.register_lowering(primitive, mlir.lower_fun(function, multiple_results=False), platform=platform)
     return primitive

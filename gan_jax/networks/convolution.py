@@ -38,17 +38,17 @@ _NHWC = ('NHWC', 'HWIO', 'NHWC')
 
 def conv(x: Array, w: Array, geometry: Geometry) -> Array:
     """Convolves images with a kernel: `[n, h, w, c], [a, b, c, o] -> [n, h', w', o]`."""
-    return _conv_p.bind(*_promote(x, w), geometry=geometry, grouped=False)
+    return _bind(_conv_p, x, w, geometry)
 
 
 def conv_input(y: Array, w: Array, geometry: Geometry) -> Array:
     """Applies the transposed convolution: `[n, h', w', o], [a, b, c, o] -> [n, h, w, c]`."""
-    return _conv_input_p.bind(*_promote(y, w), geometry=geometry, grouped=False)
+    return _bind(_conv_input_p, y, w, geometry)
 
 
 def conv_kernel(x: Array, y: Array, geometry: Geometry) -> Array:
     """Computes the gradient of the kernel from images and cotangents: `[n, h, w, c], [n, h', w', o] -> [a, b, c, o]`."""
-    return _conv_kernel_p.bind(*_promote(x, y), geometry=geometry, grouped=False)
+    return _bind(_conv_kernel_p, x, y, geometry)
 
 
 def conv_general_dilated(
@@ -103,9 +103,10 @@ def _conv_of_groups(x: Array, w: Array, geometry: Geometry, groups: int) -> Arra
     return y.reshape(*y.shape[:3], -1)
 
 
-def _promote(a: Array, b: Array) -> list[Array]:
+def _bind(primitive: Primitive, a: Array, b: Array, geometry: Geometry) -> Array:
     dtype = jnp.result_type(a, b)
-    return [jnp.asarray(a, dtype), jnp.asarray(b, dtype)]
+    both = compilation.equally_varying(jnp.asarray(a, dtype), jnp.asarray(b, dtype))
+    return primitive.bind(*both, geometry=geometry, grouped=False, precision=compilation.matmul_precision())
 
 
 # The native lowerings: the convolution of lax and its transposes.
@@ -131,14 +132,16 @@ def _native_conv_kernel(x: Array, y: Array, g: Geometry) -> Array:
 def _primitive(name: str, native: Callable, cpu: Callable, shape: Callable, operands: Callable) -> Primitive:
     primitive = Primitive(name)
 
-    def abstract(a: Any, b: Any, *, geometry: Geometry, grouped: bool) -> jax.core.ShapedArray:
+    def abstract(a: Any, b: Any, *, geometry: Geometry, grouped: bool, precision: Any) -> jax.core.ShapedArray:
+        del precision
         groups = a.shape[:1] if grouped else ()
-        return jax.core.ShapedArray((*groups, *shape(a.shape[grouped:], b.shape[grouped:], geometry)), a.dtype)
+        return compilation.shaped((*groups, *shape(a.shape[grouped:], b.shape[grouped:], geometry)), a, b)
 
     def lowering(function: Callable, each: Callable) -> Callable:
-        def apply(a: Array, b: Array, *, geometry: Geometry, grouped: bool) -> Array:
+        def apply(a: Array, b: Array, *, geometry: Geometry, grouped: bool, precision: Any) -> Array:
             one = functools.partial(function, g=geometry)
-            return each(one)(a, b) if grouped else one(a, b)
+            with jax.default_matmul_precision(precision):  # that of where it was called, not of where it is compiled
+                return each(one)(a, b) if grouped else one(a, b)
 
         return mlir.lower_fun(apply, multiple_results=False)
 
@@ -147,21 +150,21 @@ def _primitive(name: str, native: Callable, cpu: Callable, shape: Callable, oper
 
     by_xla, by_onednn = (lowering(functools.partial(cpu, fast=fast), one_by_one) for fast in (False, True))
 
-    def lower_on_cpu(context: mlir.LoweringRuleContext, a: Any, b: Any, *, geometry: Geometry, grouped: bool) -> Any:
+    def lower_on_cpu(context: mlir.LoweringRuleContext, a: Any, b: Any, *, grouped: bool, **options: Any) -> Any:
         values: list[Any] = [*context.avals_in, *context.avals_out]
         _, w, y = (value.shape[grouped:] for value in operands(*values))
         products = math.prod(w) * math.prod(y[:3])
         fast = all(value.dtype == jnp.float32 for value in values) and onednn.chosen(context, products)
-        return (by_onednn if fast else by_xla)(context, a, b, geometry=geometry, grouped=grouped)
+        return (by_onednn if fast else by_xla)(context, a, b, grouped=grouped, **options)
 
     @functools.cache
-    def compiled(geometry: Geometry, grouped: bool) -> Callable:
-        return compilation.jit(functools.partial(primitive.bind, geometry=geometry, grouped=grouped))
+    def compiled(**options: Any) -> Callable:
+        return compilation.jit(functools.partial(primitive.bind, **options))
 
     @primitive.def_impl
-    def evaluate(a: Any, b: Any, *, geometry: Geometry, grouped: bool) -> Any:
+    def evaluate(a: Any, b: Any, **options: Any) -> Any:
         with jax.disable_jit(False):  # otherwise this function would call itself
-            return compiled(geometry, grouped)(a, b)
+            return compiled(**options)(a, b)
 
     primitive.def_abstract_eval(abstract)
     mlir.register_lowering(primitive, lowering(native, jax.vmap))
@@ -170,24 +173,22 @@ def _primitive(name: str, native: Callable, cpu: Callable, shape: Callable, oper
     return primitive
 
 
-def _batch(
-    primitive: Primitive, operands: Sequence[Array], axes: Sequence[int | None], *, geometry: Geometry, grouped: bool
-) -> Any:
+def _batch(primitive: Primitive, operands: Sequence[Array], axes: Sequence[int | None], *, grouped: bool, **options: Any) -> Any:
     a, b = operands
     size = next(x.shape[axis] for x, axis in zip(operands, axes, strict=True) if axis is not None)
     if axes[1] is None and not grouped and primitive is not _conv_kernel_p:  # images against one kernel: a larger batch
         a = jnp.moveaxis(a, axes[0], 0)  # type: ignore[arg-type]
-        result = primitive.bind(a.reshape(-1, *a.shape[2:]), b, geometry=geometry, grouped=False)
+        result = primitive.bind(a.reshape(-1, *a.shape[2:]), b, **options, grouped=False)
         return result.reshape(size, -1, *result.shape[1:]), 0
     a, b = (
         jnp.broadcast_to(x, (size, *x.shape)) if axis is None else jnp.moveaxis(x, axis, 0)
         for x, axis in zip((a, b), axes, strict=True)
     )
     if not grouped:
-        return primitive.bind(a, b, geometry=geometry, grouped=True), 0
+        return primitive.bind(a, b, **options, grouped=True), 0
     groups = a.shape[:2]
     a, b = (x.reshape(-1, *x.shape[2:]) for x in (a, b))
-    result = primitive.bind(a, b, geometry=geometry, grouped=True)
+    result = primitive.bind(a, b, **options, grouped=True)
     return result.reshape(*groups, *result.shape[1:]), 0
 
 

@@ -101,8 +101,11 @@ def test_ratios_are_of_the_fastest_other(capsys):
 def test_bad_input_is_one_line(tmp_path):
     broken = tmp_path / 'broken.json'
     broken.write_text('{')
+    untimed = tmp_path / 'untimed.json'
+    untimed.write_text('{"workloads": {"DCGAN": [{"seconds": null}]}}')
     for options, line in [
         ({'suite': True, 'compare': broken}, 'is not the JSON of an earlier suite'),
+        ({'suite': True, 'compare': untimed}, 'is not the JSON of an earlier suite'),
         ({'suite': True, 'only': ('nothing',)}, 'no workload has such a name'),
         ({'compare': broken}, 'require --suite'),
         ({'penalties': ('r1@0',)}, 'a number of updates, at least 1'),

@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import PartitionSpec as P
 
 import gan_jax
 from experiments.benchmark import steps
-from gan_jax.networks import convolution, layers, onednn
+from gan_jax.networks import channels, convolution, layers, onednn
 from gan_jax.networks import convolution_routes as routes
 from gan_jax.networks.geometry import Geometry, same_geometry
 
@@ -116,6 +117,40 @@ def test_without_jit_a_convolution_is_the_same():
     expected = convolution.conv(x, w, geometry)
     with jax.disable_jit():
         np.testing.assert_allclose(convolution.conv(x, w, geometry), expected, rtol=1e-6)
+
+
+def test_without_jit_a_layer_is_the_same():
+    x, layer = jax.random.normal(jax.random.key(0), (2, 8, 8, 3)), layers.Conv(4, (3, 3))
+    variables = layer.init(jax.random.key(1), x)
+    with jax.disable_jit():
+        np.testing.assert_allclose(layer.apply(variables, x), jax.jit(layer.apply)(variables, x), rtol=1e-5, atol=1e-6)
+
+
+def by_ours(x, w, bias):
+    y = convolution.conv(x, w, same_geometry(x.shape[1:3], (3, 3), (2, 2)))
+    y += channels.channel_broadcast(bias, y.shape)
+    return jnp.sin(y).sum() + jnp.sin(channels.channel_mean(y)).sum()
+
+
+def by_lax(x, w, bias):
+    y = lax_conv(x, w, same_geometry(x.shape[1:3], (3, 3), (2, 2))) + bias
+    return jnp.sin(y).sum() + jnp.sin(y.mean((0, 1, 2))).sum()
+
+
+@pytest.mark.parametrize('of_all', [True, False])
+def test_within_shard_map_what_devices_share_has_the_gradient_of_all(of_all):
+    """With `check_vma`, JAX's default, which knows what varies over the devices, and sums the gradients of what does not."""
+    mesh = jax.make_mesh((4,), ('i',), axis_types=(jax.sharding.AxisType.Auto,))
+    x, w, bias = (jax.random.normal(jax.random.key(i), s) for i, s in enumerate(((8, 6, 6, 3), (3, 3, 3, 5), (5,))))
+
+    def slopes(value):
+        specs = {'mesh': mesh, 'in_specs': (P('i'), P(), P()), 'out_specs': P()}
+        if of_all:
+            return jax.grad(jax.shard_map(lambda *a: jax.lax.psum(value(*a), 'i'), **specs), (1, 2))
+        return jax.shard_map(lambda *a: jax.grad(value, (1, 2))(*a), **specs)
+
+    for a, b in zip(jax.jit(slopes(by_ours))(x, w, bias), jax.jit(slopes(by_lax))(x, w, bias), strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-4)
 
 
 def test_forward_mode_and_vmap():
