@@ -238,9 +238,7 @@ def test_many_orthogonal_initialisers_at_once_end():
 
 PRECISE = {
     'product': lambda x: x @ x,
-    'convolution': lambda x: Conv(2, (2, 2), use_bias=False).apply(
-        {'params': {'kernel': jnp.ones((2, 2, 1, 2))}}, x[None, ..., None]
-    ),
+    'convolution': lambda x: convolution.conv(x[None, ..., None], jnp.ones((2, 2, 1, 2)), same_geometry((2, 2), (2, 2), (1, 1))),
 }
 
 
