@@ -8,8 +8,8 @@ its first continuous code grows from left to right; all else is equal. The end t
 between codes and samples in nats, at most log 10 = 2.303 for ten categories and -.226 for a number (`codes.uniform`), and how
 well the categories, matched one to one to the classes, classify held-out images (the paper: an error of 5 % on MNIST).
 
-Expected of a short trial, --width 16 --batch-size 32 --steps 2000 on the digits (seed 0): 35 s of training on one core, 2.300
-nats for the category, -.316 and -.391 for the numbers, and categories that match .40 of held-out images.
+Expected of --width 16 --batch-size 32 --steps 5000 --seeds 3 on the digits: a minute on one core of an AMD EPYC with AVX-512,
+2.302 +- .001 nats for the category, and categories that match .48 +- .05 of held-out images.
 """
 
 import dataclasses

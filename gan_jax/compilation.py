@@ -126,9 +126,10 @@ def set_matmul_precision(name: str) -> None:
 
 
 def equally_varying(*operands: jax.Array) -> list[jax.Array]:
-    """Arrays as they are, except within `jax.shard_map`: there each varies over all axes of the mesh that any of them varies over.
+    """The arrays, which within `jax.shard_map` vary over all axes of the mesh over which any of them varies.
 
-    So the gradient of an array that all devices share, such as a kernel, is summed over the devices.
+    Thus the gradient of an array that all devices share, such as a kernel, is summed over the devices. Elsewhere they are
+    unchanged.
     """
     own = [_varying(jax.typeof(x)) for x in operands]
     missing = [tuple(sorted(frozenset().union(*own) - axes)) for axes in own]

@@ -12,9 +12,9 @@ linear classifier on E(x), beside one on the pixels: E has seen no labels.
 The networks are DCGAN's, with D's features of the image joined to the code, as in ALI; BiGAN's for MNIST are fully connected.
 With --stochastic, codes are drawn from a normal distribution that E predicts, as in ALI.
 
-Expected of a short trial, --width 16 --batch-size 32 --steps 1500 on the digits (seed 0): about a minute on one core, a linear
-classifier that is right on .908 of held-out images by their codes (by their pixels .964), and reconstructions with a mean
-absolute difference of .26 and a signal-to-noise ratio of 14 dB.
+Expected of --width 16 --batch-size 32 --steps 5000 --seeds 3 on the digits: 83 s on one core of an AMD EPYC with AVX-512, a
+linear classifier that is right on .952 +- .021 of held-out images by their codes (by their pixels .964), and reconstructions
+with a mean absolute difference of .203 +- .014.
 """
 
 import dataclasses

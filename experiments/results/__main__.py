@@ -139,7 +139,8 @@ def verify(config: Config, row: Row, seed: int | None) -> bool:
         half, (mean, _, count) = prediction(figure, share), figure.spread
         same = again is not None and abs(again - mean) <= 1e-5 * abs(mean)
         if again is None:
-            interval, verdict = '', 'missing' if measured is None else 'not finite'
+            some = None in (figure.values or ())  # a seed of the row was not finite either
+            interval, verdict = '', 'missing' if measured is None else 'inside' if some else 'not finite'
         elif seed is None:  # nothing is random
             interval, verdict = '', 'inside' if same else 'OUTSIDE'
         elif not half:  # of one seed, or of seeds that all agree

@@ -27,7 +27,7 @@ hardware. An option that did not exist at a row's commit stands in its command w
 
 Images are judged by a small classifier trained on the training images of the data set. "Recognised" is the share that it
 reads with probability .9 or more. Fréchet distances are in its features unless a section says otherwise, so they are not
-FIDs, and compare only within one data set.
+FIDs, and compare only within one data set and number of samples, for which the distance of training images is given.
 
 | to | run |
 |---|---|

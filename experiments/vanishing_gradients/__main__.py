@@ -5,10 +5,10 @@
 The generator remains untrained: a curve in the plane, apart from the data, which are a ring of Gaussians. Only D trains, from
 scratch, for each objective. At moments on a log scale, the gradient of L_G with respect to theta is measured on many batches.
 
-Expected: as D becomes perfect, the saturating gradient (minimax) decreases in proportion to D's loss, by three orders of
-magnitude. The non-saturating gradient grows thirtyfold, as does its deviation from batch to batch. Those of Wasserstein, and of
-minimax with noise on D's inputs, keep their size; with clipping, once the weights have grown to the limit. 2 min on a CPU shared
-with other jobs, 46 s on one core of an AMD EPYC with AVX-512.
+Expected: as D becomes perfect, the saturating gradient (minimax) decreases by three orders of magnitude, at first in proportion
+to D's loss and then more slowly. The non-saturating gradient grows thirtyfold, as does its deviation from batch to batch. Those
+of Wasserstein, and of minimax with noise on D's inputs, keep their size; with clipping, once the weights have grown to the
+limit. 2 min on a CPU shared with other jobs, 46 s on one core of an AMD EPYC with AVX-512.
 """
 
 import dataclasses
