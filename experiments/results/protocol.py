@@ -84,6 +84,9 @@ def _images() -> Iterator[Row]:
     ):
         shown = _picture(f'dcgan_{data}', f'64 samples on {TITLES[data]}')
         yield _row(f'dcgan_{data}', 'dcgan', TITLES[data], f'dcgan --dataset {data} {flags}', ours, seeds, pictures=shown)
+        if data == 'mnist':
+            plain = f'dcgan --dataset mnist {DCGAN} --steps 12000'
+            yield _row('dcgan_mnist_plain', 'dcgan', 'MNIST, latents without clusters', plain, ours, 5)
     for data in ('mnist', 'fashion_mnist'):
         for loss, flags in LOSSES.items():
             command = f'dcgan --dataset {data} {NARROW} {flags}'

@@ -186,7 +186,7 @@ and Neyman seek one.""",
     ),
     'dcgan_analysis': Section(
         "What DCGAN's paper did with a trained network",
-        'Radford et al. 2016, sections 5 and 6, on the DCGAN of MNIST above.',
+        'Radford et al. 2016, sections 5 and 6, on the DCGAN of MNIST without clusters above.',
     ),
     'planted': Section(
         'Planted failures',
