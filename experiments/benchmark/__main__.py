@@ -11,7 +11,8 @@ Timings are medians over repetitions. Each candidate game runs in a separate pro
 machine slows all of them equally.
 
 Expected: with `--suite --against torch --repetitions 5 --only GAN pix2pix ring` on 2 quiet cores of an AMD EPYC with AVX-512, the
-geometric mean over eleven train steps of our time divided by that of PyTorch 2.14.1 was .71. PyTorch's networks compute the same functions layer by layer; here a convolution beside a resampling is one convolution.
+geometric mean over eleven train steps of our time divided by that of PyTorch 2.14.1 was .71. PyTorch's networks compute the same
+functions layer by layer; here a convolution beside a resampling is one convolution.
 """
 
 import dataclasses
