@@ -125,32 +125,6 @@ def set_matmul_precision(name: str) -> None:
     jax.config.update('jax_default_matmul_precision', None if name == 'default' else name)
 
 
-def equally_varying(*operands: jax.Array) -> list[jax.Array]:
-    """The arrays, which within `jax.shard_map` vary over all axes of the mesh over which any of them varies.
-
-    Thus the gradient of an array that all devices share, such as a kernel, is summed over the devices. Elsewhere they are
-    unchanged.
-    """
-    own = [_varying(jax.typeof(x)) for x in operands]
-    missing = [tuple(sorted(frozenset().union(*own) - axes)) for axes in own]
-    return [jax.lax.pcast(x, axes, to='varying') if axes else x for x, axes in zip(operands, missing, strict=True)]
-
-
-def shaped(shape: tuple[int, ...], *operands: Any) -> jax.core.ShapedArray:
-    """The type of a primitive's result of this shape, which has the dtype of its operands' types and varies as they do."""
-    most = max(operands, key=lambda operand: len(_varying(operand)))
-    if not _varying(most):
-        return jax.core.ShapedArray(shape, most.dtype)
-    sharding = jax.sharding.NamedSharding(most.sharding.mesh, jax.sharding.PartitionSpec(*[None] * len(shape)))
-    return most.update(shape=shape, weak_type=False, sharding=sharding)
-
-
-def _varying(kind: Any) -> frozenset[str]:
-    """The axes of a mesh over which an array of this type varies, within `jax.shard_map` with `check_vma`."""
-    found = getattr(kind, 'manual_axis_type', None)  # `vma` in JAX before 0.10
-    return frozenset() if found is None else frozenset(found.varying)
-
-
 def matmul_precision() -> Any:
     """The precision that holds where it is called, in the form that `jax.default_matmul_precision` takes."""
     return _setting('jax_default_matmul_precision')

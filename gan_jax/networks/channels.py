@@ -9,17 +9,14 @@ otherwise they are `sum` and `broadcast_to`.
 Both preserve `lead` leading axes, over which instance norm and `jax.vmap` map them.
 """
 
-import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
-from gan_jax import compilation
+from gan_jax.networks.primitives import compile_alone, shaped
 from gan_jax.typing import Array
 
 ROW = 1024
@@ -72,17 +69,8 @@ def _broadcast(channels: Array, *, shape: tuple[int, ...]) -> Array:
 
 def _primitive(name: str, shape: Callable, native: Callable, cpu: Callable) -> Primitive:
     primitive = Primitive(name)
-    primitive.def_abstract_eval(lambda x, **options: compilation.shaped(shape(x.shape, **options), x))
-
-    @functools.cache
-    def compiled(**options: Any) -> Callable:
-        return compilation.jit(functools.partial(primitive.bind, **options))
-
-    @primitive.def_impl
-    def evaluate(x: Any, **options: Any) -> Any:
-        with jax.disable_jit(False):  # otherwise this function would call itself
-            return compiled(**options)(x)
-
+    primitive.def_abstract_eval(lambda x, **options: shaped(shape(x.shape, **options), x))
+    compile_alone(primitive)
     for function, platform in ((native, None), (cpu, 'cpu')):
         mlir.register_lowering(primitive, mlir.lower_fun(function, multiple_results=False), platform=platform)
     return primitive

@@ -31,6 +31,7 @@ from gan_jax import compilation
 from gan_jax.networks import convolution_routes as routes
 from gan_jax.networks import onednn
 from gan_jax.networks.geometry import Geometry, Pair
+from gan_jax.networks.primitives import compile_alone, equally_varying, shaped
 from gan_jax.typing import Array
 
 _NHWC = ('NHWC', 'HWIO', 'NHWC')
@@ -105,7 +106,7 @@ def _conv_of_groups(x: Array, w: Array, geometry: Geometry, groups: int) -> Arra
 
 def _bind(primitive: Primitive, a: Array, b: Array, geometry: Geometry) -> Array:
     dtype = jnp.result_type(a, b)
-    both = compilation.equally_varying(jnp.asarray(a, dtype), jnp.asarray(b, dtype))
+    both = equally_varying(jnp.asarray(a, dtype), jnp.asarray(b, dtype))
     return primitive.bind(*both, geometry=geometry, grouped=False, precision=compilation.matmul_precision())
 
 
@@ -135,7 +136,7 @@ def _primitive(name: str, native: Callable, cpu: Callable, shape: Callable, oper
     def abstract(a: Any, b: Any, *, geometry: Geometry, grouped: bool, precision: Any) -> jax.core.ShapedArray:
         del precision
         groups = a.shape[:1] if grouped else ()
-        return compilation.shaped((*groups, *shape(a.shape[grouped:], b.shape[grouped:], geometry)), a, b)
+        return shaped((*groups, *shape(a.shape[grouped:], b.shape[grouped:], geometry)), a, b)
 
     def lowering(function: Callable, each: Callable) -> Callable:
         def apply(a: Array, b: Array, *, geometry: Geometry, grouped: bool, precision: Any) -> Array:
@@ -157,15 +158,7 @@ def _primitive(name: str, native: Callable, cpu: Callable, shape: Callable, oper
         fast = all(value.dtype == jnp.float32 for value in values) and onednn.chosen(context, products)
         return (by_onednn if fast else by_xla)(context, a, b, grouped=grouped, **options)
 
-    @functools.cache
-    def compiled(**options: Any) -> Callable:
-        return compilation.jit(functools.partial(primitive.bind, **options))
-
-    @primitive.def_impl
-    def evaluate(a: Any, b: Any, **options: Any) -> Any:
-        with jax.disable_jit(False):  # otherwise this function would call itself
-            return compiled(**options)(a, b)
-
+    compile_alone(primitive)
     primitive.def_abstract_eval(abstract)
     mlir.register_lowering(primitive, lowering(native, jax.vmap))
     mlir.register_lowering(primitive, lower_on_cpu, platform='cpu')
